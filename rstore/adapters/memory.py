@@ -1,0 +1,278 @@
+"""The log in memory: plain Python, and the reference that the other adapters are tested against."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Collection, Iterator, Sequence
+from heapq import merge
+from operator import itemgetter
+
+from attrs import Factory, define, field
+
+from rstore.domain.errors import StoreClosedError, StoreConflictError, StoreNotAvailableError
+from rstore.domain.log import (
+    SS,
+    TIME_MAX,
+    TIME_MIN,
+    Batch,
+    Entry,
+    Head,
+    Position,
+    Record,
+    Replay,
+    Rewrite,
+    Saved,
+    Stream,
+    level,
+    reach,
+)
+
+
+@define
+class _Records:
+    """One stream: its records by version, and for each level their ``(start, version)`` in order."""
+
+    records: dict[int, Record] = Factory(dict)
+    spans: dict[int, list[tuple[int, int]]] = Factory(dict)
+    version: int = 0
+    floor: int = 0
+    died: int = 0
+    live: bool = False
+
+    def add(self, record: Record) -> None:
+        self.records[record.version] = record
+        insort(self.spans.setdefault(level(record.start, record.end), []), (record.start, record.version))
+
+    def drop(self, version: int) -> Record:
+        record = self.records.pop(version)
+        spans = self.spans[level(record.start, record.end)]
+        del spans[bisect_left(spans, (record.start, version))]
+        return record
+
+    def last(self) -> Record | None:
+        return next(reversed(self.records.values()), None)
+
+    def touching(self, start: int, end: int, *, reverse: bool) -> Iterator[Record]:
+        found = []
+        for of_level, spans in self.spans.items():
+            low, high = bisect_left(spans, (reach(of_level, start), 0)), bisect_right(spans, (end, self.version))
+            found.append(spans[low:high][:: -1 if reverse else 1])
+        records = (self.records[version] for _, version in merge(*found, reverse=reverse))
+        return (record for record in records if record.end >= start)
+
+
+@define
+class _Namespace:
+    """The streams of a namespace. ``floor`` is the highest version of any stream that was forgotten."""
+
+    streams: dict[Stream, _Records] = Factory(dict)
+    floor: int = 0
+
+
+@define(eq=False)
+class Space:
+    """What one process keeps in memory: several logs may share it, as they would share a file."""
+
+    namespaces: dict[str, _Namespace] = Factory(dict)
+    position: int = 0
+    floor: int = 0
+    lock: threading.RLock = field(factory=threading.RLock, repr=False)
+
+
+class MemoryLog:
+    """A namespace of a :class:`Space`. Closing it forgets nothing; the space ends with the last one who holds it."""
+
+    def __init__(self, space: Space, namespace: str, frozen: bool) -> None:
+        self._space, self._namespace, self._frozen = space, namespace, frozen
+        self._opened = False
+
+    @property
+    def name(self) -> str:
+        return "memory://"
+
+    def open(self) -> None:
+        with self._space.lock:
+            if self._namespace not in self._space.namespaces:
+                if self._frozen:
+                    raise StoreNotAvailableError(
+                        f"no namespace {self._namespace!r} in {self.name} (open it with frozen=False to create it)"
+                    )
+                self._space.namespaces[self._namespace] = _Namespace(floor=self._space.floor)
+            self._opened = True
+
+    def close(self) -> None:
+        self._opened = False
+
+    def append(self, batches: Sequence[Batch]) -> list[int]:
+        with self._space.lock:
+            namespace = self._writable()
+            versions = []
+            for batch in batches:
+                _expect(batch, self.head(batch.stream))
+            # entries are drained before anything is changed: one that fails leaves nothing behind
+            for batch, entries in [(batch, list(batch.entries)) for batch in batches]:
+                versions.append(self._append(namespace, batch, entries))
+            return versions
+
+    def _append(self, namespace: _Namespace, batch: Batch, entries: list[Entry]) -> int:
+        stream = namespace.streams.setdefault(batch.stream, _Records(version=namespace.floor, floor=namespace.floor))
+        last = stream.last()
+        recorded = max(batch.recorded, last.recorded if last else batch.recorded)
+        if batch.replace:
+            for version in list(stream.records):
+                stream.drop(version)
+            stream.floor = stream.version
+        for entry in entries:
+            stream.version += 1
+            self._space.position += 1
+            stream.add(Record(stream.version, self._space.position, recorded, *entry))
+        if not batch.live:
+            stream.died = stream.version
+        stream.live = batch.live
+        return stream.version
+
+    def read(
+        self,
+        stream: Stream,
+        *,
+        start: int = TIME_MIN,
+        end: int = TIME_MAX,
+        item: str | None = None,
+        ops: Collection[str] | None = None,
+        until: int | None = None,
+        after: int = 0,
+        alive: bool = False,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Record]:
+        with self._space.lock:
+            found = self._streams().get(stream)
+            if found is None:
+                return
+            after = max(after, found.died) if alive else after
+            records: list[Record] = []
+            for record in found.touching(start, end, reverse=reverse):
+                if limit is not None and len(records) >= limit:
+                    break
+                if (
+                    record.version > after
+                    and (item is None or record.item == item)
+                    and (ops is None or record.op in ops)
+                    and (until is None or record.recorded <= until)
+                ):
+                    records.append(record)
+        for record in records:
+            self._streams()
+            yield record
+
+    def replay(
+        self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
+    ) -> Replay | None:
+        with self._space.lock:
+            head = self.head(stream)
+            if head is None:
+                return None
+            snapshot = None
+            if after is None:
+                snapshots = self.read(Stream(SS, stream.key), end=min(end, horizon), reverse=True, limit=1)
+                snapshot = next(snapshots, None)
+                after = int(snapshot.item) if snapshot else 0
+            return Replay(head, snapshot, list(self.read(stream, end=end, after=after)))
+
+    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
+        with self._space.lock:
+            known = self._streams()
+            return [_last(known.get(stream), until) for stream in streams]
+
+    def head(self, stream: Stream) -> Head | None:
+        with self._space.lock:
+            found = self._streams().get(stream)
+            return None if found is None else Head(stream, found.version, found.floor, found.live)
+
+    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
+        with self._space.lock:
+            keys = sorted(
+                stream.key
+                for stream, found in self._streams().items()
+                if stream.kind == kind and stream.key.startswith(prefix) and (found.live or not live)
+            )
+        for key in keys[bisect_right(keys, after) if after is not None else 0 :]:
+            head = self.head(Stream(kind, key))
+            if head is not None and (head.live or not live):
+                yield head
+
+    def count(self, kind: str) -> int:
+        with self._space.lock:
+            return sum(found.live for stream, found in self._streams().items() if stream.kind == kind)
+
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
+        with self._space.lock:
+            namespace = self._writable()
+            for rewrite in rewrites:
+                _expect(rewrite, self.head(rewrite.stream))
+            saved = Saved(0, 0)
+            for rewrite, put in [(rewrite, list(rewrite.put)) for rewrite in rewrites]:
+                saved = saved.plus(self._rewrite(namespace, rewrite, put))
+            return saved
+
+    def _rewrite(self, namespace: _Namespace, rewrite: Rewrite, put: list[Record]) -> Saved:
+        stream = namespace.streams.get(rewrite.stream)
+        if stream is None:
+            return Saved(0, 0)
+        dropped = {version: stream.drop(version) for version in list(stream.records) if version in rewrite.drop}
+        live = stream.live if rewrite.live is None else rewrite.live
+        if not dropped and live == stream.live and (live or stream.records):
+            return Saved(0, 0)
+        for record in put:
+            stream.add(record._replace(position=dropped[record.version].position))
+            stream.died = min(stream.died, record.version - 1)
+        stream.records = dict(sorted(stream.records.items()))
+        stream.version += 1
+        stream.floor, stream.live = stream.version, live
+        if not stream.records and not live:
+            namespace.floor = max(namespace.floor, stream.version)
+            del namespace.streams[rewrite.stream]
+        size = sum(len(record.data) for record in dropped.values()) - sum(len(record.data) for record in put)
+        return Saved(len(dropped) - len(put), size)
+
+    def vacuum(self) -> None:
+        self._streams()
+
+    def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
+        with self._space.lock:
+            found = [
+                (record.position, stream, record)
+                for stream, records in self._streams().items()
+                for record in records.records.values()
+                if after is None or record.position > after
+            ]
+        yield from sorted(found, key=itemgetter(0))
+
+    def discard(self) -> None:
+        with self._space.lock:
+            versions = [found.version for found in self._streams().values()]
+            self._space.floor = max(self._space.floor, *versions, self._writable().floor)
+            del self._space.namespaces[self._namespace]
+
+    def _streams(self) -> dict[Stream, _Records]:
+        if not self._opened:
+            raise StoreClosedError(self.name)
+        return self._space.namespaces.get(self._namespace, _Namespace()).streams
+
+    def _writable(self) -> _Namespace:
+        self._streams()
+        return self._space.namespaces.setdefault(self._namespace, _Namespace(floor=self._space.floor))
+
+
+def _last(stream: _Records | None, until: int | None) -> Record | None:
+    if stream is None:
+        return None
+    records = reversed(stream.records.values())
+    return next((record for record in records if until is None or record.recorded <= until), None)
+
+
+def _expect(write: Batch | Rewrite, head: Head | None) -> None:
+    actual = head.version if head else 0
+    if write.expect is not None and write.expect != actual:
+        raise StoreConflictError(*write.stream, write.expect, actual)

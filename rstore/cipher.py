@@ -1,0 +1,108 @@
+"""Encryption of payloads: AES-256-GCM with a subkey for each stream. The only module that imports cryptography."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from rstore.domain.errors import StoreNotAvailableError
+
+try:
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+except ImportError as exc:
+    raise StoreNotAvailableError(
+        "encryption needs the package cryptography: pip install 'rlib-store[cryptography]'"
+    ) from exc
+
+_KEY_BYTES: Final = 32
+_ID_BYTES: Final = 4
+_NONCE_BYTES: Final = 12
+_HEADER_BYTES: Final = _ID_BYTES + _NONCE_BYTES
+_SUBKEYS: Final = 4096
+
+
+class UnknownKeyError(Exception):
+    """None of the keys is the one that encrypted it."""
+
+
+class NotAuthenticError(Exception):
+    """The ciphertext is not what was written here with this key."""
+
+
+class _Key(NamedTuple):
+    id: bytes
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return "<key>"
+
+
+class Cipher:
+    """Encrypts with the first key, decrypts with any.
+
+    Each scope (a stream's name, as bytes) has a subkey of its own, made by HKDF-SHA256 (RFC 5869), so that random
+    96-bit nonces stay far below the 2**32 messages that NIST SP 800-38D allows for one key.
+    """
+
+    def __init__(self, keys: str | bytes | Sequence[str | bytes]) -> None:
+        """Take one key or several, each 32 bytes in URL-safe base64.
+
+        Raises:
+            ValueError: a key is not of that form; it is not shown.
+        """
+        given = [keys] if isinstance(keys, str | bytes) else list(keys)
+        if not given:
+            raise ValueError("the list of keys is empty: give at least one, or key=None for no encryption")
+        self._keys = [_parse(key) for key in given]
+        self._subkey = lru_cache(_SUBKEYS)(_subkey)  # one cache for each cipher, gone with it
+
+    def encrypt(self, scope: bytes, plain: bytes, bound: bytes) -> bytes:
+        """Return ``key id | nonce | ciphertext`` of ``plain``, which opens only with the same ``bound`` data."""
+        key = self._keys[0]
+        nonce = os.urandom(_NONCE_BYTES)
+        return key.id + nonce + self._subkey(key, scope).encrypt(nonce, plain, bound)
+
+    def decrypt(self, scope: bytes, sealed: bytes | memoryview, bound: bytes) -> bytes:
+        """Return what was encrypted.
+
+        Raises:
+            UnknownKeyError: it was encrypted with a key that is not among the given.
+            NotAuthenticError: it was changed, cut, or belongs to another scope or other ``bound`` data.
+        """
+        key_id, nonce = bytes(sealed[:_ID_BYTES]), bytes(sealed[_ID_BYTES:_HEADER_BYTES])
+        candidates = [key for key in self._keys if key.id == key_id]
+        if not candidates:
+            raise UnknownKeyError
+        for key in candidates:
+            try:
+                return self._subkey(key, scope).decrypt(nonce, sealed[_HEADER_BYTES:], bound)
+            except (InvalidTag, ValueError):
+                continue
+        raise NotAuthenticError
+
+
+def _parse(key: str | bytes) -> _Key:
+    if not isinstance(key, str | bytes):
+        raise TypeError(f"a key is str or bytes, not {type(key).__name__}")
+    try:
+        secret = base64.b64decode(key, altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        secret = b""
+    if len(secret) != _KEY_BYTES:
+        raise ValueError("a key is 32 bytes in URL-safe base64, as cryptography's Fernet.generate_key() makes them")
+    return _Key(_derive(secret, b"rstore key id", _ID_BYTES), secret)
+
+
+def _derive(secret: bytes, info: bytes, length: int) -> bytes:
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(secret)
+
+
+def _subkey(key: _Key, scope: bytes) -> AESGCM:
+    return AESGCM(_derive(key.secret, b"rstore stream " + scope, _KEY_BYTES))

@@ -1,0 +1,1 @@
+"""The pure heart of rstore: no I/O, no clock, no randomness."""

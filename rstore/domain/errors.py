@@ -1,0 +1,88 @@
+"""The errors that rstore raises, all below :class:`StoreError`.
+
+Each builds its message from what it is given and keeps that in ``args``, so that it can be pickled, logged and
+inspected. No message ever holds a key, a password or a stored value.
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """The root of all errors of a store."""
+
+
+class StoreClosedError(StoreError):
+    """The store is used while it is not open."""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} is not open: use it in a 'with' block, or call open() first"
+
+
+class FrozenStoreError(StoreError):
+    """A write to a store that was opened for reading."""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} is frozen: open it with frozen=False to write"
+
+
+class StoreNotAvailableError(StoreError):
+    """The store can't be found, reached or locked in time."""
+
+
+class StoreIntegrityError(StoreError):
+    """The write would make a history that can't be folded; nothing was stored."""
+
+
+class StoreConflictError(StoreIntegrityError):
+    """The stream is no longer at the version that the writer expected; nothing was stored.
+
+    ``expected`` and ``actual`` are versions; 0 stands for a stream without records.
+    """
+
+    def __init__(self, kind: str, key: str, expected: int, actual: int) -> None:
+        super().__init__(kind, key, expected, actual)
+        self.kind, self.key, self.expected, self.actual = kind, key, expected, actual
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind} {self.key!r} is at version {self.actual}, not {self.expected}: "
+            "somebody else wrote to it; read it again and repeat"
+        )
+
+
+class StorePayloadError(StoreError):
+    """A stored payload can't be read: it is damaged, foreign, or was moved from where it was written."""
+
+    problem = "the payload can't be read"
+
+    def __init__(self, namespace: str, kind: str, key: str, detail: str = "") -> None:
+        super().__init__(namespace, kind, key, detail)
+        self.namespace, self.kind, self.key, self.detail = namespace, kind, key, detail
+
+    def __str__(self) -> str:
+        tail = f" ({self.detail})" if self.detail else ""
+        return f"{self.kind} {self.key!r} in namespace {self.namespace!r}: {self.problem}{tail}"
+
+
+class StoreFormatError(StorePayloadError):
+    """The payload is of a format that this version of rstore, or this kind of Store, does not know."""
+
+    problem = "the payload's format is not known here"
+
+
+class StoreWrongKeyError(StorePayloadError):
+    """The payload was encrypted with none of the keys that the store was given."""
+
+    problem = "encrypted with another key: pass the one that it was written with, or a list with old and new keys"
+
+
+class StoreMissingKeyError(StorePayloadError):
+    """The payload is encrypted and the store was opened without a key."""
+
+    problem = "encrypted: open the store with key=..."
+
+
+class StorePlaintextError(StorePayloadError):
+    """The payload is not encrypted, though the store was opened with a key."""
+
+    problem = "not encrypted, and this store has a key: open it with plaintext=True to read unencrypted values too"

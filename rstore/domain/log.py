@@ -1,0 +1,309 @@
+"""The port: an append-only log of records in streams, and the words that it speaks.
+
+A *namespace* holds *streams*; a stream is an append-only sequence of *records*, all of one key and one kind. The
+log sees bytes only. Everything that a Store shows is folded from records by the other modules of the domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+KV: Final = "kv"
+"""Kind of a key/value pair."""
+TS: Final = "ts"
+"""Kind of a time series."""
+ES: Final = "es"
+"""Kind of an event sequence."""
+SS: Final = "ss"
+"""Kind of the snapshots of an event sequence: private, and worth nothing without it."""
+
+TIME_MIN: Final = -(2**63)
+TIME_MAX: Final = 2**63 - 1
+TOP_LEVEL: Final = 63
+NAME_BYTES: Final = 1024
+
+Position: TypeAlias = Any
+"""A record's place in the log as a whole: opaque, ordered among the positions of the same log."""
+
+
+class Stream(NamedTuple):
+    """A stream's name. Streams of different kinds never clash over a key."""
+
+    kind: str
+    key: str
+
+
+class Entry(NamedTuple):
+    """What a writer gives to be recorded.
+
+    ``start`` and ``end`` are the span of *valid time* that it speaks of, both inclusive, signed 64 bits. ``item`` is
+    the dict member for events, else empty. ``op`` is the operator's name. ``data`` and ``meta`` are sealed payloads.
+    """
+
+    start: int
+    end: int
+    item: str
+    op: str
+    data: bytes
+    meta: bytes | None = None
+
+
+class Record(NamedTuple):
+    """An entry as the log keeps it.
+
+    ``version`` is strictly increasing in its stream and never used again. ``recorded`` is the *transaction time* in
+    POSIX milliseconds, which never decreases along a stream.
+    """
+
+    version: int
+    position: Position
+    recorded: int
+    start: int
+    end: int
+    item: str
+    op: str
+    data: bytes
+    meta: bytes | None = None
+
+
+class Head(NamedTuple):
+    """What the log knows of a stream without reading its records.
+
+    ``version`` is the newest version given out. ``floor`` is what it was after the last rewrite: a fold of an earlier
+    version is no longer of use. A stream is ``live`` until an append says otherwise.
+    """
+
+    stream: Stream
+    version: int
+    floor: int
+    live: bool
+
+
+class Batch(NamedTuple):
+    """Entries for one stream. ``entries`` is iterated once, inside the transaction, and must not call user code.
+
+    ``expect`` is the version that the stream must still have (0: it has no records; None: any). ``live`` says whether
+    the stream lives after it. With ``replace`` the entries take the place of all earlier records of the stream.
+    """
+
+    stream: Stream
+    entries: Iterable[Entry]
+    recorded: int
+    expect: int | None = None
+    live: bool = True
+    replace: bool = False
+
+
+class Rewrite(NamedTuple):
+    """Records of one stream that go, and those that stand in for them.
+
+    ``drop`` holds versions; a ``range`` is cheap however long. Each record of ``put`` has the version of a record
+    that it replaces and takes over its position too, so that no follower sees it as new. ``expect`` is the version
+    that the stream must still have (None: any), ``live`` whether it lives afterwards (None: as before).
+
+    A rewrite moves the stream's version on by one, so that whoever folded before notices. One that finds nothing to
+    change does nothing. A stream that is left without records and life is forgotten.
+    """
+
+    stream: Stream
+    expect: int | None
+    drop: Collection[int]
+    put: Iterable[Record] = ()
+    live: bool | None = None
+
+
+class Replay(NamedTuple):
+    """What a projection of an event sequence is folded from: a snapshot, if there is one, and the records after it."""
+
+    head: Head
+    snapshot: Record | None
+    records: list[Record]
+
+
+class Saved(NamedTuple):
+    """What a prune or compact took out of the log: a number of records, and the bytes of their payloads."""
+
+    records: int
+    bytes: int
+
+    def plus(self, other: Saved) -> Saved:
+        """Return the sum of both."""
+        return Saved(self.records + other.records, self.bytes + other.bytes)
+
+
+class Log(Protocol):
+    """One namespace of a log. Every adapter keeps these promises; ``tests/test_log_contract.py`` holds it to them.
+
+    * Appends and rewrites are atomic and isolated; what was acknowledged survives ``kill -9`` and, at the default
+      durability, loss of power.
+    * A log may be shared by threads, and used after ``fork``.
+    * Every call but ``open``, ``close`` and ``discard`` needs an open log. Failures are :class:`StoreError`s:
+      :class:`StoreNotAvailableError` if the backend can't be reached or locked in time; the next call tries anew.
+      Nothing is retried that could be written twice.
+    """
+
+    @property
+    def name(self) -> str:
+        """The backend's address as it may be shown: without password."""
+
+    def open(self) -> None:
+        """Connect. A frozen log is only looked for, one that may write is created if there is none.
+
+        Raises:
+            StoreNotAvailableError: the backend can't be reached, or a frozen log finds no such namespace.
+        """
+
+    def close(self) -> None:
+        """Let go of all connections. Iterators that are still being read end with a StoreError."""
+
+    def append(self, batches: Sequence[Batch]) -> list[int]:
+        """Append all batches or nothing, durably, and return the newest version of each batch's stream.
+
+        ``recorded`` is raised to that of the stream's last record if it is earlier.
+
+        Raises:
+            StoreConflictError: a stream is not at the version that its batch expects.
+        """
+
+    def read(
+        self,
+        stream: Stream,
+        *,
+        start: int = TIME_MIN,
+        end: int = TIME_MAX,
+        item: str | None = None,
+        ops: Collection[str] | None = None,
+        until: int | None = None,
+        after: int = 0,
+        alive: bool = False,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Record]:
+        """Yield the records whose span touches ``start..end``, in order of ``(start, version)``, lazily.
+
+        The iterator shows the stream as it was when its first record was asked for, whatever is written meanwhile.
+
+        Args:
+            item: only records of this item.
+            ops: only records with one of these operators.
+            until: only records with ``recorded <= until``.
+            after: only records with a greater version.
+            alive: only what came after the append that last ended the stream's life, if any did.
+            reverse: the greatest ``(start, version)`` first.
+            limit: at most so many.
+        """
+
+    def replay(
+        self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
+    ) -> Replay | None:
+        """Return what a projection needs, in one consistent read; None if there is no such stream.
+
+        Snapshots of an event sequence are records on the stream of kind :data:`SS` with its key: their span is the
+        latest time that they have folded, their item the version up to which they have, in decimal.
+
+        Args:
+            end: only records and snapshots of times up to this one.
+            horizon: only a snapshot of a time up to this one. The newest one counts.
+            after: no snapshot, but the records with a greater version.
+        """
+
+    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
+        """Return for each stream its newest record (with ``recorded <= until``), in one consistent read."""
+
+    def head(self, stream: Stream) -> Head | None:
+        """Return the stream's head, or None if there is no such stream."""
+
+    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
+        """Yield the heads of the streams of a kind whose keys begin with ``prefix``, by key in code-point order.
+
+        Read in pages: it may go on while the log is written to, and then shows each stream that was there all the
+        time exactly once. ``after`` is the key to go on from.
+        """
+
+    def count(self, kind: str) -> int:
+        """Return how many streams of a kind are live, without listing them."""
+
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
+        """Replace records by others, all or nothing: besides ``discard`` the only way that a record leaves the log.
+
+        Raises:
+            StoreConflictError: a stream is not at the version that its rewrite expects.
+        """
+
+    def vacuum(self) -> None:
+        """Give the space of what was erased back to the file system, as far as the backend can."""
+
+    def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
+        """Yield ``(position, stream, record)`` of the whole namespace after a position, then end.
+
+        Nothing acknowledged is ever skipped: a record that commits late does not appear behind a reader's back.
+        """
+
+    def discard(self) -> None:
+        """Erase the namespace. The next write makes it anew."""
+
+
+Connector: TypeAlias = Callable[[str, bool], Log]
+"""Makes the log of a namespace, frozen or not; connects to nothing until that is opened."""
+
+
+def level(start: int, end: int) -> int:
+    """Return the level of a span: the number of bits of its length, at most :data:`TOP_LEVEL`.
+
+    Spans are found through an index on ``(level, start)``, one look for each level that a stream has. Interval trees
+    and bins were rejected: they need tuning, or maintenance that a plain index does not.
+
+    >>> level(7, 7), level(7, 8), level(0, 1024), level(TIME_MIN, TIME_MAX)
+    (0, 1, 11, 63)
+    """
+    return min((end - start).bit_length(), TOP_LEVEL)
+
+
+def reach(of_level: int, start: int) -> int:
+    """Return the earliest start that a span of a level may have if it touches ``start`` or what comes later.
+
+    >>> reach(0, 100), reach(4, 100), reach(63, 100) == TIME_MIN
+    (100, 85, True)
+    """
+    return TIME_MIN if of_level == TOP_LEVEL else max(TIME_MIN, start - (1 << of_level) + 1)
+
+
+def check_name(what: str, name: object, *, empty: bool = True) -> str:
+    """Return a key, item or namespace, or raise if no backend could keep it as it is.
+
+    Raises:
+        TypeError: it is not a str.
+        ValueError: it is longer than 1024 bytes in UTF-8, or has NUL or lone surrogates, or is empty but may not be.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"a {what} is a str, not {type(name).__name__}")
+    if name.isascii():
+        size = len(name)
+    else:
+        try:
+            size = len(name.encode())
+        except UnicodeEncodeError:
+            raise ValueError(f"a {what} can't have lone surrogates: {name[:60]!r}") from None
+    if size > NAME_BYTES:
+        raise ValueError(f"a {what} has at most {NAME_BYTES} bytes in UTF-8, this one has {size}: {name[:60]!r}...")
+    if "\0" in name:
+        raise ValueError(f"a {what} can't have NUL characters: {name[:60]!r}")
+    if not (name or empty):
+        raise ValueError(f"a {what} has at least one character")
+    return name
+
+
+def check_time(what: str, time: object) -> int:
+    """Return a timestamp as an int, or raise if it is none.
+
+    Raises:
+        TypeError: it is not an integer (a bool is none).
+        OverflowError: it does not fit in signed 64 bits.
+    """
+    if isinstance(time, bool) or not hasattr(time, "__index__"):
+        raise TypeError(f"{what} is an int, not {type(time).__name__}")
+    value: int = time.__index__()
+    if not TIME_MIN <= value <= TIME_MAX:
+        raise OverflowError(f"{what} has to fit in signed 64 bits: {value}")
+    return value

@@ -1,0 +1,94 @@
+"""The operator table: what an event can do to an item.
+
+Operators are stored by name and looked up here; nothing that was read ever chooses what to import or call.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+
+class Operator(NamedTuple):
+    """One row of the table: the function that users name, and whether it takes a value besides the item's own."""
+
+    function: Callable[..., Any]
+    binary: bool
+
+
+SETITEM: Final = "setitem"
+DELITEM: Final = "delitem"
+EXTEND: Final = "extend"
+REMOVE: Final = "remove"
+SNAPSHOT: Final = "snapshot"
+RESETS: Final = frozenset({SETITEM, DELITEM})
+"""Operators after which it no longer matters what the item was before."""
+
+_BINARY = (
+    *(operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow),
+    *(operator.matmul, operator.and_, operator.or_, operator.xor, operator.lshift, operator.rshift, operator.concat),
+    *(operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge),
+)
+_UNARY = (operator.neg, operator.pos, operator.abs, operator.not_, operator.truth, operator.invert, operator.inv)
+
+OPERATORS: Final[dict[str, Operator]] = {
+    SETITEM: Operator(operator.setitem, binary=True),
+    DELITEM: Operator(operator.delitem, binary=False),
+    **{function.__name__: Operator(function, binary=True) for function in _BINARY},
+    **{function.__name__: Operator(function, binary=False) for function in _UNARY},
+}
+"""Name -> operator, for everything that an event may do. In-place forms and I/O have no place here: a fold is pure."""
+
+_NAMES: Final[dict[Callable[..., Any], str]] = {row.function: name for name, row in OPERATORS.items()}
+
+
+def name_of(function: object) -> str:
+    """Return the name under which an operator is stored.
+
+    Raises:
+        TypeError: it is none of the table's; the message lists them.
+
+    >>> name_of(operator.add)
+    'add'
+    """
+    try:
+        return _NAMES[function]  # type: ignore[index]
+    except (KeyError, TypeError):
+        raise TypeError(f"{function!r} is not an operator of the table: use operator.{_listed()}") from None
+
+
+def names_of(functions: object) -> frozenset[str]:
+    """Return the names of one operator or of several."""
+    if isinstance(functions, Iterable):
+        return frozenset(map(name_of, functions))
+    return frozenset({name_of(functions)})
+
+
+def parse(item: str, change: object) -> tuple[str, Any]:
+    """Return ``(name, value)`` of what a user wrote for an item: a value, or ``(operator, value)``.
+
+    Raises:
+        TypeError: an unknown operator, one without its tuple, or a value for an operator that takes none.
+
+    >>> parse('n', 1), parse('n', (operator.add, 1)), parse('n', (operator.neg, None))
+    (('setitem', 1), ('add', 1), ('neg', None))
+    """
+    if _is_operator(change):
+        raise TypeError(f"item {item!r}: an operator is given with its value, as (operator.{name_of(change)}, value)")
+    if not (isinstance(change, tuple) and change and callable(change[0])):
+        return SETITEM, change
+    name = name_of(change[0])
+    if len(change) != 2:
+        raise TypeError(f"item {item!r}: write (operator.{name}, value), value being None for a unary operator")
+    if not OPERATORS[name].binary and change[1] is not None:
+        raise TypeError(f"item {item!r}: operator.{name} takes no value, write (operator.{name}, None)")
+    return name, change[1]
+
+
+def _is_operator(change: object) -> bool:
+    return callable(change) and getattr(change, "__hash__", None) is not None and change in _NAMES
+
+
+def _listed() -> str:
+    return ", ".join(sorted(OPERATORS))

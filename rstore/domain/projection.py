@@ -1,0 +1,93 @@
+"""Folding the events of a sequence into its state, and finding those that a prune may drop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from rstore.domain.errors import StoreIntegrityError
+from rstore.domain.operators import DELITEM, OPERATORS, RESETS, SETITEM
+
+
+class Change(NamedTuple):
+    """An event as the fold sees it; ``time`` is in POSIX milliseconds."""
+
+    version: int
+    time: int
+    item: str
+    op: str
+    value: Any
+
+
+class Projection(NamedTuple):
+    """A state and how it came about. Never changed in place.
+
+    ``version`` is that of the newest event folded, ``time`` the latest time among them (None: no event).
+    ``tail`` counts the events folded since the last snapshot.
+    """
+
+    version: int = 0
+    time: int | None = None
+    state: Mapping[str, Any] = {}
+    tail: int = 0
+
+
+def fold(start: Projection, changes: Iterable[Change]) -> Projection:
+    """Return the projection after ``changes``, which come in order of ``(time, version)``.
+
+    Raises:
+        StoreIntegrityError: an operator fails; item, operator and time are named.
+
+    >>> fold(Projection(), [Change(1, 10, 'n', 'setitem', 1), Change(2, 20, 'n', 'add', 4)])
+    Projection(version=2, time=20, state={'n': 5}, tail=2)
+    """
+    version, time, tail = start.version, start.time, start.tail
+    state = dict(start.state)
+    for change in changes:
+        _step(state, change)
+        version = max(version, change.version)
+        time = change.time
+        tail += 1
+    return Projection(version, time, state, tail)
+
+
+def _step(state: dict[str, Any], change: Change) -> None:
+    _, time, item, op, value = change
+    try:
+        if op == SETITEM:
+            state[item] = value
+        elif op == DELITEM:
+            del state[item]
+        else:
+            function, binary = OPERATORS[op]
+            state[item] = function(state[item], value) if binary else function(state[item])
+    except Exception as exc:  # whatever an operator raises on a user's values, the history does not fold
+        known = item in state
+        reason = f"{type(exc).__name__}: {exc}" if known else "there is no such item then"
+        raise StoreIntegrityError(f"operator.{op} fails on item {item!r} at time {time}: {reason}") from exc
+
+
+def obsolete(changes: Iterable[tuple[int, str, str]]) -> list[int]:
+    """Return the versions of the events that no longer contribute to the current state.
+
+    ``changes`` are ``(version, item, op)`` in order of ``(time, version)``. What comes before an item's last
+    ``setitem`` or ``delitem`` goes, and a ``delitem`` that ends it goes too: without events the item is absent anyway.
+
+    >>> obsolete([(1, 'a', 'setitem'), (2, 'b', 'setitem'), (3, 'a', 'setitem'), (4, 'b', 'delitem')])
+    [1, 2, 4]
+    """
+    dropped: list[int] = []
+    kept: dict[str, list[int]] = {}
+    for version, item, op in changes:
+        if op in RESETS:
+            dropped += kept.pop(item, ())
+        if op == DELITEM:
+            dropped.append(version)
+        else:
+            kept.setdefault(item, []).append(version)
+    return sorted(dropped)
+
+
+def difference(changes: Mapping[str, tuple[str, Any]], version: int, time: int) -> list[Change]:
+    """Return parsed changes of one apply as events that follow ``version``, all at one time."""
+    return [Change(version + i, time, item, op, value) for i, (item, (op, value)) in enumerate(changes.items(), 1)]

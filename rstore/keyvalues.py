@@ -1,0 +1,242 @@
+"""The key/value face of a Store: a dict that remembers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
+from fnmatch import translate
+from itertools import islice
+from typing import Any, Final
+
+from rstore.domain.errors import StoreConflictError
+from rstore.domain.log import KV, Batch, Head, Record, Rewrite, Saved, Stream
+from rstore.domain.operators import DELITEM, SETITEM
+from rstore.face import Face, check_key, now
+
+_PAGE: Final = 256
+_MISSING: Final = object()
+_WILDCARDS: Final = re.compile(r"[*?[]")
+
+
+class KeyValues(Face, MutableMapping[str, Any]):
+    """Key/value pairs: the whole of ``MutableMapping``, and calls that handle many keys at once.
+
+    Keys are str of at most 1024 bytes in UTF-8 and are listed in code-point order. Values are whatever the
+    serializer takes, None included.
+    """
+
+    # -- read ---------------------------------------------------------------------------------------------------------
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key, or the default if there is none.
+
+        >>> store.get('unknown', 0)
+        0
+        """
+        stream = Stream(KV, check_key(key))
+        record = self._log.last((stream,))[0]
+        return default if record is None else self._value(stream, record, default)
+
+    def _value(self, stream: Stream, record: Record, default: Any) -> Any:
+        if record.op != DELITEM:
+            return self._payload.value(stream, record)
+        self._payload.check(stream, record)
+        return default
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return ``{key: value}`` of those keys that there are, read in one transaction.
+
+        >>> store.set_many({'a': 1, 'b': 2})
+        >>> store.get_many(['a', 'b', 'c'])
+        {'a': 1, 'b': 2}
+        """
+        streams = [Stream(KV, check_key(key)) for key in keys]
+        records = self._log.last(streams) if streams else []
+        found = {
+            stream.key: self._value(stream, record, _MISSING)
+            for stream, record in zip(streams, records, strict=True)
+            if record is not None
+        }
+        return {key: value for key, value in found.items() if value is not _MISSING}
+
+    def has(self, key: str) -> bool:
+        """Tell whether there is such a key."""
+        head = self._log.head(Stream(KV, check_key(key)))
+        return head is not None and head.live
+
+    def keys(self) -> list[str]:  # type: ignore[override]
+        """Return all keys, in code-point order. Iterating over the store does the same lazily."""
+        return list(self)
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return a view of ``(key, value)`` pairs, which are read in pages as it is iterated over."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values, which are read in pages as it is iterated over."""
+        return _Values(self)
+
+    def find(self, pattern: str | None = None) -> list[tuple[str, Any]]:
+        """Return ``(key, value)`` of the keys that match a pattern as a whole; of all without one.
+
+        ``*``, ``?`` and ``[...]`` are as in fnmatch, all else is literal. What stands before the first of them is
+        looked up in the index.
+
+        >>> store.set_many({'user:ada': 1, 'user:bob': 2, 'zone': 3})
+        >>> store.find('user:*')
+        [('user:ada', 1), ('user:bob', 2)]
+        """
+        if pattern is None:
+            return list(self._pairs())
+        prefix = _WILDCARDS.split(check_key(pattern), maxsplit=1)[0]
+        return list(self._pairs(prefix, re.compile(translate(pattern))))
+
+    def _pairs(self, prefix: str = "", pattern: re.Pattern[str] | None = None) -> Iterator[tuple[str, Any]]:
+        heads = self._log.heads(KV, prefix)
+        keys = (head.stream.key for head in heads if pattern is None or pattern.match(head.stream.key))
+        while page := list(islice(keys, _PAGE)):
+            yield from self.get_many(page).items()
+
+    def __getitem__(self, key: str) -> Any:
+        value = self.get(key, _MISSING)
+        if value is _MISSING:
+            raise KeyError(key)
+        return value
+
+    def __contains__(self, key: object) -> bool:
+        return self.has(key)  # type: ignore[arg-type]  # has() says what is wrong with it
+
+    def __iter__(self) -> Iterator[str]:
+        return (head.stream.key for head in self._log.heads(KV))
+
+    def __len__(self) -> int:
+        return self._log.count(KV)
+
+    # -- write --------------------------------------------------------------------------------------------------------
+
+    def set(self, key: str, value: Any) -> None:
+        """Store a value. What the key had before stays in the log (unless the store has ``history=False``).
+
+        >>> store.set('some_key', {'any': ['picklable', 'value']})
+        """
+        self._append((self._setting(key, value),))
+
+    def set_many(self, pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Store all pairs or nothing, in one transaction."""
+        self._check_writable()
+        self._append([self._setting(key, value) for key, value in dict(pairs).items()])
+
+    def _setting(self, key: str, value: Any, expect: int | None = None) -> Batch:
+        stream = Stream(KV, check_key(key))
+        self._check_writable()
+        body = self._payload.dump(key, value)
+        entry = self._payload.entry(stream, SETITEM, body, start=0, end=0)
+        return Batch(stream, (entry,), now(), expect, replace=not self._history)
+
+    def delete(self, *keys: str) -> None:
+        """Delete keys, all in one transaction; unknown ones are passed over."""
+        streams = [Stream(KV, check_key(key)) for key in dict.fromkeys(keys)]
+
+        def attempt() -> None:
+            found = zip(streams, self._log.last(streams), strict=True) if streams else ()
+            self._drop([(stream, record) for stream, record in found if record is not None and record.op != DELITEM])
+
+        self._decide(attempt)
+
+    def _drop(self, found: list[tuple[Stream, Record]]) -> None:
+        if self._history:
+            self._append([self._deletion(stream, record.version) for stream, record in found])
+        elif found:
+            self._log.rewrite(
+                [Rewrite(stream, version, range(version + 1), live=False) for stream, (version, *_) in found]
+            )
+
+    def _deletion(self, stream: Stream, expect: int) -> Batch:
+        entry = self._payload.entry(stream, DELITEM, start=0, end=0)
+        return Batch(stream, (entry,), now(), expect, live=False)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.set(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key)
+
+    def pop(self, key: str, default: Any = _MISSING) -> Any:
+        """Delete a key and return its value; the default, or KeyError without one, if there is none."""
+        stream = Stream(KV, check_key(key))
+
+        def attempt() -> Any:
+            record = self._log.last((stream,))[0]
+            if record is None or record.op == DELITEM:
+                return _MISSING
+            value = self._payload.value(stream, record)
+            self._drop([(stream, record)])
+            return value
+
+        value = self._decide(attempt)
+        if value is not _MISSING:
+            return value
+        if default is _MISSING:
+            raise KeyError(key)
+        return default
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key, having stored the default if there was none."""
+        stream = Stream(KV, check_key(key))
+
+        def attempt() -> Any:
+            record = self._log.last((stream,))[0]
+            if record is not None and record.op != DELITEM:
+                return self._payload.value(stream, record)
+            head = self._log.head(stream)
+            self._append((self._setting(key, default, expect=head.version if head else 0),))
+            return default
+
+        return self._decide(attempt)
+
+    def update(self, other: Any = (), /, **pairs: Any) -> None:
+        """Store what a mapping, an iterable of pairs, or keywords hold, in one transaction."""
+        self.set_many(dict(other, **pairs))
+
+    def clear(self) -> None:
+        """Delete all keys, in one transaction. Series and event sequences stay."""
+        self._check_writable()
+        self.delete(*self)
+
+    def __ior__(self, other: Any) -> KeyValues:
+        self.update(other)
+        return self
+
+    # -- compact ------------------------------------------------------------------------------------------------------
+
+    def _compact_keys(self) -> Saved:
+        """Keep only the last value of each key, and nothing of deleted ones."""
+        saved = Saved(0, 0)
+        heads = self._log.heads(KV, live=False)
+        while page := list(islice(heads, _PAGE)):
+            old = [Rewrite(head.stream, None, range(head.version)) for head in page if head.live]
+            saved = saved.plus(self._log.rewrite(old))
+            for head in page:
+                if not head.live:
+                    saved = saved.plus(self._forget(head))
+        return saved
+
+    def _forget(self, head: Head) -> Saved:
+        try:
+            return self._log.rewrite([Rewrite(head.stream, head.version, range(head.version + 1), live=False)])
+        except StoreConflictError:  # set again in the meantime
+            return Saved(0, 0)
+
+
+class _Items(ItemsView[str, Any]):
+    _mapping: KeyValues
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return self._mapping._pairs()
+
+
+class _Values(ValuesView[Any]):
+    _mapping: KeyValues
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value for _, value in self._mapping._pairs())

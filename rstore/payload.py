@@ -1,0 +1,349 @@
+"""Values to bytes and back: serializer, compression and cipher, in one envelope.
+
+An envelope is ``format | flags | checksum | body``, or encrypted ``format | flags | key id | nonce | ciphertext``. The
+flags say how the body was made. Reading goes the other way round: verify or decrypt, decompress, then load.
+
+A body is one value, or columns: the times of a segment (or the items of a snapshot) and then their values.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import sys
+import zlib
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate, islice, pairwise
+from operator import sub
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from rstore.domain.errors import (
+    StoreFormatError,
+    StoreMissingKeyError,
+    StorePayloadError,
+    StorePlaintextError,
+    StoreWrongKeyError,
+)
+from rstore.domain.log import Entry, Record, Stream
+from rstore.domain.series import Run
+
+if TYPE_CHECKING:
+    from rstore.cipher import Cipher
+
+_FORMAT: Final = 1
+_DUMPED, _TEXT, _COLUMNS, _COMPRESSED, _ENCRYPTED = 1, 2, 4, 8, 16
+_KNOWN: Final = _DUMPED | _TEXT | _COLUMNS | _COMPRESSED | _ENCRYPTED
+_PLAIN: Final = struct.Struct("<BBI")
+_HEADER_BYTES: Final = 2
+_PROTOCOL: Final = 5
+_COMPRESS_FROM: Final = 256  # bytes; below it the gain is not worth the call
+_COMPRESS_LEVEL: Final = 1  # level 6 saves a few per cent more at three times the cost
+_WIDTHS: Final = "BHIQ"
+_REGULAR: Final = ord("R")
+
+
+class Body(NamedTuple):
+    """A dumped value or columns, not yet bound to a place in the log."""
+
+    flags: int
+    data: bytes
+
+
+NOTHING: Final = Body(0, b"")
+"""The body of an entry that has no value, such as a ``delitem``."""
+
+
+class Payload:
+    """Seals values for one namespace and opens what is read from it.
+
+    ``dump`` and ``load`` are the user's own, or None for pickle. With a cipher everything is encrypted and, unless
+    ``plaintext``, only what is encrypted is read.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        dump: Callable[[Any], str | bytes] | None = None,
+        load: Callable[[Any], Any] | None = None,
+        cipher: Cipher | None = None,
+        *,
+        plaintext: bool = False,
+    ) -> None:
+        self._namespace, self._dump, self._load, self._cipher = namespace, dump, load, cipher
+        self._plaintext = plaintext or cipher is None
+
+    # -- values to bodies ---------------------------------------------------------------------------------------------
+
+    def dump(self, key: str, value: Any) -> Body:
+        """Return the body of one value. A dumper's error is passed on with a note that names the key."""
+        try:
+            if self._dump is None:
+                return _body(0, pickle.dumps(value, _PROTOCOL))
+            text, data = _as_bytes(self._dump(value))
+            return _body(_DUMPED | text * _TEXT, data)
+        except Exception as exc:
+            exc.add_note(f"rstore: while dumping a value for {key!r}; nothing was stored")
+            raise
+
+    def dump_run(self, key: str, run: Run) -> Body:
+        """Return the body of a run of points; one alone is stored as a plain value."""
+        times, values = run
+        if len(times) == 1:
+            return self.dump(key, values[0])
+        return self._dump_columns(key, _pack_times(times), values)
+
+    def dump_state(self, key: str, state: Mapping[str, Any]) -> Body | None:
+        """Return the body of a snapshot, or None if the state would not come back from it as it is."""
+        values = list(state.values())
+        if self._dump is not None:
+            try:
+                if [self._reload(value) for value in values] != values:
+                    return None
+            except Exception:  # a state that the dumper can't take is no error: events hold what it is folded from
+                return None
+        return self._dump_columns(key, _pack_texts(state), values)
+
+    def _dump_columns(self, key: str, index: bytes, values: Sequence[Any]) -> Body:
+        flags = _COLUMNS
+        try:
+            if self._dump is None:
+                data = pickle.dumps(list(values), _PROTOCOL)
+            else:
+                flags |= _DUMPED
+                data = _pack_dumped(map(self._dump, values))
+        except Exception as exc:
+            exc.add_note(f"rstore: while dumping values for {key!r}; nothing was stored")
+            raise
+        return _body(flags, struct.pack("<II", len(values), len(index)) + index + data)
+
+    def _reload(self, value: Any) -> Any:
+        assert self._dump is not None and self._load is not None
+        return self._load(self._dump(value))
+
+    def echo(self, stream: Stream, body: Body, value: Any) -> Any:
+        """Return a value as it will be read back from ``body``: never the caller's own object, if that can change."""
+        if self._dump is None and type(value) in ATOMS:
+            return value
+        data = zlib.decompress(body.data) if body.flags & _COMPRESSED else body.data
+        return self._load_value(stream, body.flags, data)
+
+    # -- bodies to envelopes ------------------------------------------------------------------------------------------
+
+    def entry(self, stream: Stream, op: str, body: Body = NOTHING, *, item: str = "", start: int, end: int) -> Entry:
+        """Return the entry that holds a body, sealed for this place in the log and no other."""
+        flags, data = body
+        if self._cipher is None:
+            return Entry(start, end, item, op, _PLAIN.pack(_FORMAT, flags, zlib.crc32(data, flags)) + data)
+        flags |= _ENCRYPTED
+        scope = _scope(self._namespace, stream)
+        sealed = self._cipher.encrypt(scope, data, _bound(scope, flags, item, op, start, end))
+        return Entry(start, end, item, op, bytes((_FORMAT, flags)) + sealed)
+
+    def _open(self, stream: Stream, record: Record) -> Body:
+        data = record.data
+        if len(data) < _HEADER_BYTES:
+            raise self._error(StorePayloadError, stream, "the envelope is cut off")
+        flags = data[1]
+        if data[0] != _FORMAT or flags & ~_KNOWN:
+            detail = f"envelope format {data[0]}, flags {flags}: written by a newer rstore, or by something else"
+            raise self._error(StoreFormatError, stream, detail)
+        body = self._decrypt(stream, record) if flags & _ENCRYPTED else self._verify(stream, data, flags)
+        if flags & _COMPRESSED:
+            try:
+                body = zlib.decompress(body)
+            except zlib.error as exc:
+                raise self._error(StorePayloadError, stream, "it does not decompress") from exc
+        return Body(flags, body)
+
+    def _verify(self, stream: Stream, data: bytes, flags: int) -> bytes:
+        if not self._plaintext:
+            raise self._error(StorePlaintextError, stream)
+        body = data[_PLAIN.size :]
+        if len(data) < _PLAIN.size or zlib.crc32(body, flags) != _PLAIN.unpack_from(data)[2]:
+            raise self._error(StorePayloadError, stream, "the checksum does not match: it was damaged")
+        return body
+
+    def _decrypt(self, stream: Stream, record: Record) -> bytes:
+        if self._cipher is None:
+            raise self._error(StoreMissingKeyError, stream)
+        from rstore.cipher import NotAuthenticError, UnknownKeyError
+
+        scope = _scope(self._namespace, stream)
+        bound = _bound(scope, record.data[1], record.item, record.op, record.start, record.end)
+        try:
+            return self._cipher.decrypt(scope, memoryview(record.data)[_HEADER_BYTES:], bound)
+        except UnknownKeyError:
+            raise self._error(StoreWrongKeyError, stream) from None
+        except NotAuthenticError:
+            detail = "it is not authentic: changed, or moved from another namespace, key, item, time or operator"
+            raise self._error(StorePayloadError, stream, detail) from None
+
+    # -- envelopes to values ------------------------------------------------------------------------------------------
+
+    def value(self, stream: Stream, record: Record) -> Any:
+        """Return the value of a record, None if it has none."""
+        flags, data = self._open(stream, record)
+        if flags & _COLUMNS:
+            raise self._error(StorePayloadError, stream, "columns where one value should be")
+        return self._load_value(stream, flags, data)
+
+    def run(self, stream: Stream, record: Record) -> Run:
+        """Return the points of a series' record."""
+        flags, data = self._open(stream, record)
+        if not flags & _COLUMNS:
+            return (record.start,), (self._load_value(stream, flags, data),)
+        index, values = self._load_columns(stream, flags, data)
+        try:
+            times = _unpack_times(record.start, len(values), index)
+        except (struct.error, ValueError, IndexError) as exc:
+            raise self._error(StorePayloadError, stream, "its times can't be read") from exc
+        if len(times) != len(values) or times[-1] != record.end:
+            raise self._error(StorePayloadError, stream, "its times don't fit its span")
+        return times, values
+
+    def state(self, stream: Stream, record: Record) -> dict[str, Any]:
+        """Return the state of a snapshot."""
+        flags, data = self._open(stream, record)
+        index, values = self._load_columns(stream, flags, data)
+        try:
+            return dict(zip(_unpack_texts(len(values), index), values, strict=True))
+        except (ValueError, IndexError) as exc:
+            raise self._error(StorePayloadError, stream, "its items can't be read") from exc
+
+    def check(self, stream: Stream, record: Record) -> None:
+        """Raise if a record that has no value of its own, such as a hole, is not what was written there."""
+        self._open(stream, record)
+
+    def _load_value(self, stream: Stream, flags: int, data: bytes) -> Any:
+        if not flags & _DUMPED and not data:
+            return None
+        load = self._loader(stream, flags)
+        try:
+            return load(data.decode("utf-8", "surrogatepass") if flags & _TEXT else data)
+        except Exception as exc:
+            raise self._error(StorePayloadError, stream, f"loading it failed with {type(exc).__name__}") from exc
+
+    def _load_columns(self, stream: Stream, flags: int, data: bytes) -> tuple[bytes, list[Any]]:
+        load = self._loader(stream, flags)
+        try:
+            count, size = struct.unpack_from("<II", data)
+            index, values = data[8 : 8 + size], data[8 + size :]
+            loaded = [load(value) for value in _unpack_dumped(count, values)] if flags & _DUMPED else load(values)
+            if len(loaded) != count:
+                raise ValueError("the columns are of different lengths")
+        except Exception as exc:
+            raise self._error(StorePayloadError, stream, f"loading it failed with {type(exc).__name__}") from exc
+        return index, loaded
+
+    def _loader(self, stream: Stream, flags: int) -> Callable[[Any], Any]:
+        if not flags & _DUMPED:
+            if self._load is None:
+                return pickle.loads
+            raise self._error(StoreFormatError, stream, "pickled, and this Store has a _load of its own that never is")
+        if self._load is None:
+            raise self._error(StoreFormatError, stream, "written by a Store with its own _dump: open it with that")
+        return self._load
+
+    def _error(self, error: type[StorePayloadError], stream: Stream, detail: str = "") -> StorePayloadError:
+        return error(self._namespace, stream.kind, stream.key, detail)
+
+
+ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
+"""Types whose values nobody can change, so that they may be shared."""
+
+
+def _body(flags: int, data: bytes) -> Body:
+    """Compress where that saves something: first a sample, so that photographs don't cost a full try."""
+    if len(data) >= _COMPRESS_FROM:
+        packed = zlib.compress(data, _COMPRESS_LEVEL)
+        if len(packed) < len(data):
+            return Body(flags | _COMPRESSED, packed)
+    return Body(flags, data)
+
+
+def _scope(namespace: str, stream: Stream) -> bytes:
+    return _pack_texts((namespace, stream.kind, stream.key))
+
+
+def _bound(scope: bytes, flags: int, item: str, op: str, start: int, end: int) -> bytes:
+    return struct.pack("<BBqq", _FORMAT, flags, start, end) + scope + _pack_texts((item, op))
+
+
+def _as_bytes(dumped: object) -> tuple[bool, bytes]:
+    if isinstance(dumped, str):
+        return True, dumped.encode("utf-8", "surrogatepass")
+    if isinstance(dumped, bytes | bytearray | memoryview):
+        return False, bytes(dumped)
+    raise TypeError(f"_dump returns str or bytes, not {type(dumped).__name__}")
+
+
+# -- columns: counts are kept outside, integers in the narrowest width that holds them all, little-endian -----------------
+
+
+def _pack_ints(ints: Sequence[int]) -> bytes:
+    top = max(ints, default=0)
+    width = next(code for code in _WIDTHS if top < 1 << 8 * array(code).itemsize)
+    column = array(width, ints)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return width.encode() + column.tobytes()
+
+
+def _unpack_ints(count: int, data: bytes) -> tuple[Sequence[int], bytes]:
+    """Return the integers and what follows them."""
+    column = array(chr(data[0]))
+    size = 1 + count * column.itemsize
+    column.frombytes(data[1:size])
+    if len(column) != count:
+        raise ValueError("a column is cut off")
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column, data[size:]
+
+
+def _pack_times(times: Sequence[int]) -> bytes:
+    """Pack increasing times as steps from one to the next; the first is the record's start."""
+    steps = list(map(sub, islice(times, 1, None), times))
+    if min(steps) == max(steps):
+        return struct.pack("<BQ", _REGULAR, steps[0])
+    return _pack_ints(steps)
+
+
+def _unpack_times(start: int, count: int, data: bytes) -> Sequence[int]:
+    if data[0] == _REGULAR:
+        step = struct.unpack_from("<Q", data, 1)[0]
+        return range(start, start + step * count, step)
+    steps, _ = _unpack_ints(count - 1, data)
+    return list(accumulate(steps, initial=start))
+
+
+def _pack_texts(texts: Iterable[str]) -> bytes:
+    return _pack_blobs([text.encode() for text in texts])
+
+
+def _unpack_texts(count: int, data: bytes) -> list[str]:
+    return [blob.decode() for blob in _unpack_blobs(count, data)]
+
+
+def _pack_blobs(blobs: Sequence[bytes]) -> bytes:
+    return _pack_ints([len(blob) for blob in blobs]) + b"".join(blobs)
+
+
+def _unpack_blobs(count: int, data: bytes) -> list[bytes]:
+    lengths, rest = _unpack_ints(count, data)
+    if sum(lengths) != len(rest):
+        raise ValueError("a column is cut off")
+    return [rest[i:j] for i, j in pairwise(accumulate(lengths, initial=0))]
+
+
+def _pack_dumped(values: Iterable[str | bytes]) -> bytes:
+    """Pack what a user's _dump returned; each value's last byte tells text from bytes."""
+    return _pack_blobs([data + (b"t" if text else b"b") for text, data in map(_as_bytes, values)])
+
+
+def _unpack_dumped(count: int, data: bytes) -> list[str | bytes]:
+    return [
+        blob[:-1].decode("utf-8", "surrogatepass") if blob[-1:] == b"t" else blob[:-1]
+        for blob in _unpack_blobs(count, data)
+    ]

@@ -1,0 +1,332 @@
+"""The event-sequence face of a Store: dicts of which each change is recorded."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from rstore.domain.errors import StoreIntegrityError
+from rstore.domain.log import (
+    ES,
+    SS,
+    TIME_MAX,
+    TIME_MIN,
+    Batch,
+    Record,
+    Replay,
+    Rewrite,
+    Saved,
+    Stream,
+    check_name,
+    check_time,
+)
+from rstore.domain.operators import OPERATORS, SNAPSHOT, names_of, parse
+from rstore.domain.projection import Change, Projection, fold, obsolete
+from rstore.face import Face, check_key, now
+from rstore.payload import ATOMS, NOTHING, Body
+
+_SNAPSHOT_EVERY: Final = 256
+_CACHED: Final = 1024
+
+
+class Event(NamedTuple):
+    """One change of one item.
+
+    ``timestamp`` is in POSIX milliseconds, ``op`` a function of the module operator, ``value`` None if that is unary.
+    """
+
+    timestamp: int
+    item: str
+    op: Any
+    value: Any
+
+
+class _Step(NamedTuple):
+    """One change that is to be applied, with its value dumped."""
+
+    item: str
+    op: str
+    body: Body
+    value: Any
+
+
+class EventSequences(Face):
+    """Event sequences: for each key a dict whose changes are events, so that its past can be asked for."""
+
+    _projections: Projections
+
+    # -- read ---------------------------------------------------------------------------------------------------------
+
+    def current(self, key: str, withtimestamp: bool = False) -> Any:
+        """Return the current state ``{item: value}``, or None if the key is unknown.
+
+        With ``withtimestamp`` return ``(timestamp of the latest event, state)``.
+
+        >>> store.apply('account', {'owner': 'Ada', 'balance': 10}, t=1000)
+        {'owner': 'Ada', 'balance': 10}
+        >>> store.apply('account', {'balance': (operator.add, 5)}, t=2000)
+        {'owner': 'Ada', 'balance': 15}
+        >>> store.current('account', withtimestamp=True)
+        (2000, {'owner': 'Ada', 'balance': 15})
+        """
+        projection = self._present(check_key(key))
+        return None if projection is None else _shown(projection, withtimestamp)
+
+    def past(self, key: str, t: int, withtimestamp: bool = False) -> Any:
+        """Return the state as it was at time ``t`` (POSIX ms), or None if the key was unknown then.
+
+        >>> store.apply('account', {'balance': 10}, t=1000)
+        {'balance': 10}
+        >>> store.apply('account', {'balance': 99}, t=2000)
+        {'balance': 99}
+        >>> store.past('account', 1999)
+        {'balance': 10}
+        """
+        projection = self._past(Stream(ES, check_key(key)), check_time("t", t))
+        return None if projection is None or projection.time is None else _shown(projection, withtimestamp)
+
+    def events(
+        self, key: str, start: int | None = None, end: int | None = None, ops: Any = None, item: str | None = None
+    ) -> list[Event] | None:
+        """Return the events of a key in order of time, or None if the key is unknown.
+
+        Args:
+            start, end: only events from then to then, both inclusive, in POSIX milliseconds.
+            ops: only events with this operator, or one of these.
+            item: only events of this item.
+
+        >>> _ = store.apply('account', {'balance': 10}, t=1000)
+        >>> store.events('account')
+        [Event(timestamp=1000, item='balance', op=<built-in function setitem>, value=10)]
+        """
+        stream = Stream(ES, check_key(key))
+        low = TIME_MIN if start is None else check_time("start", start)
+        high = TIME_MAX if end is None else check_time("end", end)
+        names = None if ops is None else names_of(ops)
+        if item is not None:
+            check_name("item", item)
+        if self._log.head(stream) is None:
+            return None
+        records = self._log.read(stream, start=low, end=high, item=item, ops=names)
+        return [Event(c.time, c.item, OPERATORS[c.op].function, c.value) for c in self._changes(stream, records)]
+
+    def eventsources(self) -> list[str]:
+        """Return the keys of all event sequences, in code-point order."""
+        return [head.stream.key for head in self._log.heads(ES)]
+
+    eventsequences = eventsources
+    """The name of :meth:`eventsources` in rlib-store 0.1."""
+
+    def _changes(self, stream: Stream, records: Iterable[Record]) -> Iterator[Change]:
+        value = self._payload.value
+        return (
+            Change(record.version, record.start, record.item, record.op, value(stream, record)) for record in records
+        )
+
+    def _present(self, key: str) -> Projection | None:
+        """Return the newest projection, from the cache as far as that goes; None if there is no such key."""
+        stream = Stream(ES, key)
+        cached = self._projections.get(key)
+        projection = None
+        if cached is not None:
+            projection = self._fold(stream, cached, self._log.replay(stream, after=cached.version))
+        if projection is None:
+            projection = self._past(stream, TIME_MAX)
+        if projection is not None:
+            self._projections.put(key, projection)
+        return projection
+
+    def _past(self, stream: Stream, t: int) -> Projection | None:
+        """Fold all events up to ``t`` from the newest snapshot that counts; None if there is no such stream."""
+        horizon = t
+        while True:
+            replay = self._log.replay(stream, end=t, horizon=horizon)
+            if replay is None or replay.snapshot is None:
+                return self._fold(stream, Projection(), replay)
+            snapshots, found = Stream(SS, stream.key), replay.snapshot
+            start = Projection(int(found.item), found.start, self._payload.state(snapshots, found))
+            projection = self._fold(stream, start, replay)
+            if projection is not None:
+                return projection
+            horizon = found.start - 1
+
+    def _fold(self, stream: Stream, start: Projection, replay: Replay | None) -> Projection | None:
+        """Fold what followed; None if it changes what was folded before, or if there is no such stream."""
+        if replay is None or 0 < start.version < replay.head.floor:
+            return None
+        if start.time is not None and any(record.start < start.time for record in replay.records[:1]):
+            return None
+        if start.version == replay.head.version:
+            return start
+        projection = fold(start, self._changes(stream, replay.records))
+        return projection._replace(version=replay.head.version)
+
+    # -- write --------------------------------------------------------------------------------------------------------
+
+    def apply(self, key: str, state: Mapping[str, Any], t: int | None = None) -> dict[str, Any]:
+        """Record changes of a dict's items as events, all or nothing, and return the current state.
+
+        Args:
+            state: ``{item: value}`` to set items, or ``{item: (op, value)}`` to apply a function of the module
+                operator: ``operator.delitem`` and all pure unary and binary ones. The value is None for unary ones.
+            t: when it happened, in POSIX milliseconds; by default now, and in any case after the latest event.
+
+        Raises:
+            TypeError: an operator that can't be applied; the message lists those that can.
+            StoreIntegrityError: the key has events at ``t`` already, or an operator fails somewhere in the resulting
+                history; item, operator and time are named.
+
+        >>> store.apply('counter', {'n': 1})
+        {'n': 1}
+        >>> store.apply('counter', {'n': (operator.add, 2)})
+        {'n': 3}
+        """
+        stream = Stream(ES, check_key(key))
+        self._check_writable()
+        when = None if t is None else check_time("t", t)
+        steps = [self._step(stream, item, change) for item, change in state.items()]
+        if not steps:
+            return self.current(key) or {}
+        projection = self._decide(lambda: self._apply(stream, steps, when, trust=True))
+        return _copy(projection.state)
+
+    def _step(self, stream: Stream, item: str, change: Any) -> _Step:
+        check_name("item", item)
+        op, value = parse(item, change)
+        if not OPERATORS[op].binary:
+            return _Step(item, op, NOTHING, None)
+        body = self._payload.dump(stream.key, value)
+        return _Step(item, op, body, self._payload.echo(stream, body, value))
+
+    def _apply(self, stream: Stream, steps: list[_Step], when: int | None, *, trust: bool) -> Projection:
+        """Fold, validate and append once. The cache is trusted first: ``expect`` shows whether that was right."""
+        cached = self._projections.get(stream.key) if trust else None
+        try:
+            return self._record(stream, steps, when, cached or self._present(stream.key) or Projection())
+        except StoreIntegrityError:
+            if cached is None:
+                raise
+            return self._apply(stream, steps, when, trust=False)
+
+    def _record(self, stream: Stream, steps: list[_Step], when: int | None, present: Projection) -> Projection:
+        time = _next_time(present) if when is None else when
+        late = present.time is not None and time <= present.time
+        base = self._base(stream, time) if late else present
+        changes = [Change(present.version + i, time, step.item, step.op, step.value) for i, step in enumerate(steps, 1)]
+        projection = fold(base, changes)
+        if late:
+            projection = fold(projection, self._changes(stream, self._log.read(stream, start=time + 1)))
+        entries = [
+            self._payload.entry(stream, step.op, step.body, item=step.item, start=time, end=time) for step in steps
+        ]
+        batches = [Batch(stream, entries, now(), expect=present.version)]
+        snapshot = None if late else self._snapshot(stream, present)
+        versions = self._append([*batches, *([snapshot] if snapshot else ())])
+        tail = len(steps) if snapshot else present.tail + len(steps)
+        projection = projection._replace(version=versions[0], tail=tail)
+        self._projections.put(stream.key, projection)
+        return projection
+
+    def _base(self, stream: Stream, time: int) -> Projection:
+        """Return the state on which an event that comes in late builds."""
+        base = self._past(stream, time) or Projection()
+        if base.time == time:
+            raise StoreIntegrityError(f"{stream.key!r} has events at time {time} already: choose another time")
+        return base
+
+    def _snapshot(self, stream: Stream, projection: Projection) -> Batch | None:
+        """Return a snapshot if so many events came since the last one that it pays, also for a large state."""
+        if projection.time is None or projection.tail < max(_SNAPSHOT_EVERY, len(projection.state)):
+            return None
+        body = self._payload.dump_state(stream.key, projection.state)
+        if body is None:
+            return None
+        snapshots, time = Stream(SS, stream.key), projection.time
+        entry = self._payload.entry(snapshots, SNAPSHOT, body, item=str(projection.version), start=time, end=time)
+        return Batch(snapshots, (entry,), now())
+
+    # -- prune --------------------------------------------------------------------------------------------------------
+
+    def prune(self, *keys: str, remove: bool = True) -> Saved:
+        """Erase the events that do not contribute to the current state, and return how much that saved.
+
+        An item's events before its last ``setitem`` or ``delitem`` go, and with an item that is deleted all of them.
+        ``current`` is afterwards what it was, ``past`` and ``events`` know only what is left. With ``remove`` a key
+        whose state is empty goes entirely.
+
+        >>> for n in range(3):
+        ...     _ = store.apply('counter', {'n': n})
+        >>> store.prune('counter').records
+        2
+        """
+        self._check_writable()
+        saved = Saved(0, 0)
+        for stream in [Stream(ES, check_key(key)) for key in dict.fromkeys(keys)]:
+            saved = saved.plus(self._decide(lambda stream=stream: self._prune(stream, remove)))
+        return saved
+
+    def _prune(self, stream: Stream, remove: bool) -> Saved:
+        head = self._log.head(stream)
+        if head is None:
+            return Saved(0, 0)
+        events = []
+        for record in self._log.read(stream):
+            self._payload.check(stream, record)
+            events.append((record.version, record.item, record.op))
+        dropped = obsolete(events)
+        live = len(dropped) < len(events) or not remove
+        if live and not dropped:
+            return Saved(0, 0)
+        snapshots = Rewrite(Stream(SS, stream.key), None, range(TIME_MAX), live=False)
+        return self._log.rewrite([Rewrite(stream, head.version, dropped, live=live), snapshots])
+
+
+def _shown(projection: Projection, withtimestamp: bool) -> Any:
+    state = _copy(projection.state)
+    return (projection.time, state) if withtimestamp else state
+
+
+def _copy(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state that its receiver may change."""
+    return {item: value if type(value) in ATOMS else copy.deepcopy(value) for item, value in state.items()}
+
+
+def _next_time(projection: Projection) -> int:
+    """Return now, but later than the latest event, also when the clock stands still or goes back."""
+    if projection.time is None:
+        return now()
+    if projection.time == TIME_MAX:
+        raise OverflowError("there is no time after the latest event: it is at the end of 64 bits")
+    return max(now(), projection.time + 1)
+
+
+class Projections:
+    """The projections used last: a bounded cache, shared by threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Projection] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Projection | None:
+        """Return what is kept for a key."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+
+    def put(self, key: str, projection: Projection) -> None:
+        """Keep a projection, and forget the one not used for longest if there are too many."""
+        with self._lock:
+            self._kept[key] = projection
+            self._kept.move_to_end(key)
+            if len(self._kept) > _CACHED:
+                self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._kept.clear()

@@ -1,0 +1,64 @@
+"""Sealed entries set aside until all of them are known to be good, in constant memory.
+
+The write lock of a backend is then held for as long as the entries take to store, and not for as long as the user's
+iterable takes to make them. What goes to disk is sealed: encrypted, if the store is.
+"""
+
+from __future__ import annotations
+
+import marshal
+import tempfile
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import IO, Final
+
+from rstore.domain.log import Entry
+
+_MEMORY_BYTES: Final = 8 << 20
+
+
+class Spool:
+    """A list of entries that goes on in an unnamed temporary file when it becomes long."""
+
+    def __init__(self) -> None:
+        self._recent: list[Entry] = []
+        self._bytes = 0
+        self._spilled = 0
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __len__(self) -> int:
+        return self._spilled + len(self._recent)
+
+    def add(self, entry: Entry) -> None:
+        """Set an entry aside."""
+        self._recent.append(entry)
+        self._bytes += len(entry.data)
+        if self._bytes > _MEMORY_BYTES:
+            self._spill()
+
+    def entries(self) -> Iterable[Entry]:
+        """Return the entries in the order in which they were added."""
+        return self._recent if self._file is None else self._replay(self._file)
+
+    def _spill(self) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="rstore-")  # noqa: SIM115  # closed in __exit__
+        for entry in self._recent:
+            marshal.dump(tuple(entry), self._file)
+        self._spilled += len(self._recent)
+        self._recent, self._bytes = [], 0
+
+    def _replay(self, file: IO[bytes]) -> Iterator[Entry]:
+        file.seek(0)
+        for _ in range(self._spilled):
+            yield Entry._make(marshal.load(file))  # noqa: S302  # written above, to a file without a name
+        yield from self._recent

@@ -1,0 +1,148 @@
+"""The facade: from a DSN and a key to a store of key/value pairs, time series and event sequences."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from rstore.adapters import open_log
+from rstore.domain.log import ES, TS, Connector, Saved, check_name
+from rstore.keyvalues import KeyValues
+from rstore.payload import Payload
+from rstore.sequences import EventSequences, Projections
+from rstore.timeseries import TimeSeries
+
+
+class Store(KeyValues, TimeSeries, EventSequences):
+    """A store of key/value pairs, time series and event sequences, with optional encryption.
+
+    All three are kept in one append-only log: what was stored before stays there until it is pruned or compacted.
+
+    >>> with Store('memory://', frozen=False) as store:
+    ...     store['greeting'] = 'hello'
+    ...     store.extend('temperature', (1, 20.5), (2, 21.0))
+    ...     _ = store.apply('account', {'balance': 10})
+    ...     store['greeting'], store.last('temperature'), store.current('account')
+    ('hello', (2, 21.0), {'balance': 10})
+
+    Subclasses may fix the namespace, the key and the frequency, and replace pickle by overriding ``_dump`` and
+    ``_load``.
+    """
+
+    _namespace: ClassVar[str | None] = None
+    """The namespace, if none is given."""
+    _key: ClassVar[str | bytes | Sequence[str | bytes] | None] = None
+    """The key, if none is given."""
+
+    def __init__(
+        self,
+        dsn: str | os.PathLike[str] | Connector,
+        namespace: str | None = None,
+        key: str | bytes | Sequence[str | bytes] | None = None,
+        frozen: bool = True,
+        *,
+        history: bool = True,
+        plaintext: bool = False,
+    ) -> None:
+        """Describe a store. Nothing is connected to or created before :meth:`open`, which ``with`` calls.
+
+        Args:
+            dsn: a SQLite file name, ``sqlite://relative.db``, ``sqlite:///absolute.db`` or ``memory://``, with options
+                ``?durability=full|normal`` (survive loss of power, or only of the process) and ``?timeout=SECONDS``.
+            namespace: a store of its own within the backend (default: ``Store._namespace``, else ``'default'``).
+            key: encrypts all values: 32 bytes in URL-safe base64, or several of these, of which the first encrypts
+                and all decrypt (default: ``Store._key``).
+            frozen: open for reading only, and create nothing.
+            history: whether ``set`` and ``delete`` keep what the key had before.
+            plaintext: with a key, also read values that are not encrypted.
+
+        Raises:
+            TypeError, ValueError: an argument is not of the form described above.
+        """
+        connect = dsn if callable(dsn) else open_log(dsn)
+        self.namespace = check_name("namespace", namespace or self._namespace or "default", empty=False)
+        self._frozen, self._history = frozen, history
+        self._log = connect(self.namespace, frozen)
+        custom = type(self)._dump is not Store._dump or type(self)._load is not Store._load
+        self._payload = Payload(
+            self.namespace,
+            self._dump if custom else None,
+            self._load if custom else None,
+            _cipher(self._key if key is None else key),
+            plaintext=plaintext,
+        )
+        self._projections = Projections()
+        self._entered = 0
+        self._entering = threading.Lock()
+
+    def _dump(self, value: Any) -> str | bytes:
+        return pickle.dumps(value)
+
+    def _load(self, data: Any) -> Any:
+        return pickle.loads(data)  # noqa: S301  # the README says what that means, and what to use instead
+
+    def __repr__(self) -> str:
+        state = "frozen" if self._frozen else "writable"
+        return f"<{type(self).__name__} {self._log.name} namespace={self.namespace!r} {state}>"
+
+    def open(self) -> Self:
+        """Connect, and return the store; ``with`` does this.
+
+        Raises:
+            StoreNotAvailableError: the backend can't be reached, or the store is frozen and there is none.
+        """
+        self._projections.clear()
+        self._log.open()
+        return self
+
+    def close(self) -> None:
+        """Let go of all connections. The store may be opened again."""
+        self._log.close()
+        self._projections.clear()
+
+    def __enter__(self) -> Self:
+        with self._entering:
+            if not self._entered:
+                self.open()
+            self._entered += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._entering:
+            self._entered -= 1
+            if not self._entered:
+                self.close()
+
+    def compact(self) -> Saved:
+        """Erase what no read of the present needs, give the space back, and return the records and bytes saved.
+
+        Of a key the last value is kept, of a series what can be seen, of an event sequence what :meth:`prune` keeps.
+        """
+        self._check_writable()
+        saved = self._compact_keys()
+        for head in self._log.heads(TS, live=False):
+            saved = saved.plus(self._decide(lambda stream=head.stream: self._compact_series(stream)))
+        for head in self._log.heads(ES):
+            saved = saved.plus(self.prune(head.stream.key))
+        self._log.vacuum()
+        return saved
+
+    def discard(self) -> None:
+        """Erase the namespace with all that is in it. A SQLite file with nothing else in it is deleted."""
+        self._check_writable()
+        self._projections.clear()
+        self._log.discard()
+
+
+def _cipher(key: str | bytes | Sequence[str | bytes] | None) -> Any:
+    if key is None:
+        return None
+    from rstore.cipher import Cipher
+
+    return Cipher(key)
