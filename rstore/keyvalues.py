@@ -6,7 +6,7 @@ import re
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from fnmatch import translate
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import KV, Batch, Head, Record, Rewrite, Saved, Stream
@@ -203,7 +203,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
         self._check_writable()
         self.delete(*self)
 
-    def __ior__(self, other: Any) -> KeyValues:
+    def __ior__(self, other: Any) -> Self:
         self.update(other)
         return self
 
@@ -232,11 +232,11 @@ class _Items(ItemsView[str, Any]):
     _mapping: KeyValues
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        return self._mapping._pairs()
+        return self._mapping._pairs()  # noqa: SLF001  # a view is a part of its mapping
 
 
 class _Values(ValuesView[Any]):
     _mapping: KeyValues
 
     def __iter__(self) -> Iterator[Any]:
-        return (value for _, value in self._mapping._pairs())
+        return (value for _, value in self._mapping._pairs())  # noqa: SLF001

@@ -96,9 +96,9 @@ class Payload:
     def dump_state(self, key: str, state: Mapping[str, Any]) -> Body | None:
         """Return the body of a snapshot, or None if the state would not come back from it as it is."""
         values = list(state.values())
-        if self._dump is not None:
+        if self._dump is not None and self._load is not None:
             try:
-                if [self._reload(value) for value in values] != values:
+                if [self._load(self._dump(value)) for value in values] != values:
                     return None
             except Exception:  # a state that the dumper can't take is no error: events hold what it is folded from
                 return None
@@ -116,10 +116,6 @@ class Payload:
             exc.add_note(f"rstore: while dumping values for {key!r}; nothing was stored")
             raise
         return _body(flags, struct.pack("<II", len(values), len(index)) + index + data)
-
-    def _reload(self, value: Any) -> Any:
-        assert self._dump is not None and self._load is not None
-        return self._load(self._dump(value))
 
     def echo(self, stream: Stream, body: Body, value: Any) -> Any:
         """Return a value as it will be read back from ``body``: never the caller's own object, if that can change."""
@@ -140,29 +136,30 @@ class Payload:
         sealed = self._cipher.encrypt(scope, data, _bound(scope, flags, item, op, start, end))
         return Entry(start, end, item, op, bytes((_FORMAT, flags)) + sealed)
 
-    def _open(self, stream: Stream, record: Record) -> Body:
+    def _open(self, stream: Stream, record: Record) -> tuple[int, bytes]:
+        """Return the flags and the body of a record's envelope, verified, decrypted and decompressed."""
         data = record.data
-        if len(data) < _HEADER_BYTES:
+        if len(data) < _PLAIN.size:
             raise self._error(StorePayloadError, stream, "the envelope is cut off")
-        flags = data[1]
-        if data[0] != _FORMAT or flags & ~_KNOWN:
-            detail = f"envelope format {data[0]}, flags {flags}: written by a newer rstore, or by something else"
+        envelope, flags, checksum = _PLAIN.unpack_from(data)
+        if envelope != _FORMAT or flags & ~_KNOWN:
+            detail = f"envelope format {envelope}, flags {flags}: written by a newer rstore, or by something else"
             raise self._error(StoreFormatError, stream, detail)
-        body = self._decrypt(stream, record) if flags & _ENCRYPTED else self._verify(stream, data, flags)
-        if flags & _COMPRESSED:
-            try:
-                body = zlib.decompress(body)
-            except zlib.error as exc:
-                raise self._error(StorePayloadError, stream, "it does not decompress") from exc
-        return Body(flags, body)
-
-    def _verify(self, stream: Stream, data: bytes, flags: int) -> bytes:
-        if not self._plaintext:
+        if flags & _ENCRYPTED:
+            body = self._decrypt(stream, record)
+        elif not self._plaintext:
             raise self._error(StorePlaintextError, stream)
-        body = data[_PLAIN.size :]
-        if len(data) < _PLAIN.size or zlib.crc32(body, flags) != _PLAIN.unpack_from(data)[2]:
-            raise self._error(StorePayloadError, stream, "the checksum does not match: it was damaged")
-        return body
+        else:
+            body = data[_PLAIN.size :]
+            if zlib.crc32(body, flags) != checksum:
+                raise self._error(StorePayloadError, stream, "the checksum does not match: it was damaged")
+        return flags, self._decompress(stream, body) if flags & _COMPRESSED else body
+
+    def _decompress(self, stream: Stream, body: bytes) -> bytes:
+        try:
+            return zlib.decompress(body)
+        except zlib.error as exc:
+            raise self._error(StorePayloadError, stream, "it does not decompress") from exc
 
     def _decrypt(self, stream: Stream, record: Record) -> bytes:
         if self._cipher is None:
@@ -254,7 +251,7 @@ ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 
 def _body(flags: int, data: bytes) -> Body:
-    """Compress where that saves something: first a sample, so that photographs don't cost a full try."""
+    """Compress where that saves something."""
     if len(data) >= _COMPRESS_FROM:
         packed = zlib.compress(data, _COMPRESS_LEVEL)
         if len(packed) < len(data):
@@ -278,7 +275,7 @@ def _as_bytes(dumped: object) -> tuple[bool, bytes]:
     raise TypeError(f"_dump returns str or bytes, not {type(dumped).__name__}")
 
 
-# -- columns: counts are kept outside, integers in the narrowest width that holds them all, little-endian -----------------
+# -- columns: integers in the narrowest width that holds them all, little-endian; their count is kept elsewhere --------
 
 
 def _pack_ints(ints: Sequence[int]) -> bytes:

@@ -6,6 +6,7 @@ import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from rstore.domain.errors import StoreIntegrityError
@@ -190,7 +191,7 @@ class EventSequences(Face):
         steps = [self._step(stream, item, change) for item, change in state.items()]
         if not steps:
             return self.current(key) or {}
-        projection = self._decide(lambda: self._apply(stream, steps, when, trust=True))
+        projection = self._decide(partial(self._apply, stream, steps, when, trust=True))
         return _copy(projection.state)
 
     def _step(self, stream: Stream, item: str, change: Any) -> _Step:
@@ -265,7 +266,7 @@ class EventSequences(Face):
         self._check_writable()
         saved = Saved(0, 0)
         for stream in [Stream(ES, check_key(key)) for key in dict.fromkeys(keys)]:
-            saved = saved.plus(self._decide(lambda stream=stream: self._prune(stream, remove)))
+            saved = saved.plus(self._decide(partial(self._prune, stream, remove)))
         return saved
 
     def _prune(self, stream: Stream, remove: bool) -> Saved:

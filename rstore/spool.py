@@ -10,7 +10,7 @@ import marshal
 import tempfile
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import IO, Final
+from typing import IO, Final, Self
 
 from rstore.domain.log import Entry
 
@@ -26,7 +26,7 @@ class Spool:
         self._spilled = 0
         self._file: IO[bytes] | None = None
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -67,7 +68,7 @@ class Store(KeyValues, TimeSeries, EventSequences):
         self.namespace = check_name("namespace", namespace or self._namespace or "default", empty=False)
         self._frozen, self._history = frozen, history
         self._log = connect(self.namespace, frozen)
-        custom = type(self)._dump is not Store._dump or type(self)._load is not Store._load
+        custom = any(getattr(type(self), name) is not getattr(Store, name) for name in ("_dump", "_load"))
         self._payload = Payload(
             self.namespace,
             self._dump if custom else None,
@@ -127,7 +128,7 @@ class Store(KeyValues, TimeSeries, EventSequences):
         self._check_writable()
         saved = self._compact_keys()
         for head in self._log.heads(TS, live=False):
-            saved = saved.plus(self._decide(lambda stream=head.stream: self._compact_series(stream)))
+            saved = saved.plus(self._decide(partial(self._compact_series, head.stream)))
         for head in self._log.heads(ES):
             saved = saved.plus(self.prune(head.stream.key))
         self._log.vacuum()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -182,7 +183,7 @@ class TimeSeries(Face):
         """Remove the points from ``start`` to ``end``, or all of them. A series without points is no longer listed."""
         low, high = _bounds(start, end)
         for stream in [Stream(TS, check_key(key)) for key in dict.fromkeys(keys)]:
-            self._decide(lambda stream=stream: self._remove(stream, low, high))
+            self._decide(partial(self._remove, stream, low, high))
 
     def _remove(self, stream: Stream, low: int, high: int) -> None:
         head = self._log.head(stream)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 from urllib.parse import parse_qsl, unquote
@@ -29,8 +29,8 @@ class Options:
 def _memory(rest: str, options: Options) -> Connector:
     from rstore.adapters.memory import MemoryLog, Space
 
-    if rest:
-        raise ValueError("memory:// takes no name: each Store has a memory of its own")
+    if rest or options != Options():
+        raise ValueError("memory:// takes neither name nor options: each Store has a memory of its own")
     return partial(MemoryLog, Space())
 
 
@@ -88,5 +88,5 @@ def _options(query: str) -> Options:
     return Options(durability, timeout)
 
 
-def _listed(names: object) -> str:
-    return " or ".join(names)  # type: ignore[call-overload,no-any-return]
+def _listed(names: Iterable[str]) -> str:
+    return " or ".join(names)

@@ -88,8 +88,7 @@ class _Cursor:
     def cut(self, low: int, high: int) -> Run:
         """Return the points in ``[low, high)``."""
         if self._run is None:
-            assert self._load is not None
-            self._run = self._load()
+            self._run = self._load() if self._load is not None else ((), ())
         times, values = self._run
         if low <= self.start and high > self.end:
             return self._run

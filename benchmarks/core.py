@@ -1,0 +1,210 @@
+"""rstore beside the raw sqlite3 driver, in one process, in turn: ``python benchmarks/core.py [rounds]``.
+
+The raw side has the same pragmas, one row for each value or point, values pickled, in the tables that one would write
+by hand. Each figure is the median over the rounds; ratios matter, since machines differ and are noisy.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import pickle
+import random
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from rstore import Store
+
+POINTS = 1_000_000
+KEYS = 100_000
+CALLS = 1_000
+KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
+
+
+class Row(NamedTuple):
+    """One line of the table: what is measured, in which unit, and which ratio is aimed at."""
+
+    name: str
+    raw: float
+    ours: float
+    unit: str
+    aim: str
+
+
+class Raw:
+    """What one would write without a library."""
+
+    def __init__(self, path: Path, durability: str = "FULL") -> None:
+        self.db = sqlite3.connect(path, isolation_level=None)
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute(f"PRAGMA synchronous = {durability}")
+        self.db.execute("CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB)")
+        self.db.execute("CREATE TABLE ts (key TEXT, t INTEGER, value BLOB, PRIMARY KEY (key, t)) WITHOUT ROWID")
+        self.db.execute("CREATE TABLE es (key TEXT, t INTEGER, item TEXT, op TEXT, value BLOB, PRIMARY KEY (key, t))")
+
+    def extend(self, points: Iterable[tuple[int, Any]]) -> None:
+        self.db.execute("BEGIN IMMEDIATE")
+        rows = (("series", t, pickle.dumps(value)) for t, value in points)
+        self.db.executemany("INSERT OR REPLACE INTO ts VALUES (?, ?, ?)", rows)
+        self.db.execute("COMMIT")
+
+    def range(self) -> list[tuple[int, Any]]:
+        rows = self.db.execute("SELECT t, value FROM ts WHERE key = 'series' ORDER BY t")
+        return [(t, pickle.loads(value)) for t, value in rows]
+
+    def set(self, key: str, value: Any) -> None:
+        sql = "INSERT INTO kv VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+        self.db.execute(sql, (key, pickle.dumps(value)))
+
+    def get(self, key: str) -> Any:
+        return pickle.loads(self.db.execute("SELECT value FROM kv WHERE key = ?", (key,)).fetchone()[0])
+
+    def apply(self, key: str, t: int, item: str, op: str, value: Any) -> None:
+        self.db.execute("INSERT INTO es VALUES (?, ?, ?, ?, ?)", (key, t, item, op, pickle.dumps(value)))
+
+
+def timed(function: Callable[[], Any]) -> float:
+    """Return how many seconds a call took."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def in_turn(rounds: int, *functions: Callable[[], Any]) -> list[float]:
+    """Run the functions one after the other, again and again, and return the median of each."""
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(rounds):
+        for function, taken in zip(functions, times, strict=True):
+            taken.append(timed(function))
+    return [median(taken) for taken in times]
+
+
+def each(function: Callable[[Any], Any], arguments: Iterable[Any]) -> None:
+    """Call a function with each of the arguments."""
+    for argument in arguments:
+        function(argument)
+
+
+def points() -> Iterable[tuple[int, str]]:
+    """Make the points one by one, as a user's program would."""
+    return ((t, "abcdefg") for t in range(POINTS))
+
+
+def size(path: Path) -> int:
+    """Return the bytes on disk once the write-ahead log is empty."""
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    return path.stat().st_size
+
+
+def series(folder: Path, rounds: int) -> list[Row]:
+    """Measure a million points, each round in new files."""
+    taken: dict[str, list[float]] = {}
+    for i in range(rounds):
+        raw = Raw(folder / f"raw{i}.db")
+        taken.setdefault("raw extend", []).append(timed(partial(raw.extend, points())))
+        taken.setdefault("raw range", []).append(timed(raw.range))
+        raw.db.close()
+        for name, key in (("plain", None), ("encrypted", KEY)):
+            with Store(folder / f"{name}{i}.db", key=key, frozen=False) as store:
+                taken.setdefault(f"{name} extend", []).append(timed(partial(store.extend, "series", points())))
+                taken.setdefault(f"{name} range", []).append(timed(partial(store.range, "series")))
+    mid = {name: median(values) for name, values in taken.items()}
+    raw_bytes, plain_bytes = size(folder / "raw0.db"), size(folder / "plain0.db")
+    return [
+        Row("extend 1,000,000 points", mid["raw extend"], mid["plain extend"], "s", "faster than raw by 8x"),
+        Row("range of 1,000,000 points", mid["raw range"], mid["plain range"], "s", "faster than raw by 3x"),
+        Row("  encrypted / plain extend", mid["plain extend"], mid["encrypted extend"], "s", "at most 1.3x"),
+        Row("  encrypted / plain range", mid["plain range"], mid["encrypted range"], "s", "at most 1.3x"),
+        Row("bytes on disk", raw_bytes / 1e6, plain_bytes / 1e6, "MB", "at most 0.25x"),
+    ]
+
+
+def keys(folder: Path, rounds: int, durability: str) -> list[Row]:
+    """Measure single calls on a store of 100,000 keys."""
+    raw = Raw(folder / f"kv-raw-{durability}.db", durability.upper())
+    names = [f"key:{i:06}" for i in range(KEYS)]
+    raw.db.execute("BEGIN")
+    for name in names:
+        raw.set(name, name)
+    raw.db.execute("COMMIT")
+    picked = random.Random(1).sample(names, CALLS)
+    with Store(f"sqlite://{folder}/kv-{durability}.db?durability={durability}", frozen=False) as store:
+        store.set_many({name: name for name in names})
+        raw_set, our_set, raw_get, our_get = in_turn(
+            rounds,
+            partial(each, lambda name: raw.set(name, "a new value"), picked),
+            partial(each, lambda name: store.set(name, "a new value"), picked),
+            partial(each, raw.get, picked),
+            partial(each, store.get, picked),
+        )
+    scale = 1e6 / CALLS
+    aims = ("at most 2x", "at most 1.6x") if durability == "full" else ("", "")
+    return [
+        Row(f"set, durability={durability}", raw_set * scale, our_set * scale, "us", aims[0]),
+        Row(f"get, durability={durability}", raw_get * scale, our_get * scale, "us", aims[1]),
+    ]
+
+
+def events(folder: Path, rounds: int) -> list[Row]:
+    """Measure applying single events, and reading the current state warm and cold."""
+    raw = Raw(folder / "es-raw.db")
+    path = folder / "es.db"
+    clock = iter(range(10**9))
+    with Store(path, frozen=False) as store:
+        store.apply("counter", {"n": 0})
+        raw_apply, our_apply = in_turn(
+            rounds,
+            partial(each, lambda _: raw.apply("counter", next(clock), "n", "add", 1), range(CALLS)),
+            partial(each, lambda _: store.apply("counter", {"n": (operator.add, 1)}), range(CALLS)),
+        )
+        rows = [Row("apply of one event", raw_apply * 1e6 / CALLS, our_apply * 1e6 / CALLS, "us", "at most 2x")]
+    with Store(f"sqlite://{path}?durability=normal", frozen=False) as store:
+        for key, count in (("thousand", 1_000), ("hundred thousand", 100_000)):
+            for i in range(count):
+                store.apply(key, {f"item{i % 10}": i})
+
+        def cold(key: str) -> float:
+            with Store(path) as fresh:
+                fresh.has("warm up the connection, not the key")
+                return timed(lambda: fresh.current(key))
+
+        for key in ("thousand", "hundred thousand"):
+            taken = median(cold(key) for _ in range(rounds * 5))
+            rows.append(Row(f"current of a {key} events, cold", 0, taken * 1e3, "ms", "3 ms; 10 ms"))
+        store.current("thousand")
+        warm = in_turn(rounds, partial(each, store.current, ["thousand"] * CALLS))[0]
+        rows.append(Row("current of a thousand events, warm", 0, warm * 1e6 / CALLS, "us", "30 us"))
+    return rows
+
+
+def main() -> None:
+    """Print the table."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    print(f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores, {rounds} rounds")
+    print(f"{'':36}{'raw':>12}{'rstore':>12}{'rstore/raw':>12}  aim")
+    with tempfile.TemporaryDirectory(dir=os.environ.get("RSTORE_BENCH_DIR")) as name:
+        folder = Path(name)
+        parts: tuple[Callable[[Path, int], list[Row]], ...] = (
+            series,
+            partial(keys, durability="full"),
+            partial(keys, durability="normal"),
+            events,
+        )
+        for measure in parts:
+            for row in measure(folder, rounds):
+                raw = f"{row.raw:.3g} {row.unit}" if row.raw else ""
+                ratio = f"{row.ours / row.raw:.2f}" if row.raw else ""
+                print(f"{row.name:36}{raw:>12}{f'{row.ours:.3g} {row.unit}':>12}{ratio:>12}  {row.aim}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

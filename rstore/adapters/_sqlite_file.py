@@ -1,0 +1,350 @@
+"""A SQLite file (3.35 or later): its schema, its connections, its lock, and the errors of its driver.
+
+Write-ahead logging: any number of readers beside one writer. Connections are pooled and each call takes one for as
+long as it reads or writes, so that threads never share one. A connection for each thread was rejected: those of dead
+threads stay open, and a suspended iterator would block its thread.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
+
+_SCHEMA_VERSION: Final = 1
+_DISCARDED: Final = -1  # the schema version of a file that is about to be unlinked
+_RETRY_SECONDS: Final = 0.005
+
+_SCHEMA: Final = """
+-- A discarded namespace keeps its row: ids are never used again, so that a cached one can't point at another's data,
+-- and neither are versions up to its floor.
+CREATE TABLE rstore_namespace (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
+    live INTEGER NOT NULL, floor INTEGER NOT NULL DEFAULT 0);
+
+-- How many streams of a kind are live: len() is one look. Counting an index would be a scan.
+CREATE TABLE rstore_count (
+    namespace INTEGER NOT NULL, kind TEXT NOT NULL, live INTEGER NOT NULL,
+    PRIMARY KEY (namespace, kind)) WITHOUT ROWID;
+
+-- levels: bit mask of the span levels that its records have. died: version of the append that last ended its life.
+-- The newest version is not kept here: a set on a live stream is one INSERT and no UPDATE.
+CREATE TABLE rstore_stream (
+    id INTEGER PRIMARY KEY, namespace INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,
+    live INTEGER NOT NULL, levels INTEGER NOT NULL, floor INTEGER NOT NULL, died INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (namespace, kind, key));
+
+-- Lists the live streams without stepping over dead ones.
+CREATE INDEX rstore_stream_live ON rstore_stream (namespace, kind, key) WHERE live;
+
+-- AUTOINCREMENT: the file grows at its end, and the position of a pruned record is not given to another, which a
+-- follower would then skip. Along a stream, positions increase with versions, also after a rewrite.
+CREATE TABLE rstore_record (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL, version INTEGER NOT NULL,
+    recorded INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL, level INTEGER,
+    item TEXT NOT NULL, op TEXT NOT NULL, data BLOB NOT NULL, meta BLOB);
+
+-- The last record of a stream, and the tail after a version.
+CREATE UNIQUE INDEX rstore_record_version ON rstore_record (stream, version);
+
+-- The records that touch a span, in order of (start, position). Values of keys have no span and no level.
+CREATE INDEX rstore_record_span ON rstore_record (stream, level, start) WHERE level IS NOT NULL;
+"""
+
+_IS_OURS: Final = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'rstore_namespace')"
+
+_IS_USED: Final = """
+SELECT EXISTS (SELECT 1 FROM rstore_namespace WHERE live)
+    OR EXISTS (SELECT 1 FROM sqlite_schema WHERE name NOT LIKE 'rstore_%' AND name NOT LIKE 'sqlite_%')"""
+
+_NAMESPACE: Final = "SELECT id FROM rstore_namespace WHERE name = ? AND live"
+
+_REVIVE: Final = """
+INSERT INTO rstore_namespace (name, live) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET live = 1
+RETURNING id, floor"""
+
+_MESSAGES: Final = {
+    "SQLITE_BUSY": "another process is writing to it for longer than the timeout (raise it with ?timeout=SECONDS)",
+    "SQLITE_LOCKED": "it is locked",
+    "SQLITE_CANTOPEN": "it can't be opened: is the directory there, and may it be read and written?",
+    "SQLITE_READONLY": "it may only be read: open it with frozen=True, or make the file and its directory writable",
+    "SQLITE_PERM": "access is denied",
+    "SQLITE_AUTH": "access is denied",
+    "SQLITE_IOERR": "the disk failed to read or write",
+    "SQLITE_FULL": "the disk is full; nothing was stored",
+}
+_DAMAGED: Final = {
+    "SQLITE_NOTADB": "it is not a SQLite file",
+    "SQLITE_CORRUPT": "the file is damaged: restore it from a backup",
+    "DataError": "a value is larger than SQLite can take (1 GB); nothing was stored",
+    "SQLITE_TOOBIG": "a value is larger than SQLite can take (1 GB); nothing was stored",
+}
+
+
+class Connection(sqlite3.Connection):
+    """A connection that knows the id of its namespace (0: there is none), and when it was opened."""
+
+    namespace: int = 0
+    session: object = None
+    process: int = 0
+
+
+class SqliteFile:
+    """The pool of connections to one namespace of a file."""
+
+    def __init__(self, path: str, durability: str, timeout: float, namespace: str, frozen: bool) -> None:
+        self.name = f"sqlite://{path}"
+        self._path = os.path.abspath(path)
+        self._durability, self._timeout = durability, timeout
+        self._namespace, self._frozen = namespace, frozen
+        self._inherited: list[object] = []
+        self.opened = False
+        self._start_session()
+
+    def _start_session(self) -> None:
+        """Forget all connections: those in use are closed when they are given back."""
+        self._session, self._process = object(), os.getpid()
+        self._idle: deque[Connection] = deque()
+        self._writing = threading.Lock()
+
+    # -- open and close -----------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Look for the file and the namespace, or make them if the file may be written."""
+        self.opened = True
+        try:
+            with self.lease() as db:
+                if not db.namespace:
+                    raise StoreNotAvailableError(
+                        f"no namespace {self._namespace!r} in {self.name} (open it with frozen=False to create it)"
+                    )
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connections that nobody uses; the others follow when they are given back."""
+        self.opened = False
+        idle = self._idle
+        if self._process == os.getpid():
+            self._start_session()
+            while idle:
+                idle.pop().close()
+
+    def check_open(self) -> None:
+        """Raise if the file is not open."""
+        if not self.opened:
+            raise StoreClosedError(self.name)
+
+    # -- connections --------------------------------------------------------------------------------------------------
+
+    def lease(self) -> _Lease:
+        """Take a connection for the length of a ``with`` block, which also translates the driver's errors."""
+        return _Lease(self)
+
+    def take(self) -> Connection:
+        """Take a connection from the pool, or open one."""
+        self.check_open()
+        if os.getpid() != self._process:
+            # SQLite forbids even to close a connection in a forked child: they are kept, and never touched
+            self._inherited += self._idle
+            self._start_session()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect()
+
+    def give(self, db: Connection) -> None:
+        """Give a connection back."""
+        if db.session is self._session:
+            if db.in_transaction:
+                db.rollback()
+            self._idle.append(db)
+        elif db.process == os.getpid():
+            db.close()
+        else:
+            self._inherited.append(db)
+
+    def _connect(self) -> Connection:
+        db = None
+        try:
+            while db is None:
+                db = self._try_to_connect()
+        except sqlite3.Error as exc:
+            if self._frozen and not os.path.exists(self._path):
+                raise StoreNotAvailableError(f"no file {self.name} (open it with frozen=False to create it)") from None
+            raise self.translated(exc) from exc
+        db.session, db.process = self._session, self._process
+        return db
+
+    def _try_to_connect(self) -> Connection | None:
+        """Return a connection, or None if the file is just being discarded by another process."""
+        db = sqlite3.connect(
+            f"{Path(self._path).as_uri()}?{self._mode()}",
+            uri=True,
+            timeout=self._timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=Connection,
+        )
+        try:
+            if not self._frozen:
+                self._prepare(db)
+            version = self._schema_version(db)
+            if version == _SCHEMA_VERSION:
+                row = db.execute(_NAMESPACE, (self._namespace,)).fetchone()
+                db.namespace = row[0] if row else 0
+        except BaseException:
+            db.close()
+            raise
+        if version == _DISCARDED:
+            db.close()
+            return None
+        return db
+
+    def _mode(self) -> str:
+        if not self._frozen:
+            return "mode=rwc"
+        may_write_beside = os.access(os.path.dirname(self._path), os.W_OK)
+        # where no -shm file can be made, a file that nobody has open can still be read as it is
+        return "mode=ro" if may_write_beside or os.path.exists(f"{self._path}-wal") else "mode=ro&immutable=1"
+
+    def _prepare(self, db: Connection) -> None:
+        """Make a connection durable, and the schema and the namespace if there are none."""
+        if sqlite3.sqlite_version_info < (3, 35):
+            raise StoreNotAvailableError(f"SQLite 3.35 or later is needed, this is {sqlite3.sqlite_version}")
+        if self._schema_version(db) == _DISCARDED:
+            return
+        self._log_ahead(db)
+        db.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'full' else 'NORMAL'}")
+        db.execute("PRAGMA fullfsync = ON")  # on macOS, where fsync alone does not reach the disk
+        if self._schema_version(db) == 0:
+            with immediate(db):
+                self._create_schema(db)
+        if db.execute(_NAMESPACE, (self._namespace,)).fetchone() is None:
+            with immediate(db):
+                self.revive_namespace(db)
+
+    def _log_ahead(self, db: Connection) -> None:
+        deadline = time.monotonic() + self._timeout
+        while db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError:  # SQLite does not wait by itself for others who do the same
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY_SECONDS)
+
+    def _create_schema(self, db: Connection) -> None:
+        if self._schema_version(db) == 0:  # nobody was faster
+            for statement in _SCHEMA.split(";\n"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+    def _schema_version(self, db: Connection) -> int:
+        """Return the version of our schema; 0 if there is nothing of ours in the file."""
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+        is_ours = bool(db.execute(_IS_OURS).fetchone()[0])
+        if version in ((_DISCARDED, _SCHEMA_VERSION) if is_ours else (0,)):
+            return version
+        reason = (
+            f"has schema version {version}, this rstore knows {_SCHEMA_VERSION}: install a newer rstore"
+            if is_ours
+            else f"is another application's file (its user_version is {version}): choose another name"
+        )
+        raise StoreNotAvailableError(f"{self.name} {reason}")
+
+    def revive_namespace(self, db: Connection) -> int:
+        """Make sure that the namespace is there, and return its floor."""
+        db.namespace, floor = db.execute(_REVIVE, (self._namespace,)).fetchall()[0]
+        return int(floor)
+
+    # -- write --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait in line with the other threads that write: SQLite would let them poll."""
+        if not self._writing.acquire(timeout=self._timeout):
+            raise StoreNotAvailableError(f"{self.name}: another thread is writing to it for longer than the timeout")
+        try:
+            yield
+        finally:
+            self._writing.release()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Write, all or nothing. Other processes are waited for up to the timeout."""
+        with self.lease() as db, self.turn(), immediate(db):
+            yield db
+
+    def is_deserted(self, db: sqlite3.Connection) -> bool:
+        """Tell whether the file holds neither a namespace nor tables of somebody else."""
+        return not db.execute(_IS_USED).fetchone()[0]
+
+    def unlink(self) -> None:
+        """Delete the file, unless somebody has it open: what they write must not go with it."""
+        opened = self.opened
+        self.close()
+        self.opened = opened
+        db = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+        try:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("PRAGMA journal_mode = DELETE")  # fails while there is any other connection
+            db.execute("BEGIN EXCLUSIVE")
+            if self.is_deserted(db):
+                db.execute(f"PRAGMA user_version = {_DISCARDED}")  # for those who wait for the lock right now
+                db.execute("COMMIT")
+                os.unlink(self._path)
+        except sqlite3.OperationalError:
+            return
+        finally:
+            db.close()
+
+    def translated(self, error: sqlite3.Error) -> StoreError:
+        """Return what a driver's error means to a user."""
+        if not self.opened:
+            return StoreClosedError(self.name)
+        code = getattr(error, "sqlite_errorname", type(error).__name__)
+        primary = "_".join(code.split("_")[:2])
+        if primary in _MESSAGES:
+            return StoreNotAvailableError(f"{self.name}: {_MESSAGES[primary]}")
+        return StoreError(f"{self.name}: {_DAMAGED.get(primary, str(error))}")
+
+
+class _Lease:
+    __slots__ = ("_connection", "_file")
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    def __enter__(self) -> Connection:
+        self._connection = self._file.take()
+        return self._connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.give(self._connection)
+        if isinstance(error, sqlite3.Error):
+            raise self._file.translated(error) from error
+
+
+@contextmanager
+def immediate(db: sqlite3.Connection) -> Iterator[None]:
+    """Run a transaction that has the write lock from its start: one that is upgraded can fail without waiting."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.rollback()
+        raise
+    db.commit()
