@@ -16,7 +16,7 @@ from rstore.domain.errors import (
 from rstore.domain.log import Saved
 from rstore.sequences import Event
 from rstore.serializers import JsonStore, MsgpackStore
-from rstore.store import Store
+from rstore.store import Store, new_key
 
 __all__ = [
     "Event",
@@ -35,4 +35,5 @@ __all__ = [
     "StorePayloadError",
     "StorePlaintextError",
     "StoreWrongKeyError",
+    "new_key",
 ]

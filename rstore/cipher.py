@@ -90,13 +90,13 @@ class Cipher:
 
 def _parse(key: str | bytes) -> _Key:
     if not isinstance(key, str | bytes):
-        raise TypeError(f"a key is str or bytes, not {type(key).__name__}")
+        raise TypeError(f"a key must be str or bytes, not {type(key).__name__}")
     try:
         secret = base64.b64decode(key, altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
         secret = b""
     if len(secret) != _KEY_BYTES:
-        raise ValueError("a key is 32 bytes in URL-safe base64, as cryptography's Fernet.generate_key() makes them")
+        raise ValueError("a key must be 32 bytes in URL-safe base64: make one with rstore.new_key()")
     return _Key(_derive(secret, b"rstore key id", _ID_BYTES), secret)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from fnmatch import translate
+from functools import reduce
 from itertools import islice
 from typing import Any, Final, Self
 
@@ -147,9 +148,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
         if self._history:
             self._append([self._deletion(stream, record.version) for stream, record in found])
         elif found:
-            self._log.rewrite(
-                [Rewrite(stream, version, range(version + 1), live=False) for stream, (version, *_) in found]
-            )
+            self._log.rewrite([_erasure(stream, record.version) for stream, record in found])
 
     def _deletion(self, stream: Stream, expect: int) -> Batch:
         entry = self._payload.entry(stream, DELITEM, start=0, end=0)
@@ -214,18 +213,20 @@ class KeyValues(Face, MutableMapping[str, Any]):
         saved = Saved(0, 0)
         heads = self._log.heads(KV, live=False)
         while page := list(islice(heads, _PAGE)):
-            old = [Rewrite(head.stream, None, range(head.version)) for head in page if head.live]
-            saved = saved.plus(self._log.rewrite(old))
-            for head in page:
-                if not head.live:
-                    saved = saved.plus(self._forget(head))
+            old = [Rewrite(head.stream, None, range(head.version), moves=False) for head in page if head.live]
+            saved = saved.plus(self._log.rewrite(old)).plus(self._forget([head for head in page if not head.live]))
         return saved
 
-    def _forget(self, head: Head) -> Saved:
+    def _forget(self, dead: list[Head]) -> Saved:
         try:
-            return self._log.rewrite([Rewrite(head.stream, head.version, range(head.version + 1), live=False)])
-        except StoreConflictError:  # set again in the meantime
-            return Saved(0, 0)
+            return self._log.rewrite([_erasure(head.stream, head.version) for head in dead])
+        except StoreConflictError:  # one of them was set in the meantime: leave that one
+            halves = (dead[: len(dead) // 2], dead[len(dead) // 2 :]) if len(dead) > 1 else ()
+            return reduce(Saved.plus, map(self._forget, halves), Saved(0, 0))
+
+
+def _erasure(stream: Stream, version: int) -> Rewrite:
+    return Rewrite(stream, version, range(version + 1), live=False)
 
 
 class _Items(ItemsView[str, Any]):

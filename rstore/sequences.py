@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, overload
 
 from rstore.domain.errors import StoreIntegrityError
 from rstore.domain.log import (
@@ -31,6 +31,9 @@ from rstore.payload import ATOMS, NOTHING, Body
 
 _SNAPSHOT_EVERY: Final = 256
 _CACHED: Final = 1024
+
+
+State: TypeAlias = dict[str, Any]
 
 
 class Event(NamedTuple):
@@ -61,6 +64,10 @@ class EventSequences(Face):
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
+    @overload
+    def current(self, key: str, withtimestamp: Literal[False] = False) -> State | None: ...
+    @overload
+    def current(self, key: str, withtimestamp: Literal[True]) -> tuple[int | None, State] | None: ...
     def current(self, key: str, withtimestamp: bool = False) -> Any:
         """Return the current state ``{item: value}``, or None if the key is unknown.
 
@@ -76,8 +83,14 @@ class EventSequences(Face):
         projection = self._present(check_key(key))
         return None if projection is None else _shown(projection, withtimestamp)
 
+    @overload
+    def past(self, key: str, t: int, withtimestamp: Literal[False] = False) -> State | None: ...
+    @overload
+    def past(self, key: str, t: int, withtimestamp: Literal[True]) -> tuple[int | None, State] | None: ...
     def past(self, key: str, t: int, withtimestamp: bool = False) -> Any:
         """Return the state as it was at time ``t`` (POSIX ms), or None if the key was unknown then.
+
+        It is folded from the events that there are: of what was pruned it knows nothing.
 
         >>> store.apply('account', {'balance': 10}, t=1000)
         {'balance': 10}
@@ -170,6 +183,8 @@ class EventSequences(Face):
     def apply(self, key: str, state: Mapping[str, Any], t: int | None = None) -> dict[str, Any]:
         """Record changes of a dict's items as events, all or nothing, and return the current state.
 
+        Events may come in late, with a time before the latest; all that follow are then folded again.
+
         Args:
             state: ``{item: value}`` to set items, or ``{item: (op, value)}`` to apply a function of the module
                 operator: ``operator.delitem`` and all pure unary and binary ones. The value is None for unary ones.
@@ -188,6 +203,8 @@ class EventSequences(Face):
         stream = Stream(ES, check_key(key))
         self._check_writable()
         when = None if t is None else check_time("t", t)
+        if not isinstance(state, Mapping):
+            raise TypeError(f"the changes must be a mapping of items, not {type(state).__name__}")
         steps = [self._step(stream, item, change) for item, change in state.items()]
         if not steps:
             return self.current(key) or {}
@@ -235,7 +252,9 @@ class EventSequences(Face):
         """Return the state on which an event that comes in late builds."""
         base = self._past(stream, time) or Projection()
         if base.time == time:
-            raise StoreIntegrityError(f"{stream.key!r} has events at time {time} already: choose another time")
+            raise StoreIntegrityError(
+                f"{stream.key!r} has events at time {time} already: apply all items of one time in one call"
+            )
         return base
 
     def _snapshot(self, stream: Stream, projection: Projection) -> Batch | None:
@@ -255,8 +274,8 @@ class EventSequences(Face):
         """Erase the events that do not contribute to the current state, and return how much that saved.
 
         An item's events before its last ``setitem`` or ``delitem`` go, and with an item that is deleted all of them.
-        ``current`` is afterwards what it was, ``past`` and ``events`` know only what is left. With ``remove`` a key
-        whose state is empty goes entirely.
+        ``current`` is then equal to what it was; ``past`` and ``events`` know only what is left. With ``remove`` a
+        key whose state is empty goes entirely.
 
         >>> for n in range(3):
         ...     _ = store.apply('counter', {'n': n})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import pickle
 import threading
@@ -65,7 +66,8 @@ class Store(KeyValues, TimeSeries, EventSequences):
             TypeError, ValueError: an argument is not of the form described above.
         """
         connect = dsn if callable(dsn) else open_log(dsn)
-        self.namespace = check_name("namespace", namespace or self._namespace or "default", empty=False)
+        named = next(name for name in (namespace, self._namespace, "default") if name is not None)
+        self.namespace = check_name("namespace", named, empty=False)
         self._frozen, self._history = frozen, history
         self._log = connect(self.namespace, frozen)
         custom = any(getattr(type(self), name) is not getattr(Store, name) for name in ("_dump", "_load"))
@@ -121,9 +123,10 @@ class Store(KeyValues, TimeSeries, EventSequences):
                 self.close()
 
     def compact(self) -> Saved:
-        """Erase what no read of the present needs, give the space back, and return the records and bytes saved.
+        """Erase what no read of the present needs, give the space back, and return what was saved.
 
-        Of a key the last value is kept, of a series what can be seen, of an event sequence what :meth:`prune` keeps.
+        That is a number of records, and the bytes of their payloads. Of a key the last value is kept, of a series what
+        can be seen, of an event sequence what :meth:`prune` keeps.
         """
         self._check_writable()
         saved = self._compact_keys()
@@ -139,6 +142,11 @@ class Store(KeyValues, TimeSeries, EventSequences):
         self._check_writable()
         self._projections.clear()
         self._log.discard()
+
+
+def new_key() -> str:
+    """Return a new random key for ``Store(..., key=...)``. Keep it: without it, nobody can read what it encrypted."""
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
 
 
 def _cipher(key: str | bytes | Sequence[str | bytes] | None) -> Any:

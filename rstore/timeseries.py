@@ -158,8 +158,8 @@ class TimeSeries(Face):
     def extend(self, key: str, *points: Any) -> None:
         """Add points to a series, or replace those of the same timestamps: all of them, or nothing.
 
-        Give points as arguments, or one iterable of any length, which is read lazily and in constant memory. Of equal
-        timestamps the last counts.
+        Give points as arguments, or one iterable of any length, which is read lazily and in constant memory, and which
+        may itself read from the store. Of equal timestamps the last counts.
 
         Raises:
             TypeError, OverflowError: a point is no pair, or its timestamp no int of 64 bits; its index is named.

@@ -75,7 +75,7 @@ RETURNING id, floor"""
 _MESSAGES: Final = {
     "SQLITE_BUSY": "another process is writing to it for longer than the timeout (raise it with ?timeout=SECONDS)",
     "SQLITE_LOCKED": "it is locked",
-    "SQLITE_CANTOPEN": "it can't be opened: is the directory there, and may it be read and written?",
+    "SQLITE_CANTOPEN": "it can't be opened: is it a file, is its directory there, and may both be read and written?",
     "SQLITE_READONLY": "it may only be read: open it with frozen=True, or make the file and its directory writable",
     "SQLITE_PERM": "access is denied",
     "SQLITE_AUTH": "access is denied",

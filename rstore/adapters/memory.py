@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
-from operator import itemgetter
+from itertools import islice, takewhile
+from operator import attrgetter, itemgetter
 
 from attrs import Factory, define, field
 
@@ -31,7 +33,10 @@ from rstore.domain.log import (
 
 @define
 class _Records:
-    """One stream: its records by version, and for each level their ``(start, version)`` in order."""
+    """One stream: its records by version, and for each level their ``(start, version)`` in order.
+
+    Records are only ever added to the dict; a rewrite makes a new one, so that readers keep the one they began with.
+    """
 
     records: dict[int, Record] = Factory(dict)
     spans: dict[int, list[tuple[int, int]]] = Factory(dict)
@@ -44,29 +49,32 @@ class _Records:
         self.records[record.version] = record
         insort(self.spans.setdefault(level(record.start, record.end), []), (record.start, record.version))
 
-    def drop(self, version: int) -> Record:
-        record = self.records.pop(version)
-        spans = self.spans[level(record.start, record.end)]
-        del spans[bisect_left(spans, (record.start, version))]
-        return record
+    def replace(self, records: Iterable[Record]) -> None:
+        self.records, self.spans = {}, {}
+        for record in sorted(records):
+            self.add(record)
 
     def last(self) -> Record | None:
         return next(reversed(self.records.values()), None)
+
+    def newer(self, after: int, *, reverse: bool) -> Iterator[Record]:
+        tail = takewhile(lambda record: record.version > after, reversed(self.records.values()))
+        return iter(sorted(tail, key=attrgetter("start", "version"), reverse=reverse))
 
     def touching(self, start: int, end: int, *, reverse: bool) -> Iterator[Record]:
         found = []
         for of_level, spans in self.spans.items():
             low, high = bisect_left(spans, (reach(of_level, start), 0)), bisect_right(spans, (end, self.version))
             found.append(spans[low:high][:: -1 if reverse else 1])
-        records = (self.records[version] for _, version in merge(*found, reverse=reverse))
-        return (record for record in records if record.end >= start)
+        return map(self.records.__getitem__, map(itemgetter(1), merge(*found, reverse=reverse)))
 
 
 @define
 class _Namespace:
-    """The streams of a namespace. ``floor`` is the highest version of any stream that was forgotten."""
+    """The streams of a namespace, how many of a kind are live, and the highest version of any that was forgotten."""
 
     streams: dict[Stream, _Records] = Factory(dict)
+    live: Counter[str] = Factory(Counter)
     floor: int = 0
 
 
@@ -120,8 +128,7 @@ class MemoryLog:
         last = stream.last()
         recorded = max(batch.recorded, last.recorded if last else batch.recorded)
         if batch.replace:
-            for version in list(stream.records):
-                stream.drop(version)
+            stream.replace(())
             stream.floor = stream.version
         for entry in entries:
             stream.version += 1
@@ -129,6 +136,7 @@ class MemoryLog:
             stream.add(Record(stream.version, self._space.position, recorded, *entry))
         if not batch.live:
             stream.died = stream.version
+        namespace.live[batch.stream.kind] += batch.live - stream.live
         stream.live = batch.live
         return stream.version
 
@@ -151,18 +159,17 @@ class MemoryLog:
             if found is None:
                 return
             after = max(after, found.died) if alive else after
-            records: list[Record] = []
-            for record in found.touching(start, end, reverse=reverse):
-                if limit is not None and len(records) >= limit:
-                    break
-                if (
-                    record.version > after
-                    and (item is None or record.item == item)
-                    and (ops is None or record.op in ops)
-                    and (until is None or record.recorded <= until)
-                ):
-                    records.append(record)
-        for record in records:
+            records = found.newer(after, reverse=reverse) if after else found.touching(start, end, reverse=reverse)
+        matching = (
+            record
+            for record in records
+            if record.start <= end
+            and record.end >= start
+            and (item is None or record.item == item)
+            and (ops is None or record.op in ops)
+            and (until is None or record.recorded <= until)
+        )
+        for record in islice(matching, limit):
             self._streams()
             yield record
 
@@ -204,7 +211,8 @@ class MemoryLog:
 
     def count(self, kind: str) -> int:
         with self._space.lock:
-            return sum(found.live for stream, found in self._streams().items() if stream.kind == kind)
+            self._streams()
+            return self._namespaced().live[kind]
 
     def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
         with self._space.lock:
@@ -220,16 +228,18 @@ class MemoryLog:
         stream = namespace.streams.get(rewrite.stream)
         if stream is None:
             return Saved(0, 0)
-        dropped = {version: stream.drop(version) for version in list(stream.records) if version in rewrite.drop}
+        dropped = {version: record for version, record in stream.records.items() if version in rewrite.drop}
         live = stream.live if rewrite.live is None else rewrite.live
         if not dropped and live == stream.live and (live or stream.records):
             return Saved(0, 0)
-        for record in put:
-            stream.add(record._replace(position=dropped[record.version].position))
-            stream.died = min(stream.died, record.version - 1)
-        stream.records = dict(sorted(stream.records.items()))
-        stream.version += 1
-        stream.floor, stream.live = stream.version, live
+        kept = [record for version, record in stream.records.items() if version not in dropped]
+        stream.replace([*kept, *(record._replace(position=dropped[record.version].position) for record in put)])
+        stream.died = min([stream.died, *(record.version - 1 for record in put)])
+        if rewrite.moves:
+            stream.version += 1
+            stream.floor = stream.version
+        namespace.live[rewrite.stream.kind] += live - stream.live
+        stream.live = live
         if not stream.records and not live:
             namespace.floor = max(namespace.floor, stream.version)
             del namespace.streams[rewrite.stream]
@@ -258,7 +268,10 @@ class MemoryLog:
     def _streams(self) -> dict[Stream, _Records]:
         if not self._opened:
             raise StoreClosedError(self.name)
-        return self._space.namespaces.get(self._namespace, _Namespace()).streams
+        return self._namespaced().streams
+
+    def _namespaced(self) -> _Namespace:
+        return self._space.namespaces.get(self._namespace, _Namespace())
 
     def _writable(self) -> _Namespace:
         self._streams()

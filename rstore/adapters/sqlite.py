@@ -6,6 +6,7 @@ Connections, the schema and the lock are in :mod:`rstore.adapters._sqlite_file`.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -39,11 +40,12 @@ SELECT {_COLUMNS} FROM rstore_record WHERE stream =
     (SELECT id FROM rstore_stream WHERE namespace = ? AND kind = ? AND key = ?)
 AND recorded <= ? ORDER BY version DESC LIMIT 1"""
 
+# CROSS JOIN: keys asked for are looked up one by one. The planner would rather list all streams, and search for each.
 _LAST_OF_MANY: Final = f"""
 SELECT s.key, {", ".join(f"r.{column}" for column in _COLUMNS.split(", "))}
 FROM json_each(?) AS asked
-JOIN rstore_stream AS s ON s.namespace = ? AND s.kind = ? AND s.key = asked.value
-JOIN rstore_record AS r ON r.position =
+CROSS JOIN rstore_stream AS s ON s.namespace = ? AND s.kind = ? AND s.key = asked.value
+CROSS JOIN rstore_record AS r ON r.position =
     (SELECT position FROM rstore_record WHERE stream = s.id AND recorded <= ? ORDER BY version DESC LIMIT 1)"""
 
 _HEAD: Final = """
@@ -84,7 +86,9 @@ _REPLACE: Final = """
 UPDATE rstore_record SET recorded = ?, start = ?, "end" = ?, level = ?, item = ?, op = ?, data = ?, meta = ?
 WHERE stream = ? AND version = ?"""
 
-_SIZE: Final = "SELECT count(*), coalesce(sum(length(data)), 0) FROM rstore_record WHERE stream = ?"
+_SIZE: Final = "SELECT count(*), coalesce(sum(length(data)), 0) FROM rstore_record WHERE stream = ? AND "
+
+_DROP: Final = "DELETE FROM rstore_record WHERE stream = ? AND version NOT IN (SELECT value FROM json_each(?))"
 
 _DISCARD: Final = (
     """UPDATE rstore_namespace SET live = 0, floor = max(floor, coalesce(
@@ -97,7 +101,7 @@ _DISCARD: Final = (
 
 _FOLLOW: Final = f"""
 SELECT s.kind, s.key, {", ".join(f"r.{column}" for column in _COLUMNS.split(", "))}
-FROM rstore_record AS r JOIN rstore_stream AS s ON s.id = r.stream
+FROM rstore_record AS r CROSS JOIN rstore_stream AS s ON s.id = r.stream
 WHERE r.position > ? AND s.namespace = ? ORDER BY r.position"""
 
 
@@ -144,7 +148,12 @@ class SqliteLog:
             if version is not None:
                 return [version]
         with self._file.transaction() as db:
-            return [self._append_batch(db, batch) for batch in batches]
+            floor = self._file.revive_namespace(db)
+            born: Counter[str] = Counter()
+            versions = [self._append_batch(db, batch, floor, born) for batch in batches]
+            for kind, change in born.items():
+                _count(db, kind, change)
+        return versions
 
     def _append_one(self, batch: Batch) -> int | None:
         """Append a single entry the short way; None if the stream has to be changed as well, or there is a conflict."""
@@ -160,10 +169,11 @@ class SqliteLog:
             ).fetchall()
         return row[0][0] if row else None
 
-    def _append_batch(self, db: Connection, batch: Batch) -> int:
+    def _append_batch(self, db: Connection, batch: Batch, lowest: int, born: Counter[str]) -> int:
+        """Append a batch, and count in ``born`` whether a stream came to life or ended it."""
         head = _head(db, batch.stream)
         _expect(batch, head)
-        head = head or self._create_stream(db, batch.stream)
+        head = head or _create_stream(db, batch.stream, lowest)
         floor, levels, version = head.floor, head.levels, head.version
         recorded = batch.recorded if head.recorded is None else max(head.recorded, batch.recorded)
         if batch.replace:
@@ -182,16 +192,8 @@ class SqliteLog:
         died = head.died if batch.live else version
         if (batch.live, levels, floor, died) != (head.live, head.levels, head.floor, head.died):
             db.execute(_CHANGE_STREAM, (batch.live, levels, floor, died, head.id))
-            _count(db, batch.stream.kind, batch.live - head.live)
+            born[batch.stream.kind] += batch.live - head.live
         return version
-
-    def _create_stream(self, db: Connection, stream: Stream) -> _Head:
-        floor = self._file.revive_namespace(db)
-        cursor = db.execute(
-            "INSERT INTO rstore_stream (namespace, kind, key, live, levels, floor) VALUES (?, ?, ?, 0, 0, ?)",
-            (db.namespace, *stream, floor),
-        )
-        return _Head(cursor.lastrowid or 0, live=0, levels=0, floor=floor, died=0, version=floor, recorded=None)
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
@@ -310,25 +312,30 @@ class SqliteLog:
         _expect(rewrite, head)
         if head is None:
             return Saved(0, 0)
-        records, size = db.execute(_SIZE, (head.id,)).fetchone()
+        dropped, versions = _among(rewrite.drop)
+        records, size = db.execute(_SIZE + dropped, (head.id, *versions)).fetchone()
+        live = head.live if rewrite.live is None else rewrite.live
+        if not records and live == head.live and (live or _has_records(db, head)):
+            return Saved(0, 0)
         levels, kept = head.levels, []
         for record in rewrite.put:
             of_level = _level(rewrite.stream, record.start, record.end)
             levels |= _bit(of_level)
             kept.append(record.version)
+            size -= len(record.data)
             places = (record.recorded, record.start, record.end, of_level, *record[5:])
             db.execute(_REPLACE, (*places, head.id, record.version))
-        _delete(db, head.id, rewrite.drop, kept)
-        records_left, size_left = db.execute(_SIZE, (head.id,)).fetchone()
-        live = head.live if rewrite.live is None else rewrite.live
-        if not records_left and not live:
-            db.execute("DELETE FROM rstore_stream WHERE id = ?", (head.id,))
-            db.execute(_RAISE_FLOOR, (head.version + 1, db.namespace))
-        elif kept or records_left < records or live != head.live:
+        db.execute(f"{_DROP} AND {dropped}", (head.id, json.dumps(kept), *versions))
+        version = head.version + rewrite.moves
+        if live or _has_records(db, head):
             died = min([head.died, *(version - 1 for version in kept)])
-            db.execute(_CHANGE_STREAM, (live, levels, head.version + 1, died, head.id))
+            floor = version if rewrite.moves else head.floor
+            db.execute(_CHANGE_STREAM, (live, levels, floor, died, head.id))
+        else:
+            db.execute("DELETE FROM rstore_stream WHERE id = ?", (head.id,))
+            db.execute(_RAISE_FLOOR, (version, db.namespace))
         _count(db, rewrite.stream.kind, live - head.live)
-        return Saved(records - records_left, size - size_left)
+        return Saved(records - len(kept), size)
 
     def vacuum(self) -> None:
         with self._file.lease() as db, self._file.turn():
@@ -365,6 +372,14 @@ def _head(db: Connection, stream: Stream) -> _Head | None:
     return None if row is None else _Head._make(row)
 
 
+def _create_stream(db: Connection, stream: Stream, floor: int) -> _Head:
+    cursor = db.execute(
+        "INSERT INTO rstore_stream (namespace, kind, key, live, levels, floor) VALUES (?, ?, ?, 0, 0, ?)",
+        (db.namespace, *stream, floor),
+    )
+    return _Head(cursor.lastrowid or 0, live=0, levels=0, floor=floor, died=0, version=floor, recorded=None)
+
+
 def _by_version(head: _Head, start: int, end: int) -> _Parts:
     """Select along the versions: values of a key, and tails."""
     where = 'INDEXED BY rstore_record_version WHERE stream = ? AND start <= ? AND "end" >= ?'
@@ -391,18 +406,15 @@ def _select(
     return f"{sql} ORDER BY 4 {order}, 2 {order} LIMIT ?", [*values, -1 if limit is None else limit]
 
 
-def _delete(db: Connection, stream: int, versions: Collection[int], kept: list[int]) -> None:
+def _has_records(db: Connection, head: _Head) -> bool:
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM rstore_record WHERE stream = ?)", (head.id,)).fetchone()[0])
+
+
+def _among(versions: Collection[int]) -> tuple[str, tuple[Any, ...]]:
+    """Return the condition, and its values, that a version is among these."""
     if isinstance(versions, range) and versions.step == 1:
-        db.execute(
-            "DELETE FROM rstore_record WHERE stream = ? AND version >= ? AND version < ? "
-            "AND version NOT IN (SELECT value FROM json_each(?))",
-            (stream, versions.start, versions.stop, json.dumps(kept)),
-        )
-        return
-    gone = set(versions).difference(kept)
-    db.executemany(
-        "DELETE FROM rstore_record WHERE stream = ? AND version = ?", ((stream, version) for version in gone)
-    )
+        return "version >= ? AND version < ?", (versions.start, versions.stop)
+    return "version IN (SELECT value FROM json_each(?))", (json.dumps(list(versions)),)
 
 
 def _count(db: Connection, kind: str, change: int) -> None:

@@ -102,8 +102,9 @@ class Rewrite(NamedTuple):
     that it replaces and takes over its position too, so that no follower sees it as new. ``expect`` is the version
     that the stream must still have (None: any), ``live`` whether it lives afterwards (None: as before).
 
-    A rewrite moves the stream's version on by one, so that whoever folded before notices. One that finds nothing to
-    change does nothing. A stream that is left without records and life is forgotten.
+    A rewrite moves the stream's version on by one, so that whoever folded before notices; with ``moves=False`` it does
+    not, for streams of which only the last record counts, and keeps that. A rewrite that finds nothing to change does
+    nothing. A stream that is left without records and life is forgotten.
     """
 
     stream: Stream
@@ -111,6 +112,7 @@ class Rewrite(NamedTuple):
     drop: Collection[int]
     put: Iterable[Record] = ()
     live: bool | None = None
+    moves: bool = True
 
 
 class Replay(NamedTuple):
@@ -277,7 +279,7 @@ def check_name(what: str, name: object, *, empty: bool = True) -> str:
         ValueError: it is longer than 1024 bytes in UTF-8, or has NUL or lone surrogates, or is empty but may not be.
     """
     if not isinstance(name, str):
-        raise TypeError(f"a {what} is a str, not {type(name).__name__}")
+        raise TypeError(f"a {what} must be a str, not {type(name).__name__}")
     if name.isascii():
         size = len(name)
     else:
@@ -302,8 +304,8 @@ def check_time(what: str, time: object) -> int:
         OverflowError: it does not fit in signed 64 bits.
     """
     if isinstance(time, bool) or not hasattr(time, "__index__"):
-        raise TypeError(f"{what} is an int, not {type(time).__name__}")
+        raise TypeError(f"{what} must be an int, not {type(time).__name__}")
     value: int = time.__index__()
     if not TIME_MIN <= value <= TIME_MAX:
-        raise OverflowError(f"{what} has to fit in signed 64 bits: {value}")
+        raise OverflowError(f"{what} must fit in signed 64 bits: {value}")
     return value

@@ -55,7 +55,7 @@ def name_of(function: object) -> str:
     try:
         return _NAMES[function]  # type: ignore[index]
     except (KeyError, TypeError):
-        raise TypeError(f"{function!r} is not an operator of the table: use operator.{_listed()}") from None
+        raise TypeError(f"{function!r} can't be applied: use one of the module operator's {_listed()}") from None
 
 
 def names_of(functions: object) -> frozenset[str]:

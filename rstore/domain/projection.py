@@ -63,7 +63,7 @@ def _step(state: dict[str, Any], change: Change) -> None:
             state[item] = function(state[item], value) if binary else function(state[item])
     except Exception as exc:  # whatever an operator raises on a user's values, the history does not fold
         known = item in state
-        reason = f"{type(exc).__name__}: {exc}" if known else "there is no such item then"
+        reason = f"{type(exc).__name__}: {exc}" if known else "there is no such item at that time"
         raise StoreIntegrityError(f"operator.{op} fails on item {item!r} at time {time}: {reason}") from exc
 
 
