@@ -16,13 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
+from rstore.domain.log import Stream
 
 _SCHEMA_VERSION: Final = 1
 _DISCARDED: Final = -1  # the schema version of a file that is about to be unlinked
 _RETRY_SECONDS: Final = 0.005
+_IDS: Final = 16_384
 
 _SCHEMA: Final = """
 -- A discarded namespace keeps its row: ids are never used again, so that a cached one can't point at another's data,
@@ -38,8 +40,9 @@ CREATE TABLE rstore_count (
 
 -- levels: bit mask of the span levels that its records have. died: version of the append that last ended its life.
 -- The newest version is not kept here: a set on a live stream is one INSERT and no UPDATE.
+-- Ids are never used again: connections remember them.
 CREATE TABLE rstore_stream (
-    id INTEGER PRIMARY KEY, namespace INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, namespace INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,
     live INTEGER NOT NULL, levels INTEGER NOT NULL, floor INTEGER NOT NULL, died INTEGER NOT NULL DEFAULT 0,
     UNIQUE (namespace, kind, key));
 
@@ -91,11 +94,24 @@ _DAMAGED: Final = {
 
 
 class Connection(sqlite3.Connection):
-    """A connection that knows the id of its namespace (0: there is none), and when it was opened."""
+    """A connection that knows the id of its namespace (0: there is none), and when it was opened.
+
+    ``ids`` has the ids of streams looked up before. One may be of a stream that is gone: then it leads to nothing.
+    """
 
     namespace: int = 0
     session: object = None
     process: int = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.ids: dict[Stream, int] = {}
+
+    def remember(self, stream: Stream, key: int) -> None:
+        """Keep the id of a stream, and forget all others if there are too many."""
+        if len(self.ids) >= _IDS:
+            self.ids.clear()
+        self.ids[stream] = key
 
 
 class SqliteFile:
@@ -285,6 +301,12 @@ class SqliteFile:
         """Write, all or nothing. Other processes are waited for up to the timeout."""
         with self.lease() as db, self.turn(), immediate(db):
             yield db
+
+    def checkpoint(self, db: Connection) -> None:
+        """Empty the write-ahead log, unless somebody is still reading from it: the last one to close does it then."""
+        db.execute("PRAGMA busy_timeout = 0")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
 
     def is_deserted(self, db: sqlite3.Connection) -> bool:
         """Tell whether the file holds neither a namespace nor tables of somebody else."""

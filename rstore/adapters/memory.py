@@ -129,11 +129,12 @@ class MemoryLog:
         recorded = max(batch.recorded, last.recorded if last else batch.recorded)
         if batch.replace:
             stream.replace(())
-            stream.floor = stream.version
         for entry in entries:
             stream.version += 1
             self._space.position += 1
             stream.add(Record(stream.version, self._space.position, recorded, *entry))
+        if batch.replace:
+            stream.floor = stream.version
         if not batch.live:
             stream.died = stream.version
         namespace.live[batch.stream.kind] += batch.live - stream.live
@@ -170,8 +171,8 @@ class MemoryLog:
             and (until is None or record.recorded <= until)
         )
         for record in islice(matching, limit):
-            self._streams()
             yield record
+            self._check_open()
 
     def replay(
         self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
@@ -208,10 +209,11 @@ class MemoryLog:
             head = self.head(Stream(kind, key))
             if head is not None and (head.live or not live):
                 yield head
+                self._check_open()
 
     def count(self, kind: str) -> int:
         with self._space.lock:
-            self._streams()
+            self._check_open()
             return self._namespaced().live[kind]
 
     def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
@@ -247,7 +249,7 @@ class MemoryLog:
         return Saved(len(dropped) - len(put), size)
 
     def vacuum(self) -> None:
-        self._streams()
+        self._check_open()
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         with self._space.lock:
@@ -257,7 +259,9 @@ class MemoryLog:
                 for record in records.records.values()
                 if after is None or record.position > after
             ]
-        yield from sorted(found, key=itemgetter(0))
+        for place in sorted(found, key=itemgetter(0)):
+            yield place
+            self._check_open()
 
     def discard(self) -> None:
         with self._space.lock:
@@ -265,16 +269,19 @@ class MemoryLog:
             self._space.floor = max(self._space.floor, *versions, self._writable().floor)
             del self._space.namespaces[self._namespace]
 
-    def _streams(self) -> dict[Stream, _Records]:
+    def _check_open(self) -> None:
         if not self._opened:
             raise StoreClosedError(self.name)
+
+    def _streams(self) -> dict[Stream, _Records]:
+        self._check_open()
         return self._namespaced().streams
 
     def _namespaced(self) -> _Namespace:
         return self._space.namespaces.get(self._namespace, _Namespace())
 
     def _writable(self) -> _Namespace:
-        self._streams()
+        self._check_open()
         return self._space.namespaces.setdefault(self._namespace, _Namespace(floor=self._space.floor))
 
 

@@ -83,8 +83,8 @@ class Head(NamedTuple):
 class Batch(NamedTuple):
     """Entries for one stream. ``entries`` is iterated once, inside the transaction, and must not call user code.
 
-    ``expect`` is the version that the stream must still have (0: it has no records; None: any). ``live`` says whether
-    the stream lives after it. With ``replace`` the entries take the place of all earlier records of the stream.
+    ``expect`` is the version that the stream must still have (0: there is no such stream; None: any). ``live`` says
+    whether the stream lives after it. With ``replace`` the entries take the place of all earlier records of the stream.
     """
 
     stream: Stream
@@ -124,7 +124,7 @@ class Replay(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What a prune or compact took out of the log: a number of records, and the bytes of their payloads."""
+    """What a prune or compact took out of the log: a number of records, and the bytes of their data."""
 
     records: int
     bytes: int
@@ -140,7 +140,7 @@ class Log(Protocol):
     * Appends and rewrites are atomic and isolated; what was acknowledged survives ``kill -9`` and, at the default
       durability, loss of power.
     * A log may be shared by threads, and used after ``fork``.
-    * Every call but ``open``, ``close`` and ``discard`` needs an open log. Failures are :class:`StoreError`s:
+    * Every call but ``open`` and ``close`` needs an open log. Failures are :class:`StoreError`s:
       :class:`StoreNotAvailableError` if the backend can't be reached or locked in time; the next call tries anew.
       Nothing is retried that could be written twice.
     """
@@ -162,6 +162,7 @@ class Log(Protocol):
     def append(self, batches: Sequence[Batch]) -> list[int]:
         """Append all batches or nothing, durably, and return the newest version of each batch's stream.
 
+        The batches are of different streams.
         ``recorded`` is raised to that of the stream's last record if it is earlier.
 
         Raises:
@@ -182,7 +183,7 @@ class Log(Protocol):
         reverse: bool = False,
         limit: int | None = None,
     ) -> Iterator[Record]:
-        """Yield the records whose span touches ``start..end``, in order of ``(start, version)``, lazily.
+        """Yield the records whose span touches ``start..end`` (not reversed), in order of ``(start, version)``, lazily.
 
         The iterator shows the stream as it was when its first record was asked for, whatever is written meanwhile.
 
