@@ -16,6 +16,7 @@ from rstore.face import Face, check_key, now
 
 _PAGE: Final = 256
 _MISSING: Final = object()
+_OPS: Final = (SETITEM, DELITEM)
 _WILDCARDS: Final = re.compile(r"[*?[]")
 
 
@@ -39,7 +40,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
         return default if record is None else self._value(stream, record, default)
 
     def _value(self, stream: Stream, record: Record, default: Any) -> Any:
-        if record.op != DELITEM:
+        if self._payload.check_op(stream, record, _OPS) == SETITEM:
             return self._payload.value(stream, record)
         self._payload.check(stream, record)
         return default
@@ -187,8 +188,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
             record = self._log.last((stream,))[0]
             if record is not None and record.op != DELITEM:
                 return self._payload.value(stream, record)
-            head = self._log.head(stream)
-            self._append((self._setting(key, default, expect=head.version if head else 0),))
+            self._append((self._setting(key, default, expect=record.version if record else 0),))
             return default
 
         return self._decide(attempt)

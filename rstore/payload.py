@@ -13,7 +13,7 @@ import struct
 import sys
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import accumulate, islice, pairwise
 from operator import sub
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -38,8 +38,9 @@ _PLAIN: Final = struct.Struct("<BBI")
 _HEADER_BYTES: Final = 2
 _PROTOCOL: Final = 5
 _COMPRESS_FROM: Final = 256  # bytes; below it the gain is not worth the call
+_SAMPLE: Final = 1 << 16
 _COMPRESS_LEVEL: Final = 1  # level 6 saves a few per cent more at three times the cost
-_WIDTHS: Final = "BHIQ"
+_WIDTHS: Final = b"BHIQ"
 _REGULAR: Final = ord("R")
 
 
@@ -139,9 +140,10 @@ class Payload:
     def _open(self, stream: Stream, record: Record) -> tuple[int, bytes]:
         """Return the flags and the body of a record's envelope, verified, decrypted and decompressed."""
         data = record.data
-        if len(data) < _PLAIN.size:
-            raise self._error(StorePayloadError, stream, "the envelope is cut off")
-        envelope, flags, checksum = _PLAIN.unpack_from(data)
+        try:
+            envelope, flags, checksum = _PLAIN.unpack_from(data)
+        except (struct.error, TypeError):
+            raise self._error(StorePayloadError, stream, "the envelope is cut off") from None
         if envelope != _FORMAT or flags & ~_KNOWN:
             detail = f"envelope format {envelope}, flags {flags}: written by a newer rstore, or by something else"
             raise self._error(StoreFormatError, stream, detail)
@@ -167,7 +169,10 @@ class Payload:
         from rstore.cipher import NotAuthenticError, UnknownKeyError
 
         scope = _scope(self._namespace, stream)
-        bound = _bound(scope, record.data[1], record.item, record.op, record.start, record.end)
+        try:
+            bound = _bound(scope, record.data[1], record.item, record.op, record.start, record.end)
+        except (struct.error, AttributeError):
+            raise self._error(StorePayloadError, stream, "its record is damaged") from None
         try:
             return self._cipher.decrypt(scope, memoryview(record.data)[_HEADER_BYTES:], bound)
         except UnknownKeyError:
@@ -177,6 +182,16 @@ class Payload:
             raise self._error(StorePayloadError, stream, detail) from None
 
     # -- envelopes to values ------------------------------------------------------------------------------------------
+
+    def check_op(self, stream: Stream, record: Record, known: Collection[str]) -> str:
+        """Return the record's operator, or raise if it is none of those that its kind of stream has.
+
+        Raises:
+            StoreFormatError: it was written by a newer version, or by something else.
+        """
+        if record.op not in known:
+            raise self._error(StoreFormatError, stream, f"operator {record.op!r}: written by a newer rstore")
+        return record.op
 
     def value(self, stream: Stream, record: Record) -> Any:
         """Return the value of a record, None if it has none."""
@@ -251,12 +266,15 @@ ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 
 def _body(flags: int, data: bytes) -> Body:
-    """Compress where that saves something."""
-    if len(data) >= _COMPRESS_FROM:
-        packed = zlib.compress(data, _COMPRESS_LEVEL)
-        if len(packed) < len(data):
-            return Body(flags | _COMPRESSED, packed)
-    return Body(flags, data)
+    """Compress where that saves something: a sample tells, so that large photographs don't cost a full try."""
+    if len(data) < _COMPRESS_FROM or (len(data) > _SAMPLE and not _shrinks(data[:_SAMPLE])):
+        return Body(flags, data)
+    packed = zlib.compress(data, _COMPRESS_LEVEL)
+    return Body(flags | _COMPRESSED, packed) if len(packed) < len(data) else Body(flags, data)
+
+
+def _shrinks(data: bytes) -> bool:
+    return len(zlib.compress(data, _COMPRESS_LEVEL)) < len(data)
 
 
 def _scope(namespace: str, stream: Stream) -> bytes:
@@ -280,7 +298,7 @@ def _as_bytes(dumped: object) -> tuple[bool, bytes]:
 
 def _pack_ints(ints: Sequence[int]) -> bytes:
     top = max(ints, default=0)
-    width = next(code for code in _WIDTHS if top < 1 << 8 * array(code).itemsize)
+    width = next(chr(code) for code in _WIDTHS if top < 1 << 8 * array(chr(code)).itemsize)
     column = array(width, ints)
     if sys.byteorder == "big":
         column.byteswap()
@@ -289,6 +307,8 @@ def _pack_ints(ints: Sequence[int]) -> bytes:
 
 def _unpack_ints(count: int, data: bytes) -> tuple[Sequence[int], bytes]:
     """Return the integers and what follows them."""
+    if data[0] not in _WIDTHS:
+        raise ValueError("a column of unknown width")
     column = array(chr(data[0]))
     size = 1 + count * column.itemsize
     column.frombytes(data[1:size])

@@ -135,10 +135,9 @@ class EventSequences(Face):
     """The name of :meth:`eventsources` in rlib-store 0.1."""
 
     def _changes(self, stream: Stream, records: Iterable[Record]) -> Iterator[Change]:
-        value = self._payload.value
-        return (
-            Change(record.version, record.start, record.item, record.op, value(stream, record)) for record in records
-        )
+        for record in records:
+            op = self._payload.check_op(stream, record, OPERATORS)
+            yield Change(record.version, record.start, record.item, op, self._payload.value(stream, record))
 
     def _present(self, key: str) -> Projection | None:
         """Return the newest projection, from the cache as far as that goes; None if there is no such key."""

@@ -17,6 +17,7 @@ from rstore.spool import Spool
 Point: TypeAlias = tuple[int, Any]
 
 _STEP: Final = 8
+_OPS: Final = (EXTEND, REMOVE)
 
 
 class TimeSeries(Face):
@@ -133,7 +134,7 @@ class TimeSeries(Face):
 
     def _layer(self, stream: Stream, record: Record) -> Layer:
         version, start, end = record.version, record.start, record.end
-        if record.op == REMOVE:
+        if self._payload.check_op(stream, record, _OPS) == REMOVE:
             self._payload.check(stream, record)
             return Layer(version, start, end, None)
         return Layer(version, start, end, lambda: self._payload.run(stream, record))

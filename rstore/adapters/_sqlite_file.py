@@ -13,10 +13,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
+from weakref import WeakSet
 
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
 from rstore.domain.log import Stream
@@ -63,7 +65,9 @@ CREATE UNIQUE INDEX rstore_record_version ON rstore_record (stream, version);
 CREATE INDEX rstore_record_span ON rstore_record (stream, level, start) WHERE level IS NOT NULL;
 """
 
-_IS_OURS: Final = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'rstore_namespace')"
+# The version, and whether the file is ours: in one statement, since somebody may just be making the schema.
+_VERSION: Final = """
+SELECT user_version, EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'rstore_namespace') FROM pragma_user_version"""
 
 _IS_USED: Final = """
 SELECT EXISTS (SELECT 1 FROM rstore_namespace WHERE live)
@@ -94,14 +98,13 @@ _DAMAGED: Final = {
 
 
 class Connection(sqlite3.Connection):
-    """A connection that knows the id of its namespace (0: there is none), and when it was opened.
+    """A connection that knows the id of its namespace (0: there is none), and in which session it was opened.
 
     ``ids`` has the ids of streams looked up before. One may be of a stream that is gone: then it leads to nothing.
     """
 
     namespace: int = 0
     session: object = None
-    process: int = 0
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -122,15 +125,17 @@ class SqliteFile:
         self._path = os.path.abspath(path)
         self._durability, self._timeout = durability, timeout
         self._namespace, self._frozen = namespace, frozen
-        self._inherited: list[object] = []
+        self._writing = threading.Lock()
         self.opened = False
         self._start_session()
+        _forks().watch(self)
 
     def _start_session(self) -> None:
         """Forget all connections: those in use are closed when they are given back."""
-        self._session, self._process = object(), os.getpid()
+        self._session = object()
         self._idle: deque[Connection] = deque()
-        self._writing = threading.Lock()
+        self._used: set[Connection] = set()
+        self._parked: set[Connection] = set()
 
     # -- open and close -----------------------------------------------------------------------------------------------
 
@@ -150,11 +155,9 @@ class SqliteFile:
     def close(self) -> None:
         """Close the connections that nobody uses; the others follow when they are given back."""
         self.opened = False
-        idle = self._idle
-        if self._process == os.getpid():
-            self._start_session()
-            while idle:
-                idle.pop().close()
+        self._session = object()
+        while self._idle:
+            self._idle.pop().close()
 
     def check_open(self) -> None:
         """Raise if the file is not open."""
@@ -170,36 +173,46 @@ class SqliteFile:
     def take(self) -> Connection:
         """Take a connection from the pool, or open one."""
         self.check_open()
-        if os.getpid() != self._process:
-            # SQLite forbids even to close a connection in a forked child: they are kept, and never touched
-            self._inherited += self._idle
-            self._start_session()
         try:
-            return self._idle.pop()
+            db = self._idle.pop()
         except IndexError:
-            return self._connect()
+            db = self._connect()
+        self._used.add(db)
+        return db
 
     def give(self, db: Connection) -> None:
-        """Give a connection back."""
-        if db.session is self._session:
-            if db.in_transaction:
-                db.rollback()
-            self._idle.append(db)
-        elif db.process == os.getpid():
+        """Give a connection back. One of another session is closed; one from before a fork is never touched again."""
+        if db not in self._used:
+            return
+        self._used.discard(db)
+        if db.session is not self._session:
             db.close()
-        else:
-            self._inherited.append(db)
+            return
+        if db.in_transaction:
+            db.rollback()
+        self._idle.append(db)
+
+    @contextmanager
+    def parked(self, db: Connection) -> Iterator[None]:
+        """Tell, around a ``yield``, that a connection in use is not in the middle of a call; then, if it was closed."""
+        self._parked.add(db)
+        try:
+            yield
+        finally:
+            self._parked.discard(db)
+        self.check_open()
 
     def _connect(self) -> Connection:
+        _forks().check(self._path, self.name)
         db = None
         try:
             while db is None:
                 db = self._try_to_connect()
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
             if self._frozen and not os.path.exists(self._path):
                 raise StoreNotAvailableError(f"no file {self.name} (open it with frozen=False to create it)") from None
             raise self.translated(exc) from exc
-        db.session, db.process = self._session, self._process
+        db.session = self._session
         return db
 
     def _try_to_connect(self) -> Connection | None:
@@ -268,10 +281,9 @@ class SqliteFile:
 
     def _schema_version(self, db: Connection) -> int:
         """Return the version of our schema; 0 if there is nothing of ours in the file."""
-        version: int = db.execute("PRAGMA user_version").fetchone()[0]
-        is_ours = bool(db.execute(_IS_OURS).fetchone()[0])
+        version, is_ours = db.execute(_VERSION).fetchone()
         if version in ((_DISCARDED, _SCHEMA_VERSION) if is_ours else (0,)):
-            return version
+            return int(version)
         reason = (
             f"has schema version {version}, this rstore knows {_SCHEMA_VERSION}: install a newer rstore"
             if is_ours
@@ -299,7 +311,7 @@ class SqliteFile:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Write, all or nothing. Other processes are waited for up to the timeout."""
-        with self.lease() as db, self.turn(), immediate(db):
+        with self.turn(), self.lease() as db, immediate(db):
             yield db
 
     def checkpoint(self, db: Connection) -> None:
@@ -331,10 +343,34 @@ class SqliteFile:
         finally:
             db.close()
 
-    def translated(self, error: sqlite3.Error) -> StoreError:
+    # -- fork ---------------------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Let writers finish, and close what nobody uses, so that the child inherits neither."""
+        self._writing.acquire(timeout=self._timeout)
+        while self._idle:
+            self._idle.pop().close()
+
+    def after_fork_in_parent(self) -> None:
+        """Let writers go on."""
+        with suppress(RuntimeError):  # it could not be acquired in time
+            self._writing.release()
+
+    def after_fork_in_child(self) -> list[tuple[str, Connection]]:
+        """Close the connections of suspended iterators, and return those of threads that are not in this process."""
+        for db in self._parked:
+            db.close()
+        running = [(self._path, db) for db in self._used - self._parked]
+        self._writing = threading.Lock()
+        self._start_session()
+        return running
+
+    def translated(self, error: sqlite3.Error | UnicodeDecodeError) -> StoreError:
         """Return what a driver's error means to a user."""
         if not self.opened:
             return StoreClosedError(self.name)
+        if isinstance(error, UnicodeDecodeError):  # in a damaged file, the driver can't even tell what is wrong
+            return StoreError(f"{self.name}: {_DAMAGED['SQLITE_CORRUPT']}")
         code = getattr(error, "sqlite_errorname", type(error).__name__)
         primary = "_".join(code.split("_")[:2])
         if primary in _MESSAGES:
@@ -356,8 +392,56 @@ class _Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.give(self._connection)
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, sqlite3.Error | UnicodeDecodeError):
             raise self._file.translated(error) from error
+
+
+class _Forks:
+    """Keeps files safe over a fork.
+
+    SQLite keeps its locks by process, in tables that a forked child inherits. While one connection of the parent is
+    known there, the child's own take no locks at all, and what it writes is lost when the parent closes the file. So
+    idle connections are closed before a fork, and those of suspended iterators after it, in the child. One that was
+    in the middle of a call in another thread can be neither used nor closed: the child is then refused.
+    """
+
+    def __init__(self) -> None:
+        self._files: WeakSet[SqliteFile] = WeakSet()
+        self._stopped: list[SqliteFile] = []
+        self._inherited: list[tuple[str, Connection]] = []
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
+
+    def watch(self, file: SqliteFile) -> None:
+        """Look after a file for as long as it is used."""
+        self._files.add(file)
+
+    def check(self, path: str, name: str) -> None:
+        """Raise if a fork has made a file unusable in this process."""
+        if any(path == inherited for inherited, _ in self._inherited):
+            raise StoreNotAvailableError(
+                f"{name}: this process was forked while another thread was reading from the store: SQLite can't work "
+                "with it here; fork before there are threads, or start processes by 'spawn'"
+            )
+
+    def _before(self) -> None:
+        self._stopped = [file for file in self._files if file.opened]
+        for file in self._stopped:
+            file.before_fork()
+
+    def _in_parent(self) -> None:
+        for file in self._stopped:
+            file.after_fork_in_parent()
+
+    def _in_child(self) -> None:
+        for file in self._stopped:
+            self._inherited += file.after_fork_in_child()
+
+
+@cache
+def _forks() -> _Forks:
+    """Return the one watcher of this process, made when the first file is: forks are a matter of the process."""
+    return _Forks()
 
 
 @contextmanager

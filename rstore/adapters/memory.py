@@ -117,7 +117,7 @@ class MemoryLog:
             namespace = self._writable()
             versions = []
             for batch in batches:
-                _expect(batch, self.head(batch.stream))
+                _expect(batch, namespace.streams.get(batch.stream))
             # entries are drained before anything is changed: one that fails leaves nothing behind
             for batch, entries in [(batch, list(batch.entries)) for batch in batches]:
                 versions.append(self._append(namespace, batch, entries))
@@ -220,7 +220,7 @@ class MemoryLog:
         with self._space.lock:
             namespace = self._writable()
             for rewrite in rewrites:
-                _expect(rewrite, self.head(rewrite.stream))
+                _expect(rewrite, namespace.streams.get(rewrite.stream))
             saved = Saved(0, 0)
             for rewrite, put in [(rewrite, list(rewrite.put)) for rewrite in rewrites]:
                 saved = saved.plus(self._rewrite(namespace, rewrite, put))
@@ -266,7 +266,7 @@ class MemoryLog:
     def discard(self) -> None:
         with self._space.lock:
             versions = [found.version for found in self._streams().values()]
-            self._space.floor = max(self._space.floor, *versions, self._writable().floor)
+            self._space.floor = max(self._space.floor, *versions, self._writable().floor) + 1
             del self._space.namespaces[self._namespace]
 
     def _check_open(self) -> None:
@@ -292,7 +292,7 @@ def _last(stream: _Records | None, until: int | None) -> Record | None:
     return next((record for record in records if until is None or record.recorded <= until), None)
 
 
-def _expect(write: Batch | Rewrite, head: Head | None) -> None:
-    actual = head.version if head else 0
+def _expect(write: Batch | Rewrite, found: _Records | None) -> None:
+    actual = found.version if found else 0
     if write.expect is not None and write.expect != actual:
         raise StoreConflictError(*write.stream, write.expect, actual)

@@ -36,6 +36,8 @@ _PAGE: Final = 256
 
 _COLUMNS: Final = 'version, position, recorded, start, "end", item, op, data, meta'
 
+_ROW_TYPES: Final = {(int, int, int, int, int, str, str, bytes, meta) for meta in (bytes, type(None))}
+
 _LAST_OF_ID: Final = f"""
 SELECT {_COLUMNS} FROM rstore_record WHERE stream = ? AND recorded <= ? ORDER BY version DESC LIMIT 1"""
 
@@ -94,10 +96,11 @@ _SIZE: Final = "SELECT count(*), coalesce(sum(length(data)), 0) FROM rstore_reco
 
 _DROP: Final = "DELETE FROM rstore_record WHERE stream = ? AND version NOT IN (SELECT value FROM json_each(?))"
 
+# The floor is raised above all versions, so that whoever folded one of these streams notices.
 _DISCARD: Final = (
     """UPDATE rstore_namespace SET live = 0, floor = max(floor, coalesce(
         (SELECT max(max(s.floor, coalesce(r.version, 0))) FROM rstore_stream AS s
-         LEFT JOIN rstore_record AS r ON r.stream = s.id WHERE s.namespace = ?1), 0)) WHERE id = ?1""",
+         LEFT JOIN rstore_record AS r ON r.stream = s.id WHERE s.namespace = ?1), 0)) + 1 WHERE id = ?1""",
     "DELETE FROM rstore_record WHERE stream IN (SELECT id FROM rstore_stream WHERE namespace = ?)",
     "DELETE FROM rstore_stream WHERE namespace = ?",
     "DELETE FROM rstore_count WHERE namespace = ?",
@@ -166,7 +169,7 @@ class SqliteLog:
             return None
         start, end, item, op, data, meta = entries[0]
         of_level = _level(stream, start, end)
-        with self._file.lease() as db, self._file.turn():
+        with self._file.turn(), self._file.lease() as db:
             row = db.execute(
                 _APPEND_ONE,
                 (recorded, start, end, of_level, item, op, data, meta, db.namespace, *stream, expect),
@@ -231,7 +234,7 @@ class SqliteLog:
             along_versions = stream.kind == KV or after > 0
             parts = _by_version(head, start, end) if along_versions else _by_span(head, start, end)
             cursor = db.execute(*_select(parts, filters, reverse=reverse, limit=limit))
-            yield from map(Record._make, self._each(cursor))
+            yield from map(_record, self._each(db, cursor))
 
     def replay(
         self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
@@ -244,13 +247,13 @@ class SqliteLog:
             snapshot = None
             if after is None:
                 row = db.execute(_SNAPSHOT, (db.namespace, SS, stream.key, min(end, horizon))).fetchone()
-                snapshot = None if row is None else Record._make(row)
+                snapshot = None if row is None else _record(row)
                 after = 0 if snapshot is None else int(snapshot.item)
             if after >= head.version:
                 return Replay(head.shown(stream), snapshot, [])
             parts = _by_version(head, TIME_MIN, end) if after else _by_span(head, TIME_MIN, end)
             rows = db.execute(*_select(parts, {"version > ?": [after]}))
-            return Replay(head.shown(stream), snapshot, list(map(Record._make, rows)))
+            return Replay(head.shown(stream), snapshot, list(map(_record, rows)))
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
         recorded = TIME_MAX if until is None else until
@@ -296,15 +299,14 @@ class SqliteLog:
         # there is one writer at a time, so positions are given out in the order in which they are committed
         with self._file.lease() as db:
             cursor = db.execute(_FOLLOW, (0 if after is None else after, db.namespace))
-            for kind, key, *row in self._each(cursor):
-                record = Record._make(row)
+            for kind, key, *row in self._each(db, cursor):
+                record = _record(row)
                 yield record.position, Stream(kind, key), record
 
-    def _each(self, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
+    def _each(self, db: Connection, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
         while rows := cursor.fetchmany(_PAGE):
-            for row in rows:
-                yield row
-                self._file.check_open()
+            with self._file.parked(db):
+                yield from rows
 
     # -- erase --------------------------------------------------------------------------------------------------------
 
@@ -346,7 +348,7 @@ class SqliteLog:
         return Saved(records - len(kept), size)
 
     def vacuum(self) -> None:
-        with self._file.lease() as db, self._file.turn():
+        with self._file.turn(), self._file.lease() as db:
             db.execute("VACUUM")
             self._file.checkpoint(db)
 
@@ -412,6 +414,13 @@ def _select(
     sql = " UNION ALL ".join(f"SELECT {_COLUMNS} FROM rstore_record {where}{extra}" for where, _ in parts)
     values = [value for _, own in parts for value in chain(own, *given.values())]
     return f"{sql} ORDER BY 4 {order}, 2 {order} LIMIT ?", [*values, -1 if limit is None else limit]
+
+
+def _record(row: Sequence[Any]) -> Record:
+    """Return a row as a record. SQLite's columns take any type: in a damaged file they may have another than ours."""
+    if tuple(map(type, row)) not in _ROW_TYPES:
+        raise sqlite3.DatabaseError("a record is damaged")
+    return Record._make(row)
 
 
 def _last(db: Connection, stream: Stream, recorded: int) -> Record | None:
