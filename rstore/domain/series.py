@@ -46,20 +46,39 @@ def split(points: Iterable[tuple[int, Any]]) -> Iterator[Run]:
     """
     source = iter(points)
     index = 0
-    while buffer := list(islice(source, _BUFFER)):
-        times, values = _columns(buffer, index)
+    while (run := _buffer(source, index))[0]:
+        times, values = _sorted(run, index)
+        index += len(run[0])
         for low in range(0, len(times), SEGMENT):
             yield times[low : low + SEGMENT], values[low : low + SEGMENT]
-        index += len(buffer)
 
 
-def _columns(points: list[tuple[int, Any]], index: int) -> Run:
+def _buffer(source: Iterator[Any], index: int) -> tuple[list[Any], list[Any]]:
+    """Take points from the source into columns; the pairs themselves are not kept, which halves the time."""
+    times: list[Any] = []
+    values: list[Any] = []
+    point: Any = (None, None)
     try:
-        times = [time for time, _ in points]
-        values = [value for _, value in points]
-    except (TypeError, ValueError):
-        _check_pairs(points, index)
+        for point in islice(source, _BUFFER):
+            time, value = point
+            times.append(time)
+            values.append(value)
+    except (TypeError, ValueError):  # of the unpacking, or of the source itself: then the last point was a good one
+        _check_pair(point, index + len(times))
         raise
+    return times, values
+
+
+def _check_pair(point: Any, index: int) -> None:
+    try:
+        _, _ = point
+    except (TypeError, ValueError):
+        raise TypeError(f"point {index} is not a (timestamp, value) pair: {type(point).__name__}") from None
+
+
+def _sorted(run: tuple[list[Any], list[Any]], index: int) -> Run:
+    """Check the times of points, which begin at ``index``, and put them in order; of equal ones the last wins."""
+    times, values = run
     if set(map(type, times)) != {int} or min(times) < TIME_MIN or max(times) > TIME_MAX:
         times = [check_time(f"the timestamp of point {i}", time) for i, time in enumerate(times, index)]
     if any(map(operator.ge, times, islice(times, 1, None))):
@@ -67,14 +86,6 @@ def _columns(points: list[tuple[int, Any]], index: int) -> Run:
         times = sorted(newest)
         values = [newest[time] for time in times]
     return times, values
-
-
-def _check_pairs(points: list[Any], index: int) -> None:
-    for i, point in enumerate(points, index):
-        try:
-            _, _ = point
-        except (TypeError, ValueError):
-            raise TypeError(f"point {i} is not a (timestamp, value) pair: {type(point).__name__}") from None
 
 
 class _Cursor:
