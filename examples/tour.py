@@ -8,10 +8,8 @@ file is made in a temporary folder and goes with it, unless you name one that do
 
 from __future__ import annotations
 
-import base64
 import csv
 import operator
-import secrets
 import sys
 from collections import Counter
 from datetime import UTC, datetime
@@ -22,7 +20,7 @@ from typing import Any
 
 from vega_datasets import local_data
 
-from rstore import Store, StoreError
+from rstore import Store, StoreError, new_key
 
 HOUR = 3_600_000  # times are POSIX milliseconds here; to a time series they are ints of any meaning
 DAY = 24 * HOUR
@@ -154,11 +152,6 @@ def compaction(path: Path, key: str) -> None:
         title("Compaction", saved.records, "records erased", started)
         tell("still there", f"{len(store)} airports, {len(store.range('temperature/sf'))} hours, {store.current('us')}")
     tell("the file now", f"{path.stat().st_size:,} bytes")
-
-
-def new_key() -> str:
-    """Return 32 random bytes in URL-safe base64: keep them in a safe place, not beside the file."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
 def table(name: str) -> list[dict[str, str]]:
