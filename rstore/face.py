@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from rstore.domain.errors import FrozenStoreError, StoreConflictError
 from rstore.domain.log import Batch, Log, check_name
@@ -26,14 +26,6 @@ class Face:
     _payload: Payload
     _frozen: bool
     _history: bool
-
-    def _dump(self, value: Any) -> str | bytes:
-        """Return a value as str or bytes. Overridden together with :meth:`_load`, it replaces pickle."""
-        raise NotImplementedError
-
-    def _load(self, data: Any) -> Any:
-        """Return the value of what :meth:`_dump` returned."""
-        raise NotImplementedError
 
     def _check_writable(self) -> None:
         if self._frozen:

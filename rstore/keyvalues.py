@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from fnmatch import translate
-from functools import reduce
+from functools import partial, reduce
 from itertools import islice
 from typing import Any, Final, Self
 
 from rstore.domain.errors import StoreConflictError
-from rstore.domain.log import KV, Batch, Head, Record, Rewrite, Saved, Stream
+from rstore.domain.log import KV, TIME_MAX, Batch, Head, Record, Rewrite, Saved, Stream
 from rstore.domain.operators import DELITEM, SETITEM
 from rstore.face import Face, check_key, now
 
@@ -52,6 +52,8 @@ class KeyValues(Face, MutableMapping[str, Any]):
         >>> store.get_many(['a', 'b', 'c'])
         {'a': 1, 'b': 2}
         """
+        if isinstance(keys, str):
+            raise TypeError("get_many takes several keys: write [key], or use get")
         streams = [Stream(KV, check_key(key)) for key in keys]
         records = self._log.last(streams) if streams else []
         found = {
@@ -96,8 +98,10 @@ class KeyValues(Face, MutableMapping[str, Any]):
     def _pairs(self, prefix: str = "", pattern: re.Pattern[str] | None = None) -> Iterator[tuple[str, Any]]:
         heads = self._log.heads(KV, prefix)
         keys = (head.stream.key for head in heads if pattern is None or pattern.match(head.stream.key))
-        while page := list(islice(keys, _PAGE)):
+        size = 1  # pages grow: who wants only the first pair does not pay for more
+        while page := list(islice(keys, size)):
             yield from self.get_many(page).items()
+            size = min(2 * size, _PAGE)
 
     def __getitem__(self, key: str) -> Any:
         value = self.get(key, _MISSING)
@@ -137,21 +141,14 @@ class KeyValues(Face, MutableMapping[str, Any]):
 
     def delete(self, *keys: str) -> None:
         """Delete keys, all in one transaction; unknown ones are passed over."""
+        self._check_writable()
         streams = [Stream(KV, check_key(key)) for key in dict.fromkeys(keys)]
-
-        def attempt() -> None:
-            found = zip(streams, self._log.last(streams), strict=True) if streams else ()
-            self._drop([(stream, record) for stream, record in found if record is not None and record.op != DELITEM])
-
-        self._decide(attempt)
-
-    def _drop(self, found: list[tuple[Stream, Record]]) -> None:
         if self._history:
-            self._append([self._deletion(stream, record.version) for stream, record in found])
-        elif found:
-            self._log.rewrite([_erasure(stream, record.version) for stream, record in found])
+            self._append([self._deletion(stream)._replace(if_live=True) for stream in streams])
+        else:
+            self._log.rewrite([Rewrite(stream, None, range(TIME_MAX), live=False) for stream in streams])
 
-    def _deletion(self, stream: Stream, expect: int) -> Batch:
+    def _deletion(self, stream: Stream, expect: int | None = None) -> Batch:
         entry = self._payload.entry(stream, DELITEM, start=0, end=0)
         return Batch(stream, (entry,), now(), expect, live=False)
 
@@ -163,22 +160,31 @@ class KeyValues(Face, MutableMapping[str, Any]):
 
     def pop(self, key: str, default: Any = _MISSING) -> Any:
         """Delete a key and return its value; the default, or KeyError without one, if there is none."""
-        stream = Stream(KV, check_key(key))
-
-        def attempt() -> Any:
-            record = self._log.last((stream,))[0]
-            if record is None or record.op == DELITEM:
-                return _MISSING
-            value = self._payload.value(stream, record)
-            self._drop([(stream, record)])
-            return value
-
-        value = self._decide(attempt)
+        value = self._decide(partial(self._take, Stream(KV, check_key(key))))
         if value is not _MISSING:
             return value
         if default is _MISSING:
             raise KeyError(key)
         return default
+
+    def _take(self, stream: Stream) -> Any:
+        record = self._log.last((stream,))[0]
+        value = _MISSING if record is None else self._value(stream, record, _MISSING)
+        if record is None or value is _MISSING:
+            return _MISSING
+        if self._history:
+            self._append((self._deletion(stream, record.version),))
+        else:
+            self._log.rewrite([_erasure(stream, record.version)])
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Delete a key and return it with its value; KeyError if there is none."""
+        for key in self:
+            value = self._decide(partial(self._take, Stream(KV, key)))
+            if value is not _MISSING:
+                return key, value
+        raise KeyError("the store has no keys")
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Return the value of a key, having stored the default if there was none."""
@@ -186,8 +192,9 @@ class KeyValues(Face, MutableMapping[str, Any]):
 
         def attempt() -> Any:
             record = self._log.last((stream,))[0]
-            if record is not None and record.op != DELITEM:
-                return self._payload.value(stream, record)
+            value = _MISSING if record is None else self._value(stream, record, _MISSING)
+            if value is not _MISSING:
+                return value
             self._append((self._setting(key, default, expect=record.version if record else 0),))
             return default
 
@@ -241,3 +248,6 @@ class _Values(ValuesView[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return (value for _, value in self._mapping._pairs())  # noqa: SLF001
+
+    def __contains__(self, value: object) -> bool:
+        return any(found is value or found == value for found in self)

@@ -97,13 +97,12 @@ class Payload:
     def dump_state(self, key: str, state: Mapping[str, Any]) -> Body | None:
         """Return the body of a snapshot, or None if the state would not come back from it as it is."""
         values = list(state.values())
-        if self._dump is not None and self._load is not None:
-            try:
-                if [self._load(self._dump(value)) for value in values] != values:
-                    return None
-            except Exception:  # a state that the dumper can't take is no error: events hold what it is folded from
+        try:
+            if self._dump and self._load and [self._load(self._dump(value)) for value in values] != values:
                 return None
-        return self._dump_columns(key, _pack_texts(state), values)
+            return self._dump_columns(key, _pack_texts(state), values)
+        except Exception:  # a state that can't be dumped is no error: there are the events that it is folded from
+            return None
 
     def _dump_columns(self, key: str, index: bytes, values: Sequence[Any]) -> Body:
         flags = _COLUMNS
@@ -210,7 +209,7 @@ class Payload:
             times = _unpack_times(record.start, len(values), index)
         except (struct.error, ValueError, IndexError) as exc:
             raise self._error(StorePayloadError, stream, "its times can't be read") from exc
-        if len(times) != len(values) or times[-1] != record.end:
+        if not values or len(times) != len(values) or times[-1] != record.end:
             raise self._error(StorePayloadError, stream, "its times don't fit its span")
         return times, values
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, overload
 
-from rstore.domain.errors import StoreIntegrityError
+from rstore.domain.errors import StoreConflictError, StoreIntegrityError
 from rstore.domain.log import (
     ES,
     SS,
@@ -23,6 +23,7 @@ from rstore.domain.log import (
     Stream,
     check_name,
     check_time,
+    folded_version,
 )
 from rstore.domain.operators import OPERATORS, SNAPSHOT, names_of, parse
 from rstore.domain.projection import Change, Projection, fold, obsolete
@@ -148,8 +149,7 @@ class EventSequences(Face):
             projection = self._fold(stream, cached, self._log.replay(stream, after=cached.version))
         if projection is None:
             projection = self._past(stream, TIME_MAX)
-        if projection is not None:
-            self._projections.put(key, projection)
+        self._projections.put(key, projection)
         return projection
 
     def _past(self, stream: Stream, t: int) -> Projection | None:
@@ -160,15 +160,15 @@ class EventSequences(Face):
             if replay is None or replay.snapshot is None:
                 return self._fold(stream, Projection(), replay)
             snapshots, found = Stream(SS, stream.key), replay.snapshot
-            start = Projection(int(found.item), found.start, self._payload.state(snapshots, found))
-            projection = self._fold(stream, start, replay)
-            if projection is not None:
-                return projection
-            horizon = found.start - 1
+            earliest = min((record.start for record in replay.records[:1]), default=found.start)
+            if earliest >= found.start:
+                start = Projection(folded_version(found), found.start, self._payload.state(snapshots, found))
+                return self._fold(stream, start, replay)
+            horizon = earliest  # an event came in late: what was folded beyond it no longer counts
 
     def _fold(self, stream: Stream, start: Projection, replay: Replay | None) -> Projection | None:
         """Fold what followed; None if it changes what was folded before, or if there is no such stream."""
-        if replay is None or 0 < start.version < replay.head.floor:
+        if replay is None or 0 < start.version < replay.head.floor or start.version > replay.head.version:
             return None
         if start.time is not None and any(record.start < start.time for record in replay.records[:1]):
             return None
@@ -207,8 +207,7 @@ class EventSequences(Face):
         steps = [self._step(stream, item, change) for item, change in state.items()]
         if not steps:
             return self.current(key) or {}
-        projection = self._decide(partial(self._apply, stream, steps, when, trust=True))
-        return _copy(projection.state)
+        return self._decide(partial(self._apply, stream, steps, when))
 
     def _step(self, stream: Stream, item: str, change: Any) -> _Step:
         check_name("item", item)
@@ -218,17 +217,20 @@ class EventSequences(Face):
         body = self._payload.dump(stream.key, value)
         return _Step(item, op, body, self._payload.echo(stream, body, value))
 
-    def _apply(self, stream: Stream, steps: list[_Step], when: int | None, *, trust: bool) -> Projection:
-        """Fold, validate and append once. The cache is trusted first: ``expect`` shows whether that was right."""
-        cached = self._projections.get(stream.key) if trust else None
+    def _apply(self, stream: Stream, steps: list[_Step], when: int | None) -> State:
+        """Fold, validate and append once. The cache is trusted: ``expect`` shows whether that was right."""
+        present = self._projections.get(stream.key) or self._present(stream.key) or Projection()
         try:
-            return self._record(stream, steps, when, cached or self._present(stream.key) or Projection())
+            return self._record(stream, steps, when, present)
         except StoreIntegrityError:
-            if cached is None:
+            head = self._log.head(stream)
+            version = head.version if head else 0
+            if version == present.version:
                 raise
-            return self._apply(stream, steps, when, trust=False)
+            self._present(stream.key)  # somebody else wrote, which may well be the reason: look again
+            raise StoreConflictError(*stream, present.version, version) from None
 
-    def _record(self, stream: Stream, steps: list[_Step], when: int | None, present: Projection) -> Projection:
+    def _record(self, stream: Stream, steps: list[_Step], when: int | None, present: Projection) -> State:
         time = _next_time(present) if when is None else when
         late = present.time is not None and time <= present.time
         base = self._base(stream, time) if late else present
@@ -236,16 +238,16 @@ class EventSequences(Face):
         projection = fold(base, changes)
         if late:
             projection = fold(projection, self._changes(stream, self._log.read(stream, start=time + 1)))
+        state = _copy(projection.state)  # before anything is stored: it is the user's values that are copied
         entries = [
             self._payload.entry(stream, step.op, step.body, item=step.item, start=time, end=time) for step in steps
         ]
         batches = [Batch(stream, entries, now(), expect=present.version)]
         snapshot = None if late else self._snapshot(stream, present)
         versions = self._append([*batches, *([snapshot] if snapshot else ())])
-        tail = len(steps) if snapshot else present.tail + len(steps)
-        projection = projection._replace(version=versions[0], tail=tail)
-        self._projections.put(stream.key, projection)
-        return projection
+        tail = len(steps) if snapshot else projection.tail
+        self._projections.put(stream.key, projection._replace(version=versions[0], tail=tail))
+        return state
 
     def _base(self, stream: Stream, time: int) -> Projection:
         """Return the state on which an event that comes in late builds."""
@@ -337,11 +339,12 @@ class Projections:
                 self._kept.move_to_end(key)
             return found
 
-    def put(self, key: str, projection: Projection) -> None:
-        """Keep a projection, and forget the one not used for longest if there are too many."""
+    def put(self, key: str, projection: Projection | None) -> None:
+        """Keep a projection, or forget it; if there are too many, forget the one not used for longest."""
         with self._lock:
-            self._kept[key] = projection
-            self._kept.move_to_end(key)
+            self._kept.pop(key, None)
+            if projection is not None:
+                self._kept[key] = projection
             if len(self._kept) > _CACHED:
                 self._kept.popitem(last=False)
 

@@ -88,6 +88,9 @@ class Store(KeyValues, TimeSeries, EventSequences):
     def _load(self, data: Any) -> Any:
         return pickle.loads(data)  # noqa: S301  # the README says what that means, and what to use instead
 
+    def __reduce__(self) -> str:
+        raise TypeError("a Store can't be copied or pickled: make one from the same dsn where you need it")
+
     def __repr__(self) -> str:
         state = "frozen" if self._frozen else "writable"
         return f"<{type(self).__name__} {self._log.name} namespace={self.namespace!r} {state}>"
@@ -126,7 +129,7 @@ class Store(KeyValues, TimeSeries, EventSequences):
         """Erase what no read of the present needs, give the space back, and return what was saved.
 
         That is a number of records, and the bytes of their payloads. Of a key the last value is kept, of a series what
-        can be seen, of an event sequence what :meth:`prune` keeps.
+        can be seen, of an event sequence what :meth:`prune` keeps: one whose state is empty goes.
         """
         self._check_writable()
         saved = self._compact_keys()

@@ -73,7 +73,7 @@ class TimeSeries(Face):
         stream = Stream(TS, check_key(key))
         low, high = _bounds(start, end)
         freq = _check_freq(self._freq if freq is None else freq)
-        if n is not None and n < 0:
+        if n is not None and check_time("n", n) < 0:
             raise ValueError(f"n is the most points to return, not {n}")
         found: Iterable[Point] = (point for run in self._runs(stream, low, high) for point in zip(*run, strict=True))
         return islice(found if freq is None else thin(found, freq), n)
@@ -126,11 +126,15 @@ class TimeSeries(Face):
     def _points(self, stream: Stream) -> Iterator[Point]:
         return (point for run in self._runs(stream) for point in zip(*run, strict=True))
 
-    def _runs(self, stream: Stream, start: int = TIME_MIN, end: int = TIME_MAX) -> Iterator[Run]:
+    def _runs(
+        self, stream: Stream, start: int = TIME_MIN, end: int = TIME_MAX, version: int | None = None
+    ) -> Iterator[Run]:
+        """Return what is seen from ``start`` to ``end``, of the records up to ``version``."""
         if start > end:
             return iter(())
         records = self._log.read(stream, start=start, end=end, alive=True)
-        return overlay((self._layer(stream, record) for record in records), start, end)
+        counted = (record for record in records if version is None or record.version <= version)
+        return overlay((self._layer(stream, record) for record in counted), start, end)
 
     def _layer(self, stream: Stream, record: Record) -> Layer:
         version, start, end = record.version, record.start, record.end
@@ -143,10 +147,11 @@ class TimeSeries(Face):
         """Look from the end in windows that grow: what starts latest is not always what is seen last."""
         high, limit = TIME_MAX, 1
         while True:
-            records = list(self._log.read(stream, end=high, alive=True, reverse=True, limit=limit))
-            if not records:
+            low = None
+            for record in self._log.read(stream, end=high, alive=True, reverse=True, limit=limit):
+                low = record.start
+            if low is None:
                 return None
-            low = records[-1].start
             point = None
             for times, values in self._runs(stream, low, high):
                 point = times[-1], values[-1]
@@ -208,25 +213,31 @@ class TimeSeries(Face):
             return Saved(0, 0)
         if not head.live:
             return self._log.rewrite([Rewrite(stream, head.version, range(head.version + 1), live=False)])
-        seen = self._survey(stream)
+        seen = self._survey(stream, head.version)
         if seen.tidy:
             return Saved(0, 0)
         with Spool() as spool:
-            for run in join(self._runs(stream)):
+            for run in join(self._runs(stream, version=head.version)):
                 spool.add(self._segment(stream, run))
             put = (
                 Record(version, None, seen.recorded, *entry)
                 for version, entry in zip(seen.versions[: len(spool)], spool.entries(), strict=True)
             )
-            return self._log.rewrite([Rewrite(stream, head.version, range(head.version + 1), put)])
+            return self._log.rewrite([Rewrite(stream, None, range(head.version + 1), put, floor=head.floor)])
 
-    def _survey(self, stream: Stream) -> _Survey:
-        """Look whether a series consists of full segments side by side, the last of which may be shorter."""
+    def _survey(self, stream: Stream, version: int) -> _Survey:
+        """Look whether a series consists of full segments side by side, the last of which may be shorter.
+
+        What is appended after ``version`` does not count: it will lie above what is rewritten.
+        """
         tidy, full, end = True, True, TIME_MIN - 1
         points, recorded, versions = 0, TIME_MIN, array("q")
         for record in self._log.read(stream):
-            size = len(self._payload.run(stream, record)[0]) if record.op == EXTEND else 0
-            tidy = tidy and full and record.op == EXTEND and record.start > end
+            if record.version > version:
+                continue
+            op = self._payload.check_op(stream, record, _OPS)
+            size = len(self._payload.run(stream, record)[0]) if op == EXTEND else 0
+            tidy = tidy and full and op == EXTEND and record.start > end
             full, end, points = size == SEGMENT, record.end, points + size
             recorded = max(recorded, record.recorded)
             if len(versions) <= points // SEGMENT:

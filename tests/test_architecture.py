@@ -92,7 +92,8 @@ def test_the_domain_reads_no_clock_draws_no_lots_and_opens_nothing(name: str) ->
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_an_adapter_imports_nothing_of_rstore_but_the_domain(name: str) -> None:
-    own_part = name.replace("adapters.", "adapters._") + "_"  # sqlite may keep a part of itself in _sqlite_file
+    adapter = name.rsplit(".", 1)[1].strip("_").split("_")[0]
+    own_part = f"rstore.adapters._{adapter}_"  # sqlite may keep parts of itself in _sqlite_file and the like
     assert not [
         imported for imported in own_imports(name) if not (is_below(imported, DOMAIN) or imported.startswith(own_part))
     ]

@@ -528,6 +528,14 @@ _FORK_AND_CLOSE = """
     from_parent, to_child = os.pipe()
     with Store(sys.argv[1], frozen=False) as store:
         store['parent'] = 1
+        store.extend('series', *((t, t) for t in range(10)))
+        store.remove('series', start=3, end=4)
+        points = store.points('series') if sys.argv[2] != 'idle' else None
+        if points is not None:
+            next(points)
+        if sys.argv[2] == 'closed':
+            store.close()
+            store.open()
         pid = os.fork()
         if not pid:
             store['child, early'] = 1
@@ -536,14 +544,18 @@ _FORK_AND_CLOSE = """
             store['child, late'] = 1
             os._exit(0)
         os.read(from_child, 1)
+        del points
     os.write(to_child, b'.')
     assert os.waitpid(pid, 0)[1] == 0
 """
 
 
-def test_what_a_forked_child_writes_stays_though_the_parent_closes_its_store(tmp_path: Path, start: Start) -> None:
+@pytest.mark.parametrize("iterator", ["idle", "suspended", "closed"])
+def test_what_a_forked_child_writes_stays_though_the_parent_closes_its_store(
+    tmp_path: Path, start: Start, iterator: str
+) -> None:
     path = tmp_path / "fork.db"
-    output(start(_FORK_AND_CLOSE, path))
+    output(start(_FORK_AND_CLOSE, path, iterator))
     with Store(path) as store:
         assert dict(store) == {"parent": 1, "child, early": 1, "child, late": 1}
 

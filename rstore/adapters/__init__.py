@@ -39,6 +39,8 @@ def _sqlite(path: str, options: Options) -> Connector:
 
     if not path or path == ":memory:":
         raise ValueError("a SQLite store needs a file name; for one in memory use 'memory://'")
+    if "\0" in path:
+        raise ValueError("a file name can't have NUL characters")
     return partial(SqliteLog, path, options.durability, options.timeout)
 
 

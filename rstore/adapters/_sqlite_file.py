@@ -14,18 +14,18 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
-from weakref import WeakSet
 
+from rstore.adapters._sqlite_forks import forks
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
 from rstore.domain.log import Stream
 
 _SCHEMA_VERSION: Final = 1
-_DISCARDED: Final = -1  # the schema version of a file that is about to be unlinked
+_LONGEST_SECONDS: Final = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 _RETRY_SECONDS: Final = 0.005
+_IMMUTABLE: Final = "mode=ro&immutable=1"
 _IDS: Final = 16_384
 
 _SCHEMA: Final = """
@@ -69,11 +69,14 @@ CREATE INDEX rstore_record_span ON rstore_record (stream, level, start) WHERE le
 _VERSION: Final = """
 SELECT user_version, EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'rstore_namespace') FROM pragma_user_version"""
 
+# Which of all files it is: a random number, given to each when its schema is made. Inodes are used again.
+_IDENTITY: Final = "PRAGMA application_id"
+
 _IS_USED: Final = """
 SELECT EXISTS (SELECT 1 FROM rstore_namespace WHERE live)
-    OR EXISTS (SELECT 1 FROM sqlite_schema WHERE name NOT LIKE 'rstore_%' AND name NOT LIKE 'sqlite_%')"""
+    OR EXISTS (SELECT 1 FROM sqlite_schema WHERE name NOT GLOB 'rstore_*' AND name NOT GLOB 'sqlite_*')"""
 
-_NAMESPACE: Final = "SELECT id FROM rstore_namespace WHERE name = ? AND live"
+_NAMESPACE: Final = "SELECT id, live FROM rstore_namespace WHERE name = ?"
 
 _REVIVE: Final = """
 INSERT INTO rstore_namespace (name, live) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET live = 1
@@ -100,11 +103,13 @@ _DAMAGED: Final = {
 class Connection(sqlite3.Connection):
     """A connection that knows the id of its namespace (0: there is none), and in which session it was opened.
 
-    ``ids`` has the ids of streams looked up before. One may be of a stream that is gone: then it leads to nothing.
+    ``ids`` has the ids of streams looked up before. One may be of a stream that is gone: then it leads to nothing. A
+    ``fleeting`` one sees the file as it was when it was opened, and is used for one call only.
     """
 
     namespace: int = 0
     session: object = None
+    fleeting: bool = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -122,29 +127,32 @@ class SqliteFile:
 
     def __init__(self, path: str, durability: str, timeout: float, namespace: str, frozen: bool) -> None:
         self.name = f"sqlite://{path}"
-        self._path = os.path.abspath(path)
-        self._durability, self._timeout = durability, timeout
+        self._path = os.path.realpath(path)
+        self._durability, self._timeout = durability, min(timeout, _LONGEST_SECONDS)
         self._namespace, self._frozen = namespace, frozen
-        self._writing = threading.Lock()
+        self._writing, self._connecting = threading.Lock(), threading.Lock()
+        self._held_for_fork = False
+        self._identity: int | None = None
         self.opened = False
         self._start_session()
-        _forks().watch(self)
+        forks().watch(self)
 
     def _start_session(self) -> None:
         """Forget all connections: those in use are closed when they are given back."""
         self._session = object()
         self._idle: deque[Connection] = deque()
         self._used: set[Connection] = set()
-        self._parked: set[Connection] = set()
+        self._parked: dict[Connection, sqlite3.Cursor] = {}
 
     # -- open and close -----------------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Look for the file and the namespace, or make them if the file may be written."""
-        self.opened = True
+        self.opened, self._identity = True, None
         try:
             with self.lease() as db:
-                if not db.namespace:
+                row = db.execute(_NAMESPACE, (self._namespace,)).fetchone() if db.namespace else None
+                if row is None or not row[1]:
                     raise StoreNotAvailableError(
                         f"no namespace {self._namespace!r} in {self.name} (open it with frozen=False to create it)"
                     )
@@ -155,6 +163,10 @@ class SqliteFile:
     def close(self) -> None:
         """Close the connections that nobody uses; the others follow when they are given back."""
         self.opened = False
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        """Begin a new session: idle connections are closed now, those in use when they are given back."""
         self._session = object()
         while self._idle:
             self._idle.pop().close()
@@ -172,12 +184,21 @@ class SqliteFile:
 
     def take(self) -> Connection:
         """Take a connection from the pool, or open one."""
+        session = self._session
         self.check_open()
-        try:
-            db = self._idle.pop()
-        except IndexError:
+        while self._idle:
+            try:
+                db = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            self._used.add(db)
+            if db.session is session:
+                return db
+            self.give(db)
+        with self._connecting:
             db = self._connect()
-        self._used.add(db)
+            db.session = session
+            self._used.add(db)
         return db
 
     def give(self, db: Connection) -> None:
@@ -185,40 +206,49 @@ class SqliteFile:
         if db not in self._used:
             return
         self._used.discard(db)
-        if db.session is not self._session:
+        if db.session is not self._session or db.fleeting:
             db.close()
             return
-        if db.in_transaction:
-            db.rollback()
+        try:
+            if db.in_transaction:
+                db.rollback()
+        except sqlite3.Error:  # it is of no more use; or the interpreter ends, and has closed it
+            db.close()
+            return
         self._idle.append(db)
 
     @contextmanager
-    def parked(self, db: Connection) -> Iterator[None]:
+    def parked(self, db: Connection, cursor: sqlite3.Cursor) -> Iterator[None]:
         """Tell, around a ``yield``, that a connection in use is not in the middle of a call; then, if it was closed."""
-        self._parked.add(db)
+        self._parked[db] = cursor
         try:
             yield
         finally:
-            self._parked.discard(db)
+            self._parked.pop(db, None)
         self.check_open()
 
     def _connect(self) -> Connection:
-        _forks().check(self._path, self.name)
-        db = None
+        forks().check(self._path, self.name)
+        db, deadline = None, time.monotonic() + self._timeout
         try:
             while db is None:
                 db = self._try_to_connect()
+                if db is None and time.monotonic() > deadline:
+                    raise StoreNotAvailableError(f"{self.name} is being deleted again and again")
         except (sqlite3.Error, UnicodeDecodeError) as exc:
-            if self._frozen and not os.path.exists(self._path):
+            if self._frozen and self._is_missing():
                 raise StoreNotAvailableError(f"no file {self.name} (open it with frozen=False to create it)") from None
             raise self.translated(exc) from exc
-        db.session = self._session
         return db
 
     def _try_to_connect(self) -> Connection | None:
-        """Return a connection, or None if the file is just being discarded by another process."""
+        """Return a connection, or None if the file was discarded by another process before it could be looked at."""
+        if not self._frozen:
+            with suppress(OSError):  # SQLite says what is wrong
+                os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o644))
+        found, mode = self._locate(), self._mode()
         db = sqlite3.connect(
-            f"{Path(self._path).as_uri()}?{self._mode()}",
+            f"{Path(self._path).as_uri()}?{mode}",
             uri=True,
             timeout=self._timeout,
             isolation_level=None,
@@ -228,38 +258,70 @@ class SqliteFile:
         try:
             if not self._frozen:
                 self._prepare(db)
-            version = self._schema_version(db)
-            if version == _SCHEMA_VERSION:
+            if self._schema_version(db):
                 row = db.execute(_NAMESPACE, (self._namespace,)).fetchone()
                 db.namespace = row[0] if row else 0
+                self._check_identity(db)
+            is_gone = self._locate() != found
+        except sqlite3.Error:
+            db.close()
+            if self._locate() == found:
+                raise
+            return None
         except BaseException:
             db.close()
             raise
-        if version == _DISCARDED:
+        if is_gone:
             db.close()
             return None
+        db.fleeting = mode == _IMMUTABLE
         return db
+
+    def _locate(self) -> tuple[int, int] | None:
+        """Return what file the name leads to; as long as one is open, there is no other with its inode."""
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _check_identity(self, db: Connection) -> None:
+        """Raise if this is not the file that was opened: what is known of that one is not true of this one."""
+        identity = db.execute(_IDENTITY).fetchone()[0]
+        if self._identity is None:
+            self._identity = identity
+        elif self._identity != identity:
+            raise StoreNotAvailableError(f"{self.name} was replaced by another file: close the store and open it again")
+
+    def _is_missing(self) -> bool:
+        try:
+            os.stat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return False
 
     def _mode(self) -> str:
         if not self._frozen:
             return "mode=rwc"
         may_write_beside = os.access(os.path.dirname(self._path), os.W_OK)
         # where no -shm file can be made, a file that nobody has open can still be read as it is
-        return "mode=ro" if may_write_beside or os.path.exists(f"{self._path}-wal") else "mode=ro&immutable=1"
+        return "mode=ro" if may_write_beside or os.path.exists(f"{self._path}-wal") else _IMMUTABLE
 
     def _prepare(self, db: Connection) -> None:
         """Make a connection durable, and the schema and the namespace if there are none."""
         if sqlite3.sqlite_version_info < (3, 35):
             raise StoreNotAvailableError(f"SQLite 3.35 or later is needed, this is {sqlite3.sqlite_version}")
-        if self._schema_version(db) == _DISCARDED:
-            return
+        self._schema_version(db)  # nothing is changed in a file that is not ours
         self._log_ahead(db)
         db.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'full' else 'NORMAL'}")
         db.execute("PRAGMA fullfsync = ON")  # on macOS, where fsync alone does not reach the disk
         if self._schema_version(db) == 0:
             with immediate(db):
                 self._create_schema(db)
-        if db.execute(_NAMESPACE, (self._namespace,)).fetchone() is None:
+        row = db.execute(_NAMESPACE, (self._namespace,)).fetchone()
+        if row is None or not row[1]:
             with immediate(db):
                 self.revive_namespace(db)
 
@@ -267,22 +329,26 @@ class SqliteFile:
         deadline = time.monotonic() + self._timeout
         while db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             try:
-                db.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError:  # SQLite does not wait by itself for others who do the same
-                if time.monotonic() > deadline:
+                if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
+                    return
+            except sqlite3.OperationalError as exc:  # SQLite does not wait by itself for others who do the same
+                if not exc.sqlite_errorname.startswith("SQLITE_BUSY"):
                     raise
-                time.sleep(_RETRY_SECONDS)
+            if time.monotonic() > deadline:
+                raise StoreNotAvailableError(f"{self.name}: it is in use, or its disk can't do write-ahead logging")
+            time.sleep(_RETRY_SECONDS)
 
     def _create_schema(self, db: Connection) -> None:
         if self._schema_version(db) == 0:  # nobody was faster
             for statement in _SCHEMA.split(";\n"):
                 db.execute(statement)
+            db.execute(f"PRAGMA application_id = {int.from_bytes(os.urandom(4), signed=True)}")
             db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def _schema_version(self, db: Connection) -> int:
         """Return the version of our schema; 0 if there is nothing of ours in the file."""
         version, is_ours = db.execute(_VERSION).fetchone()
-        if version in ((_DISCARDED, _SCHEMA_VERSION) if is_ours else (0,)):
+        if version == (_SCHEMA_VERSION if is_ours else 0):
             return int(version)
         reason = (
             f"has schema version {version}, this rstore knows {_SCHEMA_VERSION}: install a newer rstore"
@@ -317,28 +383,33 @@ class SqliteFile:
     def checkpoint(self, db: Connection) -> None:
         """Empty the write-ahead log, unless somebody is still reading from it: the last one to close does it then."""
         db.execute("PRAGMA busy_timeout = 0")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        db.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
+        try:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            db.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
 
     def is_deserted(self, db: sqlite3.Connection) -> bool:
         """Tell whether the file holds neither a namespace nor tables of somebody else."""
         return not db.execute(_IS_USED).fetchone()[0]
 
     def unlink(self) -> None:
-        """Delete the file, unless somebody has it open: what they write must not go with it."""
-        opened = self.opened
-        self.close()
-        self.opened = opened
-        db = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+        """Delete the file, unless somebody has it open: what they write must not go with it.
+
+        Who waits for the lock meanwhile has opened a file that has no name any more, and finds that out by comparing.
+        """
+        self._drop_idle()
+        self._identity = None
+        try:
+            db = sqlite3.connect(f"{Path(self._path).as_uri()}?mode=rw", uri=True, timeout=0, isolation_level=None)
+        except sqlite3.OperationalError:  # another process has deleted it
+            return
         try:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute("PRAGMA journal_mode = DELETE")  # fails while there is any other connection
             db.execute("BEGIN EXCLUSIVE")
             if self.is_deserted(db):
-                db.execute(f"PRAGMA user_version = {_DISCARDED}")  # for those who wait for the lock right now
-                db.execute("COMMIT")
                 os.unlink(self._path)
-        except sqlite3.OperationalError:
+        except (sqlite3.OperationalError, OSError):  # it stays, empty
             return
         finally:
             db.close()
@@ -347,21 +418,24 @@ class SqliteFile:
 
     def before_fork(self) -> None:
         """Let writers finish, and close what nobody uses, so that the child inherits neither."""
-        self._writing.acquire(timeout=self._timeout)
+        self._connecting.acquire()
+        self._held_for_fork = self._writing.acquire(timeout=self._timeout)
         while self._idle:
             self._idle.pop().close()
 
     def after_fork_in_parent(self) -> None:
         """Let writers go on."""
-        with suppress(RuntimeError):  # it could not be acquired in time
+        self._connecting.release()
+        if self._held_for_fork:
             self._writing.release()
 
-    def after_fork_in_child(self) -> list[tuple[str, Connection]]:
+    def after_fork_in_child(self) -> list[tuple[str, object]]:
         """Close the connections of suspended iterators, and return those of threads that are not in this process."""
-        for db in self._parked:
+        for db, cursor in self._parked.items():
+            cursor.close()  # with an open statement, SQLite would keep the connection, and with it the locks
             db.close()
-        running = [(self._path, db) for db in self._used - self._parked]
-        self._writing = threading.Lock()
+        running: list[tuple[str, object]] = [(self._path, db) for db in self._used if db not in self._parked]
+        self._writing, self._connecting = threading.Lock(), threading.Lock()
         self._start_session()
         return running
 
@@ -394,54 +468,6 @@ class _Lease:
         self._file.give(self._connection)
         if isinstance(error, sqlite3.Error | UnicodeDecodeError):
             raise self._file.translated(error) from error
-
-
-class _Forks:
-    """Keeps files safe over a fork.
-
-    SQLite keeps its locks by process, in tables that a forked child inherits. While one connection of the parent is
-    known there, the child's own take no locks at all, and what it writes is lost when the parent closes the file. So
-    idle connections are closed before a fork, and those of suspended iterators after it, in the child. One that was
-    in the middle of a call in another thread can be neither used nor closed: the child is then refused.
-    """
-
-    def __init__(self) -> None:
-        self._files: WeakSet[SqliteFile] = WeakSet()
-        self._stopped: list[SqliteFile] = []
-        self._inherited: list[tuple[str, Connection]] = []
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
-
-    def watch(self, file: SqliteFile) -> None:
-        """Look after a file for as long as it is used."""
-        self._files.add(file)
-
-    def check(self, path: str, name: str) -> None:
-        """Raise if a fork has made a file unusable in this process."""
-        if any(path == inherited for inherited, _ in self._inherited):
-            raise StoreNotAvailableError(
-                f"{name}: this process was forked while another thread was reading from the store: SQLite can't work "
-                "with it here; fork before there are threads, or start processes by 'spawn'"
-            )
-
-    def _before(self) -> None:
-        self._stopped = [file for file in self._files if file.opened]
-        for file in self._stopped:
-            file.before_fork()
-
-    def _in_parent(self) -> None:
-        for file in self._stopped:
-            file.after_fork_in_parent()
-
-    def _in_child(self) -> None:
-        for file in self._stopped:
-            self._inherited += file.after_fork_in_child()
-
-
-@cache
-def _forks() -> _Forks:
-    """Return the one watcher of this process, made when the first file is: forks are a matter of the process."""
-    return _Forks()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from operator import attrgetter, itemgetter
 
 from attrs import Factory, define, field
 
-from rstore.domain.errors import StoreClosedError, StoreConflictError, StoreNotAvailableError
+from rstore.domain.errors import StoreClosedError, StoreNotAvailableError
 from rstore.domain.log import (
     SS,
     TIME_MAX,
@@ -26,6 +26,8 @@ from rstore.domain.log import (
     Rewrite,
     Saved,
     Stream,
+    check_expected,
+    folded_version,
     level,
     reach,
 )
@@ -117,13 +119,16 @@ class MemoryLog:
             namespace = self._writable()
             versions = []
             for batch in batches:
-                _expect(batch, namespace.streams.get(batch.stream))
+                _expect(namespace, batch)
             # entries are drained before anything is changed: one that fails leaves nothing behind
             for batch, entries in [(batch, list(batch.entries)) for batch in batches]:
                 versions.append(self._append(namespace, batch, entries))
             return versions
 
     def _append(self, namespace: _Namespace, batch: Batch, entries: list[Entry]) -> int:
+        known = namespace.streams.get(batch.stream, _Records())
+        if batch.if_live and not known.live:
+            return known.version
         stream = namespace.streams.setdefault(batch.stream, _Records(version=namespace.floor, floor=namespace.floor))
         last = stream.last()
         recorded = max(batch.recorded, last.recorded if last else batch.recorded)
@@ -185,7 +190,7 @@ class MemoryLog:
             if after is None:
                 snapshots = self.read(Stream(SS, stream.key), end=min(end, horizon), reverse=True, limit=1)
                 snapshot = next(snapshots, None)
-                after = int(snapshot.item) if snapshot else 0
+                after = folded_version(snapshot)
             return Replay(head, snapshot, list(self.read(stream, end=end, after=after)))
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
@@ -220,7 +225,7 @@ class MemoryLog:
         with self._space.lock:
             namespace = self._writable()
             for rewrite in rewrites:
-                _expect(rewrite, namespace.streams.get(rewrite.stream))
+                _expect(namespace, rewrite)
             saved = Saved(0, 0)
             for rewrite, put in [(rewrite, list(rewrite.put)) for rewrite in rewrites]:
                 saved = saved.plus(self._rewrite(namespace, rewrite, put))
@@ -292,7 +297,6 @@ def _last(stream: _Records | None, until: int | None) -> Record | None:
     return next((record for record in records if until is None or record.recorded <= until), None)
 
 
-def _expect(write: Batch | Rewrite, found: _Records | None) -> None:
-    actual = found.version if found else 0
-    if write.expect is not None and write.expect != actual:
-        raise StoreConflictError(*write.stream, write.expect, actual)
+def _expect(namespace: _Namespace, write: Batch | Rewrite) -> None:
+    found = namespace.streams.get(write.stream, _Records())
+    check_expected(write, found.version, found.floor)

@@ -13,7 +13,6 @@ from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.adapters._sqlite_file import Connection, SqliteFile
-from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import (
     KV,
     SS,
@@ -21,6 +20,7 @@ from rstore.domain.log import (
     TIME_MIN,
     TOP_LEVEL,
     Batch,
+    Entry,
     Head,
     Position,
     Record,
@@ -28,6 +28,8 @@ from rstore.domain.log import (
     Rewrite,
     Saved,
     Stream,
+    check_expected,
+    folded_version,
     level,
     reach,
 )
@@ -37,6 +39,9 @@ _PAGE: Final = 256
 _COLUMNS: Final = 'version, position, recorded, start, "end", item, op, data, meta'
 
 _ROW_TYPES: Final = {(int, int, int, int, int, str, str, bytes, meta) for meta in (bytes, type(None))}
+
+_LISTED_TYPES: Final = {(str, int, int, int)}
+_HEAD_TYPES: Final = {(int, int, int, int, int, int, recorded) for recorded in (int, type(None))}
 
 _LAST_OF_ID: Final = f"""
 SELECT {_COLUMNS} FROM rstore_record WHERE stream = ? AND recorded <= ? ORDER BY version DESC LIMIT 1"""
@@ -73,12 +78,16 @@ WHERE s.namespace = ? AND s.kind = ? AND s.key >= ? {live} ORDER BY s.key LIMIT 
 # One entry for a live stream whose level is known: no other table changes, so one statement is the transaction.
 _APPEND_ONE: Final = """
 INSERT INTO rstore_record (stream, version, recorded, start, "end", level, item, op, data, meta)
-SELECT s.id, max(s.floor, coalesce(r.version, 0)) + 1, max(coalesce(r.recorded, ?1), ?1), ?2, ?3, ?4, ?5, ?6, ?7, ?8
+SELECT s.id, max(s.floor, coalesce(r.version, 0)) + 1, max(coalesce(r.recorded, :recorded), :recorded),
+    :start, :end, :level, :item, :op, :data, :meta
 FROM rstore_stream AS s LEFT JOIN rstore_record AS r ON r.position =
     (SELECT position FROM rstore_record WHERE stream = s.id ORDER BY version DESC LIMIT 1)
-WHERE s.namespace = ?9 AND s.kind = ?10 AND s.key = ?11 AND s.live AND (?4 IS NULL OR (s.levels >> ?4) & 1)
-    AND (?12 IS NULL OR ?12 = max(s.floor, coalesce(r.version, 0)))
+WHERE s.namespace = :namespace AND s.kind = :kind AND s.key = :key AND s.live
+    AND (:level IS NULL OR (s.levels >> :level) & 1)
+    AND (:expect IS NULL OR :expect = max(s.floor, coalesce(r.version, 0)))
 RETURNING version"""
+
+_APPEND_ONE_NAMES: Final = ("namespace", *Stream._fields, "expect", "level", "recorded", *Entry._fields)
 
 _INSERT: Final = """
 INSERT INTO rstore_record (stream, version, recorded, start, "end", level, item, op, data, meta)
@@ -100,10 +109,10 @@ _DROP: Final = "DELETE FROM rstore_record WHERE stream = ? AND version NOT IN (S
 _DISCARD: Final = (
     """UPDATE rstore_namespace SET live = 0, floor = max(floor, coalesce(
         (SELECT max(max(s.floor, coalesce(r.version, 0))) FROM rstore_stream AS s
-         LEFT JOIN rstore_record AS r ON r.stream = s.id WHERE s.namespace = ?1), 0)) + 1 WHERE id = ?1""",
-    "DELETE FROM rstore_record WHERE stream IN (SELECT id FROM rstore_stream WHERE namespace = ?)",
-    "DELETE FROM rstore_stream WHERE namespace = ?",
-    "DELETE FROM rstore_count WHERE namespace = ?",
+         LEFT JOIN rstore_record AS r ON r.stream = s.id WHERE s.namespace = :id), 0)) + 1 WHERE id = :id""",
+    "DELETE FROM rstore_record WHERE stream IN (SELECT id FROM rstore_stream WHERE namespace = :id)",
+    "DELETE FROM rstore_stream WHERE namespace = :id",
+    "DELETE FROM rstore_count WHERE namespace = :id",
 )
 
 _FOLLOW: Final = f"""
@@ -164,15 +173,20 @@ class SqliteLog:
 
     def _append_one(self, batch: Batch) -> int | None:
         """Append a single entry the short way; None if the stream has to be changed as well, or there is a conflict."""
-        stream, entries, recorded, expect, live, replace = batch
+        stream, entries, recorded, expect, live, replace, _ = batch
         if not live or replace or not isinstance(entries, list | tuple) or len(entries) != 1:
             return None
-        start, end, item, op, data, meta = entries[0]
-        of_level = _level(stream, start, end)
+        of_level = _level(stream, entries[0].start, entries[0].end)
         with self._file.turn(), self._file.lease() as db:
             row = db.execute(
                 _APPEND_ONE,
-                (recorded, start, end, of_level, item, op, data, meta, db.namespace, *stream, expect),
+                dict(
+                    zip(
+                        _APPEND_ONE_NAMES,
+                        (db.namespace, *stream, expect, of_level, recorded, *entries[0]),
+                        strict=True,
+                    )
+                ),
             ).fetchall()
         return row[0][0] if row else None
 
@@ -180,6 +194,8 @@ class SqliteLog:
         """Append a batch, and count in ``born`` whether a stream came to life or ended it."""
         head = _head(db, batch.stream)
         _expect(batch, head)
+        if batch.if_live and not (head and head.live):
+            return head.version if head else 0
         head = head or _create_stream(db, batch.stream, lowest)
         levels, version = head.levels, head.version
         recorded = batch.recorded if head.recorded is None else max(head.recorded, batch.recorded)
@@ -248,7 +264,7 @@ class SqliteLog:
             if after is None:
                 row = db.execute(_SNAPSHOT, (db.namespace, SS, stream.key, min(end, horizon))).fetchone()
                 snapshot = None if row is None else _record(row)
-                after = 0 if snapshot is None else int(snapshot.item)
+                after = folded_version(snapshot)
             if after >= head.version:
                 return Replay(head.shown(stream), snapshot, [])
             parts = _by_version(head, TIME_MIN, end) if after else _by_span(head, TIME_MIN, end)
@@ -279,7 +295,7 @@ class SqliteLog:
         while True:
             with self._file.lease() as db:
                 rows = db.execute(sql, (db.namespace, kind, low, _PAGE)).fetchall()
-            for key, version, floor, is_live in rows:
+            for key, version, floor, is_live in (_checked(row, _LISTED_TYPES) for row in rows):
                 if not key.startswith(prefix):
                     return
                 yield Head(Stream(kind, key), version, floor, bool(is_live))
@@ -304,9 +320,11 @@ class SqliteLog:
                 yield record.position, Stream(kind, key), record
 
     def _each(self, db: Connection, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
-        while rows := cursor.fetchmany(_PAGE):
-            with self._file.parked(db):
+        size = 1  # pages grow: who wants only the first record does not pay for more
+        while rows := cursor.fetchmany(size):
+            with self._file.parked(db, cursor):
                 yield from rows
+            size = min(2 * size, _PAGE)
 
     # -- erase --------------------------------------------------------------------------------------------------------
 
@@ -355,7 +373,7 @@ class SqliteLog:
     def discard(self) -> None:
         with self._file.transaction() as db:
             for statement in _DISCARD:
-                db.execute(statement, (db.namespace,))
+                db.execute(statement, {"id": db.namespace})
             deserted = self._file.is_deserted(db)
         if deserted:
             self._file.unlink()
@@ -379,7 +397,7 @@ def _bit(of_level: int | None) -> int:
 
 def _head(db: Connection, stream: Stream) -> _Head | None:
     row = db.execute(_HEAD, (db.namespace, *stream)).fetchone()
-    return None if row is None else _Head._make(row)
+    return None if row is None else _Head._make(_checked(row, _HEAD_TYPES))
 
 
 def _create_stream(db: Connection, stream: Stream, floor: int) -> _Head:
@@ -418,9 +436,13 @@ def _select(
 
 def _record(row: Sequence[Any]) -> Record:
     """Return a row as a record. SQLite's columns take any type: in a damaged file they may have another than ours."""
-    if tuple(map(type, row)) not in _ROW_TYPES:
-        raise sqlite3.DatabaseError("a record is damaged")
-    return Record._make(row)
+    return Record._make(_checked(row, _ROW_TYPES))
+
+
+def _checked(row: Sequence[Any], types: Collection[tuple[type, ...]]) -> Sequence[Any]:
+    if tuple(map(type, row)) not in types:
+        raise sqlite3.DatabaseError("the file is damaged: restore it from a backup")
+    return row
 
 
 def _last(db: Connection, stream: Stream, recorded: int) -> Record | None:
@@ -458,6 +480,4 @@ def _count(db: Connection, kind: str, change: int) -> None:
 
 
 def _expect(write: Batch | Rewrite, head: _Head | None) -> None:
-    actual = head.version if head else 0
-    if write.expect is not None and write.expect != actual:
-        raise StoreConflictError(*write.stream, write.expect, actual)
+    check_expected(write, *(head.version, head.floor) if head else (0, 0))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
+from rstore.domain.errors import StoreConflictError, StoreError
+
 KV: Final = "kv"
 """Kind of a key/value pair."""
 TS: Final = "ts"
@@ -85,6 +87,7 @@ class Batch(NamedTuple):
 
     ``expect`` is the version that the stream must still have (0: there is no such stream; None: any). ``live`` says
     whether the stream lives after it. With ``replace`` the entries take the place of all earlier records of the stream.
+    With ``if_live`` nothing is appended to a stream that does not live or is not there.
     """
 
     stream: Stream
@@ -93,6 +96,7 @@ class Batch(NamedTuple):
     expect: int | None = None
     live: bool = True
     replace: bool = False
+    if_live: bool = False
 
 
 class Rewrite(NamedTuple):
@@ -100,7 +104,8 @@ class Rewrite(NamedTuple):
 
     ``drop`` holds versions; a ``range`` is cheap however long. Each record of ``put`` has the version of a record
     that it replaces and takes over its position too, so that no follower sees it as new. ``expect`` is the version
-    that the stream must still have (None: any), ``live`` whether it lives afterwards (None: as before).
+    that the stream must still have, ``floor`` the version after its last rewrite (None: any): whoever replaces all up
+    to a version need not mind what is appended meanwhile. ``live`` says whether it lives afterwards (None: as before).
 
     A rewrite moves the stream's version on by one, so that whoever folded before notices; with ``moves=False`` it does
     not, for streams of which only the last record counts, and keeps that. A rewrite that finds nothing to change does
@@ -113,6 +118,7 @@ class Rewrite(NamedTuple):
     put: Iterable[Record] = ()
     live: bool | None = None
     moves: bool = True
+    floor: int | None = None
 
 
 class Replay(NamedTuple):
@@ -244,7 +250,35 @@ class Log(Protocol):
         """
 
     def discard(self) -> None:
-        """Erase the namespace. The next write makes it anew."""
+        """Erase the namespace. Writing to it makes it anew."""
+
+
+def check_expected(write: Batch | Rewrite, version: int, floor: int) -> None:
+    """Raise if a stream, by its version and floor, is not what a writer expects; both are 0 if there is none.
+
+    Raises:
+        StoreConflictError: it was written to, or rewritten.
+    """
+    if write.expect is not None and write.expect != version:
+        raise StoreConflictError(*write.stream, write.expect, version)
+    if isinstance(write, Rewrite) and write.floor is not None and write.floor != floor:
+        raise StoreConflictError(*write.stream, write.floor, version)
+
+
+def folded_version(snapshot: Record | None) -> int:
+    """Return the version up to which a snapshot has folded; 0 without one.
+
+    Raises:
+        StoreError: its record is damaged.
+
+    >>> folded_version(None)
+    0
+    """
+    if snapshot is None:
+        return 0
+    if not snapshot.item.isdecimal():
+        raise StoreError(f"the snapshot of version {snapshot.version} is damaged: it does not say what it has folded")
+    return int(snapshot.item)
 
 
 Connector: TypeAlias = Callable[[str, bool], Log]
@@ -280,20 +314,22 @@ def check_name(what: str, name: object, *, empty: bool = True) -> str:
         ValueError: it is longer than 1024 bytes in UTF-8, or has NUL or lone surrogates, or is empty but may not be.
     """
     if not isinstance(name, str):
-        raise TypeError(f"a {what} must be a str, not {type(name).__name__}")
+        raise TypeError(f"{_article(what)} must be a str, not {type(name).__name__}")
     if name.isascii():
         size = len(name)
     else:
         try:
             size = len(name.encode())
         except UnicodeEncodeError:
-            raise ValueError(f"a {what} can't have lone surrogates: {name[:60]!r}") from None
+            raise ValueError(f"{_article(what)} can't have lone surrogates: {name[:60]!r}") from None
     if size > NAME_BYTES:
-        raise ValueError(f"a {what} has at most {NAME_BYTES} bytes in UTF-8, this one has {size}: {name[:60]!r}...")
+        raise ValueError(
+            f"{_article(what)} has at most {NAME_BYTES} bytes in UTF-8, this one has {size}: {name[:60]!r}..."
+        )
     if "\0" in name:
-        raise ValueError(f"a {what} can't have NUL characters: {name[:60]!r}")
+        raise ValueError(f"{_article(what)} can't have NUL characters: {name[:60]!r}")
     if not (name or empty):
-        raise ValueError(f"a {what} has at least one character")
+        raise ValueError(f"{_article(what)} has at least one character")
     return name
 
 
@@ -310,3 +346,7 @@ def check_time(what: str, time: object) -> int:
     if not TIME_MIN <= value <= TIME_MAX:
         raise OverflowError(f"{what} must fit in signed 64 bits: {value}")
     return value
+
+
+def _article(what: str) -> str:
+    return f"an {what}" if what[0] in "aeiou" else f"a {what}"

@@ -55,7 +55,11 @@ def name_of(function: object) -> str:
     try:
         return _NAMES[function]  # type: ignore[index]
     except (KeyError, TypeError):
-        raise TypeError(f"{function!r} can't be applied: use one of the module operator's {_listed()}") from None
+        name = getattr(function, "__name__", type(function).__name__)
+        raise TypeError(
+            f"{name} can't be applied (to store a tuple that begins with it, write (operator.setitem, value)): "
+            f"use one of the module operator's {_listed()}"
+        ) from None
 
 
 def names_of(functions: object) -> frozenset[str]:

@@ -63,7 +63,7 @@ def _step(state: dict[str, Any], change: Change) -> None:
             state[item] = function(state[item], value) if binary else function(state[item])
     except Exception as exc:  # whatever an operator raises on a user's values, the history does not fold
         known = item in state
-        reason = f"{type(exc).__name__}: {exc}" if known else "there is no such item at that time"
+        reason = type(exc).__name__ if known else "there is no such item at that time"
         raise StoreIntegrityError(f"operator.{op} fails on item {item!r} at time {time}: {reason}") from exc
 
 
@@ -86,8 +86,3 @@ def obsolete(changes: Iterable[tuple[int, str, str]]) -> list[int]:
         else:
             kept.setdefault(item, []).append(version)
     return sorted(dropped)
-
-
-def difference(changes: Mapping[str, tuple[str, Any]], version: int, time: int) -> list[Change]:
-    """Return parsed changes of one apply as events that follow ``version``, all at one time."""
-    return [Change(version + i, time, item, op, value) for i, (item, (op, value)) in enumerate(changes.items(), 1)]

@@ -8,7 +8,9 @@ from __future__ import annotations
 import operator
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heappop, heappush
 from itertools import chain, islice
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.domain.log import TIME_MAX, TIME_MIN, check_time
@@ -88,73 +90,93 @@ def _sorted(run: tuple[list[Any], list[Any]], index: int) -> Run:
     return times, values
 
 
-class _Cursor:
-    """An active layer of the sweep; its points are loaded when the first of them is needed."""
+class _Segment:
+    """A layer with points, read from its start to its end; it is loaded when its first point is due."""
 
     def __init__(self, layer: Layer) -> None:
-        self.version, self.start, self.end, self._load = layer
-        self.hole = self._load is None
+        self.layer = layer
+        self.due: int | None = layer.start
         self._run: Run | None = None
+        self._next = 0
 
     def cut(self, low: int, high: int) -> Run:
-        """Return the points in ``[low, high)``."""
+        """Return the points in ``[low, high)``, and look up when the next one is due."""
         if self._run is None:
-            self._run = self._load() if self._load is not None else ((), ())
+            self._run = self.layer.load() if self.layer.load is not None else ((), ())
+            self._next = bisect_left(self._run[0], low)
         times, values = self._run
-        if low <= self.start and high > self.end:
+        first, self._next = self._next, bisect_left(times, high, self._next)
+        self.due = times[self._next] if self._next < len(times) else None
+        if first == 0 and self.due is None:
             return self._run
-        i, j = bisect_left(times, low), bisect_left(times, high)
-        return times[i:j], values[i:j]
-
-    def hides(self, other: _Cursor) -> bool:
-        """Tell whether nothing of the other is to be seen from where this one starts."""
-        return self.hole and self.version > other.version and self.end >= other.end
+        return times[first : self._next], values[first : self._next]
 
 
 def overlay(layers: Iterable[Layer], start: int = TIME_MIN, end: int = TIME_MAX) -> Iterator[Run]:
     """Yield the visible points in ``start..end`` as runs in order of time: of each time the highest version counts.
 
     ``layers`` come in order of ``(start, version)`` and are read as lazily as the points are. A sweep: what lies
-    before the next layer's start can't be changed any more by layers to come. Layers that don't overlap pass through
-    as they are.
+    before the next layer's start can't be changed any more by layers to come. Segments wait in a heap for their next
+    point, so that one is only touched where it has points. Those that don't overlap pass through as they are.
 
     >>> layers = [Layer(1, 1, 9, lambda: ([1, 5, 9], 'abc')), Layer(3, 5, 5, lambda: ([5], 'B')), Layer(2, 8, 9, None)]
     >>> [point for times, values in overlay(layers) for point in zip(times, values)]
     [(1, 'a'), (5, 'B')]
     """
-    active: list[_Cursor] = []
+    segments: list[tuple[int, int, _Segment]] = []
+    holes: list[Layer] = []
     low = start
     for layer in layers:
         if layer.start > low:
-            yield from _settle(active, low, layer.start)
+            yield from _settle(segments, holes, low, layer.start)
             low = layer.start
-        newcomer = _Cursor(layer)
-        active = [cursor for cursor in active if cursor.end >= low and not newcomer.hides(cursor)]
-        if not any(cursor.hides(newcomer) for cursor in active):
-            active.append(newcomer)
-    yield from _settle(active, low, end + 1)
+            holes = [hole for hole in holes if hole.end >= low]
+        if any(_hides(hole, layer) for hole in holes):
+            continue
+        if layer.load is None:
+            holes = [hole for hole in holes if not _hides(layer, hole)]
+            holes.append(layer)
+        else:
+            heappush(segments, (layer.start, layer.version, _Segment(layer)))
+    yield from _settle(segments, holes, low, end + 1)
 
 
-def _settle(active: list[_Cursor], low: int, high: int) -> Iterator[Run]:
-    """Yield what the active layers show in ``[low, high)``."""
-    layers = sorted((cursor for cursor in active if cursor.end >= low), key=operator.attrgetter("version"))
-    while layers and layers[0].hole:
-        del layers[0]
-    if len(layers) == 1:
-        run = layers[0].cut(low, high)
+def _hides(hole: Layer, other: Layer) -> bool:
+    """Tell whether nothing of the other is to be seen from here on."""
+    return hole.version > other.version and hole.end >= other.end
+
+
+def _settle(segments: list[tuple[int, int, _Segment]], holes: list[Layer], low: int, high: int) -> Iterator[Run]:
+    """Yield what is seen in ``[low, high)``."""
+    runs: list[tuple[int, Run]] = []
+    while segments and segments[0][0] < high:
+        _, version, segment = heappop(segments)
+        if any(_hides(hole, segment.layer) for hole in holes):
+            continue
+        run = segment.cut(low, high)
         if run[0]:
-            yield run
-    elif layers:
-        yield from _merge(layers, low, high)
+            runs.append((version, run))
+        if segment.due is not None:
+            heappush(segments, (segment.due, version, segment))
+    if not runs:
+        return
+    lowest = min(version for version, _ in runs)
+    above = [hole for hole in holes if hole.version > lowest]
+    if len(runs) == 1 and not above:
+        yield runs[0][1]
+    else:
+        yield from _merge(runs, above)
 
 
-def _merge(layers: list[_Cursor], low: int, high: int) -> Iterator[Run]:
+def _merge(runs: list[tuple[int, Run]], holes: list[Layer]) -> Iterator[Run]:
+    """Lay runs and holes over each other in order of their versions."""
+    layers: list[tuple[int, Run | Layer]] = [*runs, *((hole.version, hole) for hole in holes)]
     points: dict[int, Any] = {}
-    for layer in layers:
-        if layer.hole:
+    for _, layer in sorted(layers, key=itemgetter(0)):
+        if isinstance(layer, Layer):
             points = {time: value for time, value in points.items() if not layer.start <= time <= layer.end}
         else:
-            points.update(zip(*layer.cut(low, high), strict=True))
+            points.update(zip(*layer, strict=True))
     if points:
         times = sorted(points)
         yield times, [points[time] for time in times]

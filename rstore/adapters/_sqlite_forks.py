@@ -1,0 +1,71 @@
+"""Keeps SQLite files safe over a fork."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Protocol
+from weakref import WeakSet
+
+from rstore.domain.errors import StoreNotAvailableError
+
+
+class Forkable(Protocol):
+    """What can be asked to get ready for a fork: an open file."""
+
+    def before_fork(self) -> None:
+        """Let writers finish, and close what nobody uses, so that the child inherits neither."""
+
+    def after_fork_in_parent(self) -> None:
+        """Let writers go on."""
+
+    def after_fork_in_child(self) -> list[tuple[str, object]]:
+        """Close what can be closed, and return path and connection of what can't."""
+
+
+class Forks:
+    """Knows the files of this process, and those that a fork has made unusable.
+
+    SQLite keeps its locks by process, in tables that a forked child inherits. While one connection of the parent is
+    known there, the child's own take no locks at all, and what it writes is lost when the parent closes the file. So
+    idle connections are closed before a fork, and those of suspended iterators after it, in the child. One that was
+    in the middle of a call in another thread can be neither used nor closed: the child is then refused.
+    """
+
+    def __init__(self) -> None:
+        self._files: WeakSet[Forkable] = WeakSet()
+        self._stopped: list[Forkable] = []
+        self._inherited: list[tuple[str, object]] = []
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
+
+    def watch(self, file: Forkable) -> None:
+        """Look after a file for as long as it is used."""
+        self._files.add(file)
+
+    def check(self, path: str, name: str) -> None:
+        """Raise if a fork has made a file unusable in this process."""
+        if any(path == inherited for inherited, _ in self._inherited):
+            raise StoreNotAvailableError(
+                f"{name}: this process was forked while another thread was reading from the store: SQLite can't work "
+                "with it here; fork before there are threads, or start processes by 'spawn'"
+            )
+
+    def _before(self) -> None:
+        self._stopped = list(self._files)
+        for file in self._stopped:
+            file.before_fork()
+
+    def _in_parent(self) -> None:
+        for file in self._stopped:
+            file.after_fork_in_parent()
+
+    def _in_child(self) -> None:
+        for file in self._stopped:
+            self._inherited += file.after_fork_in_child()
+
+
+@cache
+def forks() -> Forks:
+    """Return the one watcher of this process, made when the first file is: forks are a matter of the process."""
+    return Forks()
