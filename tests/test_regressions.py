@@ -7,6 +7,8 @@ import operator
 import os
 import pickle
 import sqlite3
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -273,6 +275,25 @@ def test_a_store_notices_that_its_file_was_replaced(tmp_path: Path) -> None:
             store.current("k")
     with store:
         assert store.current("k") == {"new": 1}
+
+
+_OPENS_NOTHING_ITSELF = """
+import sys
+from rstore import Store
+path, opened = sys.argv[1], []
+with Store(path, frozen=False) as first:
+    first['a'] = 1
+    sys.addaudithook(lambda event, args: opened.append(args[0]) if event == 'open' else None)
+    with Store(path, frozen=False) as second, Store(path) as third:
+        assert second['a'] == third['a'] == 1
+        second.discard()
+assert not [name for name in opened if str(name).startswith(path)], opened
+"""
+
+
+def test_only_sqlite_opens_its_file(tmp_path: Path) -> None:
+    """POSIX drops all locks that a process has on a file when it closes the file anywhere: two would write at once."""
+    subprocess.run([sys.executable, "-c", _OPENS_NOTHING_ITSELF, tmp_path / "locks.db"], check=True, timeout=60)
 
 
 def test_a_very_long_timeout_is_a_long_one(tmp_path: Path) -> None:

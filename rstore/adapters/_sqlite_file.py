@@ -13,7 +13,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -27,6 +28,7 @@ _LONGEST_SECONDS: Final = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 _RETRY_SECONDS: Final = 0.005
 _IMMUTABLE: Final = "mode=ro&immutable=1"
 _IDS: Final = 16_384
+_ATTEMPTS: Final = 5
 
 _SCHEMA: Final = """
 -- A discarded namespace keeps its row: ids are never used again, so that a cached one can't point at another's data,
@@ -229,23 +231,26 @@ class SqliteFile:
 
     def _connect(self) -> Connection:
         forks().check(self._path, self.name)
-        db, deadline = None, time.monotonic() + self._timeout
+        deadline = time.monotonic() + self._timeout
         try:
-            while db is None:
+            for attempt in count():
                 db = self._try_to_connect()
-                if db is None and time.monotonic() > deadline:
+                if db is not None:
+                    return db
+                if attempt > _ATTEMPTS and time.monotonic() > deadline:
                     raise StoreNotAvailableError(f"{self.name} is being deleted again and again")
         except (sqlite3.Error, UnicodeDecodeError) as exc:
             if self._frozen and self._is_missing():
                 raise StoreNotAvailableError(f"no file {self.name} (open it with frozen=False to create it)") from None
             raise self.translated(exc) from exc
-        return db
+        raise AssertionError("unreachable")
 
     def _try_to_connect(self) -> Connection | None:
-        """Return a connection, or None if the file was discarded by another process before it could be looked at."""
-        if not self._frozen:
-            with suppress(OSError):  # SQLite says what is wrong
-                os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o644))
+        """Return a connection, or None if the file is new, or was discarded before it could be looked at: try again.
+
+        The file is looked at by name only. To open and close it ourselves would drop all locks that SQLite holds on
+        it in this process: so POSIX wants it.
+        """
         found, mode = self._locate(), self._mode()
         db = sqlite3.connect(
             f"{Path(self._path).as_uri()}?{mode}",
@@ -261,8 +266,9 @@ class SqliteFile:
             if self._schema_version(db):
                 row = db.execute(_NAMESPACE, (self._namespace,)).fetchone()
                 db.namespace = row[0] if row else 0
+            is_found = self._locate() == found
+            if is_found:
                 self._check_identity(db)
-            is_gone = self._locate() != found
         except sqlite3.Error:
             db.close()
             if self._locate() == found:
@@ -271,7 +277,7 @@ class SqliteFile:
         except BaseException:
             db.close()
             raise
-        if is_gone:
+        if not is_found:
             db.close()
             return None
         db.fleeting = mode == _IMMUTABLE
