@@ -356,3 +356,23 @@ def test_a_json_store_refuses_what_is_too_deep_to_be_handed_out_before_it_stores
             assert store.events("k") is None
         else:
             assert store.current("k") == {"deep": deep}
+
+
+# -- long input -------------------------------------------------------------------------------------------------------
+
+
+def test_input_that_waits_on_disk_is_stored_as_it_came(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rstore.spool._MEMORY_BYTES", 10_000)
+    points = [(t, os.urandom(8)) for t in range(20_000)]
+    store.extend("s", iter(points))
+    store.extend("s", (10**6, "short"))
+    assert store.range("s") == [*points, (10**6, "short")]
+    store.compact()
+    assert store.range("s") == [*points, (10**6, "short")]
+
+
+def test_of_input_that_fails_on_its_way_to_disk_nothing_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rstore.spool._MEMORY_BYTES", 10_000)
+    with pytest.raises(TypeError, match="point 199999 "):
+        store.extend("s", ((t, os.urandom(8)) if t < 199_999 else (None, None) for t in range(200_000)))
+    assert store.timeseries() == []
