@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from rstore import JsonStore, Store, StoreError, StoreIntegrityError, StoreNotAvailableError, StorePayloadError
+from rstore import Store, StoreError, StoreIntegrityError, StoreNotAvailableError, StorePayloadError
 from rstore.domain import series
 from rstore.domain.log import ES, KV, SS, Batch, Entry, Stream
 from tests.conftest import KEY, Backend
@@ -343,19 +343,6 @@ def test_discard_does_not_close_the_store_under_other_threads(tmp_path: Path) ->
 def test_a_file_name_has_no_nul() -> None:
     with pytest.raises(ValueError, match="NUL"):
         Store("nul\0name")
-
-
-def test_a_json_store_refuses_what_is_too_deep_to_be_handed_out_before_it_stores_it(tmp_path: Path) -> None:
-    deep: list[Any] = []
-    for _ in range(900):
-        deep = [deep]
-    with JsonStore(tmp_path / "deep.db", frozen=False) as store:
-        try:
-            store.apply("k", {"deep": deep})
-        except RecursionError:
-            assert store.events("k") is None
-        else:
-            assert store.current("k") == {"deep": deep}
 
 
 # -- long input -------------------------------------------------------------------------------------------------------
