@@ -277,6 +277,34 @@ def test_a_store_notices_that_its_file_was_replaced(tmp_path: Path) -> None:
         assert store.current("k") == {"new": 1}
 
 
+@pytest.mark.parametrize("how", ["points", "follow"])
+def test_an_iterator_dropped_half_way_gives_back_a_connection_that_can_write(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its statement still open, the next thread to take the connection was told 'database is locked' at once."""
+    path = tmp_path / "half.db"
+    with Store(path, frozen=False) as store, Store(path, frozen=False) as other:
+        for t in range(20):
+            store.extend("s", (t, t))
+        file = store._log._file  # type: ignore[attr-defined]
+        give, written = file.give, []
+
+        def give_and_let_another_write(db: sqlite3.Connection) -> None:
+            give(db)
+            other["a"] = len(written)
+            try:
+                written.append(db.execute("BEGIN IMMEDIATE"))
+                db.rollback()
+            except sqlite3.Error as exc:
+                written.append(exc)
+
+        iterator: Any = store.points("s") if how == "points" else store._log.follow()
+        next(iterator)
+        monkeypatch.setattr(file, "give", give_and_let_another_write)
+        del iterator
+        assert [type(each) for each in written] == [sqlite3.Cursor]
+
+
 _OPENS_NOTHING_ITSELF = """
 import sys
 from rstore import Store

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -249,8 +250,9 @@ class SqliteLog:
             }
             along_versions = stream.kind == KV or after > 0
             parts = _by_version(head, start, end) if along_versions else _by_span(head, start, end)
-            cursor = db.execute(*_select(parts, filters, reverse=reverse, limit=limit))
-            yield from map(_record, self._each(db, cursor))
+            with self._rows(db, *_select(parts, filters, reverse=reverse, limit=limit)) as rows:
+                for row in rows:
+                    yield _record(row)
 
     def replay(
         self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
@@ -268,7 +270,7 @@ class SqliteLog:
             if after >= head.version:
                 return Replay(head.shown(stream), snapshot, [])
             parts = _by_version(head, TIME_MIN, end) if after else _by_span(head, TIME_MIN, end)
-            rows = db.execute(*_select(parts, {"version > ?": [after]}))
+            rows = db.execute(*_select(parts, {"version > ?": [after]})).fetchall()
             return Replay(head.shown(stream), snapshot, list(map(_record, rows)))
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
@@ -280,7 +282,7 @@ class SqliteLog:
             found: dict[Stream, Record] = {}
             for kind in {stream.kind for stream in streams}:
                 keys = json.dumps([stream.key for stream in streams if stream.kind == kind])
-                for key, *row in db.execute(_LAST_OF_MANY, (keys, db.namespace, kind, recorded)):
+                for key, *row in db.execute(_LAST_OF_MANY, (keys, db.namespace, kind, recorded)).fetchall():
                     found[Stream(kind, key)] = Record._make(row)
         return [found.get(stream) for stream in streams]
 
@@ -313,17 +315,23 @@ class SqliteLog:
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         # there is one writer at a time, so positions are given out in the order in which they are committed
-        with self._file.lease() as db:
-            cursor = db.execute(_FOLLOW, (0 if after is None else after, db.namespace))
-            for kind, key, *row in self._each(db, cursor):
+        low = 0 if after is None else after
+        with self._file.lease() as db, self._rows(db, _FOLLOW, (low, db.namespace)) as rows:
+            for kind, key, *row in rows:
                 record = _record(row)
                 yield record.position, Stream(kind, key), record
 
-    def _each(self, db: Connection, cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
+    @contextmanager
+    def _rows(self, db: Connection, sql: str, values: Sequence[Any]) -> Iterator[Iterator[tuple[Any, ...]]]:
+        """Select rows in pages, and leave no open statement: the next one to use the connection could not write."""
+        with closing(db.execute(sql, values)) as cursor, closing(self._each(db, cursor)) as rows:
+            yield rows
+
+    def _each(self, db: Connection, cursor: sqlite3.Cursor) -> Generator[tuple[Any, ...], None, None]:
         size = 1  # pages grow: who wants only the first record does not pay for more
-        while rows := cursor.fetchmany(size):
+        while page := cursor.fetchmany(size):
             with self._file.parked(db, cursor):
-                yield from rows
+                yield from page
             size = min(2 * size, _PAGE)
 
     # -- erase --------------------------------------------------------------------------------------------------------
