@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from attrs import define
@@ -15,6 +17,7 @@ from rstore import Store
 from rstore.adapters import open_log
 from rstore.adapters.memory import MemoryLog, Space
 from rstore.domain.log import Connector, Log
+from tests.servers import Postgres
 
 KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
 OTHER_KEY = "zyxwvutsrqponmlkjihgfedcba9876543210ABCDEFG="
@@ -28,6 +31,11 @@ class Backend:
     connect: Connector
     stack: ExitStack
 
+    @property
+    def is_local(self) -> bool:
+        """Whether there is no server in between."""
+        return self.name in ("memory", "sqlite")
+
     def store(self, cls: type[Store] = Store, **options: Any) -> Store:
         """Open a store, by default a writable one, until the test ends."""
         return self.stack.enter_context(cls(self.connect, **{"frozen": False, **options}))
@@ -40,16 +48,57 @@ class Backend:
         return log
 
 
-BACKENDS: dict[str, Callable[[Path], Connector]] = {
-    "memory": lambda _: partial(MemoryLog, Space()),
-    "sqlite": lambda path: open_log(path / "test.db"),
+SERVERS = ExitStack()
+"""The servers that this process has started, each when a test first asked for it."""
+
+
+@cache
+def postgresql() -> str:
+    """Start a server that need not survive a loss of power; or take the one that was given."""
+    return os.environ.get("RSTORE_TEST_POSTGRESQL") or SERVERS.enter_context(Postgres.start({"fsync": "off"})).dsn
+
+
+class Apart:
+    """A connector on a server that many tests share, whose namespaces are nobody else's.
+
+    They are left behind on a server of ours, which is thrown away, and erased on one that was given.
+    """
+
+    def __init__(self, dsn: str, stack: ExitStack) -> None:
+        self._connect, self._prefix = open_log(dsn), uuid4().hex
+        self._used: set[str] = set()
+        if dsn in os.environ.values():
+            stack.callback(self._erase)
+
+    def __call__(self, namespace: str, frozen: bool) -> Log:
+        self._used.add(namespace)
+        return self._connect(f"{self._prefix} {namespace}", frozen)
+
+    def _erase(self) -> None:
+        for namespace in list(self._used):
+            log = self(namespace, False)
+            log.open()
+            log.discard()
+            log.close()
+
+
+BACKENDS: dict[str, Callable[[Path, ExitStack], Connector]] = {
+    "memory": lambda _, __: partial(MemoryLog, Space()),
+    "sqlite": lambda path, _: open_log(path / "test.db"),
+    "postgresql": lambda _, stack: Apart(postgresql(), stack),
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def servers() -> Iterator[None]:
+    with SERVERS:
+        yield
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     with ExitStack() as stack:
-        yield Backend(request.param, BACKENDS[request.param](tmp_path), stack)
+        yield Backend(request.param, BACKENDS[request.param](tmp_path, stack), stack)
 
 
 @pytest.fixture(params=[None, KEY], ids=["plain", "encrypted"])

@@ -999,13 +999,13 @@ class TestRewrite:
         assert head_of(log, SERIES) == Head(SERIES, newest + 3, newest + 3, False)
 
     def test_one_that_finds_nothing_to_change_does_nothing(self, log: Log) -> None:
-        append(log, SERIES, entries(1, 2))
+        newest = append(log, SERIES, entries(1, 2))
         append(log, OTHER, entries(1), live=False)
         before = everything(log, SERIES, OTHER, EVENTS)
         assert log.rewrite([]) == Saved(0, 0)
         assert rewrite(log, SERIES) == Saved(0, 0)
-        assert rewrite(log, SERIES, range(900, TIME_MAX)) == Saved(0, 0)
-        assert rewrite(log, SERIES, [900], live=True) == Saved(0, 0)
+        assert rewrite(log, SERIES, range(newest + 1, TIME_MAX)) == Saved(0, 0)
+        assert rewrite(log, SERIES, [newest + 1], live=True) == Saved(0, 0)
         assert rewrite(log, OTHER, range(0), live=False) == Saved(0, 0)
         assert rewrite(log, EVENTS, ALL, live=False) == rewrite(log, EVENTS, ALL, live=True) == Saved(0, 0)
         assert everything(log, SERIES, OTHER, EVENTS) == before

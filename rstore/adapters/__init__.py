@@ -6,11 +6,13 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Final
-from urllib.parse import parse_qsl, unquote
+from importlib import import_module
+from typing import Any, Final
+from urllib.parse import unquote, unquote_plus
 
 from attrs import frozen
 
+from rstore.domain.errors import StoreError
 from rstore.domain.log import Connector
 
 _SCHEME: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
@@ -20,21 +22,48 @@ _TIMEOUT: Final = 30.0
 
 @frozen
 class Options:
-    """What a DSN's query may say. ``timeout`` is in seconds: the longest wait for a connection or a lock."""
+    """What every DSN's query may say. ``timeout`` is in seconds: the longest wait for a connection or a lock."""
 
     durability: str = "full"
     timeout: float = _TIMEOUT
 
 
-def _memory(rest: str, options: Options) -> Connector:
+@frozen
+class Address:
+    """A DSN in its parts: ``scheme://rest?query``, the query without our options. Nothing is decoded."""
+
+    scheme: str
+    rest: str
+    query: str = ""
+    options: Options = Options()
+
+    @property
+    def uri(self) -> str:
+        """What is left for a driver."""
+        return f"{self.scheme}://{self.rest}{'?' if self.query else ''}{self.query}"
+
+    def check_no_more(self) -> None:
+        """Raise ValueError if there is an option left, for a backend that has none of its own."""
+        if self.query:
+            name = unquote_plus(self.query.partition("=")[0])
+            raise ValueError(f"unknown option {name!r} in the DSN: use durability=full|normal or timeout=SECONDS")
+
+
+def _memory(address: Address) -> Connector:
     from rstore.adapters.memory import MemoryLog, Space
 
-    if rest or options != Options():
+    address.check_no_more()
+    if address.rest or address.options != Options():
         raise ValueError("memory:// takes neither name nor options: each Store has a memory of its own")
     return partial(MemoryLog, Space())
 
 
-def _sqlite(path: str, options: Options) -> Connector:
+def _sqlite(address: Address) -> Connector:
+    address.check_no_more()
+    return _file(unquote(address.rest), address.options)
+
+
+def _file(path: str, options: Options) -> Connector:
     from rstore.adapters.sqlite import SqliteLog
 
     if not path or path == ":memory:":
@@ -44,9 +73,37 @@ def _sqlite(path: str, options: Options) -> Connector:
     return partial(SqliteLog, path, options.durability, options.timeout)
 
 
-_SCHEMES: Final[Mapping[str, Callable[[str, Options], Connector]]] = {
+def _postgresql(address: Address) -> Connector:
+    adapter = _adapter("postgresql", "psycopg")
+    server = adapter.Server.at(address.uri, address.options.durability, address.options.timeout)
+    return partial(adapter.PostgresqlLog, server)
+
+
+def _redis(address: Address) -> Connector:
+    adapter = _adapter("redis", "redis")
+    server = adapter.Server.at(address.uri, address.options.durability, address.options.timeout)
+    return partial(adapter.RedisLog, server)
+
+
+def _adapter(name: str, driver: str) -> Any:
+    try:
+        return import_module(f"rstore.adapters.{name}")
+    except ModuleNotFoundError as exc:
+        raise StoreError(f"{name}:// needs the package {driver}: pip install 'rlib-store[{name}]'") from exc
+
+
+_SCHEMES: Final[Mapping[str, Callable[[Address], Connector]]] = {
     "sqlite": _sqlite,
     "memory": _memory,
+    "postgresql": _postgresql,
+    "postgres": _postgresql,
+    "redis": _redis,
+    "rediss": _redis,
+    "valkey": _redis,
+    "valkeys": _redis,
+    "unix": _redis,
+    "redis+cluster": _redis,
+    "rediss+cluster": _redis,
 }
 
 
@@ -58,36 +115,36 @@ def open_log(dsn: str | os.PathLike[str]) -> Connector:
     Raises:
         TypeError: it is neither str nor a path.
         ValueError: an unknown scheme or option; the message lists those that there are.
+        StoreError: the scheme's driver is not installed; the message says how to.
     """
     path = os.fspath(dsn)
     if not isinstance(path, str):
         raise TypeError(f"a DSN is a str or a path, not {type(dsn).__name__}")
     match = _SCHEME.match(path) if isinstance(dsn, str) else None
     if match is None:
-        return _sqlite(path, Options())
-    scheme, rest = match[1].lower(), match[2]
+        return _file(path, Options())
+    scheme = match[1].lower()
     connect = _SCHEMES.get(scheme)
     if connect is None:
         raise ValueError(f"unknown scheme {scheme}://: use a file name or {_listed(f'{name}://' for name in _SCHEMES)}")
-    rest, _, query = rest.partition("?")
-    return connect(unquote(rest), _options(query))
+    rest, _, query = match[2].partition("?")
+    return connect(Address(scheme, rest, *_options(query)))
 
 
-def _options(query: str) -> Options:
-    values = dict(parse_qsl(query, keep_blank_values=True))
-    for name in values:
-        if name not in ("durability", "timeout"):
-            raise ValueError(f"unknown option {name!r} in the DSN: use durability=full|normal or timeout=SECONDS")
-    durability = values.get("durability", Options().durability)
+def _options(query: str) -> tuple[str, Options]:
+    """Take our options out of a query, and return what is left, which is for the driver."""
+    pairs = [(pair, *map(unquote_plus, pair.partition("=")[::2])) for pair in query.split("&") if pair]
+    ours = {name: value for _, name, value in pairs if name in ("durability", "timeout")}
+    durability = ours.get("durability", Options().durability)
     if durability not in _DURABILITIES:
         raise ValueError(f"durability is {_listed(_DURABILITIES)}, not {durability!r}")
     try:
-        timeout = float(values.get("timeout", _TIMEOUT))
+        timeout = float(ours.get("timeout", _TIMEOUT))
     except ValueError:
         timeout = -1.0
     if not 0 <= timeout < float("inf"):
-        raise ValueError(f"timeout is a number of seconds, not {values['timeout']!r}")
-    return Options(durability, timeout)
+        raise ValueError(f"timeout is a number of seconds, not {ours['timeout']!r}")
+    return "&".join(pair for pair, name, _ in pairs if name not in ours), Options(durability, timeout)
 
 
 def _listed(names: Iterable[str]) -> str:

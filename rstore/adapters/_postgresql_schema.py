@@ -1,0 +1,350 @@
+"""The schema in PostgreSQL: tables with a reason for each index and lock, and the functions that write to them.
+
+Writes are functions: what they have to decide (is there such a stream, is it where its writer expects it) is decided
+where the data are, so that each is one round trip, and their statements are planned once in a session, also behind a
+pooler that can't prepare any.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCHEMA_VERSION: Final = 1
+
+CONFLICT: Final = "RS409"
+"""The code of an error of ours: a stream is not where its writer expects it."""
+
+SCHEMA: Final = """
+CREATE SCHEMA IF NOT EXISTS rstore;
+
+-- One row. floor: no version up to it is used again, whichever namespace it was of that has been discarded.
+CREATE TABLE rstore.about (schema_version bigint NOT NULL, floor bigint NOT NULL);
+
+-- floor: the same for the streams of a namespace that were forgotten.
+-- system and epoch: which server the transaction ids are of, and what is added to them. A dump that is restored
+-- elsewhere meets lower ones there; the first who opens the namespace for writing lifts them above all that it has.
+CREATE TABLE rstore.namespace (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE,
+    floor bigint NOT NULL DEFAULT 0, system bigint NOT NULL, epoch bigint NOT NULL DEFAULT 0);
+
+-- newest is the version of the newest record (0: there is none) and recorded its time: to look for the highest one was
+-- rejected, since a planner without statistics reads and sorts them all. levels is a bit mask of the span levels that
+-- there are, died the version of the append that last ended its life, txid that of the newest record's position.
+-- A writer locks this row and no other: writers of different streams never wait for each other. The foreign key makes a
+-- discard wait for streams that are just being made.
+-- fillfactor: an append changes no indexed column, and finds room beside the old row.
+CREATE TABLE rstore.stream (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    namespace bigint NOT NULL REFERENCES rstore.namespace,
+    kind text COLLATE "C" NOT NULL, key text COLLATE "C" NOT NULL,
+    version bigint NOT NULL DEFAULT 0, floor bigint NOT NULL DEFAULT 0, newest bigint NOT NULL DEFAULT 0,
+    died bigint NOT NULL DEFAULT 0, live boolean NOT NULL DEFAULT false,
+    recorded bigint NOT NULL DEFAULT -9223372036854775808,
+    levels bigint NOT NULL DEFAULT 0, txid bigint NOT NULL DEFAULT 0,
+    UNIQUE (namespace, kind, key)) WITH (fillfactor = 70);
+
+-- Lists and counts the live streams without stepping over dead ones. A counter was rejected: all writers of new keys
+-- would wait for each other.
+CREATE INDEX stream_live ON rstore.stream (namespace, kind, key) WHERE live;
+
+-- The order in which records were made; gaps and late commits are why it is not enough for a follower.
+CREATE SEQUENCE rstore.place;
+
+-- The position of a record is (txid, place). txid is the id of the transaction that appended it, plus the epoch, but
+-- at least that of the record before it in its stream: so positions increase along a stream, and what is committed
+-- late has no position below the oldest transaction that was running before.
+-- The primary key finds the last record of a stream, and the tail after a version.
+CREATE TABLE rstore.record (
+    stream bigint NOT NULL, version bigint NOT NULL,
+    namespace bigint NOT NULL, txid bigint NOT NULL, place bigint NOT NULL,
+    recorded bigint NOT NULL, start bigint NOT NULL, "end" bigint NOT NULL, level smallint,
+    item text COLLATE "C" NOT NULL, op text COLLATE "C" NOT NULL, data bytea NOT NULL, meta bytea,
+    PRIMARY KEY (stream, version));
+
+-- Payloads are compressed or encrypted already.
+ALTER TABLE rstore.record ALTER COLUMN data SET STORAGE EXTERNAL;
+
+-- The records that touch a span, in order of (start, version). Values of keys have no span and no level.
+CREATE INDEX record_span ON rstore.record (stream, level, start, version) WHERE level IS NOT NULL;
+
+-- What a follower reads.
+CREATE INDEX record_feed ON rstore.record (namespace, txid, place);
+
+-- What holds for the rest of a transaction. A time-out of the user's own is left alone.
+CREATE FUNCTION rstore.begin_write(patience bigint, durable boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'default_transaction_isolation has to be read committed: set it for this role'
+            USING ERRCODE = '25001';
+    END IF;
+    IF current_setting('lock_timeout') = '0' THEN
+        PERFORM set_config('lock_timeout', patience::text, true);
+    END IF;
+    IF NOT durable THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
+END $$;
+
+-- Make a namespace if there is none. Its floor is read by a statement of its own: whoever discarded the last one of
+-- this name has committed by then.
+CREATE FUNCTION rstore.create_namespace(of_name text) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    made bigint;
+BEGIN
+    LOCK TABLE rstore.stream IN ROW SHARE MODE;  -- a follower knows writers by that, before they have a transaction id
+    LOOP
+        SELECT id INTO made FROM rstore.namespace WHERE name = of_name;
+        EXIT WHEN FOUND;
+        INSERT INTO rstore.namespace (name, system) SELECT of_name, system_identifier FROM pg_control_system()
+        ON CONFLICT (name) DO NOTHING RETURNING id INTO made;
+        CONTINUE WHEN NOT FOUND;
+        UPDATE rstore.namespace SET floor = (SELECT floor FROM rstore.about) WHERE id = made;
+        EXIT;
+    END LOOP;
+    RETURN made;
+END $$;
+
+-- Make a namespace, or see whether it has been brought here from another server.
+CREATE FUNCTION rstore.open_namespace(of_name text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    opened bigint := rstore.create_namespace(of_name);
+BEGIN
+    UPDATE rstore.namespace AS n SET system = c.system_identifier, epoch = greatest(n.epoch, 1 + coalesce(
+        (SELECT r.txid FROM rstore.record AS r WHERE r.namespace = n.id ORDER BY r.txid DESC LIMIT 1), 0)
+        - pg_current_xact_id()::text::bigint)
+    FROM pg_control_system() AS c WHERE n.id = opened AND n.system <> c.system_identifier;
+END $$;
+
+-- Lock a stream; id is NULL if there is none.
+CREATE FUNCTION rstore.lock_stream(of_name text, of_kind text, of_key text) RETURNS rstore.stream
+LANGUAGE sql AS $$
+    SELECT s FROM rstore.stream AS s
+    WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = of_name) AND s.kind = of_kind AND s.key = of_key
+    FOR UPDATE
+$$;
+
+-- Make a stream, or lock the one that somebody else has just made. The floor is read when the row is there: whoever
+-- forgot a stream of this name has committed by then.
+CREATE FUNCTION rstore.create_stream(of_name text, of_kind text, of_key text) RETURNS rstore.stream
+LANGUAGE plpgsql AS $$
+DECLARE
+    made rstore.stream;
+    home bigint;
+BEGIN
+    LOOP
+        home := rstore.create_namespace(of_name);
+        BEGIN
+            INSERT INTO rstore.stream (namespace, kind, key) VALUES (home, of_kind, of_key)
+            ON CONFLICT (namespace, kind, key) DO NOTHING RETURNING * INTO made;
+        EXCEPTION WHEN foreign_key_violation THEN
+            CONTINUE;  -- the namespace was just discarded
+        END;
+        IF FOUND THEN
+            UPDATE rstore.stream AS s SET version = n.floor, floor = n.floor
+            FROM rstore.namespace AS n WHERE n.id = home AND s.id = made.id RETURNING s.* INTO made;
+            RETURN made;
+        END IF;
+        made := rstore.lock_stream(of_name, of_kind, of_key);
+        EXIT WHEN made.id IS NOT NULL;
+    END LOOP;
+    RETURN made;
+END $$;
+
+-- Append one entry: the way of nearly all writes. If the stream lives there is little to do; all else is append()'s.
+CREATE FUNCTION rstore.append_one(
+    patience bigint, durable boolean, of_name text,
+    of_kind text, of_key text, expect bigint, lives boolean, is_replaced boolean, if_live boolean,
+    at bigint, start bigint, "end" bigint, level bigint, mask bigint, item text, op text, data bytea, meta bytea,
+    OUT version bigint, OUT conflict bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+    s rstore.stream;
+    one bigint[] := ARRAY[1];
+BEGIN
+    PERFORM rstore.begin_write(patience, durable);
+    IF lives THEN
+        UPDATE rstore.stream AS t SET version = t.version + 1, newest = t.version + 1,
+            recorded = greatest(t.recorded, at), levels = t.levels | mask,
+            txid = greatest(t.txid, n.epoch + pg_current_xact_id()::text::bigint),
+            floor = CASE WHEN is_replaced THEN t.version + 1 ELSE t.floor END
+        FROM rstore.namespace AS n
+        WHERE n.name = of_name AND t.namespace = n.id AND t.kind = of_kind AND t.key = of_key
+            AND t.live AND (expect IS NULL OR t.version = expect)
+        RETURNING t.* INTO s;
+        IF FOUND THEN
+            IF is_replaced THEN
+                DELETE FROM rstore.record AS r WHERE r.stream = s.id;
+            END IF;
+            INSERT INTO rstore.record VALUES (s.id, s.version, s.namespace, s.txid, nextval('rstore.place'), s.recorded,
+                start, "end", level, item, op, data, meta);
+            version := s.version;
+            RETURN;
+        END IF;
+    END IF;
+    SELECT a.versions[1], a.conflict INTO version, conflict FROM rstore.append(
+        patience, durable, of_name, ARRAY[of_kind], ARRAY[of_key], ARRAY[at], ARRAY[expect], ARRAY[lives],
+        ARRAY[is_replaced], ARRAY[if_live], ARRAY[false], ARRAY[mask], one, one, one, ARRAY[start], ARRAY["end"],
+        ARRAY[level], ARRAY[item], ARRAY[op], ARRAY[data], ARRAY[meta]) AS a;
+END $$;
+
+-- Append batches, which come in order of (kind, key), so that two writers can't wait for each other. The first arrays
+-- have an element for each batch, the others one for each entry: of_batch says which it belongs to, nth is its number
+-- there. goes_on: it is one more part of a batch that was begun. If a stream is not at the version that is expected,
+-- nothing is written, conflict is the number of its batch, and versions holds the version where it is.
+CREATE FUNCTION rstore.append(
+    patience bigint, durable boolean, of_name text,
+    kinds text[], keys text[], at bigint[], expects bigint[], lives boolean[], replaced boolean[], if_live boolean[],
+    goes_on boolean[], masks bigint[], counts bigint[],
+    of_batch bigint[], nth bigint[], starts bigint[], ends bigint[], of_level bigint[],
+    items text[], ops text[], datas bytea[], metas bytea[],
+    OUT versions bigint[], OUT conflict bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+    s rstore.stream;
+    me bigint;
+    streams rstore.stream[];
+BEGIN
+    PERFORM rstore.begin_write(patience, durable);
+    FOR i IN 1 .. cardinality(kinds) LOOP
+        s := rstore.lock_stream(of_name, kinds[i], keys[i]);
+        IF expects[i] <> coalesce(s.version, 0) THEN
+            versions := ARRAY[coalesce(s.version, 0)];
+            conflict := i;
+            RETURN;
+        END IF;
+        streams[i] := s;
+    END LOOP;
+    FOR i IN 1 .. cardinality(kinds) LOOP
+        s := streams[i];
+        IF if_live[i] AND s.live IS NOT TRUE THEN
+            versions[i] := coalesce(s.version, 0);
+            streams[i] := NULL;
+            CONTINUE;
+        END IF;
+        IF s.id IS NULL THEN
+            s := rstore.create_stream(of_name, kinds[i], keys[i]);
+            IF expects[i] = 0 AND s.txid > 0 THEN  -- somebody was faster, between the two loops
+                RAISE EXCEPTION USING ERRCODE = '{conflict}', MESSAGE = i || ' ' || s.version;
+            END IF;
+        END IF;
+        IF replaced[i] AND NOT goes_on[i] THEN
+            DELETE FROM rstore.record WHERE stream = s.id;
+        END IF;
+        versions[i] := s.version + counts[i];
+        UPDATE rstore.stream AS t SET version = versions[i],
+            newest = CASE WHEN counts[i] > 0 THEN versions[i] WHEN replaced[i] THEN 0 ELSE s.newest END,
+            recorded = CASE
+                WHEN counts[i] > 0 THEN greatest(s.recorded, at[i])
+                WHEN replaced[i] THEN -9223372036854775808 ELSE s.recorded END,
+            floor = CASE WHEN replaced[i] THEN versions[i] ELSE s.floor END,
+            died = CASE WHEN lives[i] THEN s.died ELSE versions[i] END, live = lives[i], levels = s.levels | masks[i],
+            txid = greatest(s.txid, n.epoch + pg_current_xact_id()::text::bigint)
+        FROM rstore.namespace AS n WHERE t.id = s.id AND n.id = s.namespace
+        RETURNING t.recorded, t.txid INTO s.recorded, s.txid;
+        streams[i] := s;
+    END LOOP;
+    INSERT INTO rstore.record
+    SELECT (streams[b]).id, (streams[b]).version + n, (streams[b]).namespace, (streams[b]).txid,
+        nextval('rstore.place'), (streams[b]).recorded, e_start, e_end, e_level, e_item, e_op, e_data, e_meta
+    FROM unnest(of_batch, nth, starts, ends, of_level, items, ops, datas, metas)
+        AS e (b, n, e_start, e_end, e_level, e_item, e_op, e_data, e_meta)
+    WHERE streams[b] IS DISTINCT FROM NULL;
+END $$;
+
+-- Put records in the place of others of the same stream and versions. head is the version where the stream is and
+-- floor its floor, 0 without a stream; if they are not what is expected, nothing is written.
+CREATE FUNCTION rstore.put(
+    patience bigint, durable boolean, of_name text, of_kind text, of_key text, expect bigint, expect_floor bigint,
+    mask bigint, versions bigint[], recordeds bigint[], starts bigint[], ends bigint[], of_level bigint[],
+    items text[], ops text[], datas bytea[], metas bytea[],
+    OUT head bigint, OUT floor bigint, OUT saved bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+    s rstore.stream;
+BEGIN
+    PERFORM rstore.begin_write(patience, durable);
+    s := rstore.lock_stream(of_name, of_kind, of_key);
+    head := coalesce(s.version, 0);
+    floor := coalesce(s.floor, 0);
+    saved := 0;
+    IF s.id IS NULL OR expect <> s.version OR expect_floor <> s.floor THEN
+        RETURN;
+    END IF;
+    SELECT coalesce(sum(length(r.data)), 0) INTO saved
+    FROM rstore.record AS r JOIN unnest(versions) AS v ON r.version = v WHERE r.stream = s.id;
+    UPDATE rstore.record AS r SET recorded = p.recorded, start = p.start, "end" = p."end", level = p.level,
+        item = p.item, op = p.op, data = p.data, meta = p.meta
+    FROM unnest(versions, recordeds, starts, ends, of_level, items, ops, datas, metas)
+        AS p (version, recorded, start, "end", level, item, op, data, meta)
+    WHERE r.stream = s.id AND r.version = p.version;
+    UPDATE rstore.stream AS t SET levels = t.levels | mask,
+        died = least(t.died, (SELECT min(v) - 1 FROM unnest(versions) AS v))
+    WHERE t.id = s.id;
+    saved := saved - (SELECT coalesce(sum(length(d)), 0) FROM unnest(datas) AS d);
+END $$;
+
+-- Drop the records low <= version < high, or those listed, but not those kept: new ones were put in their place.
+CREATE FUNCTION rstore.rewrite(
+    patience bigint, durable boolean, of_name text, of_kind text, of_key text, expect bigint, expect_floor bigint,
+    low bigint, high bigint, listed bigint[], kept bigint[], lives boolean, moves boolean,
+    OUT head bigint, OUT floor bigint, OUT records bigint, OUT saved bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+    s rstore.stream;
+    last rstore.record;
+BEGIN
+    PERFORM rstore.begin_write(patience, durable);
+    s := rstore.lock_stream(of_name, of_kind, of_key);
+    head := coalesce(s.version, 0);
+    floor := coalesce(s.floor, 0);
+    records := 0;
+    saved := 0;
+    IF s.id IS NULL OR expect <> s.version OR expect_floor <> s.floor THEN
+        RETURN;
+    END IF;
+    WITH gone AS (
+        DELETE FROM rstore.record AS r
+        WHERE r.stream = s.id AND CASE WHEN listed IS NULL THEN r.version >= low AND r.version < high ELSE
+                EXISTS (SELECT FROM unnest(listed) AS v WHERE v = r.version) END
+            AND NOT EXISTS (SELECT FROM unnest(kept) AS v WHERE v = r.version)
+        RETURNING length(r.data) AS size)
+    SELECT count(*), coalesce(sum(size), 0) INTO records, saved FROM gone;
+    SELECT * INTO last FROM rstore.record AS r WHERE r.stream = s.id ORDER BY r.version DESC LIMIT 1;
+    lives := coalesce(lives, s.live);
+    IF last.version IS NULL AND NOT lives THEN
+        DELETE FROM rstore.stream AS t WHERE t.id = s.id;
+        -- by more than is needed, and so seldom: all who forget a stream of this namespace at once wait for each other
+        UPDATE rstore.namespace AS n SET floor = (s.version + moves::int) | 1023
+        WHERE n.id = s.namespace AND n.floor < s.version + moves::int;
+    ELSIF records > 0 OR cardinality(kept) > 0 OR lives <> s.live THEN
+        UPDATE rstore.stream AS t SET live = lives, version = s.version + moves::int,
+            floor = CASE WHEN moves THEN s.version + 1 ELSE s.floor END,
+            newest = coalesce(last.version, 0), recorded = coalesce(last.recorded, -9223372036854775808)
+        WHERE t.id = s.id;
+    END IF;
+END $$;
+
+-- Erase a namespace. Streams that are just being made are waited for: they hold a lock on its row.
+CREATE FUNCTION rstore.discard(patience bigint, durable boolean, of_name text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    n rstore.namespace;
+    highest bigint;
+BEGIN
+    PERFORM rstore.begin_write(patience, durable);
+    SELECT * INTO n FROM rstore.namespace WHERE name = of_name FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    WITH gone AS (DELETE FROM rstore.stream WHERE namespace = n.id RETURNING version)
+    SELECT coalesce(max(version), 0) INTO highest FROM gone;
+    DELETE FROM rstore.record WHERE namespace = n.id;
+    UPDATE rstore.about SET floor = greatest(floor, highest, n.floor) + 1;
+    DELETE FROM rstore.namespace WHERE id = n.id;
+END $$;
+
+INSERT INTO rstore.about VALUES (1, 0);
+""".replace("{conflict}", CONFLICT)

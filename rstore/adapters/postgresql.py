@@ -1,0 +1,560 @@
+"""The log in PostgreSQL: its statements, and what each of them is for.
+
+Tables, indexes and the functions that write are in :mod:`rstore.adapters._postgresql_schema`, connections and errors in
+:mod:`rstore.adapters._postgresql_server`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import psycopg
+from attrs import Factory, define
+
+from rstore.adapters._postgresql_schema import CONFLICT
+from rstore.adapters._postgresql_server import Connection, Pool, Server
+from rstore.domain.errors import StoreConflictError, StoreError
+from rstore.domain.log import (
+    KV,
+    SS,
+    TIME_MAX,
+    TIME_MIN,
+    TOP_LEVEL,
+    Batch,
+    Entry,
+    Head,
+    Position,
+    Record,
+    Replay,
+    Rewrite,
+    Saved,
+    Stream,
+    check_expected,
+    folded_version,
+    level,
+    reach,
+)
+
+__all__ = ["PostgresqlLog", "Server"]
+
+_PAGE: Final = 256
+_PAGE_BYTES: Final = 4 << 20
+_FIRST_PAGE: Final = 16
+_IDS: Final = 16_384
+
+_COLUMNS: Final = 'version, txid, place, recorded, start, "end", item, op, data, meta'
+_OF_R: Final = ", ".join(f"r.{column}" for column in _COLUMNS.split(", "))
+
+_STREAM: Final = """rstore.stream AS s
+    WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND s.kind = %s AND s.key = %s"""
+
+
+def _call(function: str, types: str) -> str:
+    """Return the statement that calls a function of the schema, with a parameter of each of these types."""
+    return f"SELECT * FROM rstore.{function}({', '.join(f'%s::{of_type}' for of_type in types.split())})"
+
+
+_TERMS: Final = "bigint boolean text "
+_ONE_STREAM: Final = _TERMS + "text text bigint bigint "
+
+_APPEND_ONE: Final = _call(
+    "append_one",
+    _TERMS + "text text bigint boolean boolean boolean bigint bigint bigint bigint bigint text text bytea bytea",
+)
+_APPEND: Final = _call(
+    "append",
+    _TERMS + "text[] text[] bigint[] bigint[] boolean[] boolean[] boolean[] boolean[] bigint[] bigint[] "
+    "bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] bytea[] bytea[]",
+)
+_PUT: Final = _call(
+    "put", _ONE_STREAM + "bigint bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] bytea[] bytea[]"
+)
+_REWRITE: Final = _call("rewrite", _ONE_STREAM + "bigint bigint bigint[] bigint[] boolean boolean")
+_DISCARD: Final = _call("discard", _TERMS)
+
+_BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+# A vacuum that is running already does the same.
+_VACUUM: Final = "VACUUM (SKIP_LOCKED) rstore.stream, rstore.record"
+
+# Of each stream that is selected, the newest record, or the newest that was recorded up to a time.
+_NEWEST: Final = "r.version = s.newest"
+_UNTIL: Final = """
+    r.version = (SELECT max(version) FROM rstore.record WHERE stream = s.id AND recorded <= %s)"""
+
+
+def _each_way(sql: str) -> dict[str, str]:
+    """Return a statement for each of these."""
+    return {which: sql.format(which=which) for which in (_NEWEST, _UNTIL)}
+
+
+_LAST: Final = _each_way(f"""
+SELECT {_OF_R}, s.id FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
+WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND s.kind = %s AND s.key = %s""")
+
+_LAST_OF_ID: Final = _each_way(f"""
+SELECT {_OF_R} FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}} WHERE s.id = %s""")
+
+# LATERAL and OFFSET: they are looked up one by one. The planner might rather list all streams, and search for each.
+_LAST_OF_MANY: Final = _each_way(f"""
+SELECT asked.nth, r.* FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS asked (kind, key, nth)
+CROSS JOIN LATERAL (
+    SELECT {_OF_R} FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
+    WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND s.kind = asked.kind AND s.key = asked.key
+    OFFSET 0) AS r""")
+
+_HEAD: Final = f"SELECT s.version, s.floor, s.live FROM {_STREAM}"
+
+_PLACES: Final = f"SELECT s.id, s.levels, s.died FROM {_STREAM}"
+
+# All in one statement, and so in one snapshot. The tail is found by version: after that which is given, or that up to
+# which the snapshot has folded. A snapshot that does not say so is damaged: what follows is not read.
+_REPLAY: Final = f"""
+WITH s AS (SELECT s.id, s.version, s.floor, s.live FROM {_STREAM}),
+snapshot AS (
+    SELECT r.* FROM rstore.record AS r WHERE r.stream = (SELECT s.id FROM {_STREAM}) AND r.level = 0 AND r.start <= %s
+    ORDER BY r.start DESC, r.version DESC LIMIT 1),
+folded AS (
+    SELECT coalesce(%s::bigint, (
+        SELECT CASE WHEN item ~ '^[0-9]{{1,18}}$' THEN item::bigint ELSE {TIME_MAX} END FROM snapshot), 0) AS version)
+SELECT s.version AS head, s.floor, s.live, 0 AS part, {_OF_R} FROM s LEFT JOIN snapshot AS r ON %s::bigint IS NULL
+UNION ALL
+SELECT s.version, s.floor, s.live, 1, {_OF_R} FROM s JOIN rstore.record AS r ON r.stream = s.id
+WHERE r.version > (SELECT version FROM folded) AND r.start <= %s
+ORDER BY part, start, version"""
+
+_HEADS: Final = """
+SELECT key, version, floor, live FROM rstore.stream
+WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %s AND key {above} %s {live}
+ORDER BY key LIMIT %s"""
+
+_COUNT: Final = """
+SELECT count(*) FROM rstore.stream
+WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %s AND live"""
+
+# Transactions below this one have all come to their end. Those in progress count if they write to the log: they have
+# locked the table of streams before they got their id, and hold it to their end. So others, however long, do not hold a
+# follower up. A standby does not know the locks of its primary: there, all count. Where nobody has written since the
+# log was brought here from another server, nothing is in progress.
+_HORIZON: Final = f"""
+SELECT CASE WHEN n.system <> c.system_identifier THEN {TIME_MAX} ELSE n.epoch + coalesce((
+    SELECT min(running::text::bigint) FROM pg_snapshot_xip(now) AS running
+    WHERE pg_is_in_recovery() OR (running::text::bigint & 4294967295) IN (
+        SELECT x.transactionid::text::bigint FROM pg_locks AS w JOIN pg_locks AS x USING (virtualtransaction)
+        WHERE w.relation = 'rstore.stream'::regclass AND w.mode <> 'AccessShareLock' AND x.transactionid IS NOT NULL
+            AND w.database = (SELECT oid FROM pg_database WHERE datname = current_database()))),
+    pg_snapshot_xmax(now)::text::bigint) END
+FROM rstore.namespace AS n, pg_control_system() AS c, pg_current_snapshot() AS now WHERE n.name = %s"""
+
+_FOLLOW: Final = f"""
+SELECT s.kind, s.key, {_OF_R} FROM rstore.record AS r JOIN rstore.stream AS s ON s.id = r.stream
+WHERE r.namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND (r.txid, r.place) > (%s, %s) AND r.txid < %s
+ORDER BY r.txid, r.place LIMIT %s"""
+
+_Row: TypeAlias = tuple[Any, ...]
+
+_Parts: TypeAlias = list[tuple[str, tuple[int, ...]]]
+"""For each part of a compound SELECT its condition, and the values of that."""
+
+_Select: TypeAlias = Callable[[int, int, int], tuple[str, list[Any]]]
+"""Makes a statement and its values for the stream with an id, a mask of levels and the version where it last died."""
+
+
+class Place(NamedTuple):
+    """The position of a record: the transaction that it counts to, and its place in the order of all records."""
+
+    txid: int
+    place: int
+
+
+@define
+class _Part:
+    """What a chunk holds of a batch. ``goes_on`` says that there was more of it in the chunk before."""
+
+    batch: Batch
+    goes_on: bool
+    live: bool
+    count: int = 0
+    mask: int = 0
+
+
+@define
+class _Chunk:
+    """What of an append is sent at once: parts of batches, and the rows of their entries."""
+
+    parts: list[_Part] = Factory(list)
+    rows: list[_Row] = Factory(list)
+    size: int = 0
+
+    def begin(self, batch: Batch, *, goes_on: bool) -> None:
+        self.parts.append(_Part(batch, goes_on, batch.live))
+
+    def add(self, entry: Entry) -> None:
+        part = self.parts[-1]
+        start, end, *rest = entry
+        of_level = _level(part.batch.stream, start, end)
+        part.count += 1
+        part.mask |= _bit(of_level)
+        self.rows.append((len(self.parts), part.count, start, end, of_level, *rest))
+        self.size += len(entry.data)
+
+    def is_full(self) -> bool:
+        return self.size > _PAGE_BYTES or len(self.rows) >= 16 * _PAGE
+
+    def values(self) -> list[Any]:
+        batches = [part.batch for part in self.parts]
+        return [
+            [batch.stream.kind for batch in batches],
+            [batch.stream.key for batch in batches],
+            [batch.recorded for batch in batches],
+            [None if part.goes_on else part.batch.expect for part in self.parts],
+            [part.live for part in self.parts],
+            [batch.replace for batch in batches],
+            [batch.if_live for batch in batches],
+            [part.goes_on for part in self.parts],
+            [part.mask for part in self.parts],
+            [part.count for part in self.parts],
+            *_columns(self.rows, 9),
+        ]
+
+
+class PostgresqlLog:
+    """A namespace in the schema ``rstore`` of a PostgreSQL database."""
+
+    def __init__(self, server: Server, namespace: str, frozen: bool) -> None:
+        self._server, self._namespace = server, namespace
+        self._pool = Pool(server, namespace, frozen)
+        self._ids: dict[Stream, int] = {}
+
+    @property
+    def name(self) -> str:
+        return self._server.name
+
+    def open(self) -> None:
+        self._pool.open()
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _terms(self) -> tuple[int, bool, str]:
+        """Return what every write begins with: how long it waits, how it is kept, and in which namespace."""
+        return self._server.patience, self._server.durable, self._namespace
+
+    # -- append -------------------------------------------------------------------------------------------------------
+
+    def append(self, batches: Sequence[Batch]) -> list[int]:
+        self._pool.check_open()
+        if len(batches) == 1 and isinstance(batches[0].entries, list | tuple) and len(batches[0].entries) == 1:
+            return [self._append_one(batches[0], batches[0].entries[0])]
+        # writers that lock streams in the same order can't wait for each other
+        chunks = _chunks(sorted(batches, key=lambda batch: batch.stream))
+        first, second = next(chunks, None), next(chunks, None)
+        found: dict[Stream, int] = {}
+        if first is None:
+            return []
+        with self._pool.lease(wrote=True) as db:
+            if second is None:
+                found = self._append_chunk(db, first)
+            else:
+                with db.transaction():
+                    for chunk in chain((first, second), chunks):
+                        found |= self._append_chunk(db, chunk)
+        return [found[batch.stream] for batch in batches]
+
+    def _append_one(self, batch: Batch, entry: Entry) -> int:
+        stream, _, recorded, expect, live, replace, if_live = batch
+        start, end, *rest = entry
+        of_level = _level(stream, start, end)
+        times = (recorded, start, end, of_level, _bit(of_level))
+        with self._pool.lease(wrote=True) as db:
+            values = (*self._terms(), *stream, expect, live, replace, if_live, *times, *rest)
+            version, conflict = _called(db, _APPEND_ONE, values, [batch])
+        if conflict is not None:
+            check_expected(batch, version, 0)
+        return int(version)
+
+    def _append_chunk(self, db: Connection, chunk: _Chunk) -> dict[Stream, int]:
+        batches = [part.batch for part in chunk.parts]
+        versions, conflict = _called(db, _APPEND, (*self._terms(), *chunk.values()), batches)
+        if conflict is not None:
+            check_expected(batches[conflict - 1], versions[0], 0)
+        return {batch.stream: version for batch, version in zip(batches, versions, strict=True)}
+
+    # -- read ---------------------------------------------------------------------------------------------------------
+
+    def read(
+        self,
+        stream: Stream,
+        *,
+        start: int = TIME_MIN,
+        end: int = TIME_MAX,
+        item: str | None = None,
+        ops: Collection[str] | None = None,
+        until: int | None = None,
+        after: int = 0,
+        alive: bool = False,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Record]:
+        if ops is not None and not ops:
+            return
+        filters: dict[str, Any] = {"item = %s": item, "recorded <= %s": until, "op = ANY(%s)": ops and list(ops)}
+
+        def select(number: int, levels: int, died: int) -> tuple[str, list[Any]]:
+            newer = max(after, died if alive else 0)
+            along_versions = stream.kind == KV or after > 0
+            parts = _by_version(number, start, end) if along_versions else _by_span(number, levels, start, end)
+            return _select(parts, {**filters, "version > %s": newer}, reverse=reverse, limit=limit)
+
+        for page in self._pages(stream, select):
+            for row in page:
+                yield _record(row)
+                self._pool.check_open()
+
+    def _pages(self, stream: Stream, select: _Select) -> Iterator[list[_Row]]:
+        """Yield the rows of a statement that is made for a stream, page by page, all as they were at the first."""
+        process = os.getpid()
+        with self._pool.lease() as db:
+            with db.pipeline():
+                db.execute(_BEGIN_READ)
+                found = db.execute(_PLACES, (self._namespace, *stream), binary=True)
+            place = found.fetchone()
+            if place is None:
+                return
+            size = _FIRST_PAGE
+            sql, values = select(*place)
+            with db.pipeline():
+                db.execute(f"DECLARE rstore NO SCROLL CURSOR FOR {sql}", values)
+                fetched = db.execute(f"FETCH {size} FROM rstore", binary=True)
+            while len(page := fetched.fetchall()) == size:
+                yield page
+                if os.getpid() != process:
+                    raise StoreError("an iterator that was begun before a fork can't be read after it, in the child")
+                size = _next_size(page)
+                fetched = db.execute(f"FETCH {size} FROM rstore", binary=True)
+        yield page  # the last one needs no connection any more
+
+    def replay(
+        self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
+    ) -> Replay | None:
+        place = (self._namespace, *stream)
+        snapshots = (self._namespace, SS, stream.key, min(end, horizon))
+        with self._pool.lease() as db:
+            rows = db.rows(_REPLAY, (*place, *snapshots, after, after, end))
+        if not rows:
+            return None
+        (version, floor, live, _, *first), *rest = rows
+        snapshot = None if first[0] is None else _record(first)
+        folded_version(snapshot)
+        return Replay(Head(stream, version, floor, live), snapshot, [_record(row[4:]) for row in rest])
+
+    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
+        which, recorded = (_NEWEST, ()) if until is None else (_UNTIL, (until,))
+        with self._pool.lease() as db:
+            if len(streams) == 1:
+                return [self._last(db, streams[0], which, recorded)]
+            asked = ([stream.kind for stream in streams], [stream.key for stream in streams])
+            rows = db.rows(_LAST_OF_MANY[which], (*asked, *recorded, self._namespace))
+        found = {nth: _record(row) for nth, *row in rows}
+        return [found.get(nth) for nth in range(1, len(streams) + 1)]
+
+    def _last(self, db: Connection, stream: Stream, which: str, recorded: tuple[int, ...]) -> Record | None:
+        """Return the newest record: the most frequent read of all, and faster if the stream's id is known.
+
+        An id is never used again: that of a stream that is gone leads to nothing.
+        """
+        known = self._ids.get(stream)
+        rows = db.rows(_LAST_OF_ID[which], (*recorded, known)) if known is not None else []
+        if not rows:
+            rows = db.rows(_LAST[which], (*recorded, self._namespace, *stream))
+            if not rows:
+                return None
+            if len(self._ids) >= _IDS:
+                self._ids.clear()
+            self._ids[stream] = rows[0][-1]
+        return _record(rows[0][:10])
+
+    def head(self, stream: Stream) -> Head | None:
+        with self._pool.lease() as db:
+            rows = db.rows(_HEAD, (self._namespace, *stream))
+        return Head(stream, *rows[0]) if rows else None
+
+    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
+        above, low = (">", after) if after is not None and after >= prefix else (">=", prefix)
+        while True:
+            sql = _HEADS.format(above=above, live="AND live" if live else "")
+            with self._pool.lease() as db:
+                rows = db.rows(sql, (self._namespace, kind, low, _PAGE))
+            for key, version, floor, is_live in rows:
+                if not key.startswith(prefix):
+                    return
+                yield Head(Stream(kind, key), version, floor, is_live)
+                self._pool.check_open()
+            if len(rows) < _PAGE:
+                return
+            above, low = ">", rows[-1][0]
+
+    def count(self, kind: str) -> int:
+        with self._pool.lease() as db:
+            rows = db.rows(_COUNT, (self._namespace, kind))
+        return int(rows[0][0])
+
+    def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
+        place = Place(TIME_MIN, 0) if after is None else after
+        with self._pool.lease() as db:
+            horizon = db.rows(_HORIZON, (self._namespace,))
+        size = _FIRST_PAGE
+        while horizon:
+            with self._pool.lease() as db:
+                rows = db.rows(_FOLLOW, (self._namespace, *place, *horizon[0], size))
+            for kind, key, *row in rows:
+                record = _record(row)
+                place = record.position
+                yield place, Stream(kind, key), record
+                self._pool.check_open()
+            if len(rows) < size:
+                return
+            size = _next_size(rows)
+
+    # -- erase --------------------------------------------------------------------------------------------------------
+
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
+        self._pool.check_open()
+        saved = Saved(0, 0)
+        if not rewrites:
+            return saved
+        with self._pool.lease(wrote=True) as db, db.transaction():
+            for rewrite in sorted(rewrites, key=lambda rewrite: rewrite.stream):
+                saved = saved.plus(self._rewrite(db, rewrite))
+        return saved
+
+    def _rewrite(self, db: Connection, rewrite: Rewrite) -> Saved:
+        stream, expect, drop, put, live, moves, expect_floor = rewrite
+        place = (*self._terms(), *stream, expect, expect_floor)
+        kept: list[int] = []
+        less = 0
+        for versions, values in _records_to_put(stream, put):
+            found, floor, freed = _called(db, _PUT, (*place, *values), [rewrite])
+            check_expected(rewrite, found, floor)
+            kept += versions
+            less += freed
+        last = (*place, *_among(drop), kept, live, moves)
+        found, floor, records, freed = _called(db, _REWRITE, last, [rewrite])
+        check_expected(rewrite, found, floor)
+        return Saved(records, freed + less)
+
+    def vacuum(self) -> None:
+        with self._pool.lease() as db:
+            db.execute(_VACUUM)
+
+    def discard(self) -> None:
+        with self._pool.lease(wrote=True) as db:
+            db.execute(_DISCARD, self._terms())
+
+
+def _called(db: Connection, sql: str, values: Iterable[Any], writes: Sequence[Batch | Rewrite]) -> _Row:
+    """Call a function that writes, and return its row."""
+    try:
+        rows = db.rows(sql, tuple(values))
+    except psycopg.Error as exc:
+        if exc.sqlstate != CONFLICT:
+            raise
+        number, version = map(int, (exc.diag.message_primary or "").split())
+        raise StoreConflictError(*writes[number - 1].stream, 0, version) from None
+    return rows[0]
+
+
+def _chunks(batches: Sequence[Batch]) -> Iterator[_Chunk]:
+    """Yield what is sent at once. A batch that does not end with its chunk leaves the stream live until it does."""
+    chunk = _Chunk()
+    for batch in batches:
+        chunk.begin(batch, goes_on=False)
+        for entry in batch.entries:
+            if chunk.is_full():
+                chunk.parts[-1].live = True
+                yield chunk
+                chunk = _Chunk()
+                chunk.begin(batch, goes_on=True)
+            chunk.add(entry)
+    if chunk.parts:
+        yield chunk
+
+
+def _records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[list[int], list[Any]]]:
+    """Yield versions, and values for ``_PUT``, of as many records as are sent at once."""
+    rows: list[_Row] = []
+    size = mask = 0
+
+    def sent() -> tuple[list[int], list[Any]]:
+        return [row[0] for row in rows], [mask, *_columns(rows, 9)]
+
+    for version, _, recorded, start, end, *rest in records:
+        of_level = _level(stream, start, end)
+        rows.append((version, recorded, start, end, of_level, *rest))
+        mask |= _bit(of_level)
+        size += len(rows[-1][7])
+        if size > _PAGE_BYTES or len(rows) >= 16 * _PAGE:
+            yield sent()
+            rows, size = [], 0
+    if rows:
+        yield sent()
+
+
+def _columns(rows: Sequence[_Row], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def _next_size(page: Sequence[_Row]) -> int:
+    """Return how many rows to read next: as many as are about as large as a page may be, at most twice as many."""
+    data = sum(len(row[-2]) for row in page)
+    return max(1, min(_PAGE, 2 * len(page), _PAGE_BYTES * len(page) // (data + 1)))
+
+
+def _among(versions: Collection[int]) -> tuple[int | None, int | None, list[int] | None]:
+    """Return versions as what ``rstore.rewrite`` takes: the lowest and the one after the highest, or all of them."""
+    if isinstance(versions, range) and versions.step == 1:
+        return versions.start, versions.stop, None
+    return None, None, list(versions)
+
+
+def _level(stream: Stream, start: int, end: int) -> int | None:
+    return None if stream.kind == KV else level(start, end)
+
+
+def _bit(of_level: int | None) -> int:
+    """Return the level's bit as PostgreSQL sees it: its integers have a sign."""
+    if of_level is None:
+        return 0
+    return 1 << of_level if of_level < TOP_LEVEL else -(1 << TOP_LEVEL)
+
+
+def _by_version(number: int, start: int, end: int) -> _Parts:
+    """Select along the versions: values of a key, and tails."""
+    return [('WHERE stream = %s AND start <= %s AND "end" >= %s', (number, end, start))]
+
+
+def _by_span(number: int, levels: int, start: int, end: int) -> _Parts:
+    """Select the records that touch a span: one range of the index for each level, merged in order by PostgreSQL."""
+    where = 'WHERE stream = %s AND level = %s AND start BETWEEN %s AND %s AND "end" >= %s'
+    found = [of_level for of_level in range(TOP_LEVEL + 1) if levels >> of_level & 1]
+    # a stream that never had a span is asked for one all the same: an empty answer needs no case of its own
+    return [(where, (number, of_level, reach(of_level, start), end, start)) for of_level in found or (0,)]
+
+
+def _select(
+    parts: _Parts, filters: Mapping[str, Any], *, reverse: bool = False, limit: int | None = None
+) -> tuple[str, list[Any]]:
+    """Return the statement, and its values, that selects records in order of (start, version)."""
+    given = {text: value for text, value in filters.items() if value is not None}
+    extra = "".join(f" AND {text}" for text in given)
+    order = "DESC" if reverse else "ASC"
+    sql = " UNION ALL ".join(f"(SELECT {_COLUMNS} FROM rstore.record {where}{extra})" for where, _ in parts)
+    values = [value for _, own in parts for value in (*own, *given.values())]
+    return f"{sql} ORDER BY start {order}, version {order} LIMIT %s", [*values, limit]
+
+
+def _record(row: Sequence[Any]) -> Record:
+    return Record(row[0], Place(row[1], row[2]), *row[3:])
