@@ -30,7 +30,8 @@ _MILLISECONDS_MOST: Final = 2**31 - 1
 # Two who create the schema at once: the second waits, and finds it there. The number is arbitrary, but ours.
 _CREATION_LOCK: Final = "SELECT pg_advisory_xact_lock(7235430851)"
 
-_HAS_SCHEMA: Final = "SELECT to_regclass('rstore.about') IS NOT NULL"
+# The catalogue itself: to_regclass() may remember that there was none, before the lock was waited for.
+_HAS_SCHEMA: Final = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'rstore' AND tablename = 'about')"
 
 _VERSION: Final = "SELECT schema_version FROM rstore.about"
 
@@ -97,10 +98,14 @@ class Server:
         rest = "&".join(pair for pair in pairs if not pair.startswith("prepare="))
         if ours not in ([], ["on"], ["off"]):
             raise ValueError(f"prepare is on or off, not {ours[-1]!r}")
+        if address.partition("//")[2].split("/")[0].count("@") > 1:
+            raise ValueError(_bad_uri(""))
         try:
             given = conninfo_to_dict(f"{address}?{rest}" if rest else address)
         except psycopg.ProgrammingError as exc:
             raise ValueError(_bad_uri(str(exc))) from None
+        if not all(port.isdecimal() for port in str(given.get("port") or 0).split(",") if port):
+            raise ValueError(_bad_uri(""))
         waits = {
             "connect_timeout": max(2, round(timeout)),  # libpq takes less for no limit at all
             "tcp_user_timeout": min(_MILLISECONDS_MOST, max(1, round(1000 * timeout))),

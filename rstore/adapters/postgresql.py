@@ -42,7 +42,6 @@ __all__ = ["PostgresqlLog", "Server"]
 
 _PAGE: Final = 256
 _PAGE_BYTES: Final = 4 << 20
-_FIRST_PAGE: Final = 16
 _IDS: Final = 16_384
 
 _COLUMNS: Final = 'version, txid, place, recorded, start, "end", item, op, data, meta'
@@ -108,7 +107,10 @@ CROSS JOIN LATERAL (
 
 _HEAD: Final = f"SELECT s.version, s.floor, s.live FROM {_STREAM}"
 
-_PLACES: Final = f"SELECT s.id, s.levels, s.died FROM {_STREAM}"
+# Where its records are, and how large one of them is.
+_PLACES: Final = f"""
+SELECT s.id, s.levels, s.died, coalesce(
+    (SELECT length(data) FROM rstore.record WHERE stream = s.id AND version = s.newest), 0) FROM {_STREAM}"""
 
 # All in one statement, and so in one snapshot. The tail is found by version: after that which is given, or that up to
 # which the snapshot has folded. A snapshot that does not say so is damaged: what follows is not read.
@@ -320,11 +322,12 @@ class PostgresqlLog:
         with self._pool.lease() as db:
             with db.pipeline():
                 db.execute(_BEGIN_READ)
-                found = db.execute(_PLACES, (self._namespace, *stream), binary=True)
-            place = found.fetchone()
-            if place is None:
+                answer = db.execute(_PLACES, (self._namespace, *stream), binary=True)
+            found = answer.fetchone()
+            if found is None:
                 return
-            size = _FIRST_PAGE
+            *place, length = found
+            size = _page(length)
             sql, values = select(*place)
             with db.pipeline():
                 db.execute(f"DECLARE rstore NO SCROLL CURSOR FOR {sql}", values)
@@ -333,7 +336,7 @@ class PostgresqlLog:
                 yield page
                 if os.getpid() != process:
                     raise StoreError("an iterator that was begun before a fork can't be read after it, in the child")
-                size = _next_size(page)
+                size = _next_page(page)
                 fetched = db.execute(f"FETCH {size} FROM rstore", binary=True)
         yield page  # the last one needs no connection any more
 
@@ -406,7 +409,7 @@ class PostgresqlLog:
         place = Place(TIME_MIN, 0) if after is None else after
         with self._pool.lease() as db:
             horizon = db.rows(_HORIZON, (self._namespace,))
-        size = _FIRST_PAGE
+        size = 1
         while horizon:
             with self._pool.lease() as db:
                 rows = db.rows(_FOLLOW, (self._namespace, *place, *horizon[0], size))
@@ -417,7 +420,7 @@ class PostgresqlLog:
                 self._pool.check_open()
             if len(rows) < size:
                 return
-            size = _next_size(rows)
+            size = _next_page(rows)
 
     # -- erase --------------------------------------------------------------------------------------------------------
 
@@ -507,10 +510,14 @@ def _columns(rows: Sequence[_Row], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
-def _next_size(page: Sequence[_Row]) -> int:
-    """Return how many rows to read next: as many as are about as large as a page may be, at most twice as many."""
-    data = sum(len(row[-2]) for row in page)
-    return max(1, min(_PAGE, 2 * len(page), _PAGE_BYTES * len(page) // (data + 1)))
+def _page(size: int) -> int:
+    """Return how many records of a size are read at once."""
+    return max(1, min(_PAGE, _PAGE_BYTES // (size + 1)))
+
+
+def _next_page(rows: Sequence[_Row]) -> int:
+    """Return how many records to read after these."""
+    return min(2 * len(rows), _page(sum(len(row[-2]) for row in rows) // len(rows)))
 
 
 def _among(versions: Collection[int]) -> tuple[int | None, int | None, list[int] | None]:

@@ -1,0 +1,708 @@
+"""PostgreSQL alone: what its operators, poolers, standbys and failures do to a store."""
+
+from __future__ import annotations
+
+import operator
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from typing import Any, Self
+from urllib.parse import quote
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreNotAvailableError
+from rstore.adapters import open_log
+from rstore.domain.log import TIME_MAX, TS, Batch, Entry, Log, Stream
+from tests.conftest import KEY, postgresql
+from tests.proxy import Proxy
+from tests.servers import Postgres, free_port
+
+SECRET = "s3cret-w0rd"
+ENTRY = Entry(1, 1, "", "extend", b"")
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """A new database, without any schema of ours."""
+    name = f"rs_{uuid4().hex}"
+    with psycopg.connect(postgresql(), autocommit=True) as db:
+        db.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    yield dsn_with(dbname=name)
+    with psycopg.connect(postgresql(), autocommit=True) as db:
+        db.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def server() -> Iterator[Postgres]:
+    """A server that a test may kill."""
+    with Postgres.start() as server:
+        yield server
+
+
+def dsn_with(dsn: str = "", **changed: Any) -> str:
+    """Return a DSN, by default that of the shared server, with some of its parts replaced."""
+    parts = conninfo_to_dict(dsn or postgresql()) | changed
+    return "postgresql://?" + "&".join(f"{name}={quote(str(value))}" for name, value in parts.items())
+
+
+def connect(dsn: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(dsn, autocommit=True)
+
+
+def opened(stack: ExitStack, dsn: str, **options: Any) -> Store:
+    return stack.enter_context(Store(dsn, **{"frozen": False, **options}))
+
+
+def fill(store: Store) -> None:
+    store.set_many({"a": 1, "b": {"x": [2]}})
+    store["a"] = 3
+    store.extend("series", ((t, t * 1.5) for t in range(10_000)))
+    store.apply("events", {"n": 1})
+    store.apply("events", {"n": (operator.add, 1)})
+
+
+def shown(store: Store) -> list[object]:
+    series = store.range("series", 10, n=5), store.last("series"), store.timeseries()
+    return [dict(store), *series, store.current("events"), store.eventsources(), len(list(store._log.follow()))]
+
+
+def run(script: str, *args: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(script), *map(str, args)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+# -- round trips -------------------------------------------------------------------------------------------------------
+
+CALLS: dict[str, Callable[[Store, int], object]] = {
+    "get": lambda store, i: store.get("key"),
+    "get an unknown key": lambda store, i: store.get(f"unknown {i}"),
+    "has": lambda store, i: store.has("key"),
+    "get_many": lambda store, i: store.get_many(["key", "other", "unknown"]),
+    "set": lambda store, i: store.set("key", i),
+    "set a new key": lambda store, i: store.set(f"new {i}", i),
+    "set_many": lambda store, i: store.set_many({"key": 1, "other": 2, f"new {i}": 3}),
+    "delete": lambda store, i: store.delete("key"),
+    "extend": lambda store, i: store.extend("series", (i, i)),
+    "extend a new series": lambda store, i: store.extend(f"series {i}", (1, 2)),
+    "apply": lambda store, i: store.apply("events", {"n": (operator.add, i)}),
+    "current": lambda store, i: store.current("events"),
+    "len": lambda store, i: len(store),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_is_one_round_trip(database: str, name: str) -> None:
+    with Proxy(int(conninfo_to_dict(database)["port"])) as proxy, ExitStack() as stack:
+        store = opened(stack, dsn_with(database, host="127.0.0.1", port=proxy.port))
+        store.set_many({"key": 1, "other": 2})
+        store.extend("series", (-1, 0))
+        store.apply("events", {"n": 0})
+        taken = []
+        for i in range(12):
+            before = proxy.turns
+            CALLS[name](store, i)
+            taken.append(proxy.turns - before)
+        assert sorted(taken)[:-1] == [1] * 11
+        assert max(taken) <= 2  # when a statement comes up for the sixth time it is prepared
+
+
+def test_apply_takes_two_round_trips_when_its_key_is_cold(database: str) -> None:
+    with Proxy(int(conninfo_to_dict(database)["port"])) as proxy, ExitStack() as stack:
+        opened(stack, database).apply("events", {"n": 0})
+        store = opened(stack, dsn_with(database, host="127.0.0.1", port=proxy.port))
+        before = proxy.turns
+        store.apply("events", {"n": (operator.add, 1)})
+        assert proxy.turns - before == 2
+
+
+# -- writers -----------------------------------------------------------------------------------------------------------
+
+
+class Held:
+    """A transaction of somebody else's that has written and is not yet committed."""
+
+    def __init__(self, dsn: str) -> None:
+        self.db = psycopg.connect(dsn)
+
+    def append(self, key: str, kind: str = TS, namespace: str = "default") -> None:
+        self.db.execute(
+            "SELECT * FROM rstore.append_one(0, true, %s, %s, %s, NULL, true, false, false, "
+            "1::bigint, 1::bigint, 1::bigint, 0::bigint, 1::bigint, '', 'extend', ''::bytea, NULL::bytea)",
+            (namespace, kind, key),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.db.close()
+
+
+def write(log: Log, key: str) -> int:
+    return log.append([Batch(Stream(TS, key), [ENTRY], 1)])[0]
+
+
+@pytest.fixture
+def log(database: str) -> Iterator[Log]:
+    log = open_log(database + "&timeout=5")("default", False)
+    log.open()
+    yield log
+    log.close()
+
+
+def test_writers_of_different_keys_do_not_wait_for_each_other(database: str) -> None:
+    with Store(database + "&timeout=1", frozen=False) as store, Held(database) as held:
+        fill(store)
+        held.append("theirs")  # a new stream
+        held.append("series")
+        store["a"] = 4
+        store["new"] = 1
+        store.extend("new series", (1, 2))
+        store.apply("events", {"n": (operator.add, 1)})
+        store.apply("new events", {"n": 1})
+        del store["b"]
+        store.set_many({"x": 1, "y": 2})
+        assert len(store) == 4
+        with pytest.raises(StoreNotAvailableError, match="lock"):
+            store.extend("series", (1, 2))
+        held.db.commit()
+        store.extend("series", (1, 2))
+
+
+def test_a_key_made_by_two_at_once_is_made_by_one(database: str) -> None:
+    with Store(database, frozen=False) as store, Held(database) as held:
+        store["a"] = 1
+        held.append("new")
+        first: list[object] = []
+
+        def expect_new() -> None:
+            try:
+                first.append(store._log.append([Batch(Stream(TS, "new"), [ENTRY], 1, expect=0)]))
+            except StoreConflictError as exc:
+                first.append(exc)
+
+        waiting = threading.Thread(target=expect_new)
+        waiting.start()
+        time.sleep(0.2)
+        assert not first
+        held.db.commit()
+        waiting.join(20)
+        (conflict,) = first
+        assert isinstance(conflict, StoreConflictError)
+        assert (conflict.expected, conflict.actual) == (0, 1)
+
+
+def test_a_stream_that_is_being_forgotten_does_not_repeat_its_versions(log: Log, database: str) -> None:
+    for _ in range(5):
+        old = write(log, "s")
+    with Held(database) as held:
+        held.db.execute(
+            "SELECT * FROM rstore.rewrite(0, true, 'default', 'ts', 's', NULL, NULL, 0, 100, NULL, '{}', false, true)"
+        )
+        found: list[int] = []
+        waiting = threading.Thread(target=lambda: found.append(write(log, "s")))
+        waiting.start()
+        time.sleep(0.2)
+        assert not found
+        held.db.commit()
+        waiting.join(20)
+    assert found[0] > old
+
+
+def test_a_namespace_that_is_being_discarded_takes_nothing_new_with_it(log: Log, database: str) -> None:
+    for _ in range(5):
+        old = write(log, "s")
+    with Held(database) as held:
+        held.db.execute("SELECT rstore.discard(0, true, 'default')")
+        found: list[int] = []
+        waiting = threading.Thread(target=lambda: found.append(write(log, "other")))
+        waiting.start()
+        time.sleep(0.2)
+        held.db.commit()
+        waiting.join(20)
+    assert found[0] > old
+    assert [stream.key for _, stream, _ in log.follow()] == ["other"]
+
+
+def test_a_discard_waits_for_streams_that_are_just_being_made(log: Log, database: str) -> None:
+    write(log, "s")
+    with Held(database) as held:
+        held.append("new")
+        done = threading.Thread(target=log.discard)
+        done.start()
+        time.sleep(0.2)
+        assert done.is_alive()
+        held.db.commit()
+        done.join(20)
+    with connect(database) as db:
+        for table in ("record", "stream", "namespace"):
+            assert db.execute(f"SELECT count(*) FROM rstore.{table}").fetchone() == (0,)
+
+
+# -- followers ---------------------------------------------------------------------------------------------------------
+
+
+def followed(log: Log, after: Any = None) -> list[tuple[Any, str]]:
+    return [(position, stream.key) for position, stream, _ in log.follow(after)]
+
+
+def test_a_record_that_commits_late_is_not_skipped_and_comes_in_order(log: Log, database: str) -> None:
+    write(log, "a")
+    with Held(database) as held:
+        held.append("late")
+        write(log, "b")
+        first = followed(log)
+        assert [key for _, key in first] == ["a"]  # b waits for what was begun before it
+        write(log, "c")
+        assert followed(log, first[-1][0]) == []
+        held.db.commit()
+    second = followed(log, first[-1][0])
+    assert [key for _, key in second] == ["late", "b", "c"]
+    positions = [position for position, _ in first + second]
+    assert positions == sorted(positions)
+    assert followed(log) == first + second
+
+
+def test_a_record_that_is_rolled_back_holds_nobody_up(log: Log, database: str) -> None:
+    with Held(database) as held:
+        held.append("never")
+        write(log, "b")
+        assert followed(log) == []
+        held.db.rollback()
+    assert [key for _, key in followed(log)] == ["b"]
+
+
+def test_along_a_stream_positions_increase_whoever_began_first(log: Log, database: str) -> None:
+    with Held(database) as held:
+        held.append("a")  # it has the lower transaction id,
+        first = write(log, "b")
+        held.append("b")  # and comes second here
+        held.db.commit()
+    records = [(position, record.version) for position, stream, record in log.follow() if stream.key == "b"]
+    assert [version for _, version in records] == [first, first + 1]
+    assert records == sorted(records)
+    assert [record.position for record in log.read(Stream(TS, "b"))] == [position for position, _ in records]
+
+
+def test_who_does_not_write_to_the_log_holds_no_follower_up(log: Log, database: str) -> None:
+    with closing(psycopg.connect(database)) as other:
+        other.execute("CREATE TABLE theirs (x int)")
+        other.execute("INSERT INTO theirs VALUES (1)")
+        other.execute("SELECT * FROM rstore.record")
+        write(log, "a")
+        assert [key for _, key in followed(log)] == ["a"]
+
+
+def test_a_log_brought_here_from_a_server_with_higher_transaction_ids_is_followed(log: Log, database: str) -> None:
+    write(log, "a")
+    write(log, "b")
+    with connect(database) as db:
+        db.execute("UPDATE rstore.namespace SET system = 1")
+        db.execute("UPDATE rstore.stream SET txid = txid + 1000000000")
+        db.execute("UPDATE rstore.record SET txid = txid + 1000000000")
+    frozen = open_log(database)("default", True)
+    frozen.open()
+    old = followed(frozen)
+    assert [key for _, key in old] == ["a", "b"]
+    log.close()
+    log.open()
+    write(log, "a")
+    write(log, "c")
+    new = followed(log, old[-1][0])
+    assert [key for _, key in new] == ["a", "c"]
+    assert followed(frozen) == old + new == sorted(old + new)
+    frozen.close()
+
+
+# -- reading only ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
+def test_a_role_that_may_only_select_reads_everything_and_writes_nothing(database: str, key: str | None) -> None:
+    role = f"reader_{uuid4().hex}"
+    with Store(database, frozen=False, key=key) as store, connect(database) as db:
+        fill(store)
+        db.execute(f"CREATE ROLE {role} LOGIN")
+        db.execute(f"GRANT USAGE ON SCHEMA rstore TO {role}")
+        db.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA rstore TO {role}")
+        try:
+            with Store(dsn_with(database, user=role), key=key) as reader:
+                assert shown(reader) == shown(store)
+                with pytest.raises(FrozenStoreError):
+                    reader["a"] = 1
+            with pytest.raises(StoreNotAvailableError, match=r"privilege.*permission denied"):
+                Store(dsn_with(database, user=role), frozen=False, key=key).open()
+        finally:
+            db.execute(f"DROP OWNED BY {role}")
+            db.execute(f"DROP ROLE {role}")
+
+
+def test_a_session_that_is_read_only_can_be_read_and_says_so_to_writers(database: str) -> None:
+    read_only = dsn_with(database, options="-c default_transaction_read_only=on")
+    with pytest.raises(StoreNotAvailableError, match="read-only"):
+        Store(read_only, frozen=False).open()
+    with Store(database, frozen=False) as store:
+        fill(store)
+        with Store(read_only) as reader:
+            assert shown(reader) == shown(store)
+        with pytest.raises(StoreNotAvailableError, match=r"read-only.*frozen=True"):
+            Store(read_only, frozen=False).open()
+
+
+def test_a_hot_standby_can_be_read_and_says_so_to_writers(server: Postgres) -> None:
+    with Store(server.dsn, frozen=False) as store:
+        fill(store)
+        with server.standby() as standby:
+            with Store(standby.dsn) as reader:
+                assert shown(reader) == shown(store)
+                store["a"] = "later"
+                store.extend("series", (50_000, 1.0))
+                deadline = time.monotonic() + 20
+                while shown(reader) != shown(store):
+                    assert time.monotonic() < deadline
+            with pytest.raises(StoreNotAvailableError, match=r"standby.*frozen=True"):
+                Store(standby.dsn, frozen=False).open()
+
+
+# -- the schema --------------------------------------------------------------------------------------------------------
+
+CREATE = """
+    import sys
+    from rstore import Store
+
+    print("ready", flush=True)
+    sys.stdin.readline()
+    with Store(sys.argv[1], sys.argv[2], frozen=False) as store:
+        store[sys.argv[3]] = 1
+"""
+
+
+def test_processes_may_make_the_schema_and_a_namespace_at_once(database: str) -> None:
+    children = [run(CREATE, database, f"n{i % 2}", i) for i in range(6)]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("\n")
+        child.stdin.flush()
+    for child in children:
+        _, errors = child.communicate(timeout=60)
+        assert child.returncode == 0, errors
+    for number in range(2):
+        with Store(database, f"n{number}") as store:
+            assert store.keys() == [str(i) for i in range(number, 6, 2)]
+
+
+def test_a_frozen_store_makes_nothing(database: str) -> None:
+    for _ in range(2):
+        with pytest.raises(StoreNotAvailableError, match="no namespace 'default'"):
+            Store(database).open()
+    with connect(database) as db:
+        assert db.execute("SELECT to_regnamespace('rstore')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_newer_schema_is_refused_and_left_alone(database: str, frozen: bool) -> None:
+    Store(database, frozen=False).open().close()
+    with connect(database) as db:
+        db.execute("UPDATE rstore.about SET schema_version = 2")
+    with pytest.raises(StoreNotAvailableError, match=r"schema version 2.*install a newer rstore"):
+        Store(database, frozen=frozen).open()
+
+
+def test_a_database_that_cannot_hold_all_text_is_refused(database: str) -> None:
+    name = f"rs_{uuid4().hex}"
+    with connect(database) as db:
+        db.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+        try:
+            with pytest.raises(StoreNotAvailableError, match="UTF8"):
+                Store(dsn_with(database, dbname=name), frozen=False).open()
+        finally:
+            db.execute(f"DROP DATABASE {name}")
+
+
+def test_discard_leaves_nothing_of_the_namespace_and_all_of_the_others(database: str) -> None:
+    with Store(database, "mine", frozen=False) as mine, Store(database, "yours", frozen=False) as yours:
+        fill(mine)
+        mine.delete("a")
+        fill(yours)
+        with connect(database) as db:
+            db.execute("CREATE TABLE theirs (x int)")
+            db.execute("INSERT INTO theirs VALUES (1)")
+            before = shown(yours)
+            mine.discard()
+            assert shown(yours) == before
+            assert db.execute("SELECT * FROM theirs").fetchall() == [(1,)]
+            assert db.execute("SELECT name FROM rstore.namespace").fetchall() == [("yours",)]
+        yours.discard()
+        with connect(database) as db:
+            for table in ("record", "stream", "namespace"):
+                assert db.execute(f"SELECT count(*) FROM rstore.{table}").fetchone() == (0,)
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+
+
+def address(server: Postgres) -> str:
+    return f"postgresql://postgres:{SECRET}@127.0.0.1:{server.port}/postgres?timeout=5"
+
+
+def with_idle_connections(store: Store, number: int = 4) -> None:
+    """Let a store have several connections that wait to be used."""
+    readers = [store.points("series") for _ in range(number)]
+    for reader in readers:
+        next(reader)
+
+
+def test_a_server_that_was_killed_is_missed_and_used_again_when_it_is_back(server: Postgres) -> None:
+    with Store(address(server), frozen=False) as store:
+        store.extend("series", ((t, os.urandom(200)) for t in range(100_000)))
+        store["a"] = 1
+        for call in (lambda: store.set("a", 2), lambda: store["a"], lambda: store.last("series")):
+            with_idle_connections(store)
+            server.kill()
+            for _ in range(2):
+                with pytest.raises(StoreNotAvailableError, match=rf"127\.0\.0\.1:{server.port}") as caught:
+                    call()
+                assert SECRET not in str(caught.value)
+            server.restart()
+            call()
+            store["b"] = store["a"]
+
+
+def test_an_iterator_ends_with_an_error_when_its_server_is_killed(server: Postgres) -> None:
+    with Store(address(server), frozen=False) as store:
+        store.extend("series", ((t, os.urandom(2000)) for t in range(50_000)))
+        points = store.points("series")
+        next(points)
+        server.kill()
+        with pytest.raises(StoreNotAvailableError):
+            list(points)
+        server.restart()
+        assert len(store.range("series")) == 50_000
+
+
+def test_what_was_acknowledged_survives_kills_and_nothing_is_written_twice(server: Postgres) -> None:
+    acknowledged: list[int] = []
+    stop = threading.Event()
+
+    def work() -> None:
+        with Store(address(server), frozen=False) as store:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                with suppress(StoreNotAvailableError):
+                    store.extend("series", (number, number))
+                    acknowledged.append(number)
+
+    Store(address(server), frozen=False).open().close()
+    writer = threading.Thread(target=work)
+    writer.start()
+    for _ in range(4):
+        time.sleep(0.3)
+        server.kill()
+        server.restart()
+    time.sleep(0.2)
+    stop.set()
+    writer.join(30)
+    with Store(address(server)) as store:
+        stored = [t for t, _ in store.range("series")]
+        appended = [record.start for record in store._log.read(Stream(TS, "series"))]
+    assert len(acknowledged) > 100
+    assert set(acknowledged) <= set(stored)
+    assert len(appended) == len(set(appended)) == len(stored)
+
+
+def test_a_write_whose_answer_is_lost_says_so_and_is_not_repeated(database: str) -> None:
+    with Proxy(int(conninfo_to_dict(database)["port"])) as proxy, ExitStack() as stack:
+        opened(stack, database)["a"] = 0
+        store = opened(stack, dsn_with(database, host="127.0.0.1", port=proxy.port))
+        store["a"] = 1
+        proxy.silent = True
+        threading.Timer(0.3, proxy.cut).start()
+        with pytest.raises(StoreNotAvailableError, match="not known"):
+            store["a"] = 2
+        proxy.silent = False
+        assert store["a"] == 2
+        assert len(list(store._log.follow())) == 3
+
+
+def test_a_read_whose_answer_is_lost_does_not_speak_of_writes(database: str) -> None:
+    with Proxy(int(conninfo_to_dict(database)["port"])) as proxy, ExitStack() as stack:
+        store = opened(stack, dsn_with(database, host="127.0.0.1", port=proxy.port))
+        store["a"] = 1
+        proxy.silent = True
+        threading.Timer(0.3, proxy.cut).start()
+        with pytest.raises(StoreNotAvailableError) as caught:
+            store.get("a")
+        assert "not known" not in str(caught.value)
+
+
+def test_where_no_server_is_opening_fails_at_once() -> None:
+    port = free_port()
+    store = Store(f"postgresql://ada:{SECRET}@127.0.0.1:{port}/db?timeout=60", frozen=False)
+    started = time.monotonic()
+    with pytest.raises(StoreNotAvailableError, match=f"{port}.*[Cc]onnection refused") as caught:
+        store.open()
+    assert time.monotonic() - started < 5
+    assert SECRET not in f"{caught.value} {caught.value!r} {store!r}"
+
+
+def test_a_server_that_does_not_answer_is_given_up_within_the_timeout(database: str) -> None:
+    with Proxy(int(conninfo_to_dict(database)["port"])) as proxy:
+        proxy.silent = True
+        started = time.monotonic()
+        with pytest.raises(StoreNotAvailableError, match="timeout"):
+            Store(dsn_with(database, host="127.0.0.1", port=proxy.port) + "&timeout=2").open()
+        assert time.monotonic() - started < 8
+
+
+def test_a_wrong_password_is_not_told() -> None:
+    with Postgres.start() as server:
+        hba = next(server.directory.rglob("pg_hba.conf"))
+        hba.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+        with connect(server.dsn) as db:
+            db.execute(f"CREATE ROLE ada LOGIN SUPERUSER PASSWORD '{SECRET}'")
+            db.execute("SELECT pg_reload_conf()")
+        right = f"postgresql://ada:{SECRET}@127.0.0.1:{server.port}/postgres"
+        with Store(right, frozen=False) as store:
+            store["a"] = 1
+            assert SECRET not in repr(store)
+        for wrong in (right.replace(SECRET, "wr0ng!"), right.replace(f":{SECRET}", "") + "?password=wr0ng!"):
+            with pytest.raises(StoreNotAvailableError, match=f"ada@127.0.0.1:{server.port}.*password") as caught:
+                Store(wrong).open()
+            assert "wr0ng" not in f"{caught.value} {caught.value!r} {Store(wrong)!r}"
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        f"postgresql://ada:{SECRET}@[host/db",
+        f"postgresql://ada:pass@{SECRET}:word@host/db",
+        f"postgresql://ada:{SECRET}@host:port/db",
+        f"postgresql://ada:{SECRET}%zz@host/db",
+        f"postgresql://ada:{SECRET}@host/db?speed=fast",
+        f"postgresql://ada@host:{SECRET}@other/db",
+    ],
+)
+def test_a_bad_uri_is_a_value_error_that_keeps_secrets(dsn: str) -> None:
+    with pytest.raises(ValueError, match=r"DSN|URI") as caught:
+        Store(dsn)
+    told = traceback.TracebackException.from_exception(caught.value)
+    assert SECRET not in "".join(line for line in told.format() if "    raise" not in line and "test_" not in line)
+
+
+def test_an_unknown_option_names_ours() -> None:
+    with pytest.raises(ValueError, match=r"'speed'.*durability.*timeout.*prepare"):
+        Store("postgresql://host/db?speed=fast")
+
+
+# -- poolers, time-outs, durability ----------------------------------------------------------------------------------
+
+
+def test_nothing_is_left_in_a_session_that_a_pooler_could_give_to_somebody_else(database: str) -> None:
+    names = ("lock_timeout", "statement_timeout", "synchronous_commit", "default_transaction_read_only", "search_path")
+    with connect(database) as db:
+        fresh = [db.execute(f"SHOW {name}").fetchone() for name in names]
+    with Store(f"{database}&prepare=off&durability=normal", frozen=False) as store:
+        for _ in range(8):
+            fill(store)
+            shown(store)
+            abandoned = store.points("series")
+            next(abandoned)
+            del abandoned
+            for db in store._log._pool._session.idle:  # type: ignore[attr-defined]
+                assert [db.execute(f"SHOW {name}").fetchone() for name in names] == fresh
+                for table in ("pg_prepared_statements", "pg_cursors", "pg_listening_channels()"):
+                    assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+                locks = db.execute(
+                    "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'"
+                )
+                assert locks.fetchone() == (0,)
+                db.execute("DISCARD ALL")
+
+
+def test_a_time_out_of_the_users_own_holds(database: str) -> None:
+    impatient = {"lock_timeout": "lock", "statement_timeout": "statement_timeout"}
+    Store(database, frozen=False).open().close()
+    for setting, message in impatient.items():
+        dsn = dsn_with(database, options=f"-c {setting}=200")
+        with Store(dsn + "&timeout=30", frozen=False) as store, Held(database) as held:
+            held.append(setting)
+            started = time.monotonic()
+            with pytest.raises(StoreNotAvailableError, match=message):
+                store.extend(setting, (1, 2))
+            assert time.monotonic() - started < 5
+            held.db.commit()
+            store.extend(setting, (1, 2))
+
+
+def test_a_session_at_another_isolation_level_is_told_what_to_do(database: str) -> None:
+    store = Store(dsn_with(database, options="-c default_transaction_isolation=serializable"), frozen=False)
+    with store, pytest.raises(StoreError, match="default_transaction_isolation"):
+        store["a"] = 1
+
+
+@pytest.mark.parametrize(("durability", "setting"), [("full", "on"), ("normal", "off")])
+def test_durability_is_how_the_server_commits(database: str, durability: str, setting: str) -> None:
+    with Store(f"{database}&durability={durability}", frozen=False) as store, connect(database) as db:
+        db.execute("CREATE TABLE public.seen (how text)")
+        db.execute(
+            "CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "INSERT INTO public.seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$"
+        )
+        db.execute("CREATE TRIGGER see AFTER INSERT OR DELETE ON rstore.record EXECUTE FUNCTION public.see()")
+        fill(store)
+        store.compact()
+        store.discard()
+        assert {how for (how,) in db.execute("SELECT how FROM public.seen")} == {setting}
+
+
+# -- forks -------------------------------------------------------------------------------------------------------------
+
+FORK = """
+    import os, sys
+    from rstore import Store, StoreError
+
+    with Store(sys.argv[1], frozen=False) as store:
+        store.extend("series", ((t, os.urandom(100)) for t in range(100_000)))
+        points = store.points("series")
+        next(points)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                sum(1 for _ in points)
+            except StoreError as exc:
+                store["child"] = str(exc)
+                del points
+                store["again"] = store["child"]
+                status = 0
+            os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert sum(1 for _ in points) == 99_999
+        assert "fork" in store["child"] and "again" in store
+"""
+
+
+def test_an_iterator_goes_on_in_the_parent_and_is_refused_in_a_forked_child(database: str) -> None:
+    child = run(FORK, database)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 0, errors
+
+
+def test_a_checkpoint_is_above_all_times(log: Log) -> None:
+    assert write(log, "a") > 0
+    (position, _), *_ = followed(log)
+    assert position < (TIME_MAX, 0)
