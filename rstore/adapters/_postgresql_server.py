@@ -37,11 +37,9 @@ _VERSION: Final = "SELECT schema_version FROM rstore.about"
 
 _HAS_NAMESPACE: Final = "SELECT EXISTS (SELECT FROM rstore.namespace WHERE name = %s)"
 
-_LOST: Final = "the connection was lost"
-
 # By the first two characters of the error's code, or by all five.
 _MESSAGES: Final[Mapping[str, str]] = {
-    "08": _LOST,
+    "08": "{}",
     "25006": "it is read-only, a standby perhaps: open it with frozen=True, or connect to the primary",
     "28": "the server refuses this user: {}",
     "3D": "there is no such database: {}",
@@ -54,6 +52,9 @@ _MESSAGES: Final[Mapping[str, str]] = {
     "57": "the server is going down or starting: {}",
     "58": "the server has a problem with its disk: {}",
 }
+_ENDED: Final = ("57P01", "57P02")
+"""Somebody has ended the session: perhaps while the commit was being replicated, when it is done already."""
+
 _DAMAGED: Final[Mapping[str, str]] = {
     "25001": "{}",
     "54": "a value is larger than PostgreSQL can take (1 GB); nothing was stored",
@@ -139,17 +140,14 @@ class Server:
 
     def translated(self, error: psycopg.Error, *, wrote: bool = False) -> StoreError:
         """Return what a driver's error means to a user, who may have to know that a write's outcome is unknown."""
-        code = error.sqlstate
+        code = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
         text = (error.diag.message_primary or str(error)).strip()
-        if code is None and isinstance(error, psycopg.OperationalError):
-            doubt = (
-                "; whether what was being written is stored is not known: look before you repeat it" if wrote else ""
-            )
-            return StoreNotAvailableError(f"{self.name}: {text}{doubt}")
+        doubt = "; whether what was being written is stored is not known: look before you repeat it"
         for table, kind in ((_MESSAGES, StoreNotAvailableError), (_DAMAGED, StoreError)):
-            message = table.get(code or "") or table.get((code or "")[:2])
+            message = table.get(code) or table.get(code[:2])
             if message:
-                return kind(f"{self.name}: {message.format(text)}")
+                in_doubt = wrote and (code in _ENDED or code[:2] == "08")
+                return kind(f"{self.name}: {message.format(text)}{doubt if in_doubt else ''}")
         return StoreError(f"{self.name}: {text}")
 
 
