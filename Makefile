@@ -16,7 +16,8 @@ check: .venv/test
 	$(BIN)/mypy
 
 bench: .venv/test
-	$(BIN)/python benchmarks/core.py
+	$(BIN)/python -m benchmarks.core
+	$(BIN)/python -m benchmarks.servers
 
 .venv/demo .venv/test: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

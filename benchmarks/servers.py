@@ -1,0 +1,224 @@
+"""rstore beside the raw drivers, on servers of its own: ``python -m benchmarks.servers [rounds] [postgresql] [redis]``.
+
+The raw side is what one would write by hand: psycopg with prepared statements, one row for each value or point, points
+by binary COPY; redis-py with SET, GET, and pipelines of ZADD. Both sides talk to the same server, with the same
+durability, in turn. Figures are medians over the rounds.
+
+Single calls are measured with client and server on one core: between two cores of a virtual machine, the time to wake
+up the other one is larger than all that is compared, and changes from run to run.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import count, islice
+from statistics import median
+from typing import Any
+
+import psycopg
+import redis
+
+from benchmarks.core import KEY, POINTS, Row, each, in_turn, timed, words
+from rstore import Store
+from tests.servers import Postgres, Valkey
+
+CALLS = 500
+KEYS = 1_000
+PROCESSES = 8
+SECONDS = 4
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process, and the servers that it starts, on one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+class RawPostgresql:
+    """Tables and statements that one would write without a library."""
+
+    def __init__(self, dsn: str) -> None:
+        self.db = psycopg.connect(dsn, autocommit=True)
+        self.db.execute("CREATE TABLE IF NOT EXISTS kv (key text PRIMARY KEY, value bytea)")
+        self.db.execute("CREATE TABLE IF NOT EXISTS ts (key text, t bigint, value bytea, PRIMARY KEY (key, t))")
+
+    def set(self, key: str, value: Any) -> None:
+        sql = "INSERT INTO kv VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+        self.db.execute(sql, (key, pickle.dumps(value)), prepare=True)
+
+    def get(self, key: str) -> Any:
+        found = self.db.execute("SELECT value FROM kv WHERE key = %s", (key,), prepare=True, binary=True).fetchone()
+        assert found is not None
+        return pickle.loads(found[0])
+
+    def extend(self) -> None:
+        self.db.execute("TRUNCATE ts")
+        copying = "COPY ts FROM STDIN (FORMAT BINARY)"
+        with self.db.transaction(), self.db.cursor() as cursor, cursor.copy(copying) as copy:
+            copy.set_types(["text", "int8", "bytea"])
+            for t, value in words():
+                copy.write_row(("series", t, pickle.dumps(value)))
+
+    def range(self) -> list[tuple[int, Any]]:
+        with self.db.transaction(), self.db.cursor("points", binary=True) as cursor:
+            cursor.itersize = 10_000
+            cursor.execute("SELECT t, value FROM ts WHERE key = 'series' ORDER BY t")
+            return [(t, pickle.loads(value)) for t, value in cursor]
+
+
+class RawRedis:
+    """Keys that one would use without a library."""
+
+    def __init__(self, dsn: str) -> None:
+        self.db = redis.Redis.from_url(dsn)
+
+    def set(self, key: str, value: Any) -> None:
+        self.db.set(key, pickle.dumps(value))
+
+    def get(self, key: str) -> Any:
+        return pickle.loads(self.db.get(key))  # type: ignore[arg-type]
+
+    def extend(self) -> None:
+        self.db.delete("series")
+        points = words()
+        while chunk := list(islice(points, 10_000)):
+            pipeline = self.db.pipeline(transaction=False)
+            for t, value in chunk:
+                pipeline.zadd("series", {t.to_bytes(8) + pickle.dumps(value): t})
+            pipeline.execute()
+
+    def range(self) -> list[tuple[int, Any]]:
+        found: Any = self.db.zrange("series", 0, -1)
+        return [(int.from_bytes(member[:8]), pickle.loads(member[8:])) for member in found]
+
+
+Raw = RawPostgresql | RawRedis
+
+
+def calls(raw: Raw, dsn: str, rounds: int) -> Iterator[Row]:
+    """Measure single calls on keys that there are."""
+    names = [f"key:{i:04}" for i in range(KEYS)]
+    numbers = count()
+    with Store(dsn, frozen=False) as store:
+        store.set_many({name: name for name in names})
+        each(lambda name: raw.set(name, name), names)
+        raw_set, our_set, raw_get, our_get, our_apply = in_turn(
+            rounds * 5,
+            partial(each, lambda name: raw.set(name, next(numbers)), names[:CALLS]),
+            partial(each, lambda name: store.set(name, next(numbers)), names[:CALLS]),
+            partial(each, raw.get, names[:CALLS]),
+            partial(each, store.get, names[:CALLS]),
+            partial(each, lambda _: store.apply("events", {"n": next(numbers)}), names[:CALLS]),
+        )
+    scale = 1e6 / CALLS
+    yield Row("set", raw_set * scale, our_set * scale, "us", "at most 1.5")
+    yield Row("get", raw_get * scale, our_get * scale, "us", "at most 1.5")
+    yield Row("apply of one event (raw: set)", raw_set * scale, our_apply * scale, "us", "")
+
+
+def points(raw: Raw, dsn: str, rounds: int, aim: str) -> Iterator[Row]:
+    """Measure a million points in and out."""
+    taken: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        taken.setdefault("raw extend", []).append(timed(raw.extend))
+        taken.setdefault("raw range", []).append(timed(raw.range))
+        for how, key in (("plain", None), ("encrypted", KEY)):
+            with Store(dsn, how, key=key, frozen=False) as store:
+                taken.setdefault(f"{how} extend", []).append(timed(partial(store.extend, "series", words())))
+                taken.setdefault(f"{how} range", []).append(timed(partial(store.range, "series")))
+                store.discard()
+    mid = {name: median(values) for name, values in taken.items()}
+    yield Row(f"extend {POINTS:,} words", mid["raw extend"], mid["plain extend"], "s", aim)
+    yield Row("  encrypted", mid["raw extend"], mid["encrypted extend"], "s", "")
+    yield Row(f"range of {POINTS:,} words", mid["raw range"], mid["plain range"], "s", "at most 0.25")
+    yield Row("  encrypted", mid["raw range"], mid["encrypted range"], "s", "")
+
+
+WRITER = """
+import sys, time
+from rstore import Store
+from benchmarks.servers import RawPostgresql
+
+dsn, key, side = sys.argv[1:]
+target = RawPostgresql(dsn) if side == "raw" else Store(dsn, frozen=False).open()
+for i in range(20):
+    target.set(key, i)
+print("ready", flush=True)
+seconds = float(sys.stdin.readline())
+end, done = time.monotonic() + seconds, 0
+while time.monotonic() < end:
+    target.set(key, done)
+    done += 1
+print(done)
+"""
+
+
+def throughput(dsn: str, side: str, processes: int) -> float:
+    """Return how many values a second so many processes set, each for a key of its own."""
+    pipe = subprocess.PIPE
+    started = [
+        subprocess.Popen([sys.executable, "-c", WRITER, dsn, f"key {i}", side], stdin=pipe, stdout=pipe, text=True)
+        for i in range(processes)
+    ]
+    for process in started:
+        process.stdout.readline()  # type: ignore[union-attr]
+    for process in started:
+        process.stdin.write(f"{SECONDS}\n")  # type: ignore[union-attr]
+        process.stdin.flush()  # type: ignore[union-attr]
+    return sum(int(process.communicate()[0]) for process in started) / SECONDS
+
+
+def writers(dsn: str, rounds: int) -> Iterator[Row]:
+    """Measure many writers beside one."""
+    for side in ("raw", "rstore"):
+        one, many = (median(throughput(dsn, side, n) for _ in range(rounds)) for n in (1, PROCESSES))
+        aim = "at least 3" if side == "rstore" else ""
+        yield Row(f"{side}: 1 writer; {PROCESSES} writers", one, many, "/s", aim)
+
+
+def show(rows: Iterator[Row]) -> None:
+    for row in rows:
+        ratio = f"{row.ours / row.raw:.2f}"
+        print(
+            f"{row.name:36}{f'{row.raw:.3g} {row.unit}':>12}{f'{row.ours:.3g} {row.unit}':>12}{ratio:>12}  {row.aim}",
+            flush=True,
+        )
+
+
+def postgresql(rounds: int) -> None:
+    with one_core(), Postgres.start() as server:
+        show(calls(RawPostgresql(server.dsn), server.dsn, rounds))
+    with Postgres.start() as server:
+        show(points(RawPostgresql(server.dsn), server.dsn, rounds, "at most 0.33"))
+        show(writers(server.dsn, rounds))
+
+
+def on_redis(rounds: int) -> None:
+    with one_core(), Valkey.start() as server:
+        show(calls(RawRedis(server.dsn), server.dsn, rounds))
+    with Valkey.start() as server:
+        show(points(RawRedis(server.dsn), server.dsn, rounds, "at most 0.125"))
+
+
+SERVERS: dict[str, Callable[[int], None]] = {"postgresql": postgresql, "redis": on_redis}
+
+
+def main() -> None:
+    """Print the tables."""
+    rounds = next((int(word) for word in sys.argv[1:] if word.isdigit()), 5)
+    for name in [word for word in sys.argv[1:] if word in SERVERS] or SERVERS:
+        print(f"{name:36}{'raw':>12}{'rstore':>12}{'rstore/raw':>12}  aim")
+        SERVERS[name](rounds)
+
+
+if __name__ == "__main__":
+    main()
