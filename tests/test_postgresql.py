@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 from uuid import uuid4
@@ -345,6 +347,35 @@ def test_a_role_that_may_only_select_reads_everything_and_writes_nothing(databas
         finally:
             db.execute(f"DROP OWNED BY {role}")
             db.execute(f"DROP ROLE {role}")
+
+
+def granted(role: str) -> Iterator[str]:
+    """Yield the statements with which the docs grant a role its rights."""
+    text = (Path(__file__).parents[1] / "docs" / "backends.md").read_text(encoding="utf-8")
+    yield from re.findall(rf"^GRANT [^;]* TO {role};", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("role", "frozen"), [("reader", True), ("writer", False)])
+def test_the_rights_that_the_docs_grant_suffice(database: str, role: str, frozen: bool) -> None:
+    login = f"{role}_{uuid4().hex}"
+    with Store(database, "other", frozen=False) as store, connect(database) as db:
+        fill(store)
+        db.execute(f"CREATE ROLE {login} LOGIN")
+        statements = list(granted(role))
+        assert statements
+        for statement in statements:
+            db.execute(statement.replace(f"TO {role}", f"TO {login}"))
+        try:
+            with Store(dsn_with(database, user=login), "other", frozen=frozen) as theirs:
+                assert shown(theirs) == shown(store)
+                if not frozen:
+                    fill(theirs)
+                    theirs.delete("a")
+                    theirs.compact()
+                    theirs.discard()
+        finally:
+            db.execute(f"DROP OWNED BY {login}")
+            db.execute(f"DROP ROLE {login}")
 
 
 def test_a_session_that_is_read_only_can_be_read_and_says_so_to_writers(database: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from functools import cache, partial
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,33 +12,29 @@ import pytest
 import rstore
 import rstore.store
 from rstore.adapters import open_log
-from rstore.adapters.memory import MemoryLog, Space
 from rstore.domain.log import Connector
-from tests.conftest import KEY
+from tests.conftest import BACKENDS, KEY
 
 README = Path(__file__).parents[1] / "README.md"
 SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-@cache
-def _in_memory(dsn: str) -> Connector:
-    return partial(MemoryLog, Space())
-
-
-CONNECTORS = {"sqlite": open_log, "memory": _in_memory}
-
-
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
-@pytest.mark.parametrize("backend", CONNECTORS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_the_snippets_run_as_written(
     backend: str, key: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _in_memory.cache_clear()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(rstore.store, "open_log", CONNECTORS[backend])
-    monkeypatch.setattr(rstore.Store, "_key", key)
-    for snippet in SNIPPETS:
-        exec(compile(snippet, "README.md", "exec"), {})
+    with ExitStack() as stack:
+
+        @cache
+        def a_place_for_each(dsn: str) -> Connector:
+            return BACKENDS[backend](tmp_path, stack)
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(rstore.store, "open_log", open_log if backend == "sqlite" else a_place_for_each)
+        monkeypatch.setattr(rstore.Store, "_key", key)
+        for snippet in SNIPPETS:
+            exec(compile(snippet, "README.md", "exec"), {})
 
 
 def test_there_are_snippets_of_all_three_models_and_of_a_serializer() -> None:
