@@ -53,8 +53,9 @@ class Store(KeyValues, TimeSeries, EventSequences):
         """Describe a store. Nothing is connected to or created before :meth:`open`, which ``with`` calls.
 
         Args:
-            dsn: a SQLite file name, ``sqlite://relative.db``, ``sqlite:///absolute.db`` or ``memory://``, with options
-                ``?durability=full|normal`` (survive loss of power, or only of the process) and ``?timeout=SECONDS``.
+            dsn: a SQLite file name, ``sqlite://relative.db``, ``sqlite:///absolute.db``, ``postgresql://...``,
+                ``redis://...``, ``redis+cluster://...`` or ``memory://``, with options ``?durability=full|normal``
+                (survive loss of power, or only of the process) and ``?timeout=SECONDS``.
             namespace: a store of its own within the backend (default: ``Store._namespace``, else ``'default'``).
             key: encrypts all values: 32 bytes in URL-safe base64, or several of these, of which the first encrypts
                 and all decrypt (default: ``Store._key``).

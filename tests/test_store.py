@@ -231,12 +231,16 @@ def test_describing_a_store_creates_nothing(tmp_path: Path) -> None:
     [
         ("cryptography", "cryptography", lambda: Store("memory://", key=KEY)),
         ("msgspec", "msgpack", lambda: __import__("rstore").MsgpackStore("memory://")),
+        ("psycopg", "postgresql", lambda: Store("postgresql://localhost")),
+        ("redis", "redis", lambda: Store("redis://localhost")),
     ],
 )
 def test_what_is_not_installed_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, package: str, extra: str, use: Callable[[], Store]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "rstore.cipher", raising=False)
+    ours = ("rstore.cipher", "rstore.adapters.postgresql", "rstore.adapters._postgresql", "rstore.adapters.redis")
+    for module in [name for name in sys.modules if name.startswith((*ours, "rstore.adapters._redis"))]:
+        monkeypatch.delitem(sys.modules, module)
     for module in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
         monkeypatch.setitem(sys.modules, module, None)
 
