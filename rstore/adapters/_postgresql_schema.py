@@ -204,32 +204,29 @@ CREATE FUNCTION rstore.append(
 ) LANGUAGE plpgsql AS $$
 DECLARE
     s rstore.stream;
-    me bigint;
     streams rstore.stream[];
+    actual bigint;
+    wrote boolean := false;
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
     FOR i IN 1 .. cardinality(kinds) LOOP
         s := rstore.lock_stream(of_name, kinds[i], keys[i]);
-        IF expects[i] <> coalesce(s.version, 0) THEN
-            versions := ARRAY[coalesce(s.version, 0)];
-            conflict := i;
-            RETURN;
+        IF s.id IS NULL AND coalesce(expects[i], 0) = 0 AND NOT if_live[i] THEN
+            s := rstore.create_stream(of_name, kinds[i], keys[i]);
+            wrote := wrote OR s.txid = 0;
         END IF;
-        streams[i] := s;
-    END LOOP;
-    FOR i IN 1 .. cardinality(kinds) LOOP
-        s := streams[i];
+        actual := CASE WHEN s.txid > 0 THEN s.version ELSE 0 END;  -- a new one has no transaction yet
+        IF expects[i] <> actual THEN
+            conflict := i;
+            versions := ARRAY[actual];
+            EXIT;
+        END IF;
         IF if_live[i] AND s.live IS NOT TRUE THEN
             versions[i] := coalesce(s.version, 0);
             streams[i] := NULL;
             CONTINUE;
         END IF;
-        IF s.id IS NULL THEN
-            s := rstore.create_stream(of_name, kinds[i], keys[i]);
-            IF expects[i] = 0 AND s.txid > 0 THEN  -- somebody was faster, between the two loops
-                RAISE EXCEPTION USING ERRCODE = '{conflict}', MESSAGE = i || ' ' || s.version;
-            END IF;
-        END IF;
+        wrote := true;
         IF replaced[i] AND NOT goes_on[i] THEN
             DELETE FROM rstore.record WHERE stream = s.id;
         END IF;
@@ -246,6 +243,12 @@ BEGIN
         RETURNING t.recorded, t.txid INTO s.recorded, s.txid;
         streams[i] := s;
     END LOOP;
+    IF conflict IS NOT NULL THEN
+        IF wrote THEN
+            RAISE EXCEPTION USING ERRCODE = '{conflict}', MESSAGE = conflict || ' ' || versions[1];
+        END IF;
+        RETURN;
+    END IF;
     INSERT INTO rstore.record
     SELECT (streams[b]).id, (streams[b]).version + n, (streams[b]).namespace, (streams[b]).txid,
         nextval('rstore.place'), (streams[b]).recorded, e_start, e_end, e_level, e_item, e_op, e_data, e_meta

@@ -12,10 +12,10 @@ from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
-from attrs import Factory, define
 
+from rstore.adapters._postgresql_chunks import CHUNK_BYTES, Chunk, bit, chunked, level_of, records_to_put
 from rstore.adapters._postgresql_schema import CONFLICT
-from rstore.adapters._postgresql_server import Connection, Pool, Server
+from rstore.adapters._postgresql_server import Connection, Pool, Row, Server
 from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.log import (
     KV,
@@ -34,14 +34,12 @@ from rstore.domain.log import (
     Stream,
     check_expected,
     folded_version,
-    level,
     reach,
 )
 
 __all__ = ["PostgresqlLog", "Server"]
 
 _PAGE: Final = 256
-_PAGE_BYTES: Final = 4 << 20
 _IDS: Final = 16_384
 
 _COLUMNS: Final = 'version, txid, place, recorded, start, "end", item, op, data, meta'
@@ -156,8 +154,6 @@ SELECT s.kind, s.key, {_OF_R} FROM rstore.record AS r JOIN rstore.stream AS s ON
 WHERE r.namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND (r.txid, r.place) > (%s, %s) AND r.txid < %s
 ORDER BY r.txid, r.place LIMIT %s"""
 
-_Row: TypeAlias = tuple[Any, ...]
-
 _Parts: TypeAlias = list[tuple[str, tuple[int, ...]]]
 """For each part of a compound SELECT its condition, and the values of that."""
 
@@ -170,57 +166,6 @@ class Place(NamedTuple):
 
     txid: int
     place: int
-
-
-@define
-class _Part:
-    """What a chunk holds of a batch. ``goes_on`` says that there was more of it in the chunk before."""
-
-    batch: Batch
-    goes_on: bool
-    live: bool
-    count: int = 0
-    mask: int = 0
-
-
-@define
-class _Chunk:
-    """What of an append is sent at once: parts of batches, and the rows of their entries."""
-
-    parts: list[_Part] = Factory(list)
-    rows: list[_Row] = Factory(list)
-    size: int = 0
-
-    def begin(self, batch: Batch, *, goes_on: bool) -> None:
-        self.parts.append(_Part(batch, goes_on, batch.live))
-
-    def add(self, entry: Entry) -> None:
-        part = self.parts[-1]
-        start, end, *rest = entry
-        of_level = _level(part.batch.stream, start, end)
-        part.count += 1
-        part.mask |= _bit(of_level)
-        self.rows.append((len(self.parts), part.count, start, end, of_level, *rest))
-        self.size += len(entry.data)
-
-    def is_full(self) -> bool:
-        return self.size > _PAGE_BYTES or len(self.rows) >= 16 * _PAGE
-
-    def values(self) -> list[Any]:
-        batches = [part.batch for part in self.parts]
-        return [
-            [batch.stream.kind for batch in batches],
-            [batch.stream.key for batch in batches],
-            [batch.recorded for batch in batches],
-            [None if part.goes_on else part.batch.expect for part in self.parts],
-            [part.live for part in self.parts],
-            [batch.replace for batch in batches],
-            [batch.if_live for batch in batches],
-            [part.goes_on for part in self.parts],
-            [part.mask for part in self.parts],
-            [part.count for part in self.parts],
-            *_columns(self.rows, 9),
-        ]
 
 
 class PostgresqlLog:
@@ -252,7 +197,7 @@ class PostgresqlLog:
         if len(batches) == 1 and isinstance(batches[0].entries, list | tuple) and len(batches[0].entries) == 1:
             return [self._append_one(batches[0], batches[0].entries[0])]
         # writers that lock streams in the same order can't wait for each other
-        chunks = _chunks(sorted(batches, key=lambda batch: batch.stream))
+        chunks = chunked(sorted(batches, key=lambda batch: batch.stream))
         first, second = next(chunks, None), next(chunks, None)
         found: dict[Stream, int] = {}
         if first is None:
@@ -269,8 +214,8 @@ class PostgresqlLog:
     def _append_one(self, batch: Batch, entry: Entry) -> int:
         stream, _, recorded, expect, live, replace, if_live = batch
         start, end, *rest = entry
-        of_level = _level(stream, start, end)
-        times = (recorded, start, end, of_level, _bit(of_level))
+        of_level = level_of(stream, start, end)
+        times = (recorded, start, end, of_level, bit(of_level))
         with self._pool.lease(wrote=True) as db:
             values = (*self._terms(), *stream, expect, live, replace, if_live, *times, *rest)
             version, conflict = _called(db, _APPEND_ONE, values, [batch])
@@ -278,7 +223,7 @@ class PostgresqlLog:
             check_expected(batch, version, 0)
         return int(version)
 
-    def _append_chunk(self, db: Connection, chunk: _Chunk) -> dict[Stream, int]:
+    def _append_chunk(self, db: Connection, chunk: Chunk) -> dict[Stream, int]:
         batches = [part.batch for part in chunk.parts]
         versions, conflict = _called(db, _APPEND, (*self._terms(), *chunk.values()), batches)
         if conflict is not None:
@@ -316,7 +261,7 @@ class PostgresqlLog:
                 yield _record(row)
                 self._pool.check_open()
 
-    def _pages(self, stream: Stream, select: _Select) -> Iterator[list[_Row]]:
+    def _pages(self, stream: Stream, select: _Select) -> Iterator[list[Row]]:
         """Yield the rows of a statement that is made for a stream, page by page, all as they were at the first."""
         process = os.getpid()
         with self._pool.lease() as db:
@@ -439,7 +384,7 @@ class PostgresqlLog:
         place = (*self._terms(), *stream, expect, expect_floor)
         kept: list[int] = []
         less = 0
-        for versions, values in _records_to_put(stream, put):
+        for versions, values in records_to_put(stream, put):
             found, floor, freed = _called(db, _PUT, (*place, *values), [rewrite])
             check_expected(rewrite, found, floor)
             kept += versions
@@ -458,7 +403,7 @@ class PostgresqlLog:
             db.execute(_DISCARD, self._terms())
 
 
-def _called(db: Connection, sql: str, values: Iterable[Any], writes: Sequence[Batch | Rewrite]) -> _Row:
+def _called(db: Connection, sql: str, values: Iterable[Any], writes: Sequence[Batch | Rewrite]) -> Row:
     """Call a function that writes, and return its row."""
     try:
         rows = db.rows(sql, tuple(values))
@@ -470,52 +415,12 @@ def _called(db: Connection, sql: str, values: Iterable[Any], writes: Sequence[Ba
     return rows[0]
 
 
-def _chunks(batches: Sequence[Batch]) -> Iterator[_Chunk]:
-    """Yield what is sent at once. A batch that does not end with its chunk leaves the stream live until it does."""
-    chunk = _Chunk()
-    for batch in batches:
-        chunk.begin(batch, goes_on=False)
-        for entry in batch.entries:
-            if chunk.is_full():
-                chunk.parts[-1].live = True
-                yield chunk
-                chunk = _Chunk()
-                chunk.begin(batch, goes_on=True)
-            chunk.add(entry)
-    if chunk.parts:
-        yield chunk
-
-
-def _records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[list[int], list[Any]]]:
-    """Yield versions, and values for ``_PUT``, of as many records as are sent at once."""
-    rows: list[_Row] = []
-    size = mask = 0
-
-    def sent() -> tuple[list[int], list[Any]]:
-        return [row[0] for row in rows], [mask, *_columns(rows, 9)]
-
-    for version, _, recorded, start, end, *rest in records:
-        of_level = _level(stream, start, end)
-        rows.append((version, recorded, start, end, of_level, *rest))
-        mask |= _bit(of_level)
-        size += len(rows[-1][7])
-        if size > _PAGE_BYTES or len(rows) >= 16 * _PAGE:
-            yield sent()
-            rows, size = [], 0
-    if rows:
-        yield sent()
-
-
-def _columns(rows: Sequence[_Row], width: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
-
-
 def _page(size: int) -> int:
     """Return how many records of a size are read at once."""
-    return max(1, min(_PAGE, _PAGE_BYTES // (size + 1)))
+    return max(1, min(_PAGE, CHUNK_BYTES // (size + 1)))
 
 
-def _next_page(rows: Sequence[_Row]) -> int:
+def _next_page(rows: Sequence[Row]) -> int:
     """Return how many records to read after these."""
     return min(2 * len(rows), _page(sum(len(row[-2]) for row in rows) // len(rows)))
 
@@ -525,17 +430,6 @@ def _among(versions: Collection[int]) -> tuple[int | None, int | None, list[int]
     if isinstance(versions, range) and versions.step == 1:
         return versions.start, versions.stop, None
     return None, None, list(versions)
-
-
-def _level(stream: Stream, start: int, end: int) -> int | None:
-    return None if stream.kind == KV else level(start, end)
-
-
-def _bit(of_level: int | None) -> int:
-    """Return the level's bit as PostgreSQL sees it: its integers have a sign."""
-    if of_level is None:
-        return 0
-    return 1 << of_level if of_level < TOP_LEVEL else -(1 << TOP_LEVEL)
 
 
 def _by_version(number: int, start: int, end: int) -> _Parts:
