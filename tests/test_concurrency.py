@@ -21,7 +21,7 @@ import pytest
 
 from rstore import Store, StoreClosedError
 from rstore.adapters import open_log
-from rstore.domain.log import Log, Record, Stream
+from rstore.domain.log import TS, Batch, Entry, Log, Record, Stream
 
 SECONDS = 40
 """No test waits longer than this for anything: whoever is not done by then hangs."""
@@ -191,6 +191,20 @@ def test_threads_that_share_a_store_lose_nothing(store: Store, backend: Any) -> 
         100 * me + i for me in range(4) for i in [*range(25), *range(50, 75)]
     ]
     assert seen == list(backend.log().follow())
+
+
+def test_a_follower_that_never_rests_skips_nothing_and_repeats_nothing(backend: Any) -> None:
+    """Between a writer's getting its place and its commit there are moments of microseconds: meet some of them."""
+    for number in range(8 if backend.name == "postgresql" else 2):
+        log, follower = backend.log(f"n{number}"), Follower(backend.log(f"n{number}"))
+        follower.start()
+
+        def write(me: int, log: Log = log) -> None:
+            for i in range(100):
+                log.append([Batch(Stream(TS, f"{me}:{i % 3}"), [Entry(1, 1, "", "extend", b"")], 1)])
+
+        in_threads(*(lambda me=me: write(me) for me in range(4)))
+        assert follower.finish() == list(log.follow())
 
 
 def test_automatic_times_are_strictly_increasing_when_threads_apply_to_one_key(store: Store) -> None:

@@ -585,7 +585,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(backend: Backend, key: str | No
     sealed = Sealed(backend, Stream(model.kind, "key"))
     data = sealed.record().data
 
-    for i in range(len(data)):
+    for i in range(0, len(data), 1 if backend.is_local else 7):
         bit = 1 << random.Random(i).randrange(8)
         sealed.put(data=bytes([*data[:i], data[i] ^ bit, *data[i + 1 :]]))
         with pytest.raises(StorePayloadError, match=f"{model.kind} 'key' in namespace 'default'"):
@@ -600,7 +600,8 @@ def test_a_payload_that_is_cut_off_is_noticed(backend: Backend, key: str | None,
     sealed = Sealed(backend, Stream(model.kind, "key"))
     data = sealed.record().data
 
-    for damaged in (*(data[:i] for i in range(len(data))), data + b"\0", b"\0" * len(data)):
+    lengths = range(0, len(data), 1 if backend.is_local else 7)
+    for damaged in (*(data[:i] for i in lengths), data + b"\0", b"\0" * len(data)):
         sealed.put(data=damaged)
         with pytest.raises(StorePayloadError, match=f"{model.kind} 'key' in namespace 'default'"):
             model.read(reader, "key")

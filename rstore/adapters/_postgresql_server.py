@@ -75,6 +75,11 @@ class Connection(psycopg.Connection[Row]):
         """Execute a statement, and return what it selects."""
         return self._cursor.execute(sql, values).fetchall()
 
+    def rows_of_each(self, sql: str, values: Sequence[Sequence[object]]) -> list[Row]:
+        """Execute a statement, which selects one row, with each of these values, in one round trip."""
+        self._cursor.executemany(sql, values, returning=True)
+        return [row for result in self._cursor.results() for row in result.fetchall()]
+
 
 @frozen
 class Server:

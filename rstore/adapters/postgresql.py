@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
@@ -135,17 +135,21 @@ _COUNT: Final = """
 SELECT count(*) FROM rstore.stream
 WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %s AND live"""
 
-# Transactions below this one have all come to their end. Those in progress count if they write to the log: they have
-# locked the table of streams before they got their id, and hold it to their end. So others, however long, do not hold a
-# follower up. A standby does not know the locks of its primary: there, all count. Where nobody has written since the
-# log was brought here from another server, nothing is in progress.
+# Transactions below this one have all come to their end. Those in progress count, but for those that are known not to
+# write to the log: writers have locked the table of streams before they got their id, and hold it to their end. So
+# others, however long, do not hold a follower up. Who is not yet known by its id counts too: it is in the snapshot a
+# moment before its lock is in the table of locks. A standby does not know the locks of its primary: there, all count.
+# Where nobody has written since the log was brought here from another server, nothing is in progress.
 _HORIZON: Final = f"""
 SELECT CASE WHEN n.system <> c.system_identifier THEN {TIME_MAX} ELSE n.epoch + coalesce((
     SELECT min(running::text::bigint) FROM pg_snapshot_xip(now) AS running
-    WHERE pg_is_in_recovery() OR (running::text::bigint & 4294967295) IN (
-        SELECT x.transactionid::text::bigint FROM pg_locks AS w JOIN pg_locks AS x USING (virtualtransaction)
-        WHERE w.relation = 'rstore.stream'::regclass AND w.mode <> 'AccessShareLock' AND x.transactionid IS NOT NULL
-            AND w.database = (SELECT oid FROM pg_database WHERE datname = current_database()))),
+    WHERE pg_is_in_recovery() OR (running::text::bigint & 4294967295) NOT IN (
+        SELECT x.transactionid::text::bigint FROM pg_locks AS x
+        WHERE x.locktype = 'transactionid' AND x.mode = 'ExclusiveLock' AND x.granted AND NOT EXISTS (
+            SELECT FROM pg_locks AS w
+            WHERE w.virtualtransaction = x.virtualtransaction AND w.relation = 'rstore.stream'::regclass
+                AND w.mode <> 'AccessShareLock'
+                AND w.database = (SELECT oid FROM pg_database WHERE datname = current_database())))),
     pg_snapshot_xmax(now)::text::bigint) END
 FROM rstore.namespace AS n, pg_control_system() AS c, pg_current_snapshot() AS now WHERE n.name = %s"""
 
@@ -374,25 +378,30 @@ class PostgresqlLog:
         saved = Saved(0, 0)
         if not rewrites:
             return saved
+        in_order = sorted(rewrites, key=lambda rewrite: rewrite.stream)
         with self._pool.lease(wrote=True) as db, db.transaction():
-            for rewrite in sorted(rewrites, key=lambda rewrite: rewrite.stream):
-                saved = saved.plus(self._rewrite(db, rewrite))
+            # what has nothing to put is sent together
+            for _, group in groupby(in_order, key=lambda rewrite: rewrite.put == () or id(rewrite)):
+                saved = saved.plus(self._rewrite(db, list(group)))
         return saved
 
-    def _rewrite(self, db: Connection, rewrite: Rewrite) -> Saved:
-        stream, expect, drop, put, live, moves, expect_floor = rewrite
-        place = (*self._terms(), *stream, expect, expect_floor)
-        kept: list[int] = []
-        less = 0
-        for versions, values in records_to_put(stream, put):
-            found, floor, freed = _called(db, _PUT, (*place, *values), [rewrite])
-            check_expected(rewrite, found, floor)
-            kept += versions
-            less += freed
-        last = (*place, *_among(drop), kept, live, moves)
-        found, floor, records, freed = _called(db, _REWRITE, last, [rewrite])
-        check_expected(rewrite, found, floor)
-        return Saved(records, freed + less)
+    def _rewrite(self, db: Connection, rewrites: list[Rewrite]) -> Saved:
+        values, less = [], 0
+        for rewrite in rewrites:
+            stream, expect, drop, put, live, moves, expect_floor = rewrite
+            place = (*self._terms(), *stream, expect, expect_floor)
+            kept: list[int] = []
+            for versions, columns in records_to_put(stream, put):
+                head, floor, freed = db.rows(_PUT, (*place, *columns))[0]
+                check_expected(rewrite, head, floor)
+                kept += versions
+                less += freed
+            values.append((*place, *_among(drop), kept, live, moves))
+        saved = Saved(0, less)
+        for rewrite, (head, floor, records, freed) in zip(rewrites, db.rows_of_each(_REWRITE, values), strict=True):
+            check_expected(rewrite, head, floor)
+            saved = saved.plus(Saved(records, freed))
+        return saved
 
     def vacuum(self) -> None:
         with self._pool.lease() as db:
@@ -403,16 +412,16 @@ class PostgresqlLog:
             db.execute(_DISCARD, self._terms())
 
 
-def _called(db: Connection, sql: str, values: Iterable[Any], writes: Sequence[Batch | Rewrite]) -> Row:
-    """Call a function that writes, and return its row."""
+def _called(db: Connection, sql: str, values: Iterable[Any], batches: Sequence[Batch]) -> Row:
+    """Call a function that appends, and return its row."""
     try:
-        rows = db.rows(sql, tuple(values))
+        return db.rows(sql, tuple(values))[0]
     except psycopg.Error as exc:
         if exc.sqlstate != CONFLICT:
             raise
         number, version = map(int, (exc.diag.message_primary or "").split())
-        raise StoreConflictError(*writes[number - 1].stream, 0, version) from None
-    return rows[0]
+        batch = batches[number - 1]
+        raise StoreConflictError(*batch.stream, batch.expect or 0, version) from None
 
 
 def _page(size: int) -> int:
