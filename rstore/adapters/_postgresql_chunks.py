@@ -8,10 +8,13 @@ from typing import Any, Final
 from attrs import Factory, define
 
 from rstore.adapters._postgresql_server import Row
+from rstore.domain.errors import StoreError
 from rstore.domain.log import KV, TOP_LEVEL, Batch, Entry, Record, Stream, level
 
 CHUNK_BYTES: Final = 4 << 20
 _CHUNK_ROWS: Final = 4096
+_LARGEST: Final = 511 << 20
+"""A row of 1 GB can be stored; but as text, which pg_dump asks for, its bytes are twice as many."""
 
 
 @define
@@ -23,6 +26,7 @@ class Part:
     live: bool
     count: int = 0
     mask: int = 0
+    largest: int = 0
 
 
 @define
@@ -42,6 +46,7 @@ class Chunk:
         of_level = level_of(part.batch.stream, start, end)
         part.count += 1
         part.mask |= bit(of_level)
+        part.largest = max(part.largest, checked_size(entry))
         self.rows.append((len(self.parts), part.count, start, end, of_level, *rest))
         self.size += len(entry.data)
 
@@ -61,6 +66,7 @@ class Chunk:
             [part.goes_on for part in self.parts],
             [part.mask for part in self.parts],
             [part.count for part in self.parts],
+            [part.largest for part in self.parts],
             *_columns(self.rows, 9),
         ]
 
@@ -103,6 +109,16 @@ def records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[
 
 def _columns(rows: Sequence[Row], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def checked_size(entry: Entry) -> int:
+    """Return the bytes of an entry's payload, or raise if they are too many."""
+    size = len(entry.data)
+    if size > _LARGEST:
+        raise StoreError(
+            f"a value of {size:,} bytes is larger than PostgreSQL can back up ({_LARGEST:,}); nothing was stored"
+        )
+    return size
 
 
 def level_of(stream: Stream, start: int, end: int) -> int | None:

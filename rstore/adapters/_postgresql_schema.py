@@ -14,22 +14,30 @@ SCHEMA_VERSION: Final = 1
 CONFLICT: Final = "RS409"
 """The code of an error of ours: a stream is not where its writer expects it."""
 
+# The functions of others are not ours: nobody may slip one in through a schema that we search. And a plan that was made
+# while a table had one page is kept for a session, in which it may get thousands.
+_SETTINGS: Final = "SET search_path = pg_catalog, pg_temp SET enable_seqscan = off"
+
 SCHEMA: Final = """
 CREATE SCHEMA IF NOT EXISTS rstore;
 
--- One row. floor: no version up to it is used again, whichever namespace it was of that has been discarded.
-CREATE TABLE rstore.about (schema_version bigint NOT NULL, floor bigint NOT NULL);
+-- One row. system and epoch: which server the transaction ids are of, and what is added to them. A dump that is
+-- restored elsewhere meets lower ones there; the first writer that connects lifts them above all that there is.
+CREATE TABLE rstore.about (
+    schema_version bigint NOT NULL, system bigint NOT NULL, epoch bigint NOT NULL DEFAULT 0);
 
--- floor: the same for the streams of a namespace that were forgotten.
--- system and epoch: which server the transaction ids are of, and what is added to them. A dump that is restored
--- elsewhere meets lower ones there; the first who opens the namespace for writing lifts them above all that it has.
 CREATE TABLE rstore.namespace (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE,
-    floor bigint NOT NULL DEFAULT 0, system bigint NOT NULL, epoch bigint NOT NULL DEFAULT 0);
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE);
+
+-- The order in which records were made; late commits are why it is not enough for a follower. Each record and each
+-- rewrite draws a number, so that it is ahead of all versions: a new stream begins its versions there, and none is ever
+-- used again, whatever was forgotten or discarded. A floor in a row was rejected: all who forget would lock it.
+CREATE SEQUENCE rstore.place;
 
 -- newest is the version of the newest record (0: there is none) and recorded its time: to look for the highest one was
 -- rejected, since a planner without statistics reads and sorts them all. levels is a bit mask of the span levels that
--- there are, died the version of the append that last ended its life, txid that of the newest record's position.
+-- there are, largest the bytes of its largest payload, died the version of the append that last ended its life, txid
+-- that of the newest record's position.
 -- A writer locks this row and no other: writers of different streams never wait for each other. The foreign key makes a
 -- discard wait for streams that are just being made.
 -- fillfactor: an append changes no indexed column, and finds room beside the old row.
@@ -40,15 +48,12 @@ CREATE TABLE rstore.stream (
     version bigint NOT NULL DEFAULT 0, floor bigint NOT NULL DEFAULT 0, newest bigint NOT NULL DEFAULT 0,
     died bigint NOT NULL DEFAULT 0, live boolean NOT NULL DEFAULT false,
     recorded bigint NOT NULL DEFAULT -9223372036854775808,
-    levels bigint NOT NULL DEFAULT 0, txid bigint NOT NULL DEFAULT 0,
+    levels bigint NOT NULL DEFAULT 0, largest bigint NOT NULL DEFAULT 0, txid bigint NOT NULL DEFAULT 0,
     UNIQUE (namespace, kind, key)) WITH (fillfactor = 70);
 
 -- Lists and counts the live streams without stepping over dead ones. A counter was rejected: all writers of new keys
 -- would wait for each other.
 CREATE INDEX stream_live ON rstore.stream (namespace, kind, key) WHERE live;
-
--- The order in which records were made; gaps and late commits are why it is not enough for a follower.
-CREATE SEQUENCE rstore.place;
 
 -- The position of a record is (txid, place). txid is the id of the transaction that appended it, plus the epoch, but
 -- at least that of the record before it in its stream: so positions increase along a stream, and what is committed
@@ -72,7 +77,7 @@ CREATE INDEX record_feed ON rstore.record (namespace, txid, place);
 
 -- What holds for the rest of a transaction. A time-out of the user's own is left alone.
 CREATE FUNCTION rstore.begin_write(patience bigint, durable boolean) RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql {settings} AS $$
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'default_transaction_isolation has to be read committed: set it for this role'
@@ -86,68 +91,61 @@ BEGIN
     END IF;
 END $$;
 
--- Make a namespace if there is none. Its floor is read by a statement of its own: whoever discarded the last one of
--- this name has committed by then.
-CREATE FUNCTION rstore.create_namespace(of_name text) RETURNS bigint
-LANGUAGE plpgsql AS $$
+-- Lift the transaction ids, if this is another server than the one of the last writer.
+CREATE FUNCTION rstore.arrive() RETURNS void
+LANGUAGE sql {settings} AS $$
+    UPDATE rstore.about SET system = c.system_identifier, epoch = epoch + 1099511627776
+    FROM pg_control_system() AS c WHERE system <> c.system_identifier
+$$;
+
+-- Make a namespace if there is none, and keep it from being discarded: before any stream is locked, so that whoever
+-- discards it and whoever writes to it can't wait for each other.
+CREATE FUNCTION rstore.hold_namespace(of_name text) RETURNS bigint
+LANGUAGE plpgsql {settings} AS $$
 DECLARE
-    made bigint;
+    held bigint;
 BEGIN
     LOCK TABLE rstore.stream IN ROW SHARE MODE;  -- a follower knows writers by that, before they have a transaction id
     LOOP
-        SELECT id INTO made FROM rstore.namespace WHERE name = of_name;
+        SELECT id INTO held FROM rstore.namespace WHERE name = of_name FOR KEY SHARE;
         EXIT WHEN FOUND;
-        INSERT INTO rstore.namespace (name, system) SELECT of_name, system_identifier FROM pg_control_system()
-        ON CONFLICT (name) DO NOTHING RETURNING id INTO made;
-        CONTINUE WHEN NOT FOUND;
-        UPDATE rstore.namespace SET floor = (SELECT floor FROM rstore.about) WHERE id = made;
-        EXIT;
+        INSERT INTO rstore.namespace (name) VALUES (of_name) ON CONFLICT (name) DO NOTHING;
     END LOOP;
-    RETURN made;
+    RETURN held;
 END $$;
 
--- Make a namespace, or see whether it has been brought here from another server.
-CREATE FUNCTION rstore.open_namespace(of_name text) RETURNS void
-LANGUAGE plpgsql AS $$
-DECLARE
-    opened bigint := rstore.create_namespace(of_name);
+CREATE FUNCTION rstore.open_namespace(patience bigint, durable boolean, of_name text) RETURNS void
+LANGUAGE plpgsql {settings} AS $$
 BEGIN
-    UPDATE rstore.namespace AS n SET system = c.system_identifier, epoch = greatest(n.epoch, 1 + coalesce(
-        (SELECT r.txid FROM rstore.record AS r WHERE r.namespace = n.id ORDER BY r.txid DESC LIMIT 1), 0)
-        - pg_current_xact_id()::text::bigint)
-    FROM pg_control_system() AS c WHERE n.id = opened AND n.system <> c.system_identifier;
+    PERFORM rstore.begin_write(patience, durable);
+    PERFORM FROM rstore.namespace WHERE name = of_name;
+    IF NOT FOUND THEN
+        PERFORM rstore.hold_namespace(of_name);
+    END IF;
 END $$;
 
 -- Lock a stream; id is NULL if there is none.
-CREATE FUNCTION rstore.lock_stream(of_name text, of_kind text, of_key text) RETURNS rstore.stream
-LANGUAGE sql AS $$
-    SELECT s FROM rstore.stream AS s
-    WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = of_name) AND s.kind = of_kind AND s.key = of_key
-    FOR UPDATE
+CREATE FUNCTION rstore.lock_stream(home bigint, of_kind text, of_key text) RETURNS rstore.stream
+LANGUAGE sql {settings} AS $$
+    SELECT s FROM rstore.stream AS s WHERE s.namespace = home AND s.kind = of_kind AND s.key = of_key FOR UPDATE
 $$;
 
--- Make a stream, or lock the one that somebody else has just made. The floor is read when the row is there: whoever
+-- Make a stream, or lock the one that somebody else has just made. Its number is drawn when the row is there: whoever
 -- forgot a stream of this name has committed by then.
-CREATE FUNCTION rstore.create_stream(of_name text, of_kind text, of_key text) RETURNS rstore.stream
-LANGUAGE plpgsql AS $$
+CREATE FUNCTION rstore.create_stream(home bigint, of_kind text, of_key text) RETURNS rstore.stream
+LANGUAGE plpgsql {settings} AS $$
 DECLARE
     made rstore.stream;
-    home bigint;
 BEGIN
     LOOP
-        home := rstore.create_namespace(of_name);
-        BEGIN
-            INSERT INTO rstore.stream (namespace, kind, key) VALUES (home, of_kind, of_key)
-            ON CONFLICT (namespace, kind, key) DO NOTHING RETURNING * INTO made;
-        EXCEPTION WHEN foreign_key_violation THEN
-            CONTINUE;  -- the namespace was just discarded
-        END;
+        INSERT INTO rstore.stream (namespace, kind, key) VALUES (home, of_kind, of_key)
+        ON CONFLICT (namespace, kind, key) DO NOTHING RETURNING * INTO made;
         IF FOUND THEN
-            UPDATE rstore.stream AS s SET version = n.floor, floor = n.floor
-            FROM rstore.namespace AS n WHERE n.id = home AND s.id = made.id RETURNING s.* INTO made;
-            RETURN made;
+            made.version := nextval('rstore.place');
+            made.floor := made.version;
+            EXIT;
         END IF;
-        made := rstore.lock_stream(of_name, of_kind, of_key);
+        made := rstore.lock_stream(home, of_kind, of_key);
         EXIT WHEN made.id IS NOT NULL;
     END LOOP;
     RETURN made;
@@ -159,7 +157,7 @@ CREATE FUNCTION rstore.append_one(
     of_kind text, of_key text, expect bigint, lives boolean, is_replaced boolean, if_live boolean,
     at bigint, start bigint, "end" bigint, level bigint, mask bigint, item text, op text, data bytea, meta bytea,
     OUT version bigint, OUT conflict bigint
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql {settings} AS $$
 DECLARE
     s rstore.stream;
     one bigint[] := ARRAY[1];
@@ -167,10 +165,10 @@ BEGIN
     PERFORM rstore.begin_write(patience, durable);
     IF lives THEN
         UPDATE rstore.stream AS t SET version = t.version + 1, newest = t.version + 1,
-            recorded = greatest(t.recorded, at), levels = t.levels | mask,
-            txid = greatest(t.txid, n.epoch + pg_current_xact_id()::text::bigint),
+            recorded = greatest(t.recorded, at), levels = t.levels | mask, largest = greatest(t.largest, length(data)),
+            txid = greatest(t.txid, a.epoch + pg_current_xact_id()::text::bigint),
             floor = CASE WHEN is_replaced THEN t.version + 1 ELSE t.floor END
-        FROM rstore.namespace AS n
+        FROM rstore.namespace AS n, rstore.about AS a
         WHERE n.name = of_name AND t.namespace = n.id AND t.kind = of_kind AND t.key = of_key
             AND t.live AND (expect IS NULL OR t.version = expect)
         RETURNING t.* INTO s;
@@ -186,7 +184,8 @@ BEGIN
     END IF;
     SELECT a.versions[1], a.conflict INTO version, conflict FROM rstore.append(
         patience, durable, of_name, ARRAY[of_kind], ARRAY[of_key], ARRAY[at], ARRAY[expect], ARRAY[lives],
-        ARRAY[is_replaced], ARRAY[if_live], ARRAY[false], ARRAY[mask], one, one, one, ARRAY[start], ARRAY["end"],
+        ARRAY[is_replaced], ARRAY[if_live], ARRAY[false], ARRAY[mask], one,
+        ARRAY[length(data)::bigint], one, one, ARRAY[start], ARRAY["end"],
         ARRAY[level], ARRAY[item], ARRAY[op], ARRAY[data], ARRAY[meta]) AS a;
 END $$;
 
@@ -197,22 +196,24 @@ END $$;
 CREATE FUNCTION rstore.append(
     patience bigint, durable boolean, of_name text,
     kinds text[], keys text[], at bigint[], expects bigint[], lives boolean[], replaced boolean[], if_live boolean[],
-    goes_on boolean[], masks bigint[], counts bigint[],
+    goes_on boolean[], masks bigint[], counts bigint[], sizes bigint[],
     of_batch bigint[], nth bigint[], starts bigint[], ends bigint[], of_level bigint[],
     items text[], ops text[], datas bytea[], metas bytea[],
     OUT versions bigint[], OUT conflict bigint
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql {settings} AS $$
 DECLARE
     s rstore.stream;
     streams rstore.stream[];
+    home bigint;
     actual bigint;
     wrote boolean := false;
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
+    home := rstore.hold_namespace(of_name);
     FOR i IN 1 .. cardinality(kinds) LOOP
-        s := rstore.lock_stream(of_name, kinds[i], keys[i]);
+        s := rstore.lock_stream(home, kinds[i], keys[i]);
         IF s.id IS NULL AND coalesce(expects[i], 0) = 0 AND NOT if_live[i] THEN
-            s := rstore.create_stream(of_name, kinds[i], keys[i]);
+            s := rstore.create_stream(home, kinds[i], keys[i]);
             wrote := wrote OR s.txid = 0;
         END IF;
         actual := CASE WHEN s.txid > 0 THEN s.version ELSE 0 END;  -- a new one has no transaction yet
@@ -238,8 +239,9 @@ BEGIN
                 WHEN replaced[i] THEN -9223372036854775808 ELSE s.recorded END,
             floor = CASE WHEN replaced[i] THEN versions[i] ELSE s.floor END,
             died = CASE WHEN lives[i] THEN s.died ELSE versions[i] END, live = lives[i], levels = s.levels | masks[i],
-            txid = greatest(s.txid, n.epoch + pg_current_xact_id()::text::bigint)
-        FROM rstore.namespace AS n WHERE t.id = s.id AND n.id = s.namespace
+            largest = greatest(s.largest, sizes[i]),
+            txid = greatest(s.txid, a.epoch + pg_current_xact_id()::text::bigint)
+        FROM rstore.about AS a WHERE t.id = s.id
         RETURNING t.recorded, t.txid INTO s.recorded, s.txid;
         streams[i] := s;
     END LOOP;
@@ -264,12 +266,12 @@ CREATE FUNCTION rstore.put(
     mask bigint, versions bigint[], recordeds bigint[], starts bigint[], ends bigint[], of_level bigint[],
     items text[], ops text[], datas bytea[], metas bytea[],
     OUT head bigint, OUT floor bigint, OUT saved bigint
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql {settings} AS $$
 DECLARE
     s rstore.stream;
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
-    s := rstore.lock_stream(of_name, of_kind, of_key);
+    s := rstore.lock_stream(rstore.hold_namespace(of_name), of_kind, of_key);
     head := coalesce(s.version, 0);
     floor := coalesce(s.floor, 0);
     saved := 0;
@@ -284,6 +286,7 @@ BEGIN
         AS p (version, recorded, start, "end", level, item, op, data, meta)
     WHERE r.stream = s.id AND r.version = p.version;
     UPDATE rstore.stream AS t SET levels = t.levels | mask,
+        largest = greatest(t.largest, (SELECT max(length(d)) FROM unnest(datas) AS d)),
         died = least(t.died, (SELECT min(v) - 1 FROM unnest(versions) AS v))
     WHERE t.id = s.id;
     saved := saved - (SELECT coalesce(sum(length(d)), 0) FROM unnest(datas) AS d);
@@ -294,13 +297,13 @@ CREATE FUNCTION rstore.rewrite(
     patience bigint, durable boolean, of_name text, of_kind text, of_key text, expect bigint, expect_floor bigint,
     low bigint, high bigint, listed bigint[], kept bigint[], lives boolean, moves boolean,
     OUT head bigint, OUT floor bigint, OUT records bigint, OUT saved bigint
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql {settings} AS $$
 DECLARE
     s rstore.stream;
     last rstore.record;
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
-    s := rstore.lock_stream(of_name, of_kind, of_key);
+    s := rstore.lock_stream(rstore.hold_namespace(of_name), of_kind, of_key);
     head := coalesce(s.version, 0);
     floor := coalesce(s.floor, 0);
     records := 0;
@@ -308,21 +311,26 @@ BEGIN
     IF s.id IS NULL OR expect <> s.version OR expect_floor <> s.floor THEN
         RETURN;
     END IF;
-    WITH gone AS (
-        DELETE FROM rstore.record AS r
-        WHERE r.stream = s.id AND CASE WHEN listed IS NULL THEN r.version >= low AND r.version < high ELSE
-                EXISTS (SELECT FROM unnest(listed) AS v WHERE v = r.version) END
-            AND NOT EXISTS (SELECT FROM unnest(kept) AS v WHERE v = r.version)
-        RETURNING length(r.data) AS size)
-    SELECT count(*), coalesce(sum(size), 0) INTO records, saved FROM gone;
+    IF listed IS NULL THEN
+        WITH gone AS (
+            DELETE FROM rstore.record AS r WHERE r.stream = s.id AND r.version >= low AND r.version < high
+                AND r.version NOT IN (SELECT v FROM unnest(kept) AS v)
+            RETURNING length(r.data) AS size)
+        SELECT count(*), coalesce(sum(size), 0) INTO records, saved FROM gone;
+    ELSE
+        WITH gone AS (
+            DELETE FROM rstore.record AS r USING unnest(listed) AS v WHERE r.stream = s.id AND r.version = v
+                AND r.version NOT IN (SELECT v FROM unnest(kept) AS v)
+            RETURNING length(r.data) AS size)
+        SELECT count(*), coalesce(sum(size), 0) INTO records, saved FROM gone;
+    END IF;
     SELECT * INTO last FROM rstore.record AS r WHERE r.stream = s.id ORDER BY r.version DESC LIMIT 1;
     lives := coalesce(lives, s.live);
     IF last.version IS NULL AND NOT lives THEN
+        PERFORM nextval('rstore.place');
         DELETE FROM rstore.stream AS t WHERE t.id = s.id;
-        -- by more than is needed, and so seldom: all who forget a stream of this namespace at once wait for each other
-        UPDATE rstore.namespace AS n SET floor = (s.version + moves::int) | 1023
-        WHERE n.id = s.namespace AND n.floor < s.version + moves::int;
     ELSIF records > 0 OR cardinality(kept) > 0 OR lives <> s.live THEN
+        PERFORM nextval('rstore.place');
         UPDATE rstore.stream AS t SET live = lives, version = s.version + moves::int,
             floor = CASE WHEN moves THEN s.version + 1 ELSE s.floor END,
             newest = coalesce(last.version, 0), recorded = coalesce(last.recorded, -9223372036854775808)
@@ -330,24 +338,18 @@ BEGIN
     END IF;
 END $$;
 
--- Erase a namespace. Streams that are just being made are waited for: they hold a lock on its row.
+-- Erase a namespace. All who are writing to it are waited for: they hold its row, or that of a stream.
 CREATE FUNCTION rstore.discard(patience bigint, durable boolean, of_name text) RETURNS void
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql {settings} AS $$
 DECLARE
-    n rstore.namespace;
-    highest bigint;
+    home bigint;
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
-    SELECT * INTO n FROM rstore.namespace WHERE name = of_name FOR UPDATE;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    WITH gone AS (DELETE FROM rstore.stream WHERE namespace = n.id RETURNING version)
-    SELECT coalesce(max(version), 0) INTO highest FROM gone;
-    DELETE FROM rstore.record WHERE namespace = n.id;
-    UPDATE rstore.about SET floor = greatest(floor, highest, n.floor) + 1;
-    DELETE FROM rstore.namespace WHERE id = n.id;
+    SELECT id INTO home FROM rstore.namespace WHERE name = of_name FOR UPDATE;
+    DELETE FROM rstore.stream WHERE namespace = home;
+    DELETE FROM rstore.record WHERE namespace = home;
+    DELETE FROM rstore.namespace WHERE id = home;
 END $$;
 
-INSERT INTO rstore.about VALUES (1, 0);
-""".replace("{conflict}", CONFLICT)
+INSERT INTO rstore.about SELECT 1, system_identifier FROM pg_control_system();
+""".replace("{conflict}", CONFLICT).replace("{settings}", _SETTINGS)

@@ -25,6 +25,7 @@ from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailable
 Row: TypeAlias = tuple[Any, ...]
 
 _OLDEST: Final = 13
+_LARGE: Final = 1 << 20
 _MILLISECONDS_MOST: Final = 2**31 - 1
 
 # Two who create the schema at once: the second waits, and finds it there. The number is arbitrary, but ours.
@@ -32,6 +33,8 @@ _CREATION_LOCK: Final = "SELECT pg_advisory_xact_lock(7235430851)"
 
 # The catalogue itself: to_regclass() may remember that there was none, before the lock was waited for.
 _HAS_SCHEMA: Final = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'rstore' AND tablename = 'about')"
+
+_OPEN_NAMESPACE: Final = "SELECT rstore.open_namespace(%s, %s, %s)"
 
 _VERSION: Final = "SELECT schema_version FROM rstore.about"
 
@@ -73,12 +76,19 @@ class Connection(psycopg.Connection[Row]):
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         """Execute a statement, and return what it selects."""
-        return self._cursor.execute(sql, values).fetchall()
+        rows = self._cursor.execute(sql, values).fetchall()
+        self._forget_what_is_large(values, *rows)
+        return rows
 
     def rows_of_each(self, sql: str, values: Sequence[Sequence[object]]) -> list[Row]:
         """Execute a statement, which selects one row, with each of these values, in one round trip."""
         self._cursor.executemany(sql, values, returning=True)
         return [row for result in self._cursor.results() for row in result.fetchall()]
+
+    def _forget_what_is_large(self, *rows: Sequence[object]) -> None:
+        """Let go of a cursor that would keep megabytes until it is used again."""
+        if sum(len(value) for row in rows for value in row if isinstance(value, bytes | list)) > _LARGE:
+            self._cursor = self.cursor(binary=True)
 
 
 @frozen
@@ -104,7 +114,8 @@ class Server:
         rest = "&".join(pair for pair in pairs if not pair.startswith("prepare="))
         if ours not in ([], ["on"], ["off"]):
             raise ValueError(f"prepare is on or off, not {ours[-1]!r}")
-        if address.partition("//")[2].split("/")[0].count("@") > 1:
+        user, at, host = address.partition("//")[2].partition("@")
+        if at and ("/" in user or "@" in host):  # libpq would take a part of the password for a host, and show it
             raise ValueError(_bad_uri(""))
         try:
             given = conninfo_to_dict(f"{address}?{rest}" if rest else address)
@@ -117,7 +128,9 @@ class Server:
             "tcp_user_timeout": min(_MILLISECONDS_MOST, max(1, round(1000 * timeout))),
             "fallback_application_name": "rstore",
         }
-        return cls(_shown(given), waits | given, durability == "full", timeout, ours != ["off"])
+        return cls(
+            _shown(given), waits | given | {"client_encoding": "utf8"}, durability == "full", timeout, ours != ["off"]
+        )
 
     @property
     def patience(self) -> int:
@@ -191,19 +204,22 @@ class Pool:
     def __init__(self, server: Server, namespace: str, frozen: bool) -> None:
         self._server, self._namespace, self._frozen = server, namespace, frozen
         self._opened = False
+        self._arrives = False  # once there is a schema: whether a new connection may be one to another server
         self._inherited: list[Connection] = []
         self._session = Session()
 
     def open(self) -> None:
         """Look for the schema and the namespace, or make them if the log may be written."""
-        self._opened = True
+        self._opened, self._arrives = True, False
         try:
             with self.lease(wrote=not self._frozen) as db:
                 self._check_schema(db)
                 if self._frozen and not self._fetch(db, _HAS_NAMESPACE, self._namespace):
                     raise self._missing()
                 if not self._frozen:
-                    db.rows("SELECT rstore.open_namespace(%s)", (self._namespace,))
+                    db.rows("SELECT rstore.arrive()")
+                    self._arrives = True
+                    db.rows(_OPEN_NAMESPACE, (self._server.patience, self._server.durable, self._namespace))
         except BaseException:
             self.close()
             raise
@@ -264,9 +280,12 @@ class Pool:
                 return db, session
             db.close()
         try:
-            return self._server.connect(), session
+            db = self._server.connect()
+            if self._arrives:
+                db.rows("SELECT rstore.arrive()")
         except psycopg.Error as exc:
             raise self._server.translated(exc) from exc
+        return db, session
 
     def give(self, db: Connection, session: Session) -> None:
         """Give a connection back. One of another session is closed; one from before a fork is never touched again."""
@@ -310,6 +329,7 @@ def _is_alive(db: Connection) -> bool:
     """Tell whether a connection that was idle is still open at the other end, without asking the server."""
     try:
         db.pgconn.consume_input()
+        db.pgconn.consume_input()  # if the first has read a farewell, this one sees the end
     except psycopg.Error:
         return False
     return bool(db.pgconn.status == ConnStatus.OK)

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
-from rstore.adapters._postgresql_chunks import CHUNK_BYTES, Chunk, bit, chunked, level_of, records_to_put
+from rstore.adapters._postgresql_chunks import CHUNK_BYTES, Chunk, bit, checked_size, chunked, level_of, records_to_put
 from rstore.adapters._postgresql_schema import CONFLICT
 from rstore.adapters._postgresql_server import Connection, Pool, Row, Server
 from rstore.domain.errors import StoreConflictError, StoreError
@@ -40,6 +40,7 @@ from rstore.domain.log import (
 __all__ = ["PostgresqlLog", "Server"]
 
 _PAGE: Final = 256
+_FEED_PAGE: Final = 64  # the next records may be of other streams, and larger
 _IDS: Final = 16_384
 
 _COLUMNS: Final = 'version, txid, place, recorded, start, "end", item, op, data, meta'
@@ -63,7 +64,7 @@ _APPEND_ONE: Final = _call(
 )
 _APPEND: Final = _call(
     "append",
-    _TERMS + "text[] text[] bigint[] bigint[] boolean[] boolean[] boolean[] boolean[] bigint[] bigint[] "
+    _TERMS + "text[] text[] bigint[] bigint[] boolean[] boolean[] boolean[] boolean[] bigint[] bigint[] bigint[] "
     "bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] bytea[] bytea[]",
 )
 _PUT: Final = _call(
@@ -89,11 +90,13 @@ def _each_way(sql: str) -> dict[str, str]:
 
 
 _LAST: Final = _each_way(f"""
-SELECT {_OF_R}, s.id FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
+SELECT {_OF_R}, s.id, s.namespace FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
 WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND s.kind = %s AND s.key = %s""")
 
+# The rest is looked at too: a schema that was dropped and made anew uses its ids again.
 _LAST_OF_ID: Final = _each_way(f"""
-SELECT {_OF_R} FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}} WHERE s.id = %s""")
+SELECT {_OF_R} FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
+WHERE s.id = %s AND s.namespace = %s AND s.kind = %s AND s.key = %s""")
 
 # LATERAL and OFFSET: they are looked up one by one. The planner might rather list all streams, and search for each.
 _LAST_OF_MANY: Final = _each_way(f"""
@@ -105,10 +108,8 @@ CROSS JOIN LATERAL (
 
 _HEAD: Final = f"SELECT s.version, s.floor, s.live FROM {_STREAM}"
 
-# Where its records are, and how large one of them is.
-_PLACES: Final = f"""
-SELECT s.id, s.levels, s.died, coalesce(
-    (SELECT length(data) FROM rstore.record WHERE stream = s.id AND version = s.newest), 0) FROM {_STREAM}"""
+# Where its records are, and how large they may be.
+_PLACES: Final = f"SELECT s.id, s.levels, s.died, s.largest FROM {_STREAM}"
 
 # All in one statement, and so in one snapshot. The tail is found by version: after that which is given, or that up to
 # which the snapshot has folded. A snapshot that does not say so is damaged: what follows is not read.
@@ -138,20 +139,24 @@ WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %
 # Transactions below this one have all come to their end. Those in progress count, but for those that are known not to
 # write to the log: writers have locked the table of streams before they got their id, and hold it to their end. So
 # others, however long, do not hold a follower up. Who is not yet known by its id counts too: it is in the snapshot a
-# moment before its lock is in the table of locks. A standby does not know the locks of its primary: there, all count.
-# Where nobody has written since the log was brought here from another server, nothing is in progress.
+# moment before its lock is in the table of locks. A standby knows neither the locks of its primary nor has a list of
+# what is in progress there: all count. Where nobody has written since the log was brought here from another server,
+# nothing is in progress.
 _HORIZON: Final = f"""
-SELECT CASE WHEN n.system <> c.system_identifier THEN {TIME_MAX} ELSE n.epoch + coalesce((
-    SELECT min(running::text::bigint) FROM pg_snapshot_xip(now) AS running
-    WHERE pg_is_in_recovery() OR (running::text::bigint & 4294967295) NOT IN (
-        SELECT x.transactionid::text::bigint FROM pg_locks AS x
-        WHERE x.locktype = 'transactionid' AND x.mode = 'ExclusiveLock' AND x.granted AND NOT EXISTS (
-            SELECT FROM pg_locks AS w
-            WHERE w.virtualtransaction = x.virtualtransaction AND w.relation = 'rstore.stream'::regclass
-                AND w.mode <> 'AccessShareLock'
-                AND w.database = (SELECT oid FROM pg_database WHERE datname = current_database())))),
-    pg_snapshot_xmax(now)::text::bigint) END
-FROM rstore.namespace AS n, pg_control_system() AS c, pg_current_snapshot() AS now WHERE n.name = %s"""
+SELECT CASE
+    WHEN a.system <> c.system_identifier THEN {TIME_MAX}
+    WHEN pg_is_in_recovery() THEN a.epoch + pg_snapshot_xmin(now)::text::bigint
+    ELSE a.epoch + coalesce((
+        SELECT min(running::text::bigint) FROM pg_snapshot_xip(now) AS running
+        WHERE (running::text::bigint & 4294967295) NOT IN (
+            SELECT x.transactionid::text::bigint FROM pg_locks AS x
+            WHERE x.locktype = 'transactionid' AND x.mode = 'ExclusiveLock' AND x.granted AND NOT EXISTS (
+                SELECT FROM pg_locks AS w
+                WHERE w.virtualtransaction = x.virtualtransaction AND w.relation = 'rstore.stream'::regclass
+                    AND w.mode <> 'AccessShareLock'
+                    AND w.database = (SELECT oid FROM pg_database WHERE datname = current_database())))),
+        pg_snapshot_xmax(now)::text::bigint) END
+FROM rstore.about AS a, pg_control_system() AS c, pg_current_snapshot() AS now"""
 
 _FOLLOW: Final = f"""
 SELECT s.kind, s.key, {_OF_R} FROM rstore.record AS r JOIN rstore.stream AS s ON s.id = r.stream
@@ -178,13 +183,14 @@ class PostgresqlLog:
     def __init__(self, server: Server, namespace: str, frozen: bool) -> None:
         self._server, self._namespace = server, namespace
         self._pool = Pool(server, namespace, frozen)
-        self._ids: dict[Stream, int] = {}
+        self._ids: dict[Stream, Row] = {}
 
     @property
     def name(self) -> str:
         return self._server.name
 
     def open(self) -> None:
+        self._ids.clear()
         self._pool.open()
 
     def close(self) -> None:
@@ -220,6 +226,7 @@ class PostgresqlLog:
         start, end, *rest = entry
         of_level = level_of(stream, start, end)
         times = (recorded, start, end, of_level, bit(of_level))
+        checked_size(entry)
         with self._pool.lease(wrote=True) as db:
             values = (*self._terms(), *stream, expect, live, replace, if_live, *times, *rest)
             version, conflict = _called(db, _APPEND_ONE, values, [batch])
@@ -275,8 +282,8 @@ class PostgresqlLog:
             found = answer.fetchone()
             if found is None:
                 return
-            *place, length = found
-            size = _page(length)
+            *place, largest = found
+            size = max(1, min(_PAGE, CHUNK_BYTES // (largest + 1)))
             sql, values = select(*place)
             with db.pipeline():
                 db.execute(f"DECLARE rstore NO SCROLL CURSOR FOR {sql}", values)
@@ -285,7 +292,6 @@ class PostgresqlLog:
                 yield page
                 if os.getpid() != process:
                     raise StoreError("an iterator that was begun before a fork can't be read after it, in the child")
-                size = _next_page(page)
                 fetched = db.execute(f"FETCH {size} FROM rstore", binary=True)
         yield page  # the last one needs no connection any more
 
@@ -319,14 +325,14 @@ class PostgresqlLog:
         An id is never used again: that of a stream that is gone leads to nothing.
         """
         known = self._ids.get(stream)
-        rows = db.rows(_LAST_OF_ID[which], (*recorded, known)) if known is not None else []
+        rows = db.rows(_LAST_OF_ID[which], (*recorded, *known, *stream)) if known is not None else []
         if not rows:
             rows = db.rows(_LAST[which], (*recorded, self._namespace, *stream))
             if not rows:
                 return None
             if len(self._ids) >= _IDS:
                 self._ids.clear()
-            self._ids[stream] = rows[0][-1]
+            self._ids[stream] = rows[0][-2:]
         return _record(rows[0][:10])
 
     def head(self, stream: Stream) -> Head | None:
@@ -357,7 +363,7 @@ class PostgresqlLog:
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         place = Place(TIME_MIN, 0) if after is None else after
         with self._pool.lease() as db:
-            horizon = db.rows(_HORIZON, (self._namespace,))
+            horizon = db.rows(_HORIZON)
         size = 1
         while horizon:
             with self._pool.lease() as db:
@@ -369,7 +375,8 @@ class PostgresqlLog:
                 self._pool.check_open()
             if len(rows) < size:
                 return
-            size = _next_page(rows)
+            mean = sum(len(row[-2]) for row in rows) // size
+            size = max(1, min(2 * size, _FEED_PAGE, CHUNK_BYTES // (mean + 1)))
 
     # -- erase --------------------------------------------------------------------------------------------------------
 
@@ -422,16 +429,6 @@ def _called(db: Connection, sql: str, values: Iterable[Any], batches: Sequence[B
         number, version = map(int, (exc.diag.message_primary or "").split())
         batch = batches[number - 1]
         raise StoreConflictError(*batch.stream, batch.expect or 0, version) from None
-
-
-def _page(size: int) -> int:
-    """Return how many records of a size are read at once."""
-    return max(1, min(_PAGE, CHUNK_BYTES // (size + 1)))
-
-
-def _next_page(rows: Sequence[Row]) -> int:
-    """Return how many records to read after these."""
-    return min(2 * len(rows), _page(sum(len(row[-2]) for row in rows) // len(rows)))
 
 
 def _among(versions: Collection[int]) -> tuple[int | None, int | None, list[int] | None]:
