@@ -17,7 +17,7 @@ from rstore import Store
 from rstore.adapters import open_log
 from rstore.adapters.memory import MemoryLog, Space
 from rstore.domain.log import Connector, Log
-from tests.servers import Postgres
+from tests.servers import Cluster, Postgres, Valkey
 
 KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
 OTHER_KEY = "zyxwvutsrqponmlkjihgfedcba9876543210ABCDEFG="
@@ -58,6 +58,16 @@ def postgresql() -> str:
     return os.environ.get("RSTORE_TEST_POSTGRESQL") or SERVERS.enter_context(Postgres.start({"fsync": "off"})).dsn
 
 
+@cache
+def redis() -> str:
+    return os.environ.get("RSTORE_TEST_REDIS") or SERVERS.enter_context(Valkey.start()).dsn
+
+
+@cache
+def cluster() -> str:
+    return SERVERS.enter_context(Cluster.start()).dsn
+
+
 class Apart:
     """A connector on a server that many tests share, whose namespaces are nobody else's.
 
@@ -86,6 +96,8 @@ BACKENDS: dict[str, Callable[[Path, ExitStack], Connector]] = {
     "memory": lambda _, __: partial(MemoryLog, Space()),
     "sqlite": lambda path, _: open_log(path / "test.db"),
     "postgresql": lambda _, stack: Apart(postgresql(), stack),
+    "redis": lambda _, stack: Apart(redis(), stack),
+    "cluster": lambda _, stack: Apart(cluster(), stack),
 }
 
 

@@ -14,10 +14,6 @@ SCHEMA_VERSION: Final = 1
 CONFLICT: Final = "RS409"
 """The code of an error of ours: a stream is not where its writer expects it."""
 
-# The functions of others are not ours: nobody may slip one in through a schema that we search. And a plan that was made
-# while a table had one page is kept for a session, in which it may get thousands.
-_SETTINGS: Final = "SET search_path = pg_catalog, pg_temp SET enable_seqscan = off"
-
 SCHEMA: Final = """
 CREATE SCHEMA IF NOT EXISTS rstore;
 
@@ -75,14 +71,20 @@ CREATE INDEX record_span ON rstore.record (stream, level, start, version) WHERE 
 -- What a follower reads.
 CREATE INDEX record_feed ON rstore.record (namespace, txid, place);
 
--- What holds for the rest of a transaction. A time-out of the user's own is left alone.
+-- What holds for the rest of a transaction, at the begin of each. search_path: nobody may slip in a function or operator
+-- of his own through a schema that is searched; so this one names the schema of all that it calls, with arguments of just
+-- the types that they have. The plans of the functions are made once for a session, and may not depend on how large
+-- tables were then. A time-out of the user's own is left alone.
 CREATE FUNCTION rstore.begin_write(patience bigint, durable boolean) RETURNS void
-LANGUAGE plpgsql {settings} AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
+    IF pg_catalog.current_setting('transaction_isolation'::text) OPERATOR(pg_catalog.<>) 'read committed'::text THEN
         RAISE EXCEPTION 'default_transaction_isolation has to be read committed: set it for this role'
             USING ERRCODE = '25001';
     END IF;
+    PERFORM pg_catalog.set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true),
+        pg_catalog.set_config('enable_seqscan'::text, 'off'::text, true),
+        pg_catalog.set_config('plan_cache_mode'::text, 'force_generic_plan'::text, true);
     IF current_setting('lock_timeout') = '0' THEN
         PERFORM set_config('lock_timeout', patience::text, true);
     END IF;
@@ -93,7 +95,7 @@ END $$;
 
 -- Lift the transaction ids, if this is another server than the one of the last writer.
 CREATE FUNCTION rstore.arrive() RETURNS void
-LANGUAGE sql {settings} AS $$
+LANGUAGE sql AS $$
     UPDATE rstore.about SET system = c.system_identifier, epoch = epoch + 1099511627776
     FROM pg_control_system() AS c WHERE system <> c.system_identifier
 $$;
@@ -101,7 +103,7 @@ $$;
 -- Make a namespace if there is none, and keep it from being discarded: before any stream is locked, so that whoever
 -- discards it and whoever writes to it can't wait for each other.
 CREATE FUNCTION rstore.hold_namespace(of_name text) RETURNS bigint
-LANGUAGE plpgsql {settings} AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     held bigint;
 BEGIN
@@ -115,7 +117,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION rstore.open_namespace(patience bigint, durable boolean, of_name text) RETURNS void
-LANGUAGE plpgsql {settings} AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
     PERFORM FROM rstore.namespace WHERE name = of_name;
@@ -126,14 +128,14 @@ END $$;
 
 -- Lock a stream; id is NULL if there is none.
 CREATE FUNCTION rstore.lock_stream(home bigint, of_kind text, of_key text) RETURNS rstore.stream
-LANGUAGE sql {settings} AS $$
+LANGUAGE sql AS $$
     SELECT s FROM rstore.stream AS s WHERE s.namespace = home AND s.kind = of_kind AND s.key = of_key FOR UPDATE
 $$;
 
 -- Make a stream, or lock the one that somebody else has just made. Its number is drawn when the row is there: whoever
 -- forgot a stream of this name has committed by then.
 CREATE FUNCTION rstore.create_stream(home bigint, of_kind text, of_key text) RETURNS rstore.stream
-LANGUAGE plpgsql {settings} AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     made rstore.stream;
 BEGIN
@@ -157,7 +159,7 @@ CREATE FUNCTION rstore.append_one(
     of_kind text, of_key text, expect bigint, lives boolean, is_replaced boolean, if_live boolean,
     at bigint, start bigint, "end" bigint, level bigint, mask bigint, item text, op text, data bytea, meta bytea,
     OUT version bigint, OUT conflict bigint
-) LANGUAGE plpgsql {settings} AS $$
+) LANGUAGE plpgsql AS $$
 DECLARE
     s rstore.stream;
     one bigint[] := ARRAY[1];
@@ -200,7 +202,7 @@ CREATE FUNCTION rstore.append(
     of_batch bigint[], nth bigint[], starts bigint[], ends bigint[], of_level bigint[],
     items text[], ops text[], datas bytea[], metas bytea[],
     OUT versions bigint[], OUT conflict bigint
-) LANGUAGE plpgsql {settings} AS $$
+) LANGUAGE plpgsql AS $$
 DECLARE
     s rstore.stream;
     streams rstore.stream[];
@@ -266,7 +268,7 @@ CREATE FUNCTION rstore.put(
     mask bigint, versions bigint[], recordeds bigint[], starts bigint[], ends bigint[], of_level bigint[],
     items text[], ops text[], datas bytea[], metas bytea[],
     OUT head bigint, OUT floor bigint, OUT saved bigint
-) LANGUAGE plpgsql {settings} AS $$
+) LANGUAGE plpgsql AS $$
 DECLARE
     s rstore.stream;
 BEGIN
@@ -297,7 +299,7 @@ CREATE FUNCTION rstore.rewrite(
     patience bigint, durable boolean, of_name text, of_kind text, of_key text, expect bigint, expect_floor bigint,
     low bigint, high bigint, listed bigint[], kept bigint[], lives boolean, moves boolean,
     OUT head bigint, OUT floor bigint, OUT records bigint, OUT saved bigint
-) LANGUAGE plpgsql {settings} AS $$
+) LANGUAGE plpgsql AS $$
 DECLARE
     s rstore.stream;
     last rstore.record;
@@ -340,7 +342,7 @@ END $$;
 
 -- Erase a namespace. All who are writing to it are waited for: they hold its row, or that of a stream.
 CREATE FUNCTION rstore.discard(patience bigint, durable boolean, of_name text) RETURNS void
-LANGUAGE plpgsql {settings} AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     home bigint;
 BEGIN
@@ -352,4 +354,4 @@ BEGIN
 END $$;
 
 INSERT INTO rstore.about SELECT 1, system_identifier FROM pg_control_system();
-""".replace("{conflict}", CONFLICT).replace("{settings}", _SETTINGS)
+""".replace("{conflict}", CONFLICT)

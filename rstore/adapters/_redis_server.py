@@ -1,0 +1,445 @@
+"""A Redis or Valkey server: where a DSN points to, connections, durability, and the errors of the driver.
+
+The driver is told to repeat nothing: an append whose outcome is unknown must not be written twice. What the server
+refused because it is busy for the moment was not executed, and is asked for again until the timeout.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+
+from attrs import evolve, field, frozen
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as LostError
+from redis.exceptions import TimeoutError as LateError
+from redis.retry import Retry
+
+from rstore.adapters._redis_scripts import Script
+from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
+
+Command: TypeAlias = tuple[bytes | int, ...]
+
+_SCHEMES: Final = {
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "redis+cluster": "redis",
+    "rediss+cluster": "rediss",
+}
+_PORT: Final = 6379
+_DRIVER_OPTIONS: Final = frozenset(
+    {
+        *("db", "username", "password", "client_name", "socket_keepalive"),
+        *("ssl_keyfile", "ssl_certfile", "ssl_password", "ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version"),
+        *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_ciphers"),
+    }
+)
+_OLDEST: Final = 7
+_SHORTEST_SECONDS: Final = 0.1
+_RETRY_SECONDS: Final = 0.02
+_GRACE_SECONDS: Final = 1.0
+
+UNKNOWN: Final = "; the write may or may not have been stored"
+
+_BY_CLASS: Final[Mapping[type[RedisError], str]] = {
+    AuthenticationError: "user or password is missing or wrong",
+    NoPermissionError: "the user may not do this (reading needs +@read +@connection ~rstore:*, writing +@all)",
+    ReadOnlyError: "this is a replica: connect to the master, or open it with frozen=True",
+    OutOfMemoryError: "the server's memory is full (maxmemory); nothing was stored",
+    TryAgainError: "a part of its data has been on the move to another server for longer than the timeout",
+    ClusterDownError: "the cluster is not complete: no server answers for a part of its data",
+    BusyLoadingError: "it is still loading its data (wait longer with ?timeout=SECONDS)",
+    MovedError: "it is a part of a cluster: write redis+cluster:// instead of redis://",
+    AskError: "it is a part of a cluster: write redis+cluster:// instead of redis://",
+    LateError: "it did not answer in time (wait longer with ?timeout=SECONDS)",
+    LostError: "it can't be reached, or the connection was lost",
+}
+_BY_CODE: Final = {
+    "BUSY": "it is busy with a script for longer than the timeout (raise it with ?timeout=SECONDS)",
+    "MISCONF": "it can't save to its disk, and takes no writes until it can; nothing was stored",
+    "NOREPLICAS": "it has fewer replicas than it is configured to want; nothing was stored",
+    "MASTERDOWN": "this replica has lost its master",
+    "UNBLOCKED": "it has just become a replica of another server",
+}
+
+
+@frozen
+class Server:
+    """Where a DSN points to, and how to talk to it. ``timeout`` is in seconds.
+
+    ``seeds`` are the addresses, as ``host:port``, of the nodes that the DSN of a cluster names; others have none.
+    """
+
+    name: str
+    uri: str = field(repr=False)
+    durability: str
+    timeout: float
+    replicas: int
+    seeds: tuple[str, ...] = ()
+
+    @classmethod
+    def at(cls, uri: str, durability: str, timeout: float) -> Server:
+        """Return the server of a DSN, from which the adapters' own options were taken; nothing is connected to.
+
+        Raises:
+            ValueError: it is malformed, or has an unknown option. The message never repeats it: it has a password.
+        """
+        try:
+            parts = urlsplit(uri)
+            options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+            replicas = int(options.pop("replicas", "0"))
+            seeds = _seeds(parts)
+            name = _cluster_name(parts, options, seeds) if seeds else _name(parts, options)
+        except ValueError:
+            scheme = uri.partition(":")[0]
+            where = "host[:port][,host:port...]" if scheme.endswith("+cluster") else "host[:port][/db]"
+            raise ValueError(
+                f"a DSN is {scheme}://[user:password@]{where}[?durability=full|normal&"
+                "timeout=SECONDS&replicas=NUMBER], with special characters percent-encoded"
+            ) from None
+        for option in options.keys() - _DRIVER_OPTIONS:
+            known = "durability=full|normal, timeout=SECONDS, replicas=NUMBER, db, username, client_name or ssl_..."
+            raise ValueError(f"unknown option {option!r} in the DSN: use {known}")
+        scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+        for_driver = f"{scheme}://{parts.netloc}{parts.path}?{urlencode(options)}"
+        return cls(name, for_driver, durability, max(timeout, _SHORTEST_SECONDS), replicas, seeds)
+
+    def node_at(self, address: str) -> Server:
+        """Return the node of this cluster that has an address."""
+        parts = urlsplit(self.uri)
+        user, at, _ = parts.netloc.rpartition("@")
+        uri = parts._replace(netloc=f"{user}{at}{address}").geturl()
+        return evolve(self, name=f"{self.name.partition('://')[0]}://{address}", uri=uri, seeds=())
+
+
+def address_of(host: str, port: int) -> str:
+    """Return an address as it is written in a DSN.
+
+    >>> address_of("::1", 7000), address_of("localhost", 7000)
+    ('[::1]:7000', 'localhost:7000')
+    """
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _seeds(parts: SplitResult) -> tuple[str, ...]:
+    """Return the addresses of the nodes that a cluster's DSN names."""
+    if not parts.scheme.endswith("+cluster"):
+        return ()
+    each = [urlsplit(f"//{address}") for address in parts.netloc.rpartition("@")[2].split(",")]
+    return tuple(address_of(one.hostname or "localhost", one.port or _PORT) for one in each)
+
+
+def _cluster_name(parts: SplitResult, options: Mapping[str, str], seeds: Sequence[str]) -> str:
+    _check_no_secret(parts)
+    if int(options.get("db") or parts.path.strip("/") or 0):
+        raise ValueError  # a cluster has but one database
+    return f"{parts.scheme}://{','.join(seeds)}"
+
+
+def _name(parts: SplitResult, options: Mapping[str, str]) -> str:
+    """Return what may be shown of a DSN."""
+    _check_no_secret(parts)
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}"
+    host, database = parts.hostname or "localhost", int(options.get("db") or parts.path.strip("/") or 0)
+    return f"{parts.scheme}://{address_of(host, parts.port or _PORT)}/{database}"
+
+
+def _check_no_secret(parts: SplitResult) -> None:
+    """Raise ValueError if a password with a special character in it has spilled into what follows it."""
+    if parts.fragment or "@" in parts.path or "@" in parts.query:
+        raise ValueError
+
+
+class Request(NamedTuple):
+    """Commands about keys of one slot. They may be sent again, from any of them on.
+
+    Only the last of them may be one that must not be executed twice.
+    """
+
+    slot: int
+    commands: Sequence[Command]
+    script: Script | None = None
+
+
+class Run(NamedTuple):
+    """A script to be run on keys of one slot."""
+
+    slot: int
+    script: Script
+    keys: Sequence[bytes]
+    args: Sequence[bytes]
+
+    def request(self) -> Request:
+        """Return it as a command that names the script, which the server may not know yet."""
+        return Request(self.slot, [(b"EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)], self.script)
+
+
+class Node:
+    """The connections to one server. Threads share it; after a fork, the child makes its own connections."""
+
+    partitions: Final = 1
+    """How many a new namespace gets."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._open = True
+        self._idle: tuple[int, deque[Any]] = os.getpid(), deque()
+        self._factory = ConnectionPool.from_url(
+            server.uri,
+            protocol=2,
+            socket_connect_timeout=server.timeout,
+            socket_timeout=server.timeout + _GRACE_SECONDS,  # so that WAITAOF may use all of it
+            retry=Retry(NoBackoff(), 0),
+        )
+        self.confirmations: list[Command] = confirmations(server)
+        """What is sent behind a write, on the same connection."""
+
+    def close(self) -> None:
+        """Let go of all connections; those in use end with their call."""
+        self._open = False
+        idle = self._pool()
+        while idle:
+            idle.pop().disconnect()
+
+    def check_open(self) -> None:
+        """Raise StoreClosedError if it was closed."""
+        if not self._open:
+            raise StoreClosedError(self.server.name)
+
+    def at(self, slot: int) -> Node:  # noqa: ARG002  # a cluster has a node for each slot
+        """Return what answers for a slot."""
+        return self
+
+    def ask(self, *commands: Command) -> list[Any]:
+        """Send commands that may be repeated, in one go, and return the replies."""
+        replies = self._exchange(commands) if commands else []
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                raise self.translated(reply) from reply
+        return replies
+
+    def ask_each(self, requests: Sequence[Request]) -> list[list[Any]]:
+        """Send requests that may be repeated, all at once, and return the replies to each."""
+        replies = iter(self.ask(*(command for request in requests for command in request.commands)))
+        return [list(islice(replies, len(request.commands))) for request in requests]
+
+    def tell(self, *commands: Command) -> None:
+        """Send commands, of which the first must not be executed twice."""
+        self.ask(*commands)  # to one server, nothing is sent again in any case
+
+    def query(self, script: Script, keys: Sequence[bytes], *args: bytes) -> Any:
+        """Run a script that only reads, or may be run again."""
+        (reply,) = self._run(script, keys, args, (), writing=False)
+        return reply
+
+    def write(self, script: Script, keys: Sequence[bytes], *args: bytes) -> Any:
+        """Run a script that writes, and wait until what it wrote is safe."""
+        reply, *confirmed = self._run(script, keys, args, self.confirmations, writing=True)
+        self.check_confirmed(confirmed)
+        return reply
+
+    def write_each(self, runs: Sequence[Run]) -> list[Any]:
+        """Run scripts that write, and return what each answers."""
+        return [self.write(run.script, run.keys, *run.args) for run in runs]
+
+    def query_each(self, runs: Sequence[Run]) -> list[Any]:
+        """Run scripts that may be run again, and return what each answers."""
+        return [self.query(run.script, run.keys, *run.args) for run in runs]
+
+    def _run(
+        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], then: Sequence[Command], *, writing: bool
+    ) -> list[Any]:
+        rest: Command = (len(keys), *keys, *args)
+        replies = self._exchange([(b"EVALSHA", script.sha, *rest), *then], writing=writing)
+        if isinstance(replies[0], NoScriptError):
+            replies = self._exchange([(b"EVAL", script.source.encode(), *rest), *then], writing=writing)
+        if isinstance(replies[0], RedisError):
+            raise self.translated(replies[0]) from replies[0]
+        return replies
+
+    def check_confirmed(self, replies: Iterable[Any]) -> None:
+        """Raise StoreNotAvailableError if a write is not as safe as it should be."""
+        for command, reply in zip(self.confirmations, replies, strict=True):
+            wanted = 1 if command[0] == b"WAITAOF" else self.server.replicas
+            if isinstance(reply, ResponseError) and "appendonly is disabled" in str(reply):
+                continue
+            if isinstance(reply, RedisError):
+                raise self.translated(reply, "; the write was stored, but is not known to be durable") from reply
+            if (reply[0] if isinstance(reply, list) else reply) < wanted:
+                by = "its disk" if command[0] == b"WAITAOF" else f"{wanted} replicas"
+                raise StoreNotAvailableError(f"{self.server.name}: the write was stored, but not confirmed by {by}")
+
+    def check_server(self, *, writing: bool) -> None:
+        """Raise StoreNotAvailableError if the server is not reached, too old, or would lose what it acknowledged."""
+        check_facts(self.server.name, *self._exchange(questions(writing=writing)))
+
+    # -- connections --------------------------------------------------------------------------------------------------
+
+    def _exchange(self, commands: Sequence[Command], *, writing: bool = False) -> list[Any]:
+        """Send commands and return the replies; errors that the server answers with are among them."""
+        deadline = time.monotonic() + self.server.timeout
+        while True:
+            self.check_open()
+            try:
+                replies = self._exchange_once(commands, writing=writing)
+            except BusyLoadingError as exc:
+                if time.monotonic() > deadline:
+                    raise self.translated(exc) from exc
+            else:
+                if not is_busy(replies[0]) or time.monotonic() > deadline:
+                    return replies
+            time.sleep(_RETRY_SECONDS)
+
+    def _exchange_once(self, commands: Sequence[Command], *, writing: bool) -> list[Any]:
+        try:
+            connection = self.lease()
+        except BusyLoadingError:
+            raise
+        except (RedisError, OSError) as exc:
+            raise self.translated(exc) from exc
+        try:
+            connection.send_packed_command([packed(commands)])
+            replies = [reply_of(connection) for _ in commands]
+        except BusyLoadingError:
+            raise
+        except (RedisError, OSError) as exc:
+            raise self.translated(exc, UNKNOWN if writing else "") from exc
+        except BaseException:
+            connection.disconnect()  # replies that were not read would be taken for those of the next call
+            raise
+        self.give_back(connection)
+        return replies
+
+    def give_back(self, connection: Any) -> None:
+        """Keep a connection, from which all replies were read, for the next call."""
+        if self._open:
+            self._pool().append(connection)
+        else:
+            connection.disconnect()
+
+    def lease(self) -> Any:
+        """Return a connection: the one that was used last, if the server has not closed it meanwhile, or a new one.
+
+        The driver's own pool does the same, and takes twice as long.
+        """
+        idle = self._pool()
+        with suppress(IndexError):
+            while True:
+                connection = idle.pop()
+                if _is_quiet(connection):
+                    return connection
+                connection.disconnect()
+        connection = self._factory.connection_class(**self._factory.connection_kwargs)
+        connection.connect()
+        return connection
+
+    def _pool(self) -> deque[Any]:
+        """Return the idle connections of this process: those of a parent are not used, nor shut down."""
+        pid, idle = self._idle
+        if pid != os.getpid():
+            idle = deque()
+            self._idle = os.getpid(), idle
+        return idle
+
+    # -- errors -------------------------------------------------------------------------------------------------------
+
+    def translated(self, error: Exception, suffix: str = "") -> StoreError:
+        """Return the StoreError that says what an error means; whatever it is, if the connections were closed."""
+        return translated(error, self.server.name, suffix) if self._open else StoreClosedError(self.server.name)
+
+
+def translated(error: Exception, name: str, suffix: str = "") -> StoreError:
+    """Return the StoreError that says what a driver's or server's error means. None repeats the server's words."""
+    for kind, message in _BY_CLASS.items():
+        if isinstance(error, kind):
+            return StoreNotAvailableError(f"{name}: {message}{suffix}")
+    if isinstance(error, OSError):
+        return StoreNotAvailableError(f"{name}: {_BY_CLASS[LostError]}{suffix}")
+    code = str(error).partition(" ")[0]
+    if code in _BY_CODE:
+        return StoreNotAvailableError(f"{name}: {_BY_CODE[code]}{suffix}")
+    if code == "WRONGTYPE":
+        return StoreError(f"{name}: a key that begins with 'rstore:' was not written by rstore")
+    return StoreError(f"{name}: the server refused what rstore asked for{suffix}")
+
+
+def confirmations(server: Server) -> list[Command]:
+    """Return what is sent behind a write, so that it is answered when that is safe."""
+    if server.durability != "full":
+        return []
+    milliseconds = int(server.timeout * 1000)
+    wait: list[Command] = [(b"WAIT", server.replicas, milliseconds)] if server.replicas else []
+    return [(b"WAITAOF", 1, 0, milliseconds), *wait]
+
+
+def questions(*, writing: bool) -> list[Command]:
+    """Return what is asked of a server before it is used."""
+    ask_policy: list[Command] = [(b"CONFIG", b"GET", b"maxmemory-policy")] if writing else []
+    return [(b"HELLO",), *ask_policy]
+
+
+def check_facts(name: str, hello: Any, *policy: Any) -> None:
+    """Raise StoreNotAvailableError if a server's answers to :func:`questions` are not as they should be."""
+    if isinstance(hello, RedisError):
+        raise translated(hello, name) from hello
+    facts = dict(zip(hello[::2], hello[1::2], strict=True))
+    if int(facts[b"version"].partition(b".")[0]) < _OLDEST:
+        raise StoreNotAvailableError(f"{name}: rstore needs Redis {_OLDEST} or Valkey, or later")
+    if policy and isinstance(policy[0], list) and b"allkeys" in b"".join(policy[0]):
+        raise StoreNotAvailableError(
+            f"{name}: it evicts any key when its memory is full: set maxmemory-policy to noeviction"
+        )
+
+
+def packed(commands: Sequence[Command]) -> bytes:
+    """Return commands as they are sent. The driver's own packing takes three times as long."""
+    pieces: list[bytes] = []
+    for command in commands:
+        pieces.append(b"*%d\r\n" % len(command))
+        for word in command:
+            text = word if isinstance(word, bytes) else b"%d" % word
+            pieces += b"$%d\r\n" % len(text), text, b"\r\n"
+    return b"".join(pieces)
+
+
+def _is_quiet(connection: Any) -> bool:
+    """Tell whether there is nothing to be read: neither the end of the connection nor what nobody waited for."""
+    try:
+        return not connection.can_read(0)
+    except (RedisError, OSError):
+        return False
+
+
+def reply_of(connection: Any) -> Any:
+    """Return the next reply, or the error that the server answers with."""
+    try:
+        return connection.read_response()
+    except ResponseError as exc:
+        return exc
+
+
+def is_busy(reply: Any) -> bool:
+    """Tell whether a server has not executed a command since a script has been running for too long."""
+    return isinstance(reply, ResponseError) and str(reply).startswith("BUSY ")

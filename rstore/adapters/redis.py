@@ -1,0 +1,437 @@
+"""The log in Redis or Valkey.
+
+What is stored is described in ``_redis_layout.py``. Writes are scripts (``_redis_writes.py``, ``_redis_scripts.py``),
+each atomic. Reads are plain commands, and hold no lock (``_redis_snapshot.py``).
+
+On a cluster a namespace has several partitions, which may be on different nodes (``_redis_cluster.py``). A write to
+more than one of them is a transaction (``_redis_transactions.py``). Readers ask all of them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import islice
+from operator import attrgetter, itemgetter
+from typing import Final
+
+from rstore.adapters._redis_cluster import Owner, Servers, connect
+from rstore.adapters._redis_layout import (
+    HEAD_END,
+    Partition,
+    Place,
+    StoredHead,
+    packed_time,
+    partition_of,
+    stored_head,
+    stream_name,
+    stream_named,
+    unpack_head,
+    unpack_record,
+)
+from rstore.adapters._redis_namespace import create_partitions, discard, find_partitions
+from rstore.adapters._redis_scripts import RAISE, REPLAY
+from rstore.adapters._redis_server import Command, Request, Run, Server
+from rstore.adapters._redis_snapshot import Snapshot, page_after
+from rstore.adapters._redis_transactions import Ledger
+from rstore.adapters._redis_writes import Call, Clock, Write
+from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreNotAvailableError
+from rstore.domain.log import (
+    SS,
+    TIME_MAX,
+    TIME_MIN,
+    Batch,
+    Head,
+    Position,
+    Record,
+    Replay,
+    Rewrite,
+    Saved,
+    Stream,
+    folded_version,
+)
+
+__all__ = ["RedisLog", "Server"]
+
+_PAGE: Final = 256
+_FIRST_PAGE: Final = 16
+_ABOVE: Final = b"\xff"
+
+
+class RedisLog:
+    """A namespace in Redis."""
+
+    def __init__(self, server: Server, namespace: str, frozen: bool) -> None:
+        self._server, self._namespace, self._frozen = server, namespace, frozen
+        self._ledger: Ledger | None = None
+        self._partitions: list[Partition] = []
+        self._clock = Clock()
+
+    @property
+    def name(self) -> str:
+        return self._server.name
+
+    def open(self) -> None:
+        node = connect(self._server)
+        try:
+            node.check_server(writing=not self._frozen)
+            self._partitions = find_partitions(node, self._namespace) or self._create(node)
+            ledger = Ledger(node, self._partitions, self._clock)
+            if self._is_spread and not self._frozen:
+                ledger.settle_all()
+        except BaseException:
+            node.close()
+            raise
+        self.close()
+        self._ledger = ledger
+
+    def _create(self, node: Servers) -> list[Partition]:
+        if self._frozen:
+            raise StoreNotAvailableError(
+                f"no namespace {self._namespace!r} in {self.name} (open it with frozen=False to create it)"
+            )
+        partitions = [Partition(self._namespace, number) for number in range(node.partitions)]
+        create_partitions(node, partitions)
+        return partitions
+
+    def close(self) -> None:
+        ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            ledger.servers.close()
+
+    @property
+    def _is_spread(self) -> bool:
+        """Whether there are several partitions."""
+        return len(self._partitions) > 1
+
+    def _opened(self) -> Servers:
+        ledger = self._ledger  # looked at once: another thread may close the log in between
+        if ledger is None:
+            raise StoreClosedError(self.name)
+        return ledger.servers
+
+    def _writable(self) -> Ledger:
+        ledger = self._ledger
+        if ledger is None:
+            raise StoreClosedError(self.name)
+        if self._frozen:
+            raise FrozenStoreError(self.name)
+        return ledger
+
+    # -- write --------------------------------------------------------------------------------------------------------
+
+    def append(self, batches: Sequence[Batch]) -> list[int]:
+        return self._write(batches)
+
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
+        saved = self._write(rewrites)
+        return Saved(sum(saved[::2]), sum(saved[1::2]))
+
+    def _write(self, writes: Sequence[Write]) -> list[int]:
+        """Write all or nothing, and return what the script says of each."""
+        ledger = self._writable()
+        if not writes:
+            return []
+        clock = self._clock if self._is_spread else None
+        calls: dict[int, Call] = {}
+        try:
+            for index, write in enumerate(writes):
+                partition = self._partition(write.stream)
+                call = calls.get(partition.number)
+                if call is None:
+                    call = calls[partition.number] = Call(ledger.servers, partition, clock)
+                call.add(index, write)
+            in_order = [calls[number] for number in sorted(calls)]
+            return _merged(in_order, ledger.write(in_order))
+        except BaseException:
+            for call in calls.values():
+                call.forget()
+            raise
+
+    def discard(self) -> None:
+        discard(self._writable().servers, self._partitions)
+
+    def vacuum(self) -> None:
+        self._opened()  # Redis gives memory back by itself
+
+    # -- read ---------------------------------------------------------------------------------------------------------
+
+    def read(
+        self,
+        stream: Stream,
+        *,
+        start: int = TIME_MIN,
+        end: int = TIME_MAX,
+        item: str | None = None,
+        ops: Collection[str] | None = None,
+        until: int | None = None,
+        after: int = 0,
+        alive: bool = False,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Record]:
+        node = self._opened()
+        head = self._stored_head(node, stream)
+        if head is None:
+            return
+        snapshot = Snapshot(node, self._partition(stream), stream, head)
+        after = max(after, head.died if alive else 0)
+        matching = (
+            record
+            for record in snapshot.select(start, end, until=until, after=after, reverse=reverse)
+            if (item is None or record.item == item) and (ops is None or record.op in ops)
+        )
+        for record in islice(matching, limit):
+            yield self._placed(stream, record)
+            node.check_open()
+
+    def replay(
+        self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
+    ) -> Replay | None:
+        if self._frozen:
+            return self._composed_replay(stream, end, horizon, after)
+        node, home = self._opened(), self._partition(stream)
+        keys = *home.living(stream), *home.living(Stream(SS, stream.key))
+        times = packed_time(end), packed_time(min(end, horizon))
+        answer = node.at(home.slot).query(REPLAY, keys, b"" if after is None else b"%d" % after, *times)
+        if answer is None:
+            return None
+        packed, found, *tail = answer
+        head, snapshot = stored_head(packed), unpack_record(found) if found else None
+        folded_version(snapshot)  # says so if it is damaged
+        records = sorted(map(unpack_record, tail), key=attrgetter("start", "version"))
+        return Replay(
+            head.shown(stream),
+            None if snapshot is None else self._placed(stream, snapshot),
+            [self._placed(stream, record) for record in records if record.start <= end],
+        )
+
+    def _composed_replay(self, stream: Stream, end: int, horizon: int, after: int | None) -> Replay | None:
+        """Do without the script, which asks for more than permission to read."""
+        node = self._opened()
+        while True:
+            head = self._stored_head(node, stream)
+            if head is None:
+                return None
+            snapshot, folded = None, after or 0
+            if after is None:
+                snapshots = self.read(Stream(SS, stream.key), end=min(end, horizon), reverse=True, limit=1)
+                snapshot = next(snapshots, None)
+                folded = folded_version(snapshot)
+            if after is None and folded > head.version:
+                continue  # the snapshot was made after the head was read, or after a rewrite
+            records = Snapshot(node, self._partition(stream), stream, head).select(TIME_MIN, end, after=folded)
+            return Replay(head.shown(stream), snapshot, [self._placed(stream, record) for record in records])
+
+    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
+        node = self._opened()
+        if not streams:
+            return []
+        found = zip(streams, self._packed_heads(node, streams), strict=True)
+        records = ((stream, self._newest(node, stream, unpack_head(packed), until)) for stream, packed in found)
+        return [None if record is None else self._placed(stream, record) for stream, record in records]
+
+    def _packed_heads(self, node: Servers, streams: Sequence[Stream]) -> list[bytes | None]:
+        """Return the heads of streams, in one round trip to each server."""
+        if len(streams) == 1:
+            home = self._partition(streams[0])
+            return node.at(home.slot).ask((b"GET", home.head(streams[0])))
+        if not self._is_spread:
+            (home,) = self._partitions
+            (found,) = node.at(home.slot).ask((b"MGET", *map(home.head, streams)))
+            return list(found)
+        # not MGET: while a slot moves to another node, that has to wait until all of it is there
+        homes = [self._partition(stream) for stream in streams]
+        commands: dict[int, list[Command]] = {}
+        for home, stream in zip(homes, streams, strict=True):
+            commands.setdefault(home.slot, []).append((b"GET", home.head(stream)))
+        answers = node.ask_each([Request(slot, each) for slot, each in commands.items()])
+        heads = dict(zip(commands, map(iter, answers), strict=True))
+        return [next(heads[home.slot]) for home in homes]
+
+    def _newest(self, node: Servers, stream: Stream, head: StoredHead | None, until: int | None) -> Record | None:
+        if head is None or not head.newest:
+            return None
+        is_last = until is None or head.recorded <= until
+        if is_last and head.record is not None:
+            return head.record
+        snapshot = Snapshot(node, self._partition(stream), stream, head)
+        if is_last:
+            return next(snapshot.records([head.newest]))
+        spans = snapshot.spans(TIME_MIN, TIME_MAX)
+        earlier = [span.version for span in spans if until is not None and span.recorded <= until]
+        return next(snapshot.records([max(earlier)])) if earlier else None
+
+    def head(self, stream: Stream) -> Head | None:
+        node, home = self._opened(), self._partition(stream)
+        head = unpack_head(*node.at(home.slot).ask((b"GETRANGE", home.head(stream), 0, HEAD_END)))
+        return None if head is None else head.shown(stream)
+
+    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
+        node = self._opened()
+        low, high = b"[" + stream_name(Stream(kind, prefix)), b"(" + stream_name(Stream(kind, prefix)) + _ABOVE
+        if after is not None and after >= prefix:
+            low = b"(" + stream_name(Stream(kind, after))
+        listing = _Listing(node, high, live=live)
+        firsts = listing.pages([(home, low) for home in self._partitions], _FIRST_PAGE)
+        each = [listing.heads(home, page) for home, page in zip(self._partitions, firsts, strict=True)]
+        for head in merge(*each, key=attrgetter("stream.key")) if self._is_spread else each[0]:
+            if head.live or not live:
+                yield head
+                node.check_open()
+
+    def count(self, kind: str) -> int:
+        node, low = self._opened(), stream_name(Stream(kind, ""))
+        edges = b"[" + low, b"(" + low + _ABOVE
+        answers = node.ask_each([Request(each.slot, [(b"ZLEXCOUNT", each.live, *edges)]) for each in self._partitions])
+        return sum(int(number) for (number,) in answers)
+
+    def _stored_head(self, node: Servers, stream: Stream) -> StoredHead | None:
+        home = self._partition(stream)
+        return unpack_head(*node.at(home.slot).ask((b"GET", home.head(stream))))
+
+    def _partition(self, stream: Stream) -> Partition:
+        number = len(self._partitions)
+        return self._partitions[0 if number == 1 else partition_of(stream.key, number)]
+
+    def _placed(self, stream: Stream, record: Record) -> Record:
+        """Return a record with its position among those of all partitions, if there are several."""
+        if not self._is_spread:
+            return record
+        self._clock.see(record.position)
+        return record._replace(position=Place(record.position, self._partition(stream).number))
+
+    # -- follow -------------------------------------------------------------------------------------------------------
+
+    def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
+        # a script gives out positions and adds to the feed at once, so what comes later has a greater one
+        node = self._opened()
+        yield from self._follow_all(node, after) if self._is_spread else self._follow_one(node, after or 0)
+
+    def _follow_one(self, node: Servers, after: int) -> Iterator[tuple[Position, Stream, Record]]:
+        (home,) = self._partitions
+        ((last,),) = node.at(home.slot).ask((b"HMGET", home.meta, b"n"))
+        if last is None:
+            return
+        for stream, record in _feed(node.at(home.slot), home, after, int(last)):
+            yield record.position, stream, record
+            node.check_open()
+
+    def _follow_all(self, node: Servers, after: Place | None) -> Iterator[tuple[Position, Stream, Record]]:
+        """Merge the feeds of all partitions.
+
+        A log that may write first lets all partitions give out only greater positions than there are: so the order in
+        which records are seen is that of their positions for ever. A frozen one can't, and what is written at the same
+        time may be seen in another order than by others; it misses nothing either, since positions say what was seen.
+        """
+        lasts = self._lasts(node)
+        seen = [0 if after is None else after.after(number) for number in range(len(lasts))]
+        feeds = [
+            _numbered(each.number, _feed(node.at(each.slot), each, low, last))
+            for each, low, last in zip(self._partitions, seen, lasts, strict=True)
+            if last > low
+        ]
+        for n, number, stream, record in merge(*feeds, key=itemgetter(0, 1)):
+            seen[number] = n
+            position = Place(n, number, tuple(seen))
+            yield position, stream, record._replace(position=position)
+            node.check_open()
+
+    def _lasts(self, node: Servers) -> list[int]:
+        """Return the last position that each partition gave out; 0 if it is not there."""
+        answers = node.ask_each([Request(each.slot, [(b"HGET", each.meta, b"n")]) for each in self._partitions])
+        known = {each: int(n) for each, (n,) in zip(self._partitions, answers, strict=True) if n is not None}
+        highest = max(known.values(), default=0)
+        self._clock.see(highest)
+        if not self._frozen:
+            behind = [each for each, last in known.items() if last < highest]
+            node.query_each([Run(each.slot, RAISE, (each.meta,), (b"%d" % highest,)) for each in behind])
+            known = dict.fromkeys(known, highest)
+        return [known.get(each, 0) for each in self._partitions]
+
+
+def _merged(calls: Sequence[Call], answers: Sequence[Sequence[int]]) -> list[int]:
+    """Return the answers to calls, each about some of the writes, in the order of the writes."""
+    if len(answers) == 1:
+        return list(answers[0])
+    by_index: list[tuple[int, Sequence[int]]] = []
+    for call, answer in zip(calls, answers, strict=True):
+        width = len(answer) // len(call.indices)  # one number for each batch, two for each rewrite
+        by_index += [(index, answer[at * width : (at + 1) * width]) for at, index in enumerate(call.indices)]
+    return [number for _, numbers in sorted(by_index) for number in numbers]
+
+
+class _Listing:
+    """The pages of streams by name, up to ``high``, of one or more partitions."""
+
+    def __init__(self, node: Servers, high: bytes, *, live: bool) -> None:
+        self._node, self._high, self._live = node, high, live
+
+    def heads(self, home: Partition, first: list[tuple[bytes, Head | None]]) -> Iterator[Head]:
+        """Yield the heads of a partition whose first page is given."""
+        page, size = first, _FIRST_PAGE
+        while True:
+            yield from (head for _, head in page if head is not None)
+            if len(page) < size:
+                return
+            size = _PAGE
+            (page,) = self.pages([(home, b"(" + page[-1][0])], size)
+
+    def pages(self, starts: Sequence[tuple[Partition, bytes]], size: int) -> list[list[tuple[bytes, Head | None]]]:
+        """Return for partitions and lower edges a page of each: names, and heads unless they are gone."""
+        listed = self._node.ask_each(
+            [
+                Request(
+                    home.slot,
+                    [(b"ZRANGE", home.live if self._live else home.all, low, self._high, b"BYLEX", b"LIMIT", 0, size)],
+                )
+                for home, low in starts
+            ]
+        )
+        looks = [
+            Request(home.slot, [(b"GETRANGE", home.head(stream_named(name)), 0, HEAD_END) for name in names])
+            for (home, _), (names,) in zip(starts, listed, strict=True)
+        ]
+        found = self._node.ask_each(looks)
+        return [
+            [(name, _shown(name, packed)) for name, packed in zip(names, heads, strict=True)]
+            for (names,), heads in zip(listed, found, strict=True)
+        ]
+
+
+def _shown(name: bytes, packed: bytes) -> Head | None:
+    head = unpack_head(packed)
+    return None if head is None else head.shown(stream_named(name))
+
+
+def _numbered(number: int, feed: Iterable[tuple[Stream, Record]]) -> Iterator[tuple[int, int, Stream, Record]]:
+    return ((record.position, number, stream, record) for stream, record in feed)
+
+
+def _feed(owner: Owner, home: Partition, after: int, last: int) -> Iterator[tuple[Stream, Record]]:
+    """Yield the records of a partition from one position to another, in pages."""
+    low, size = b"(%d" % after, _FIRST_PAGE
+    while True:
+        (entries,) = owner.ask((b"XRANGE", home.feed, low, last, b"COUNT", size))
+        places = [(stream_named(name), int(version)) for _, (_, name, _, version) in entries]
+        records = _records(owner, home, places)
+        for (stream, _), record in zip(places, records, strict=True):
+            if record is not None:
+                yield stream, record
+        if len(entries) < size:
+            return
+        low = b"(" + entries[-1][0]
+        size = page_after(size, (record and record.data for record in records))
+
+
+def _records(owner: Owner, home: Partition, places: Sequence[tuple[Stream, int]]) -> list[Record | None]:
+    """Return the records of streams and versions; None for one that has just been erased."""
+    commands: list[Command] = []
+    for stream, version in places:  # the head first: what is no longer there when it is read has been filed
+        commands += (b"GET", home.head(stream)), (b"HGET", home.records(stream), version)
+    packed = owner.ask(*commands)
+    heads, filed = map(unpack_head, packed[::2]), packed[1::2]
+    return [
+        unpack_record(found) if found else head.record if head and head.newest == version else None
+        for (_, version), head, found in zip(places, heads, filed, strict=True)
+    ]
