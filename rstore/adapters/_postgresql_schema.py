@@ -73,8 +73,8 @@ CREATE INDEX record_feed ON rstore.record (namespace, txid, place);
 
 -- What holds for the rest of a transaction, at the begin of each. search_path: nobody may slip in a function or an
 -- operator of his own through a schema that is searched; so this one names the schema of all that it calls, with
--- arguments of just the types that they have. The plans of the functions are made once for a session, and may not depend
--- on how large tables were then. A time-out of the user's own is left alone.
+-- arguments of just the types that they have. The plans of the functions are made once for a session, and may not
+-- depend on how large tables were then. A time-out of the user's own is left alone.
 CREATE FUNCTION rstore.begin_write(patience bigint, durable boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
