@@ -218,7 +218,10 @@ class Log(Protocol):
         """
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
-        """Return for each stream its newest record (with ``recorded <= until``), in one consistent read."""
+        """Return for each stream its newest record (with ``recorded <= until``).
+
+        In one consistent read; where a namespace has several partitions, in one of each.
+        """
 
     def head(self, stream: Stream) -> Head | None:
         """Return the stream's head, or None if there is no such stream."""
