@@ -46,7 +46,9 @@ class KeyValues(Face, MutableMapping[str, Any]):
         return default
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Return ``{key: value}`` of those keys that there are, in one consistent read (on a cluster, one of each partition).
+        """Return ``{key: value}`` of those keys that there are.
+
+        In one consistent read; on a Redis Cluster, in one of each partition.
 
         >>> store.set_many({'a': 1, 'b': 2})
         >>> store.get_many(['a', 'b', 'c'])
