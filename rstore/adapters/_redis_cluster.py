@@ -32,6 +32,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import TimeoutError as LateError
 
+from rstore.adapters._redis_layout import Partition
 from rstore.adapters._redis_scripts import Script
 from rstore.adapters._redis_server import (
     UNKNOWN,
@@ -41,6 +42,8 @@ from rstore.adapters._redis_server import (
     Run,
     Server,
     address_of,
+    attempts,
+    check_attempts,
     check_facts,
     is_busy,
     packed,
@@ -84,12 +87,14 @@ class Cluster:
         if not self._open:
             raise StoreClosedError(self.server.name)
 
-    def check_server(self, *, writing: bool) -> None:
-        """Raise StoreNotAvailableError if a node is too old, or would lose what it acknowledged."""
+    def check_server(self, home: Partition, *, writing: bool) -> None:
+        """Raise StoreNotAvailableError if a node is too old, or writing would fail, or be lost."""
         self._find_slots()
         slots = {address: slot for slot, address in self._slots.items()}.values() or [0]
         for answers in self.exchange([Request(slot, questions(writing=writing)) for slot in slots]):
             check_facts(self.server.name, *answers)
+        for answers in self.exchange([Request(home.slot, attempts(home, writing=writing))]):
+            check_attempts(self.server.name, answers)
 
     def at(self, slot: int) -> Shard:
         """Return what answers for a slot."""
@@ -351,10 +356,10 @@ class _Flight:
         self.address, self.node = address, node
         self.error: Exception | None = None
         self.refused: list[tuple[_Pending, Exception]] = []
-        self.confirmed: list[Any] = []
+        self.confirmed: list[tuple[Command, Any]] = []
         self._batches = [(each, each.sent()) for each in pending]
-        self._after = node.confirmations if confirming else []
-        self._writing = writing
+        self._after: list[Command] = []
+        self._writing, self._confirming = writing, confirming
         self._connection: Any = None
         self._is_sent = False
 
@@ -367,6 +372,7 @@ class _Flight:
         commands = [command for _, batch in self._batches for command in batch]
         try:
             self._connection = self.node.lease()
+            self._after = self.node.confirmations(self._connection) if self._confirming else []
             self._is_sent = True
             self._connection.send_packed_command([packed([*commands, *self._after])])
         except (RedisError, OSError) as exc:
@@ -377,7 +383,7 @@ class _Flight:
             return
         try:
             replies = [reply_of(self._connection) for _, batch in self._batches for _ in batch]
-            confirmed = [reply_of(self._connection) for _ in self._after]
+            confirmed = self.node.read_confirmations(self._connection, self._after)
         except (RedisError, OSError) as exc:
             self._fail(exc)
             return

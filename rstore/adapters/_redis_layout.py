@@ -12,7 +12,7 @@ h:<name>    string a stream's head, and behind it the newest record if the strea
 r:<name>    hash   records by version. Rejected: native streams, in which a rewrite could replace nothing
 i:<name>    zset   the spans of those records. All scores are 0: they are doubles, and lose nanoseconds
 g:, o:      hash   graveyards, young and old: what rewrites took away, for those who began to read before. They expire
-gs, os      set    the streams that have graveyards, young and old, so that a discard finds them
+gs, os      set    the streams that have graveyards, young and old, so that a discard finds them. They live longer
 s:<random>  list   the uploaded parts of a large write
 promised    hash   the streams that are promised to a transaction, see ``_redis_transactions.py``
 p:<txid>    list   what a transaction will write here: number of keys, keys, arguments of the script
@@ -109,6 +109,10 @@ class Partition:
         """Return the keys of a stream that a reader needs if nobody rewrites it."""
         return self.head(stream), self.records(stream), self.spans(stream)
 
+    def each_of(self, name: bytes) -> list[bytes]:
+        """Return all keys of a stream by its name, whatever bytes that has."""
+        return [self._key(f"{key}:") + name for key in "hrigo"]
+
     def staged(self, name: str) -> bytes:
         return self._key(f"s:{name}")
 
@@ -149,8 +153,18 @@ def stream_name(stream: Stream) -> bytes:
 
 
 def stream_named(name: bytes) -> Stream:
-    kind, _, key = name.decode().partition(":")
+    try:
+        kind, _, key = name.decode().partition(":")
+    except UnicodeDecodeError as exc:
+        raise damaged() from exc
     return Stream(kind, key)
+
+
+def stored_number(text: bytes | None) -> int:
+    """Return a number that is stored in decimal."""
+    if text is None or not text.isdigit() or len(text) > len(str(MOST)) or int(text) > MOST:
+        raise damaged()
+    return int(text)
 
 
 def packed_number(number: int) -> bytes:
@@ -206,6 +220,8 @@ def stored_head(packed: bytes) -> StoredHead:
         head = StoredHead(*_HEAD.unpack_from(packed))
     except error as exc:
         raise damaged() from exc
+    if max(head.newest, head.filed) > head.version or max(head.version, head.era) > MOST:
+        raise damaged()
     record = unpack_record(packed, _HEAD.size) if len(packed) > _HEAD.size else None
     return head._replace(recorded=head.recorded + TIME_MIN, record=record)
 

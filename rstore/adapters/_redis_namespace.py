@@ -8,16 +8,18 @@ since none of them would ever go, and the server's clock, since it may be set ba
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rstore.adapters._redis_cluster import Owner, Servers
-from rstore.adapters._redis_layout import EPOCH, EPOCH_SLOT, SCHEMA, Partition, stream_named
+from rstore.adapters._redis_layout import EPOCH, EPOCH_SLOT, SCHEMA, Partition, damaged, stored_number
 from rstore.adapters._redis_scripts import CREATE, END, RAISE_EPOCH, SWEEP
 from rstore.adapters._redis_server import Request, Run
 from rstore.domain.errors import StoreNotAvailableError
 
 _SWEPT: Final = 1000
+_MOST_PARTITIONS: Final = 16384
 
 
 def find_partitions(node: Servers, namespace: str) -> list[Partition]:
@@ -25,15 +27,18 @@ def find_partitions(node: Servers, namespace: str) -> list[Partition]:
 
     Raises:
         StoreNotAvailableError: it was made by a newer version of rstore.
+        StoreError: what it says of itself was written by somebody else.
     """
     home = Partition(namespace, 0)
     ((n, schema, number),) = node.at(home.slot).ask((b"HMGET", home.meta, b"n", b"schema", b"partitions"))
     if n is None:
         return []
-    if int(schema) > SCHEMA:
+    if stored_number(schema) > SCHEMA:
         raise StoreNotAvailableError(
             f"namespace {namespace!r} in {node.server.name} was made by a newer version of rstore: upgrade this one"
         )
+    if not 0 < stored_number(number) <= _MOST_PARTITIONS:
+        raise damaged()
     return [Partition(namespace, each) for each in range(int(number))]
 
 
@@ -42,8 +47,16 @@ def create_partitions(node: Servers, partitions: Sequence[Partition]) -> None:
 
     All at once, since none may give out positions that are behind those that others already have. Partition 0 comes
     last: if a discard came in between, it took the others too, and whoever writes to them notices.
+
+    Raises:
+        StoreNotAvailableError: others kept discarding it until the timeout.
     """
+    deadline = time.monotonic() + node.server.timeout
     while missing := _missing(node, partitions):
+        if time.monotonic() > deadline:
+            raise StoreNotAvailableError(
+                f"{node.server.name}: others keep discarding the namespace; nothing was stored"
+            )
         claims = [
             Request(
                 each.slot, [(b"HSETNX", each.meta, b"claim", secrets.token_bytes(8)), (b"HGET", each.meta, b"claim")]
@@ -52,9 +65,10 @@ def create_partitions(node: Servers, partitions: Sequence[Partition]) -> None:
         ]
         holding = [claim or b"" for _, claim in node.ask_each(claims)]
         (epoch,) = node.at(EPOCH_SLOT).ask((b"GET", EPOCH))
-        facts = b"%d" % SCHEMA, b"%d" % len(partitions), epoch or b"0"
+        facts = b"%d" % SCHEMA, b"%d" % len(partitions), b"%d" % stored_number(epoch or b"0")
         first, *others = [
-            Run(each.slot, CREATE, (each.meta,), (claim, *facts)) for each, claim in zip(missing, holding, strict=True)
+            Run(each.slot, CREATE, (each.meta, each.feed, each.all), (claim, *facts))
+            for each, claim in zip(missing, holding, strict=True)
         ]
         node.write_each(others)
         node.write_each([first])
@@ -74,7 +88,7 @@ def _missing(node: Servers, partitions: Sequence[Partition]) -> list[Partition]:
 
 def discard(node: Servers, partitions: Sequence[Partition]) -> None:
     """Erase all partitions. Partition 0 ends first and goes last: who finds it ending finishes the discard."""
-    first, *others = [Run(each.slot, END, (each.meta,), ()) for each in partitions]
+    first, *others = [Run(each.slot, END, (each.meta, each.feed, each.all), ()) for each in partitions]
     endings = [*node.write_each([first]), *node.write_each(others)]
     ended = [(each, ending) for each, ending in zip(partitions, endings, strict=True) if ending is not None]
     _sweep(node, ended[1:])
@@ -85,7 +99,7 @@ def _sweep(node: Servers, ended: Sequence[tuple[Partition, bytes]]) -> None:
     """Erase partitions that were ended: all at once unless they are large, since Redis does nothing else meanwhile."""
     if not ended:
         return
-    node.at(EPOCH_SLOT).write(RAISE_EPOCH, [EPOCH], b"%d" % (max(int(ending) for _, ending in ended) + 1))
+    node.at(EPOCH_SLOT).write(RAISE_EPOCH, [EPOCH], b"%d" % (max(stored_number(ending) for _, ending in ended) + 1))
     while ended:
         swept = node.write_each(_sweepings(node, ended))
         ended = [each for each, is_empty in zip(ended, swept, strict=True) if not is_empty]
@@ -107,8 +121,7 @@ def _sweepings(node: Servers, ended: Sequence[tuple[Partition, bytes]]) -> list[
     runs = []
     for (each, ending), (txids, *found) in zip(ended, node.ask_each(looks), strict=True):
         names = {name for some in found for name in some}
-        streams = map(stream_named, names)
-        keys = [key for stream in streams for key in (*each.living(stream), *each.graveyards(stream))]
+        keys = [key for name in names for key in each.each_of(name)]
         keys += _promises(node.at(each.slot), each, set(txids))
         own = (*each.own, *each.graves, each.promised, each.notes)
         runs.append(Run(each.slot, SWEEP, (*own, *keys), (ending, *names)))
@@ -119,5 +132,7 @@ def _promises(owner: Owner, partition: Partition, txids: Iterable[bytes]) -> lis
     """Return the keys of what was promised, with its uploads, which do not expire as long as it is."""
     promises = [partition.promise(txid) for txid in txids]
     sizes = owner.ask(*((b"LINDEX", promise, 0) for promise in promises))
-    written = owner.ask(*((b"LRANGE", each, 1, int(size or 0)) for each, size in zip(promises, sizes, strict=True)))
+    written = owner.ask(
+        *((b"LRANGE", each, 1, stored_number(size or b"0")) for each, size in zip(promises, sizes, strict=True))
+    )
     return [*promises, *(key for keys in written for key in keys if partition.is_staged(key))]

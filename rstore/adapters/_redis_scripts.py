@@ -27,24 +27,32 @@ class Script:
         return sha1(self.source.encode(), usedforsecurity=False).hexdigest().encode()
 
 
+# What somebody else has written under our keys is an error, by a code that is translated like those of the server,
+# before anything is written. Unchecked, a loop from one version to another would hold up the server for ever.
+_DAMAGED: Final = r"""
+local MOST = 9007199254740991
+local function damaged() error({err = "DAMAGED by somebody else"}) end
+"""
+
 # One entry for a live stream, which is what nearly all appends are: without the functions below it takes half the time.
 # It does what append() does, and leaves to that whatever it does not find simple, before it has changed anything.
 _SHORT: Final = r"""
 local function append_one()
   local META, FEED, H, R, I = KEYS[1], KEYS[2], KEYS[5], KEYS[6], KEYS[7]
   local packed = redis.call("GET", H)
-  if not packed then return nil end
+  if not packed or (#packed ~= 65 and #packed < 114) then return nil end
   local version, floor, died, era, newest, filed, live = struct.unpack(">I8I8I8I8I8I8B", packed)
   local replace, inline, lives, _, has_expect, _, staged, expect, _, count, recorded =
     struct.unpack(">BBBBBBBI8I8I4c8", ARGV[3])
   if replace > 1 or live + lives < 2 or staged == 1 or count ~= 1 or newest == 0 then return nil end
+  if math.max(newest, filed) > version or era > MOST or live > 1 or (inline == 1 and #packed == 65) then return nil end
   if (has_expect == 1 and expect ~= version) or (replace == 1 and (filed > 0 or inline == 0)) then return nil end
   local body = ARGV[4]
   local level = body:byte(1)
   if bit.band(packed:byte(65 - math.floor(level / 8)), bit.lshift(1, level % 8)) == 0 then return nil end
   local n = redis.call("HINCRBY", META, "n", 1)
-  if n <= version then  -- there was none: the partition was discarded
-    redis.call("HDEL", META, "n")
+  if n <= version or n > MOST then  -- there was none: the partition was discarded; or it is damaged
+    if n == 1 then redis.call("HDEL", META, "n") else redis.call("HINCRBY", META, "n", -1) end
     return nil
   end
 
@@ -80,13 +88,17 @@ local NEVER, NO_LEVELS = string.rep("\0", 8), string.rep("\0", 8)
 local function number8(value) return struct.pack(">I8", value) end
 local function text(value) return string.format("%.0f", value) end
 
-local function load_head(key)
+local function load_head(key, records)
   local packed = redis.call("GET", key)
   if not packed then return nil end
+  if #packed ~= 65 and #packed < 114 then damaged() end
   local head = {recorded = packed:sub(50, 57), levels = packed:sub(58, 65)}
   head.version, head.floor, head.died, head.era, head.newest, head.filed, head.live =
     struct.unpack(">I8I8I8I8I8I8B", packed)
   if #packed > 65 then head.record = packed:sub(66) end
+  if head.version > MOST or head.era > MOST or math.max(head.newest, head.floor, head.died) > head.version
+    or head.live > 1 or head.filed > redis.call("HLEN", records)
+    or (head.record and struct.unpack(">I8", head.record) ~= head.newest) then damaged() end
   return head
 end
 
@@ -173,22 +185,23 @@ local function unfile(op, record)
 end
 
 -- What is buried stays for a minute at least: its key lives for two, and is added to for one. So what is rewritten all
--- the time does not gather all that it ever was.
-local function rotate(young, old)
+-- the time does not gather all that it ever was. The names of the streams live for twice as long, since the graveyard
+-- that is noted last has all of its life before it.
+local function rotate(young, old, milliseconds)
   local left = redis.call("PTTL", young)
-  if left >= 60000 then return false end
+  if left >= milliseconds / 2 then return false end
   if left >= 0 then redis.call("RENAME", young, old) end
   return true
 end
 
 local function open_graves(op)
-  if rotate(op.g, op.o) then
+  if rotate(op.g, op.o, 120000) then
     redis.call("HSET", op.g, "since", number8(op.head.era))
     redis.call("PEXPIRE", op.g, 120000)
   end
-  local is_new = rotate(KEYS[#KEYS - 1], KEYS[#KEYS])
+  local is_new = rotate(KEYS[#KEYS - 1], KEYS[#KEYS], 240000)
   redis.call("SADD", KEYS[#KEYS - 1], op.name)
-  if is_new then redis.call("PEXPIRE", KEYS[#KEYS - 1], 120000) end
+  if is_new then redis.call("PEXPIRE", KEYS[#KEYS - 1], 240000) end
 end
 
 local function bury(op, era, record)
@@ -283,13 +296,13 @@ local function dropped_versions(op)  -- those of them that there are
     end
   end
   if op.head.newest > 0 then add_if_dropped(op.head.newest) end
-  for _, version in ipairs(redis.call("HKEYS", op.r)) do add_if_dropped(tonumber(version)) end
+  for _, version in ipairs(redis.call("HKEYS", op.r)) do add_if_dropped(tonumber(version) or 0) end
   return found
 end
 
 local function newest_version(op)
   local newest = 0
-  for _, version in ipairs(redis.call("HKEYS", op.r)) do newest = math.max(newest, tonumber(version)) end
+  for _, version in ipairs(redis.call("HKEYS", op.r)) do newest = math.max(newest, tonumber(version) or 0) end
   return newest
 end
 
@@ -374,14 +387,20 @@ end
 _MAIN: Final = r"""
 local function load_space()
   local n, floor = unpack(redis.call("HMGET", META, "n", "floor"))
-  return n and {n = tonumber(n), floor = tonumber(floor)}
+  if not n then return nil end
+  local space = {n = tonumber(n), floor = tonumber(floor)}
+  if not (space.n and space.floor and space.floor <= space.n and space.n <= MOST) then damaged() end
+  local last = redis.call("XREVRANGE", FEED, "+", "-", "COUNT", 1)[1]
+  if last and tonumber(last[1]:match("%d+")) > space.n then damaged() end
+  return space
 end
 
-local function checked_ops()  -- or nil, and why they can't be written
+local function checked_ops(space)  -- or nil, and why they can't be written
   local ops = {}
   for at = 1, tonumber(arg()) do
     local op = read_op()
-    op.head = load_head(op.h)
+    op.head = load_head(op.h, op.r)
+    if op.head and math.max(op.head.version, op.head.era) > space.n then damaged() end
     local txid = promised_to(op)
     if txid then return nil, {"promised", txid} end
     local expected, version, floor = is_expected(op)
@@ -408,6 +427,7 @@ end
 
 WRITE: Final = Script(
     "#!lua\n"
+    + _DAMAGED
     + _SHORT
     + r"""
 if ARGV[1] == "1" then
@@ -424,7 +444,7 @@ local function promised_to() return nil end
     + r"""
 local space = load_space()
 if not space then return {"gone"} end
-local ops, refusal = checked_ops()
+local ops, refusal = checked_ops(space)
 if not ops then return refusal end
 local answer = {"done"}
 write(ops, space, answer)
@@ -446,6 +466,7 @@ end
 # is the home's part, which decides for all partitions at once.
 WRITE_SHARED: Final = Script(
     "#!lua\n"
+    + _DAMAGED
     + _SHORT
     + _CATCH_UP
     + r"""
@@ -468,7 +489,7 @@ local space = load_space()
 if not space then return {"gone"} end
 local note = txid ~= "" and redis.call("HGET", NOTES, txid)
 if txid ~= "" and not note then return {"given up"} end
-local ops, refusal = checked_ops()
+local ops, refusal = checked_ops(space)
 if not ops then return refusal end
 local answer = {"done", 0}
 write(ops, space, answer)
@@ -505,14 +526,16 @@ local PROMISE, PROMISED = table.remove(KEYS), table.remove(KEYS)
 local txid = table.remove(ARGV)
 local function promised_to(op) return redis.call("HGET", PROMISED, op.name) end
 """
+    + _DAMAGED
     + _LAYOUT
     + _WRITES
     + _APPEND
     + _REWRITE
     + _MAIN
     + r"""
-if not load_space() then return {"gone"} end
-local ops, refusal = checked_ops()
+local space = load_space()
+if not space then return {"gone"} end
+local ops, refusal = checked_ops(space)
 if not ops then return refusal end
 for _, op in ipairs(ops) do
   redis.call("HSET", PROMISED, op.name, txid)
@@ -539,6 +562,7 @@ catch_up(ARGV[1])
 local ARGV = redis.call("LRANGE", PROMISE, #KEYS + 1, -1)
 local function promised_to() return nil end
 """
+    + _DAMAGED
     + _LAYOUT
     + _WRITES
     + _APPEND
@@ -547,7 +571,7 @@ local function promised_to() return nil end
     + r"""
 local space = load_space()
 if not space then return {"kept"} end
-local ops, refusal = checked_ops()
+local ops, refusal = checked_ops(space)
 if not ops then return refusal end
 local answer = {"done", 0}
 write(ops, space, answer)
@@ -584,13 +608,17 @@ return 1
 
 
 # A partition is made in three steps: claim it, read the epoch from which its versions may go on, make it if the claim
-# still holds. So an epoch that a discard raises in between is not missed, though it is in another slot.
+# still holds. So an epoch that a discard raises in between is not missed, though it is in another slot. Where there are
+# streams or records, it is not made: its meta was lost, and so was the number that their versions go on from.
 CREATE: Final = Script(
-    r"""#!lua
+    "#!lua\n"
+    + _DAMAGED
+    + r"""
 local claim, n, ending = unpack(redis.call("HMGET", KEYS[1], "claim", "n", "ending"))
 if claim ~= ARGV[1] then return 0 end
 redis.call("HDEL", KEYS[1], "claim")
 if n or ending then return 0 end
+if redis.call("EXISTS", KEYS[2], KEYS[3]) > 0 then damaged() end
 redis.call("HSET", KEYS[1], "schema", ARGV[2], "partitions", ARGV[3], "n", ARGV[4], "floor", ARGV[4])
 return 1
 """
@@ -598,13 +626,17 @@ return 1
 
 # The first step of a discard: from now on writers find no partition. Returns the last position that it gave out.
 END: Final = Script(
-    r"""#!lua
-local n = redis.call("HGET", KEYS[1], "n")
+    "#!lua\n"
+    + _DAMAGED
+    + r"""
+local n, ending = unpack(redis.call("HMGET", KEYS[1], "n", "ending"))
 if n then
   redis.call("HSET", KEYS[1], "ending", n)
   redis.call("HDEL", KEYS[1], "n")
+elseif not ending and redis.call("EXISTS", KEYS[2], KEYS[3]) > 0 then
+  damaged()
 end
-return redis.call("HGET", KEYS[1], "ending")
+return n or ending
 """
 )
 
@@ -638,12 +670,13 @@ return 1
 # What a projection is folded from, in one round trip. Only for a log that may write: others need no such permission.
 REPLAY: Final = Script(
     "#!lua flags=no-writes\n"
+    + _DAMAGED
     + _LAYOUT
     + r"""
 local H, R, I, SNAPSHOTS, SNAPSHOT_SPANS = KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]
 local after, last, horizon = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local ABOVE = string.rep("\255", 33)
-local head = load_head(H)
+local head = load_head(H, R)
 if not head then return false end
 
 local function version_in(span) return text((struct.unpack(">I8", span, 10))) end

@@ -12,8 +12,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
+from ssl import TLSVersion
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from weakref import WeakKeyDictionary
 
 from attrs import evolve, field, frozen
 from redis.backoff import NoBackoff
@@ -36,6 +38,7 @@ from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import TimeoutError as LateError
 from redis.retry import Retry
 
+from rstore.adapters._redis_layout import Partition, damaged
 from rstore.adapters._redis_scripts import Script
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
 
@@ -59,6 +62,12 @@ _OLDEST: Final = 7
 _SHORTEST_SECONDS: Final = 0.1
 _RETRY_SECONDS: Final = 0.02
 _GRACE_SECONDS: Final = 1.0
+_UNCONFIRMED: Final = ("appendonly is disabled", "unknown command")
+"""What a server answers to WAITAOF that has no append-only file, or is older than Redis 7.2 and does not know it.
+
+``durability=full`` then is what the server can do: rejected was to refuse it, since full is what nobody has to ask for.
+"""
+_UNCONFIRMED_SECONDS: Final = 60  # then it is asked again, since the file can be switched on at any time
 
 UNKNOWN: Final = "; the write may or may not have been stored"
 
@@ -111,19 +120,34 @@ class Server:
             replicas = int(options.pop("replicas", "0"))
             seeds = _seeds(parts)
             name = _cluster_name(parts, options, seeds) if seeds else _name(parts, options)
+            if replicas < 0:
+                raise ValueError
         except ValueError:
-            scheme = uri.partition(":")[0]
-            where = "host[:port][,host:port...]" if scheme.endswith("+cluster") else "host[:port][/db]"
-            raise ValueError(
-                f"a DSN is {scheme}://[user:password@]{where}[?durability=full|normal&"
-                "timeout=SECONDS&replicas=NUMBER], with special characters percent-encoded"
-            ) from None
+            raise _malformed(uri) from None
         for option in options.keys() - _DRIVER_OPTIONS:
             known = "durability=full|normal, timeout=SECONDS, replicas=NUMBER, db, username, client_name or ssl_..."
             raise ValueError(f"unknown option {option!r} in the DSN: use {known}")
         scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+        if scheme != "rediss" and any(option.startswith("ssl_") for option in options):
+            raise ValueError("options ssl_... are for rediss://, valkeys:// and rediss+cluster://")
         for_driver = f"{scheme}://{parts.netloc}{parts.path}?{urlencode(options)}"
-        return cls(name, for_driver, durability, max(timeout, _SHORTEST_SECONDS), replicas, seeds)
+        server = cls(name, for_driver, durability, max(timeout, _SHORTEST_SECONDS), replicas, seeds)
+        try:
+            TLSVersion(int(options.get("ssl_min_version", TLSVersion.TLSv1_2)))
+            unconnected((server.node_at(seeds[0]) if seeds else server).connections())  # looks at the driver's options
+        except (ValueError, TypeError, RedisError):
+            raise _malformed(uri) from None
+        return server
+
+    def connections(self) -> ConnectionPool:
+        """Return what the driver makes connections from; there is none yet."""
+        return ConnectionPool.from_url(
+            self.uri,
+            protocol=2,
+            socket_connect_timeout=self.timeout,
+            socket_timeout=self.timeout + _GRACE_SECONDS,  # so that WAITAOF may use all of it
+            retry=Retry(NoBackoff(), 0),
+        )
 
     def node_at(self, address: str) -> Server:
         """Return the node of this cluster that has an address."""
@@ -131,6 +155,20 @@ class Server:
         user, at, _ = parts.netloc.rpartition("@")
         uri = parts._replace(netloc=f"{user}{at}{address}").geturl()
         return evolve(self, name=f"{self.name.partition('://')[0]}://{address}", uri=uri, seeds=())
+
+
+def unconnected(connections: ConnectionPool) -> Any:
+    """Return a new connection, which is not connected yet."""
+    return connections.connection_class(**connections.connection_kwargs)
+
+
+def _malformed(uri: str) -> ValueError:
+    scheme = uri.partition(":")[0]
+    where = "host[:port][,host:port...]" if scheme.endswith("+cluster") else "host[:port][/db]"
+    return ValueError(
+        f"a DSN is {scheme}://[user:password@]{where}[?durability=full|normal&timeout=SECONDS&replicas=NUMBER"
+        "&ssl_...], with special characters percent-encoded"
+    )
 
 
 def address_of(host: str, port: int) -> str:
@@ -206,15 +244,8 @@ class Node:
         self.server = server
         self._open = True
         self._idle: tuple[int, deque[Any]] = os.getpid(), deque()
-        self._factory = ConnectionPool.from_url(
-            server.uri,
-            protocol=2,
-            socket_connect_timeout=server.timeout,
-            socket_timeout=server.timeout + _GRACE_SECONDS,  # so that WAITAOF may use all of it
-            retry=Retry(NoBackoff(), 0),
-        )
-        self.confirmations: list[Command] = confirmations(server)
-        """What is sent behind a write, on the same connection."""
+        self._factory = server.connections()
+        self._unconfirmed: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # until when each is not asked again
 
     def close(self) -> None:
         """Let go of all connections; those in use end with their call."""
@@ -251,14 +282,11 @@ class Node:
 
     def query(self, script: Script, keys: Sequence[bytes], *args: bytes) -> Any:
         """Run a script that only reads, or may be run again."""
-        (reply,) = self._run(script, keys, args, (), writing=False)
-        return reply
+        return self._run(script, keys, args, writing=False)
 
     def write(self, script: Script, keys: Sequence[bytes], *args: bytes) -> Any:
         """Run a script that writes, and wait until what it wrote is safe."""
-        reply, *confirmed = self._run(script, keys, args, self.confirmations, writing=True)
-        self.check_confirmed(confirmed)
-        return reply
+        return self._run(script, keys, args, writing=True)
 
     def write_each(self, runs: Sequence[Run]) -> list[Any]:
         """Run scripts that write, and return what each answers."""
@@ -268,37 +296,59 @@ class Node:
         """Run scripts that may be run again, and return what each answers."""
         return [self.query(run.script, run.keys, *run.args) for run in runs]
 
-    def _run(
-        self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], then: Sequence[Command], *, writing: bool
-    ) -> list[Any]:
+    def _run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], *, writing: bool) -> Any:
         rest: Command = (len(keys), *keys, *args)
-        replies = self._exchange([(b"EVALSHA", script.sha, *rest), *then], writing=writing)
-        if isinstance(replies[0], NoScriptError):
-            replies = self._exchange([(b"EVAL", script.source.encode(), *rest), *then], writing=writing)
-        if isinstance(replies[0], RedisError):
-            raise self.translated(replies[0]) from replies[0]
-        return replies
+        (reply,) = self._exchange([(b"EVALSHA", script.sha, *rest)], writing=writing)
+        if isinstance(reply, NoScriptError):
+            (reply,) = self._exchange([(b"EVAL", script.source.encode(), *rest)], writing=writing)
+        if isinstance(reply, RedisError):
+            raise self.translated(reply) from reply
+        return reply
 
-    def check_confirmed(self, replies: Iterable[Any]) -> None:
+    def confirmations(self, connection: Any) -> list[Command]:
+        """Return what is sent behind a write on a connection, so that it is answered when that is safe."""
+        if self.server.durability != "full":
+            return []
+        has_file = self._unconfirmed.get(connection, 0.0) <= time.monotonic()
+        waits: list[Command] = [(b"WAITAOF", 1, 0)] if has_file else []
+        if self.server.replicas:
+            waits.append((b"WAIT", self.server.replicas))
+        # one waits after the other, and together no longer than the timeout
+        return [(*wait, int(self.server.timeout * 1000) // len(waits)) for wait in waits]
+
+    def read_confirmations(self, connection: Any, commands: Sequence[Command]) -> list[tuple[Command, Any]]:
+        """Return commands with their replies, but for what the server can't confirm, and is not asked again for now."""
+        replies = [(command, reply_of(connection)) for command in commands]
+        if not any(_is_unconfirmed(reply) for _, reply in replies):
+            return replies
+        self._unconfirmed[connection] = time.monotonic() + _UNCONFIRMED_SECONDS
+        return [(command, reply) for command, reply in replies if not _is_unconfirmed(reply)]
+
+    def check_confirmed(self, replies: Iterable[tuple[Command, Any]]) -> None:
         """Raise StoreNotAvailableError if a write is not as safe as it should be."""
-        for command, reply in zip(self.confirmations, replies, strict=True):
+        for command, reply in replies:
             wanted = 1 if command[0] == b"WAITAOF" else self.server.replicas
-            if isinstance(reply, ResponseError) and "appendonly is disabled" in str(reply):
-                continue
             if isinstance(reply, RedisError):
                 raise self.translated(reply, "; the write was stored, but is not known to be durable") from reply
             if (reply[0] if isinstance(reply, list) else reply) < wanted:
                 by = "its disk" if command[0] == b"WAITAOF" else f"{wanted} replicas"
                 raise StoreNotAvailableError(f"{self.server.name}: the write was stored, but not confirmed by {by}")
 
-    def check_server(self, *, writing: bool) -> None:
-        """Raise StoreNotAvailableError if the server is not reached, too old, or would lose what it acknowledged."""
-        check_facts(self.server.name, *self._exchange(questions(writing=writing)))
+    def check_server(self, home: Partition, *, writing: bool) -> None:
+        """Raise StoreNotAvailableError if the server is not reached or too old, or would refuse or lose writes."""
+        hello, *others = self._exchange([*questions(writing=writing), *attempts(home, writing=writing)])
+        check_facts(self.server.name, hello, *others[:1])
+        if writing and b"replica" in hello:  # it may take writes, and would lose them
+            raise self.translated(ReadOnlyError())
+        check_attempts(self.server.name, others[1:])
 
     # -- connections --------------------------------------------------------------------------------------------------
 
     def _exchange(self, commands: Sequence[Command], *, writing: bool = False) -> list[Any]:
-        """Send commands and return the replies; errors that the server answers with are among them."""
+        """Send commands and return the replies; errors that the server answers with are among them.
+
+        With ``writing`` the first may not be executed twice, and what it wrote is safe when this returns.
+        """
         deadline = time.monotonic() + self.server.timeout
         while True:
             self.check_open()
@@ -320,8 +370,10 @@ class Node:
         except (RedisError, OSError) as exc:
             raise self.translated(exc) from exc
         try:
-            connection.send_packed_command([packed(commands)])
+            after = self.confirmations(connection) if writing else []
+            connection.send_packed_command([packed([*commands, *after])])
             replies = [reply_of(connection) for _ in commands]
+            confirmed = self.read_confirmations(connection, after)
         except BusyLoadingError:
             raise
         except (RedisError, OSError) as exc:
@@ -330,6 +382,8 @@ class Node:
             connection.disconnect()  # replies that were not read would be taken for those of the next call
             raise
         self.give_back(connection)
+        if not isinstance(replies[0], RedisError):
+            self.check_confirmed(confirmed)
         return replies
 
     def give_back(self, connection: Any) -> None:
@@ -351,7 +405,7 @@ class Node:
                 if _is_quiet(connection):
                     return connection
                 connection.disconnect()
-        connection = self._factory.connection_class(**self._factory.connection_kwargs)
+        connection = unconnected(self._factory)
         connection.connect()
         return connection
 
@@ -380,24 +434,29 @@ def translated(error: Exception, name: str, suffix: str = "") -> StoreError:
     code = str(error).partition(" ")[0]
     if code in _BY_CODE:
         return StoreNotAvailableError(f"{name}: {_BY_CODE[code]}{suffix}")
+    if code == "DAMAGED":
+        return damaged()
     if code == "WRONGTYPE":
         return StoreError(f"{name}: a key that begins with 'rstore:' was not written by rstore")
     return StoreError(f"{name}: the server refused what rstore asked for{suffix}")
-
-
-def confirmations(server: Server) -> list[Command]:
-    """Return what is sent behind a write, so that it is answered when that is safe."""
-    if server.durability != "full":
-        return []
-    milliseconds = int(server.timeout * 1000)
-    wait: list[Command] = [(b"WAIT", server.replicas, milliseconds)] if server.replicas else []
-    return [(b"WAITAOF", 1, 0, milliseconds), *wait]
 
 
 def questions(*, writing: bool) -> list[Command]:
     """Return what is asked of a server before it is used."""
     ask_policy: list[Command] = [(b"CONFIG", b"GET", b"maxmemory-policy")] if writing else []
     return [(b"HELLO",), *ask_policy]
+
+
+def attempts(home: Partition, *, writing: bool) -> list[Command]:
+    """Return a write that changes nothing: who may not write is told so when opening, and not when it is too late."""
+    return [(b"HDEL", home.meta, b"")] if writing else []
+
+
+def check_attempts(name: str, replies: Iterable[Any]) -> None:
+    """Raise StoreNotAvailableError if nothing can be written; what may be over when something is does not count."""
+    for reply in replies:
+        if isinstance(reply, NoPermissionError | ReadOnlyError):
+            raise translated(reply, name) from reply
 
 
 def check_facts(name: str, hello: Any, *policy: Any) -> None:
@@ -438,6 +497,11 @@ def reply_of(connection: Any) -> Any:
         return connection.read_response()
     except ResponseError as exc:
         return exc
+
+
+def _is_unconfirmed(reply: Any) -> bool:
+    """Tell whether a server can't say that something is on its disk."""
+    return isinstance(reply, ResponseError) and any(words in str(reply) for words in _UNCONFIRMED)
 
 
 def is_busy(reply: Any) -> bool:

@@ -26,7 +26,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from rstore.adapters._redis_cluster import Servers
-from rstore.adapters._redis_layout import Partition, damaged
+from rstore.adapters._redis_layout import Partition, damaged, stored_number
 from rstore.adapters._redis_namespace import create_partitions
 from rstore.adapters._redis_scripts import BEGIN, BREAK, GIVE_UP, KEEP
 from rstore.adapters._redis_server import Request, Run
@@ -193,7 +193,7 @@ class Ledger:
             self._break(txid, met)
             return
         numbers = note.removeprefix(b"decided").split(b",")
-        self.keep(txid, self._promised(txid, [self._partitions[int(number)] for number in numbers]))
+        self.keep(txid, self._promised(txid, [self._numbered(number) for number in numbers]))
         self.forget(txid)
 
     def keep(self, txid: bytes, promised: Iterable[tuple[Partition, Sequence[bytes]]]) -> list[list[Any]]:
@@ -221,13 +221,20 @@ class Ledger:
     def _promised(self, txid: bytes, partitions: Collection[Partition]) -> list[tuple[Partition, list[bytes]]]:
         """Return the partitions that still promise to a transaction, with the keys that a script has to declare."""
         sizes = self.servers.ask_each([Request(each.slot, [(b"LINDEX", each.promise(txid), 0)]) for each in partitions])
-        left = [(each, int(size)) for each, (size,) in zip(partitions, sizes, strict=True) if size is not None]
+        left = [
+            (each, stored_number(size)) for each, (size,) in zip(partitions, sizes, strict=True) if size is not None
+        ]
         looks = [Request(each.slot, [(b"LRANGE", each.promise(txid), 1, size)]) for each, size in left]
         found = self.servers.ask_each(looks)
         return [(each, keys) for (each, _), (keys,) in zip(left, found, strict=True)]
 
     def _home(self, txid: bytes) -> Partition:
-        return self._partitions[int(txid.partition(b"-")[0])]
+        return self._numbered(txid.partition(b"-")[0])
+
+    def _numbered(self, number: bytes) -> Partition:
+        if stored_number(number) >= len(self._partitions):
+            raise damaged()
+        return self._partitions[int(number)]
 
 
 def _refusals(calls: Sequence[Call], answers: Sequence[list[Any]]) -> list[tuple[Call, list[Any]]]:

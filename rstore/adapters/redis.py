@@ -9,6 +9,7 @@ more than one of them is a transaction (``_redis_transactions.py``). Readers ask
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
@@ -21,9 +22,11 @@ from rstore.adapters._redis_layout import (
     Partition,
     Place,
     StoredHead,
+    damaged,
     packed_time,
     partition_of,
     stored_head,
+    stored_number,
     stream_name,
     stream_named,
     unpack_head,
@@ -74,7 +77,7 @@ class RedisLog:
     def open(self) -> None:
         node = connect(self._server)
         try:
-            node.check_server(writing=not self._frozen)
+            node.check_server(Partition(self._namespace, 0), writing=not self._frozen)
             self._partitions = find_partitions(node, self._namespace) or self._create(node)
             ledger = Ledger(node, self._partitions, self._clock)
             if self._is_spread and not self._frozen:
@@ -198,7 +201,8 @@ class RedisLog:
             return None
         packed, found, *tail = answer
         head, snapshot = stored_head(packed), unpack_record(found) if found else None
-        folded_version(snapshot)  # says so if it is damaged
+        if folded_version(snapshot) > head.version:
+            raise damaged()
         records = sorted(map(unpack_record, tail), key=attrgetter("start", "version"))
         return Replay(
             head.shown(stream),
@@ -209,6 +213,7 @@ class RedisLog:
     def _composed_replay(self, stream: Stream, end: int, horizon: int, after: int | None) -> Replay | None:
         """Do without the script, which asks for more than permission to read."""
         node = self._opened()
+        deadline, era = time.monotonic() + node.server.timeout, None
         while True:
             head = self._stored_head(node, stream)
             if head is None:
@@ -219,7 +224,11 @@ class RedisLog:
                 snapshot = next(snapshots, None)
                 folded = folded_version(snapshot)
             if after is None and folded > head.version:
-                continue  # the snapshot was made after the head was read, or after a rewrite
+                # it was made after the head was read, or after a rewrite; if neither was, it folds what never was
+                if era == (head.version, head.era) or time.monotonic() > deadline:
+                    raise damaged()
+                era = head.version, head.era
+                continue
             records = Snapshot(node, self._partition(stream), stream, head).select(TIME_MIN, end, after=folded)
             return Replay(head.shown(stream), snapshot, [self._placed(stream, record) for record in records])
 
@@ -313,7 +322,7 @@ class RedisLog:
         ((last,),) = node.at(home.slot).ask((b"HMGET", home.meta, b"n"))
         if last is None:
             return
-        for stream, record in _feed(node.at(home.slot), home, after, int(last)):
+        for stream, record in _feed(node.at(home.slot), home, after, stored_number(last)):
             yield record.position, stream, record
             node.check_open()
 
@@ -340,7 +349,7 @@ class RedisLog:
     def _lasts(self, node: Servers) -> list[int]:
         """Return the last position that each partition gave out; 0 if it is not there."""
         answers = node.ask_each([Request(each.slot, [(b"HGET", each.meta, b"n")]) for each in self._partitions])
-        known = {each: int(n) for each, (n,) in zip(self._partitions, answers, strict=True) if n is not None}
+        known = {each: stored_number(n) for each, (n,) in zip(self._partitions, answers, strict=True) if n is not None}
         highest = max(known.values(), default=0)
         self._clock.see(highest)
         if not self._frozen:
@@ -413,7 +422,7 @@ def _feed(owner: Owner, home: Partition, after: int, last: int) -> Iterator[tupl
     low, size = b"(%d" % after, _FIRST_PAGE
     while True:
         (entries,) = owner.ask((b"XRANGE", home.feed, low, last, b"COUNT", size))
-        places = [(stream_named(name), int(version)) for _, (_, name, _, version) in entries]
+        places = [_place(words) for _, words in entries]
         records = _records(owner, home, places)
         for (stream, _), record in zip(places, records, strict=True):
             if record is not None:
@@ -422,6 +431,14 @@ def _feed(owner: Owner, home: Partition, after: int, last: int) -> Iterator[tupl
             return
         low = b"(" + entries[-1][0]
         size = page_after(size, (record and record.data for record in records))
+
+
+def _place(words: Sequence[bytes]) -> tuple[Stream, int]:
+    """Return what an entry of the feed names: a record's stream and version."""
+    if len(words) != 4:
+        raise damaged()
+    _, name, _, version = words
+    return stream_named(name), stored_number(version)
 
 
 def _records(owner: Owner, home: Partition, places: Sequence[tuple[Stream, int]]) -> list[Record | None]:
