@@ -7,6 +7,7 @@ refused because it is busy for the moment was not executed, and is asked for aga
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,6 +59,7 @@ _DRIVER_OPTIONS: Final = frozenset(
         *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_ciphers"),
     }
 )
+_AUTHORITY: Final = re.compile(r"[/?#]")
 _OLDEST: Final = 7
 _SHORTEST_SECONDS: Final = 0.1
 _RETRY_SECONDS: Final = 0.02
@@ -115,10 +117,9 @@ class Server:
             ValueError: it is malformed, or has an unknown option. The message never repeats it: it has a password.
         """
         try:
-            parts = urlsplit(uri)
+            parts, seeds = _split(uri)
             options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
             replicas = int(options.pop("replicas", "0"))
-            seeds = _seeds(parts)
             name = _cluster_name(parts, options, seeds) if seeds else _name(parts, options)
             if replicas < 0:
                 raise ValueError
@@ -180,12 +181,19 @@ def address_of(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _seeds(parts: SplitResult) -> tuple[str, ...]:
-    """Return the addresses of the nodes that a cluster's DSN names."""
-    if not parts.scheme.endswith("+cluster"):
-        return ()
-    each = [urlsplit(f"//{address}") for address in parts.netloc.rpartition("@")[2].split(",")]
-    return tuple(address_of(one.hostname or "localhost", one.port or _PORT) for one in each)
+def _split(uri: str) -> tuple[SplitResult, tuple[str, ...]]:
+    """Return the parts of a DSN, and the addresses of the nodes if it is that of a cluster: its parts have the first.
+
+    The standard library takes a URL with several hosts, but not with brackets in the middle of them.
+    """
+    scheme, _, rest = uri.partition("://")
+    if not scheme.endswith("+cluster"):
+        return urlsplit(uri), ()
+    authority = _AUTHORITY.split(rest, maxsplit=1)[0]
+    user, at, hosts = authority.rpartition("@")
+    each = [urlsplit(f"//{address}") for address in hosts.split(",")]
+    seeds = tuple(address_of(one.hostname or "localhost", one.port or _PORT) for one in each)
+    return urlsplit(f"{scheme}://{user}{at}{seeds[0]}{rest[len(authority) :]}"), seeds
 
 
 def _cluster_name(parts: SplitResult, options: Mapping[str, str], seeds: Sequence[str]) -> str:
