@@ -356,7 +356,8 @@ def test_a_writer_that_was_open_while_the_log_moved_is_followed(database: str) -
         *_, (checkpoint, _, _) = store._log.follow()
         with connect(database) as db:
             db.execute("UPDATE rstore.about SET system = 1")
-            db.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rstore'")
+            ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'rstore'"
+            assert db.execute(ended).fetchall() == [(True,)]
             db.execute("UPDATE rstore.record SET txid = txid + 1000000000")
             db.execute("UPDATE rstore.stream SET txid = txid + 1000000000")
         store["b"] = 2
