@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import operator
 import selectors
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
+
+from rstore import Store
+
+CALLS: dict[str, Callable[[Store, int], object]] = {
+    "get": lambda store, i: store.get("key"),
+    "get an unknown key": lambda store, i: store.get(f"unknown {i}"),
+    "has": lambda store, i: store.has("key"),
+    "get_many": lambda store, i: store.get_many(["key", "other", "unknown"]),
+    "set": lambda store, i: store.set("key", i),
+    "set a new key": lambda store, i: store.set(f"new {i}", i),
+    "set_many": lambda store, i: store.set_many({"key": 1, "other": 2, f"new {i}": 3}),
+    "delete": lambda store, i: store.delete("key"),
+    "extend": lambda store, i: store.extend("series", (i, i)),
+    "extend a new series": lambda store, i: store.extend(f"series {i}", (1, 2)),
+    "apply": lambda store, i: store.apply("events", {"n": (operator.add, i)}),
+    "current": lambda store, i: store.current("events"),
+    "len": lambda store, i: len(store),
+}
+"""Calls that are one round trip on a server, each with a number to tell it from those before."""
 
 
 class Proxy:
@@ -65,3 +86,16 @@ class Proxy:
                     spoke = client if key.fileobj is client else server
                     if not (self.silent if key.data is client else self.deaf):
                         key.data.sendall(data)
+
+
+def turns_of(proxy: Proxy, store: Store, name: str, times: int) -> list[int]:
+    """Return how many round trips each of so many calls took."""
+    store.set_many({"key": 1, "other": 2})
+    store.extend("series", (-1, 0))
+    store.apply("events", {"n": 0})
+    taken = []
+    for i in range(times):
+        before = proxy.turns
+        CALLS[name](store, i)
+        taken.append(proxy.turns - before)
+    return taken

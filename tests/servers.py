@@ -19,6 +19,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -125,7 +126,7 @@ def _is_alive(process: psutil.Process) -> bool:
     return False
 
 
-class Server:
+class Server(ABC):
     """A child process with a port, a log, and a directory that is as short as a path to a Unix socket must be."""
 
     account: Mapping[str, Any] = {}  # who runs it, for Popen
@@ -195,8 +196,9 @@ class Server:
         if self._watchdog.poll() is None:
             self._watchdog.communicate(b"stop\n", timeout=PATIENCE)
 
+    @abstractmethod
     def _command(self) -> list[str]:
-        raise NotImplementedError
+        """Return the command that starts it."""
 
     def _start(self, port: int | None, attempts: int = 10) -> Self:
         """Start for the first time, on another port when somebody was quicker to take a free one."""

@@ -12,7 +12,7 @@ import textwrap
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -27,7 +27,7 @@ from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, Stor
 from rstore.adapters import _postgresql_chunks, open_log
 from rstore.domain.log import TIME_MAX, TS, Batch, Entry, Log, Stream
 from tests.conftest import KEY, postgresql
-from tests.proxy import Proxy
+from tests.proxy import CALLS, Proxy, turns_of
 from tests.servers import Postgres, free_port, wait_until
 
 SECRET = "s3cret-w0rd"
@@ -86,35 +86,12 @@ def run(script: str, *args: object) -> subprocess.Popen[str]:
 
 # -- round trips -------------------------------------------------------------------------------------------------------
 
-CALLS: dict[str, Callable[[Store, int], object]] = {
-    "get": lambda store, i: store.get("key"),
-    "get an unknown key": lambda store, i: store.get(f"unknown {i}"),
-    "has": lambda store, i: store.has("key"),
-    "get_many": lambda store, i: store.get_many(["key", "other", "unknown"]),
-    "set": lambda store, i: store.set("key", i),
-    "set a new key": lambda store, i: store.set(f"new {i}", i),
-    "set_many": lambda store, i: store.set_many({"key": 1, "other": 2, f"new {i}": 3}),
-    "delete": lambda store, i: store.delete("key"),
-    "extend": lambda store, i: store.extend("series", (i, i)),
-    "extend a new series": lambda store, i: store.extend(f"series {i}", (1, 2)),
-    "apply": lambda store, i: store.apply("events", {"n": (operator.add, i)}),
-    "current": lambda store, i: store.current("events"),
-    "len": lambda store, i: len(store),
-}
-
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_is_one_round_trip(database: str, name: str) -> None:
     with Proxy(int(conninfo_to_dict(database)["port"])) as proxy, ExitStack() as stack:
         store = opened(stack, dsn_with(database, host="127.0.0.1", port=proxy.port))
-        store.set_many({"key": 1, "other": 2})
-        store.extend("series", (-1, 0))
-        store.apply("events", {"n": 0})
-        taken = []
-        for i in range(12):
-            before = proxy.turns
-            CALLS[name](store, i)
-            taken.append(proxy.turns - before)
+        taken = turns_of(proxy, store, name, 12)
         assert sorted(taken)[:-1] == [1] * 11
         assert max(taken) <= 2  # when a statement comes up for the sixth time it is prepared
 

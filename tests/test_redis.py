@@ -26,7 +26,7 @@ from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, Stor
 from rstore.adapters import open_log
 from rstore.domain.log import ES, KV, SS, TIME_MAX, TIME_MIN, TS, Batch, Entry, Log, Record, Rewrite, Stream
 from tests.conftest import KEY
-from tests.proxy import Proxy
+from tests.proxy import CALLS, Proxy, turns_of
 from tests.servers import HOST, Valkey, free_port, wait_until
 
 SECRET = "s3cret-w0rd"
@@ -129,33 +129,11 @@ def told(error: BaseException | None) -> str:
 
 # -- round trips -------------------------------------------------------------------------------------------------------
 
-CALLS: dict[str, Callable[[Store, int], object]] = {
-    "get": lambda store, i: store.get("key"),
-    "get an unknown key": lambda store, i: store.get(f"unknown {i}"),
-    "has": lambda store, i: store.has("key"),
-    "get_many": lambda store, i: store.get_many(["key", "other", "unknown"]),
-    "set": lambda store, i: store.set("key", i),
-    "set a new key": lambda store, i: store.set(f"new {i}", i),
-    "set_many": lambda store, i: store.set_many({"key": 1, "other": 2, f"new {i}": 3}),
-    "delete": lambda store, i: store.delete("key"),
-    "extend": lambda store, i: store.extend("series", (i, i)),
-    "extend a new series": lambda store, i: store.extend(f"series {i}", (1, 2)),
-    "apply": lambda store, i: store.apply("events", {"n": (operator.add, i)}),
-    "current": lambda store, i: store.current("events"),
-    "len": lambda store, i: len(store),
-}
-
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_is_one_round_trip(proxy: Proxy, stack: ExitStack, name: str) -> None:
     store = opened(stack, through(proxy))
-    store.set_many({"key": 1, "other": 2})
-    store.extend("series", (-1, 0))
-    store.apply("events", {"n": 0})
-    for i in range(5):
-        before = proxy.turns
-        CALLS[name](store, i)
-        assert proxy.turns - before == 1
+    assert turns_of(proxy, store, name, 5) == [1] * 5
 
 
 def test_apply_takes_two_round_trips_when_its_key_is_cold(server: Valkey, proxy: Proxy, stack: ExitStack) -> None:

@@ -34,6 +34,8 @@ _CREATION_LOCK: Final = "SELECT pg_advisory_xact_lock(7235430851)"
 # The catalogue itself: to_regclass() may remember that there was none, before the lock was waited for.
 _HAS_SCHEMA: Final = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'rstore' AND tablename = 'about')"
 
+_ARRIVE: Final = "SELECT rstore.arrive()"
+
 _OPEN_NAMESPACE: Final = "SELECT rstore.open_namespace(%s, %s, %s)"
 
 _VERSION: Final = "SELECT schema_version FROM rstore.about"
@@ -137,12 +139,17 @@ class Server:
         """The longest wait for a lock, in milliseconds; to the server, 0 would be no limit."""
         return min(_MILLISECONDS_MOST, max(1, round(1000 * self.timeout)))
 
-    def connect(self) -> Connection:
-        """Return a new connection, outside of any transaction."""
+    def connect(self, *, arrives: bool = False) -> Connection:
+        """Return a new connection, outside of any transaction.
+
+        That of a writer arrives: it may be one to another server than the last.
+        """
         threshold = 5 if self.prepares else None
         db = Connection.connect(**self.conninfo, autocommit=True, prepare_threshold=threshold)
         try:
             self._check(db)
+            if arrives:
+                db.rows(_ARRIVE)
         except BaseException:
             db.close()
             raise
@@ -204,7 +211,7 @@ class Pool:
     def __init__(self, server: Server, namespace: str, frozen: bool) -> None:
         self._server, self._namespace, self._frozen = server, namespace, frozen
         self._opened = False
-        self._arrives = False  # once there is a schema: whether a new connection may be one to another server
+        self._arrives = False  # whether new connections do: once there is a schema
         self._inherited: list[Connection] = []
         self._session = Session()
 
@@ -217,7 +224,7 @@ class Pool:
                 if self._frozen and not self._fetch(db, _HAS_NAMESPACE, self._namespace):
                     raise self._missing()
                 if not self._frozen:
-                    db.rows("SELECT rstore.arrive()")
+                    db.rows(_ARRIVE)
                     self._arrives = True
                     db.rows(_OPEN_NAMESPACE, (self._server.patience, self._server.durable, self._namespace))
         except BaseException:
@@ -280,12 +287,9 @@ class Pool:
                 return db, session
             db.close()
         try:
-            db = self._server.connect()
-            if self._arrives:
-                db.rows("SELECT rstore.arrive()")
+            return self._server.connect(arrives=self._arrives), session
         except psycopg.Error as exc:
             raise self._server.translated(exc) from exc
-        return db, session
 
     def give(self, db: Connection, session: Session) -> None:
         """Give a connection back. One of another session is closed; one from before a fork is never touched again."""

@@ -425,6 +425,9 @@ local function write(ops, space, answer)
 end
 """
 
+_WRITER: Final = _LAYOUT + _WRITES + _APPEND + _REWRITE + _MAIN
+"""What all need that check and write."""
+
 WRITE: Final = Script(
     "#!lua\n"
     + _DAMAGED
@@ -436,11 +439,7 @@ if ARGV[1] == "1" then
 end
 local function promised_to() return nil end
 """
-    + _LAYOUT
-    + _WRITES
-    + _APPEND
-    + _REWRITE
-    + _MAIN
+    + _WRITER
     + r"""
 local space = load_space()
 if not space then return {"gone"} end
@@ -479,11 +478,7 @@ if txid == "" and ARGV[1] == "1" and redis.call("HEXISTS", PROMISED, ARGV[2]) ==
 end
 local function promised_to(op) return redis.call("HGET", PROMISED, op.name) end
 """
-    + _LAYOUT
-    + _WRITES
-    + _APPEND
-    + _REWRITE
-    + _MAIN
+    + _WRITER
     + r"""
 local space = load_space()
 if not space then return {"gone"} end
@@ -527,11 +522,7 @@ local txid = table.remove(ARGV)
 local function promised_to(op) return redis.call("HGET", PROMISED, op.name) end
 """
     + _DAMAGED
-    + _LAYOUT
-    + _WRITES
-    + _APPEND
-    + _REWRITE
-    + _MAIN
+    + _WRITER
     + r"""
 local space = load_space()
 if not space then return {"gone"} end
@@ -563,11 +554,7 @@ local ARGV = redis.call("LRANGE", PROMISE, #KEYS + 1, -1)
 local function promised_to() return nil end
 """
     + _DAMAGED
-    + _LAYOUT
-    + _WRITES
-    + _APPEND
-    + _REWRITE
-    + _MAIN
+    + _WRITER
     + r"""
 local space = load_space()
 if not space then return {"kept"} end
