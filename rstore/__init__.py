@@ -1,5 +1,6 @@
 """One append-only log for key/value pairs, time series and event sequences."""
 
+from rstore.audit import Change, Diff, View
 from rstore.domain.errors import (
     FrozenStoreError,
     StoreClosedError,
@@ -8,21 +9,26 @@ from rstore.domain.errors import (
     StoreFormatError,
     StoreIntegrityError,
     StoreMissingKeyError,
+    StoreModelError,
     StoreNotAvailableError,
     StorePayloadError,
     StorePlaintextError,
     StoreWrongKeyError,
 )
 from rstore.domain.log import Saved
+from rstore.repository import Repository
 from rstore.sequences import Event
 from rstore.serializers import JsonStore, MsgpackStore
 from rstore.store import Store, new_key
 
 __all__ = [
+    "Change",
+    "Diff",
     "Event",
     "FrozenStoreError",
     "JsonStore",
     "MsgpackStore",
+    "Repository",
     "Saved",
     "Store",
     "StoreClosedError",
@@ -31,9 +37,11 @@ __all__ = [
     "StoreFormatError",
     "StoreIntegrityError",
     "StoreMissingKeyError",
+    "StoreModelError",
     "StoreNotAvailableError",
     "StorePayloadError",
     "StorePlaintextError",
     "StoreWrongKeyError",
+    "View",
     "new_key",
 ]

@@ -1,51 +1,143 @@
-"""What the three faces of a Store share: one way to read the log and one way to append to it."""
+"""What the faces of a Store share: one way to read the log, one way to append to it, and what is attached to that."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from contextvars import ContextVar
+from hashlib import sha256
+from typing import Any, Final, TypeVar
 
-from rstore.domain.errors import FrozenStoreError, StoreConflictError
-from rstore.domain.log import Batch, Log, check_name
-from rstore.payload import Payload
+from attrs import define, frozen
 
-_ATTEMPTS: Final = 100
+from rstore.domain.errors import FrozenStoreError, StoreConflictError, StoreError
+from rstore.domain.log import Batch, Entry, Log, Stream, check_name, check_time
+from rstore.domain.operators import ONCE
+from rstore.domain.transaction import Transaction
+from rstore.payload import NOTHING, Body, Payload
+from rstore.projections import Projections
+
+ATTEMPTS: Final = 100
 _BACKOFF_SECONDS: Final = 0.001
 _BACKOFF_MOST: Final = 0.05
 
 T = TypeVar("T")
 
 
+@frozen
+class Note:
+    """Who writes and why: as it was given, and as it is attached to what is written."""
+
+    words: dict[str, Any]
+    body: Body
+
+
+@define(eq=False)
+class Work:
+    """A transaction, and the projections that only it can see."""
+
+    log: Transaction
+    projections: Projections
+    ended: bool = False
+
+
 class Face:
     """The base of the faces. Made complete by :class:`rstore.store.Store`."""
 
     _freq: int | None = None
-    _log: Log
+    _base: Log
+    _cached: Projections
     _payload: Payload
     _frozen: bool
     _history: bool
+    _note: ContextVar[Note | None]
+    _work: ContextVar[Work | None]
+
+    @property
+    def _log(self) -> Log:
+        """The log that is read and written here: that of the transaction, if there is one."""
+        work = self._work.get()
+        if work is None:
+            return self._base
+        if work.ended:
+            raise StoreError("the transaction has ended: what was started in it can't use the store any more")
+        return work.log
+
+    @property
+    def _projections(self) -> Projections:
+        work = self._work.get()
+        return self._cached if work is None else work.projections
 
     def _check_writable(self) -> None:
         if self._frozen:
             raise FrozenStoreError(repr(self))
 
+    def _entry(self, stream: Stream, op: str, body: Body = NOTHING, *, item: str = "", start: int, end: int) -> Entry:
+        """Return a sealed entry, with who and why."""
+        note = self._note.get()
+        return self._payload.entry(
+            stream, op, body, item=item, start=start, end=end, note=None if note is None else note.body
+        )
+
     def _append(self, batches: Sequence[Batch]) -> list[int]:
         self._check_writable()
         return self._log.append(batches) if batches else []
 
-    def _decide(self, attempt: Callable[[], T]) -> T:
-        """Repeat an attempt, which reads, decides and appends with ``expect``, until nobody comes in between."""
+    def _write(self, batch: Batch, once: str | None = None) -> int | None:
+        """Append a batch and return the version of its stream; None if ``once`` says that this was done before."""
+        marker = None if once is None else self._marker(batch.stream, once)
+        try:
+            return self._append([batch, *([marker] if marker else ())])[0]
+        except StoreConflictError:
+            if marker is not None and self._log.head(marker.stream) is not None:
+                return None
+            head = self._log.head(batch.stream) if batch.expect == 0 else None
+            if head is None or head.live:
+                raise
+        return self._write(batch._replace(expect=head.version), once)  # it was there once, and is as good as new
+
+    def _marker(self, stream: Stream, once: str, item: str = "") -> Batch:
+        """Return what tells that a token was used for a stream: a stream of its own, in the same partition."""
+        token = check_name("once", once, empty=False)
+        kind = f"{ONCE}/{sha256(f'{stream.kind} {token}'.encode()).hexdigest()[:32]}"
+        marker = Stream(kind, stream.key)
+        entry = self._payload.entry(marker, ONCE, item=item, start=0, end=0)
+        return Batch(marker, (entry,), now(), expect=0, live=False)
+
+    def _decide(self, attempt: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+        """Repeat an attempt, which reads, decides and appends with ``expect``, until nobody comes in between.
+
+        In a transaction there is one: what it has read before would be out of date as well.
+        """
         self._check_writable()
-        for tried in range(_ATTEMPTS):
+        if self._work.get() is not None:
+            return attempt()
+        for tried in range(attempts):
             try:
                 return attempt()
             except StoreConflictError:
-                if tried == _ATTEMPTS - 1:
+                if tried == attempts - 1:
                     raise
-            time.sleep(random.uniform(0, min(_BACKOFF_MOST, _BACKOFF_SECONDS * 2**tried)))  # noqa: S311
+            time.sleep(random.uniform(0, min(_BACKOFF_MOST, _BACKOFF_SECONDS * 2 ** min(tried, 10))))  # noqa: S311
         raise AssertionError("unreachable")
+
+
+def check_expect(expect: object) -> int | None:
+    """Return the version that a user expects a stream to have, or None."""
+    if expect is None:
+        return None
+    version = check_time("expect", expect)
+    if version < 0:
+        raise ValueError(f"expect is a version, 0 or more, not {version}")
+    return version
+
+
+def check_one(expect: int | None, streams: Sequence[Stream]) -> int | None:
+    """Return a version that is expected, or raise if it is expected of several streams."""
+    if expect is not None and len(streams) != 1:
+        raise TypeError(f"expect is the version of one key, and there are {len(streams)}: use a transaction")
+    return expect
 
 
 def now() -> int:

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import KV, TIME_MAX, Batch, Head, Record, Rewrite, Saved, Stream
 from rstore.domain.operators import DELITEM, SETITEM
-from rstore.face import Face, check_key, now
+from rstore.face import Face, check_expect, check_key, check_one, now
 
 _PAGE: Final = 256
 _MISSING: Final = object()
@@ -122,12 +122,24 @@ class KeyValues(Face, MutableMapping[str, Any]):
 
     # -- write --------------------------------------------------------------------------------------------------------
 
-    def set(self, key: str, value: Any) -> None:
+    def set(self, key: str, value: Any, *, expect: int | None = None, once: str | None = None) -> None:
         """Store a value. What the key had before stays in the log (unless the store has ``history=False``).
 
+        Args:
+            expect: the version that the key must still have, as :meth:`version` returned it; 0 if it must be new.
+            once: a token; whatever is done again with it, for this key, has been done already.
+
+        Raises:
+            StoreConflictError: the key is at another version than expected.
+
         >>> store.set('some_key', {'any': ['picklable', 'value']})
+        >>> store.set('some_key', 'a new one', expect=store.version('some_key', 'kv'))
         """
-        self._append((self._setting(key, value),))
+        setting = self._setting(key, value, check_expect(expect))
+        if expect is None and once is None:
+            self._append((setting,))
+        else:
+            self._write(setting, once)
 
     def set_many(self, pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Store all pairs or nothing, in one transaction."""
@@ -138,21 +150,29 @@ class KeyValues(Face, MutableMapping[str, Any]):
         stream = Stream(KV, check_key(key))
         self._check_writable()
         body = self._payload.dump(key, value)
-        entry = self._payload.entry(stream, SETITEM, body, start=0, end=0)
+        entry = self._entry(stream, SETITEM, body, start=0, end=0)
         return Batch(stream, (entry,), now(), expect, replace=not self._history)
 
-    def delete(self, *keys: str) -> None:
-        """Delete keys, all in one transaction; unknown ones are passed over."""
+    def delete(self, *keys: str, expect: int | None = None) -> None:
+        """Delete keys, all in one transaction; unknown ones are passed over.
+
+        Args:
+            expect: the version that the key must still have; there is one key then.
+
+        Raises:
+            StoreConflictError: the key is at another version than expected.
+        """
         self._check_writable()
         streams = [Stream(KV, check_key(key)) for key in dict.fromkeys(keys)]
-        if self._history:
-            self._append([self._deletion(stream)._replace(if_live=True) for stream in streams])
+        version = check_one(check_expect(expect), streams)
+        if self._history or self._work.get() is not None:
+            self._append([self._deletion(stream, version)._replace(if_live=True) for stream in streams])
         else:
-            self._log.rewrite([Rewrite(stream, None, range(TIME_MAX), live=False) for stream in streams])
+            self._log.rewrite([Rewrite(stream, version, range(TIME_MAX), live=False) for stream in streams])
 
     def _deletion(self, stream: Stream, expect: int | None = None) -> Batch:
-        entry = self._payload.entry(stream, DELITEM, start=0, end=0)
-        return Batch(stream, (entry,), now(), expect, live=False)
+        entry = self._entry(stream, DELITEM, start=0, end=0)
+        return Batch(stream, (entry,), now(), expect, live=False, replace=not self._history)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.set(key, value)
@@ -174,7 +194,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
         value = _MISSING if record is None else self._value(stream, record, _MISSING)
         if record is None or value is _MISSING:
             return _MISSING
-        if self._history:
+        if self._history or self._work.get() is not None:
             self._append((self._deletion(stream, record.version),))
         else:
             self._log.rewrite([_erasure(stream, record.version)])

@@ -8,6 +8,7 @@ A body is one value, or columns: the times of a segment (or the items of a snaps
 
 from __future__ import annotations
 
+import json
 import pickle
 import struct
 import sys
@@ -42,6 +43,7 @@ _SAMPLE: Final = 1 << 16
 _COMPRESS_LEVEL: Final = 1  # level 6 saves a few per cent more at three times the cost
 _WIDTHS: Final = b"BHIQ"
 _REGULAR: Final = ord("R")
+_NOTE: Final = b"note"
 
 
 class Body(NamedTuple):
@@ -126,19 +128,36 @@ class Payload:
 
     # -- bodies to envelopes ------------------------------------------------------------------------------------------
 
-    def entry(self, stream: Stream, op: str, body: Body = NOTHING, *, item: str = "", start: int, end: int) -> Entry:
-        """Return the entry that holds a body, sealed for this place in the log and no other."""
-        flags, data = body
+    def entry(
+        self,
+        stream: Stream,
+        op: str,
+        body: Body = NOTHING,
+        *,
+        item: str = "",
+        start: int,
+        end: int,
+        note: Body | None = None,
+    ) -> Entry:
+        """Return the entry that holds a body, and a note beside it, sealed for this place in the log and no other."""
+        place = item, op, start, end
         if self._cipher is None:
-            return Entry(start, end, item, op, _PLAIN.pack(_FORMAT, flags, zlib.crc32(data, flags)) + data)
-        flags |= _ENCRYPTED
-        scope = _scope(self._namespace, stream)
-        sealed = self._cipher.encrypt(scope, data, _bound(scope, flags, item, op, start, end))
-        return Entry(start, end, item, op, bytes((_FORMAT, flags)) + sealed)
+            return Entry(start, end, item, op, _plain(body), None if note is None else _plain(note))
+        meta = None if note is None else self._sealed(stream, note, *place, _NOTE)
+        return Entry(start, end, item, op, self._sealed(stream, body, *place), meta)
+
+    def _sealed(self, stream: Stream, body: Body, item: str, op: str, start: int, end: int, what: bytes = b"") -> bytes:
+        flags, scope = body.flags | _ENCRYPTED, _scope(self._namespace, stream)
+        sealed: bytes = self._cipher.encrypt(  # type: ignore[union-attr]  # there is one
+            scope, body.data, _bound(scope, flags, item, op, start, end) + what
+        )
+        return bytes((_FORMAT, flags)) + sealed
 
     def _open(self, stream: Stream, record: Record) -> tuple[int, bytes]:
         """Return the flags and the body of a record's envelope, verified, decrypted and decompressed."""
-        data = record.data
+        return self._opened(stream, record, record.data)
+
+    def _opened(self, stream: Stream, record: Record, data: bytes, what: bytes = b"") -> tuple[int, bytes]:
         try:
             envelope, flags, checksum = _PLAIN.unpack_from(data)
         except (struct.error, TypeError):
@@ -147,7 +166,7 @@ class Payload:
             detail = f"envelope format {envelope}, flags {flags}: written by a newer rstore, or by something else"
             raise self._error(StoreFormatError, stream, detail)
         if flags & _ENCRYPTED:
-            body = self._decrypt(stream, record)
+            body = self._decrypt(stream, record, data, what)
         elif not self._plaintext:
             raise self._error(StorePlaintextError, stream)
         else:
@@ -162,18 +181,18 @@ class Payload:
         except zlib.error as exc:
             raise self._error(StorePayloadError, stream, "it does not decompress") from exc
 
-    def _decrypt(self, stream: Stream, record: Record) -> bytes:
+    def _decrypt(self, stream: Stream, record: Record, data: bytes, what: bytes) -> bytes:
         if self._cipher is None:
             raise self._error(StoreMissingKeyError, stream)
         from rstore.cipher import NotAuthenticError, UnknownKeyError
 
         scope = _scope(self._namespace, stream)
         try:
-            bound = _bound(scope, record.data[1], record.item, record.op, record.start, record.end)
+            bound = _bound(scope, data[1], record.item, record.op, record.start, record.end) + what
         except (struct.error, AttributeError):
             raise self._error(StorePayloadError, stream, "its record is damaged") from None
         try:
-            return self._cipher.decrypt(scope, memoryview(record.data)[_HEADER_BYTES:], bound)
+            return self._cipher.decrypt(scope, memoryview(data)[_HEADER_BYTES:], bound)
         except UnknownKeyError:
             raise self._error(StoreWrongKeyError, stream) from None
         except NotAuthenticError:
@@ -222,6 +241,19 @@ class Payload:
         except (ValueError, IndexError) as exc:
             raise self._error(StorePayloadError, stream, "its items can't be read") from exc
 
+    def note(self, stream: Stream, record: Record) -> dict[str, Any]:
+        """Return what is noted beside a record's value: who, why and more."""
+        if record.meta is None:
+            return {}
+        _, data = self._opened(stream, record, record.meta, _NOTE)
+        try:
+            words = json.loads(data)
+        except ValueError as exc:
+            raise self._error(StorePayloadError, stream, "who and why can't be read") from exc
+        if not isinstance(words, dict):
+            raise self._error(StorePayloadError, stream, "who and why can't be read")
+        return words
+
     def check(self, stream: Stream, record: Record) -> None:
         """Raise if a record that has no value of its own, such as a hole, is not what was written there."""
         self._open(stream, record)
@@ -260,8 +292,21 @@ class Payload:
         return error(self._namespace, stream.kind, stream.key, detail)
 
 
+def note_body(words: Mapping[str, Any]) -> Body:
+    """Return the body of a note. It is JSON whatever the values are: so who reads an audit trail loads no pickle.
+
+    Raises:
+        TypeError, ValueError: there is no JSON for it.
+    """
+    return _body(0, json.dumps(words, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
+
+
 ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
 """Types whose values nobody can change, so that they may be shared."""
+
+
+def _plain(body: Body) -> bytes:
+    return _PLAIN.pack(_FORMAT, body.flags, zlib.crc32(body.data, body.flags)) + body.data
 
 
 def _body(flags: int, data: bytes) -> Body:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, overload
 
@@ -25,13 +23,12 @@ from rstore.domain.log import (
     check_time,
     folded_version,
 )
-from rstore.domain.operators import OPERATORS, SNAPSHOT, names_of, parse
-from rstore.domain.projection import Change, Projection, fold, obsolete
-from rstore.face import Face, check_key, now
+from rstore.domain.operators import ONCE, OPERATORS, SNAPSHOT, names_of, parse
+from rstore.domain.projection import Fact, Projection, fold, obsolete
+from rstore.face import ATTEMPTS, Face, check_expect, check_key, now
 from rstore.payload import ATOMS, NOTHING, Body
 
 _SNAPSHOT_EVERY: Final = 256
-_CACHED: Final = 1024
 
 
 State: TypeAlias = dict[str, Any]
@@ -60,8 +57,6 @@ class _Step(NamedTuple):
 
 class EventSequences(Face):
     """Event sequences: for each key a dict whose changes are events, so that its past can be asked for."""
-
-    _projections: Projections
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
@@ -126,24 +121,24 @@ class EventSequences(Face):
         if self._log.head(stream) is None:
             return None
         records = self._log.read(stream, start=low, end=high, item=item, ops=names)
-        return [Event(c.time, c.item, OPERATORS[c.op].function, c.value) for c in self._changes(stream, records)]
+        return [Event(c.time, c.item, OPERATORS[c.op].function, c.value) for c in self._facts(stream, records)]
 
-    def eventsources(self) -> list[str]:
-        """Return the keys of all event sequences, in code-point order."""
-        return [head.stream.key for head in self._log.heads(ES)]
+    def eventsources(self, prefix: str = "") -> list[str]:
+        """Return the keys of all event sequences, or of those that begin with a prefix, in code-point order."""
+        return [head.stream.key for head in self._log.heads(ES, check_name("prefix", prefix))]
 
     eventsequences = eventsources
     """The name of :meth:`eventsources` in rlib-store 0.1."""
 
-    def _changes(self, stream: Stream, records: Iterable[Record]) -> Iterator[Change]:
+    def _facts(self, stream: Stream, records: Iterable[Record]) -> Iterator[Fact]:
         for record in records:
             op = self._payload.check_op(stream, record, OPERATORS)
-            yield Change(record.version, record.start, record.item, op, self._payload.value(stream, record))
+            yield Fact(record.version, record.start, record.item, op, self._payload.value(stream, record))
 
     def _present(self, key: str) -> Projection | None:
         """Return the newest projection, from the cache as far as that goes; None if there is no such key."""
         stream = Stream(ES, key)
-        cached = self._projections.get(key)
+        cached = self._projections.known(key)
         projection = None
         if cached is not None:
             projection = self._fold(stream, cached, self._log.replay(stream, after=cached.version))
@@ -174,12 +169,20 @@ class EventSequences(Face):
             return None
         if start.version == replay.head.version:
             return start
-        projection = fold(start, self._changes(stream, replay.records))
+        projection = fold(start, self._facts(stream, replay.records))
         return projection._replace(version=replay.head.version)
 
     # -- write --------------------------------------------------------------------------------------------------------
 
-    def apply(self, key: str, state: Mapping[str, Any], t: int | None = None) -> dict[str, Any]:
+    def apply(
+        self,
+        key: str,
+        state: Mapping[str, Any],
+        t: int | None = None,
+        *,
+        expect: int | None = None,
+        once: str | None = None,
+    ) -> dict[str, Any]:
         """Record changes of a dict's items as events, all or nothing, and return the current state.
 
         Events may come in late, with a time before the latest; all that follow are then folded again.
@@ -188,8 +191,12 @@ class EventSequences(Face):
             state: ``{item: value}`` to set items, or ``{item: (op, value)}`` to apply a function of the module
                 operator: ``operator.delitem`` and all pure unary and binary ones. The value is None for unary ones.
             t: when it happened, in POSIX milliseconds; by default now, and in any case after the latest event.
+            expect: the version that the sequence must still have, as :meth:`version` returned it; 0 if it must be new.
+            once: a token; what is applied again with it, to this key, has been done already, and the state that the
+                first time came to is returned.
 
         Raises:
+            StoreConflictError: the sequence is at another version than expected.
             TypeError: an operator that can't be applied; the message lists those that can.
             StoreIntegrityError: the key has events at ``t`` already, or an operator fails somewhere in the resulting
                 history; item, operator and time are named.
@@ -207,7 +214,11 @@ class EventSequences(Face):
         steps = [self._step(stream, item, change) for item, change in state.items()]
         if not steps:
             return self.current(key) or {}
-        return self._decide(partial(self._apply, stream, steps, when))
+        version = check_expect(expect)
+        attempt = partial(self._apply, stream, steps, when, version)
+        if once is not None:
+            attempt = partial(self._apply_once, attempt, self._marker(stream, once))
+        return self._decide(attempt, ATTEMPTS if version is None else 1)
 
     def _step(self, stream: Stream, item: str, change: Any) -> _Step:
         check_name("item", item)
@@ -217,11 +228,37 @@ class EventSequences(Face):
         body = self._payload.dump(stream.key, value)
         return _Step(item, op, body, self._payload.echo(stream, body, value))
 
-    def _apply(self, stream: Stream, steps: list[_Step], when: int | None) -> State:
+    def _apply_once(self, attempt: Callable[..., State], marker: Batch) -> State:
+        """Apply, unless the marker is there: whatever went wrong, having done it before may be the reason."""
+        try:
+            return attempt(marker)
+        except StoreIntegrityError:
+            found = self._log.last((marker.stream,))[0]
+            if found is None:
+                raise
+            self._payload.check(marker.stream, found)
+            after, count = map(int, found.item.split("."))
+        return self._state_after(Stream(ES, marker.stream.key), after, count)
+
+    def _state_after(self, stream: Stream, after: int, count: int) -> State:
+        """Return the state that so many records after a version led to; the present one, if they were pruned."""
+        versions = sorted(record.version for record in self._log.read(stream, after=after))[:count]
+        if len(versions) < count:
+            return self.current(stream.key) or {}
+        records = (record for record in self._log.read(stream) if record.version <= versions[-1])
+        return copied(fold(Projection(), self._facts(stream, records)).state)
+
+    def _apply(
+        self, stream: Stream, steps: list[_Step], when: int | None, expect: int | None, marker: Batch | None = None
+    ) -> State:
         """Fold, validate and append once. The cache is trusted: ``expect`` shows whether that was right."""
         present = self._projections.get(stream.key) or self._present(stream.key) or Projection()
+        if expect is not None and present.version != expect:
+            present = self._present(stream.key) or Projection()
+            if present.version != expect:
+                raise StoreConflictError(*stream, expect, present.version)
         try:
-            return self._record(stream, steps, when, present)
+            return self._record(stream, steps, when, present, marker)
         except StoreIntegrityError:
             head = self._log.head(stream)
             version = head.version if head else 0
@@ -230,26 +267,36 @@ class EventSequences(Face):
             self._present(stream.key)  # somebody else wrote, which may well be the reason: look again
             raise StoreConflictError(*stream, present.version, version) from None
 
-    def _record(self, stream: Stream, steps: list[_Step], when: int | None, present: Projection) -> State:
+    def _record(
+        self, stream: Stream, steps: list[_Step], when: int | None, present: Projection, marker: Batch | None
+    ) -> State:
         time = _next_time(present) if when is None else when
         late = present.time is not None and time <= present.time
-        base = self._base(stream, time) if late else present
-        changes = [Change(present.version + i, time, step.item, step.op, step.value) for i, step in enumerate(steps, 1)]
-        projection = fold(base, changes)
+        base = self._state_at(stream, time) if late else present
+        facts = [Fact(present.version + i, time, step.item, step.op, step.value) for i, step in enumerate(steps, 1)]
+        projection = fold(base, facts)
         if late:
-            projection = fold(projection, self._changes(stream, self._log.read(stream, start=time + 1)))
-        state = _copy(projection.state)  # before anything is stored: it is the user's values that are copied
-        entries = [
-            self._payload.entry(stream, step.op, step.body, item=step.item, start=time, end=time) for step in steps
-        ]
+            projection = fold(projection, self._facts(stream, self._log.read(stream, start=time + 1)))
+        state = copied(projection.state)  # before anything is stored: it is the user's values that are copied
+        entries = [self._entry(stream, step.op, step.body, item=step.item, start=time, end=time) for step in steps]
         batches = [Batch(stream, entries, now(), expect=present.version)]
+        if marker is not None:
+            batches.append(self._told(stream, marker, present.version, len(steps)))
         snapshot = None if late else self._snapshot(stream, present)
         versions = self._append([*batches, *([snapshot] if snapshot else ())])
         tail = len(steps) if snapshot else projection.tail
         self._projections.put(stream.key, projection._replace(version=versions[0], tail=tail))
         return state
 
-    def _base(self, stream: Stream, time: int) -> Projection:
+    def _told(self, stream: Stream, marker: Batch, version: int, count: int) -> Batch:
+        """Return a marker that tells which records it stands for: so many after a version, counting earlier ones."""
+        work = self._work.get()
+        after, earlier = (version, 0) if work is None else work.log.origin(stream)
+        item = f"{after}.{earlier + count}"
+        entry = self._payload.entry(marker.stream, ONCE, item=item, start=0, end=0)
+        return marker._replace(entries=(entry,))
+
+    def _state_at(self, stream: Stream, time: int) -> Projection:
         """Return the state on which an event that comes in late builds."""
         base = self._past(stream, time) or Projection()
         if base.time == time:
@@ -306,11 +353,11 @@ class EventSequences(Face):
 
 
 def _shown(projection: Projection, withtimestamp: bool) -> Any:
-    state = _copy(projection.state)
+    state = copied(projection.state)
     return (projection.time, state) if withtimestamp else state
 
 
-def _copy(state: Mapping[str, Any]) -> dict[str, Any]:
+def copied(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state that its receiver may change."""
     return {item: value if type(value) in ATOMS else copy.deepcopy(value) for item, value in state.items()}
 
@@ -322,33 +369,3 @@ def _next_time(projection: Projection) -> int:
     if projection.time == TIME_MAX:
         raise OverflowError("there is no time after the latest event: it is at the end of 64 bits")
     return max(now(), projection.time + 1)
-
-
-class Projections:
-    """The projections used last: a bounded cache, shared by threads."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[str, Projection] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: str) -> Projection | None:
-        """Return what is kept for a key."""
-        with self._lock:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-            return found
-
-    def put(self, key: str, projection: Projection | None) -> None:
-        """Keep a projection, or forget it; if there are too many, forget the one not used for longest."""
-        with self._lock:
-            self._kept.pop(key, None)
-            if projection is not None:
-                self._kept[key] = projection
-            if len(self._kept) > _CACHED:
-                self._kept.popitem(last=False)
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._kept.clear()

@@ -46,8 +46,13 @@ class Spool:
             self._spill()
 
     def entries(self) -> Iterable[Entry]:
-        """Return the entries in the order in which they were added."""
-        return self._recent if self._file is None else self._replay(self._file)
+        """Return the entries in the order in which they were added, a list if they are in memory."""
+        return self if self._file else self._recent
+
+    def __iter__(self) -> Iterator[Entry]:
+        if self._file is not None:
+            yield from self._replay(self._file)
+        yield from self._recent
 
     def _spill(self) -> None:
         if self._file is None:
@@ -61,4 +66,3 @@ class Spool:
         file.seek(0)
         for _ in range(self._spilled):
             yield Entry._make(marshal.load(file))  # noqa: S302  # written above, to a file without a name
-        yield from self._recent

@@ -7,19 +7,20 @@ import os
 import pickle
 import threading
 from collections.abc import Sequence
+from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from rstore.adapters import open_log
 from rstore.domain.log import ES, TS, Connector, Saved, check_name
-from rstore.keyvalues import KeyValues
+from rstore.face import Note, Work
+from rstore.following import Following
 from rstore.payload import Payload
-from rstore.sequences import EventSequences, Projections
-from rstore.timeseries import TimeSeries
+from rstore.projections import Projections
 
 
-class Store(KeyValues, TimeSeries, EventSequences):
+class Store(Following):
     """A store of key/value pairs, time series and event sequences, with optional encryption.
 
     All three are kept in one append-only log: what was stored before stays there until it is pruned or compacted.
@@ -70,7 +71,7 @@ class Store(KeyValues, TimeSeries, EventSequences):
         named = next(name for name in (namespace, self._namespace, "default") if name is not None)
         self.namespace = check_name("namespace", named, empty=False)
         self._frozen, self._history = frozen, history
-        self._log = connect(self.namespace, frozen)
+        self._base = connect(self.namespace, frozen)
         custom = any(getattr(type(self), name) is not getattr(Store, name) for name in ("_dump", "_load"))
         self._payload = Payload(
             self.namespace,
@@ -79,7 +80,9 @@ class Store(KeyValues, TimeSeries, EventSequences):
             _cipher(self._key if key is None else key),
             plaintext=plaintext,
         )
-        self._projections = Projections()
+        self._cached = Projections()
+        self._note: ContextVar[Note | None] = ContextVar("rstore.note", default=None)
+        self._work: ContextVar[Work | None] = ContextVar("rstore.work", default=None)
         self._entered = 0
         self._entering = threading.Lock()
 
@@ -94,7 +97,7 @@ class Store(KeyValues, TimeSeries, EventSequences):
 
     def __repr__(self) -> str:
         state = "frozen" if self._frozen else "writable"
-        return f"<{type(self).__name__} {self._log.name} namespace={self.namespace!r} {state}>"
+        return f"<{type(self).__name__} {self._base.name} namespace={self.namespace!r} {state}>"
 
     def open(self) -> Self:
         """Connect, and return the store; ``with`` does this.
@@ -102,14 +105,14 @@ class Store(KeyValues, TimeSeries, EventSequences):
         Raises:
             StoreNotAvailableError: the backend can't be reached, or the store is frozen and there is none.
         """
-        self._projections.clear()
-        self._log.open()
+        self._cached.clear()
+        self._base.open()
         return self
 
     def close(self) -> None:
         """Let go of all connections. The store may be opened again."""
-        self._log.close()
-        self._projections.clear()
+        self._base.close()
+        self._cached.clear()
 
     def __enter__(self) -> Self:
         with self._entering:

@@ -8,10 +8,23 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rstore.domain.log import TIME_MAX, TIME_MIN, TS, Batch, Entry, Record, Rewrite, Saved, Stream, check_time
+from rstore.domain.errors import StoreConflictError
+from rstore.domain.log import (
+    TIME_MAX,
+    TIME_MIN,
+    TS,
+    Batch,
+    Entry,
+    Record,
+    Rewrite,
+    Saved,
+    Stream,
+    check_name,
+    check_time,
+)
 from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import SEGMENT, Layer, Run, gaps, join, overlay, split, thin
-from rstore.face import Face, check_key, now
+from rstore.face import ATTEMPTS, Face, check_expect, check_key, check_one, now
 from rstore.spool import Spool
 
 Point: TypeAlias = tuple[int, Any]
@@ -109,9 +122,9 @@ class TimeSeries(Face):
         """Tell whether :meth:`missing` would return nothing."""
         return next(self._gaps(key, start, end, freq), None) is None
 
-    def timeseries(self) -> list[str]:
-        """Return the keys of all series, in code-point order."""
-        return [head.stream.key for head in self._log.heads(TS)]
+    def timeseries(self, prefix: str = "") -> list[str]:
+        """Return the keys of all series, or of those that begin with a prefix, in code-point order."""
+        return [head.stream.key for head in self._log.heads(TS, check_name("prefix", prefix))]
 
     def _gaps(self, key: str, start: int, end: int | None, freq: int | None) -> Iterator[int]:
         stream = Stream(TS, check_key(key))
@@ -161,13 +174,18 @@ class TimeSeries(Face):
 
     # -- write --------------------------------------------------------------------------------------------------------
 
-    def extend(self, key: str, *points: Any) -> None:
+    def extend(self, key: str, *points: Any, expect: int | None = None, once: str | None = None) -> None:
         """Add points to a series, or replace those of the same timestamps: all of them, or nothing.
 
         Give points as arguments, or one iterable of any length, which is read lazily and in constant memory, and which
         may itself read from the store. Of equal timestamps the last counts.
 
+        Args:
+            expect: the version that the series must still have, as :meth:`version` returned it; 0 if it must be new.
+            once: a token; whatever is done again with it, for this key, has been done already.
+
         Raises:
+            StoreConflictError: the series is at another version than expected.
             TypeError, OverflowError: a point is no pair, or its timestamp no int of 64 bits; its index is named.
 
         >>> store.extend('series', (1, 'a'), (2, 'b'))
@@ -175,24 +193,37 @@ class TimeSeries(Face):
         """
         stream = Stream(TS, check_key(key))
         self._check_writable()
+        version = check_expect(expect)
         with Spool() as spool:
             for run in split(_flat(points)):
                 spool.add(self._segment(stream, run))
             if spool:
-                self._append((Batch(stream, spool.entries(), now()),))
+                self._write(Batch(stream, spool.entries(), now(), version), once)
 
     def _segment(self, stream: Stream, run: Run) -> Entry:
         body = self._payload.dump_run(stream.key, run)
-        return self._payload.entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
+        return self._entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
 
-    def remove(self, *keys: str, start: int | None = None, end: int | None = None) -> None:
-        """Remove the points from ``start`` to ``end``, or all of them. A series without points is no longer listed."""
+    def remove(self, *keys: str, start: int | None = None, end: int | None = None, expect: int | None = None) -> None:
+        """Remove the points from ``start`` to ``end``, or all of them. A series without points is no longer listed.
+
+        Args:
+            expect: the version that the series must still have; there is one key then.
+
+        Raises:
+            StoreConflictError: the series is at another version than expected.
+        """
         low, high = _bounds(start, end)
-        for stream in [Stream(TS, check_key(key)) for key in dict.fromkeys(keys)]:
-            self._decide(partial(self._remove, stream, low, high))
+        streams = [Stream(TS, check_key(key)) for key in dict.fromkeys(keys)]
+        version = check_one(check_expect(expect), streams)
+        for stream in streams:
+            self._decide(partial(self._remove, stream, low, high, version), 1 if version is not None else ATTEMPTS)
 
-    def _remove(self, stream: Stream, low: int, high: int) -> None:
+    def _remove(self, stream: Stream, low: int, high: int, expect: int | None) -> None:
         head = self._log.head(stream)
+        version = head.version if head else 0
+        if expect is not None and expect != version:
+            raise StoreConflictError(*stream, expect, version)
         first = next(self._points(stream), None)
         last = self._last(stream)
         if head is None or first is None or last is None:
@@ -200,9 +231,25 @@ class TimeSeries(Face):
         low, high = max(low, first[0]), min(high, last[0])
         if low > high or not any(True for _ in self._runs(stream, low, high)):
             return
-        hole = self._payload.entry(stream, REMOVE, start=low, end=high)
+        hole = self._entry(stream, REMOVE, start=low, end=high)
         live = low > first[0] or high < last[0]
         self._append((Batch(stream, (hole,), now(), head.version, live),))
+
+    def _overwrite(self, stream: Stream, low: int, high: int, points: Iterable[Point], version: int) -> None:
+        """Put points in the place of all that there are from ``low`` to ``high``, in one append."""
+        first, last = next(self._points(stream), None), self._last(stream)
+        with Spool() as spool:
+            live = False
+            if first is not None and last is not None:
+                live = low > first[0] or high < last[0]
+                start, end = max(low, first[0]), min(high, last[0])
+                if start <= end:
+                    spool.add(self._entry(stream, REMOVE, start=start, end=end))
+            for run in split(points):
+                live = True
+                spool.add(self._segment(stream, run))
+            if spool:
+                self._append((Batch(stream, spool.entries(), now(), version, live),))
 
     # -- compact ------------------------------------------------------------------------------------------------------
 
@@ -218,12 +265,17 @@ class TimeSeries(Face):
             return Saved(0, 0)
         with Spool() as spool:
             for run in join(self._runs(stream, version=head.version)):
-                spool.add(self._segment(stream, run))
+                spool.add(self._merged(stream, run))
             put = (
                 Record(version, None, seen.recorded, *entry)
                 for version, entry in zip(seen.versions[: len(spool)], spool.entries(), strict=True)
             )
             return self._log.rewrite([Rewrite(stream, None, range(head.version + 1), put, floor=head.floor)])
+
+    def _merged(self, stream: Stream, run: Run) -> Entry:
+        """Return a segment without who and why: its points were written by several, and not by who compacts them."""
+        body = self._payload.dump_run(stream.key, run)
+        return self._payload.entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
 
     def _survey(self, stream: Stream, version: int) -> _Survey:
         """Look whether a series consists of full segments side by side, the last of which may be shorter.

@@ -14,7 +14,7 @@ import rstore
 
 ROOT = Path(rstore.__file__).parent
 DOMAIN = "rstore.domain"
-DRIVERS = ("sqlite3", "cryptography", "msgspec", "psycopg", "psycopg_pool", "redis")
+DRIVERS = ("sqlite3", "cryptography", "msgspec", "psycopg", "psycopg_pool", "redis", "cattrs")
 IMPURE = {
     *("time", "datetime", "random", "secrets", "uuid", "os", "sys", "io", "pathlib", "tempfile", "shutil", "signal"),
     *("socket", "ssl", "select", "subprocess", "threading", "multiprocessing", "asyncio", "concurrent", "sqlite3"),
@@ -26,8 +26,13 @@ INNER = {
     "rstore.cipher": (),
     "rstore.spool": (),
     "rstore.payload": ("rstore.cipher",),
-    "rstore.face": ("rstore.payload", "rstore.spool"),
+    "rstore.projections": (),
+    "rstore.face": ("rstore.payload", "rstore.projections"),
     **dict.fromkeys(FACES, ("rstore.payload", "rstore.spool", "rstore.face")),
+    "rstore.scopes": ("rstore.payload", "rstore.projections", "rstore.face"),
+    "rstore.audit": ("rstore.projections", "rstore.face", *FACES),
+    "rstore.following": ("rstore.face", "rstore.audit", "rstore.scopes"),
+    "rstore.repository": ("rstore.audit", "rstore.sequences"),
 }
 
 

@@ -176,6 +176,26 @@ class TestAppend:
         append(log, SERIES, entries(1), recorded=50, replace=True)
         assert [record.recorded for record in log.read(SERIES)] == [100]
 
+    def test_all_batches_of_an_append_are_recorded_at_one_time(self, log: Log) -> None:
+        append(log, SERIES, entries(0), recorded=100)
+        log.append([Batch(EVENTS, entries(0), 20), Batch(SERIES, entries(0), 30), Batch(OTHER, entries(0), 40)])
+        assert [log.last([stream])[0].recorded for stream in (EVENTS, SERIES, OTHER)] == [100, 100, 100]
+        log.append([Batch(EVENTS, entries(0), 200), Batch(OTHER, entries(0), 150)])
+        assert [log.last([stream])[0].recorded for stream in (EVENTS, SERIES, OTHER)] == [200, 100, 200]
+
+    def test_a_batch_without_entries_only_checks(self, log: Log) -> None:
+        version = append(log, SERIES, entries(0))
+        before = list(log.follow())
+        for stream, expect in ((SERIES, version), (OTHER, 0)):
+            log.append([Batch(stream, (), 5, expect, if_live=True)])
+        assert list(log.follow()) == before
+        assert log.head(SERIES) == Head(SERIES, version, head_of(log, SERIES).floor, live=True)
+        assert log.head(OTHER) is None
+        for stream, expect in ((SERIES, version - 1), (SERIES, 0), (OTHER, 1)):
+            with pytest.raises(StoreConflictError):
+                log.append([Batch(EVENTS, entries(0), 5), Batch(stream, (), 5, expect, if_live=True)])
+        assert log.head(EVENTS) is None
+
     def test_recorded_is_kept_exactly_in_64_bits(self, log: Log) -> None:
         append(log, SERIES, entries(0), recorded=TIME_MIN)
         append(log, SERIES, entries(1), recorded=2**53 + 1)
@@ -792,7 +812,8 @@ class TestLast:
 
     def test_until_goes_back_in_transaction_time(self, log: Log) -> None:
         for time in (10, 20, 30):
-            log.append([Batch(SERIES, entries(time), time), Batch(OTHER, entries(-time), time * 10)])
+            append(log, SERIES, entries(time), recorded=time)
+            append(log, OTHER, entries(-time), recorded=time * 10)
         for until in (9, 10, 19, 20, 100, 299, 300):
             expected = [
                 [t for t in (10, 20, 30) if t <= until][-1:],

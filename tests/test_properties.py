@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from rstore import Event, Store, StoreClosedError, StoreIntegrityError, StoreNotAvailableError
 from rstore.domain import projection, series
 from rstore.domain.log import KV, TIME_MAX, TIME_MIN, TOP_LEVEL, level, reach
-from rstore.domain.projection import Change, Projection, fold, obsolete
+from rstore.domain.projection import Fact, Projection, fold, obsolete
 from rstore.domain.series import Layer, gaps, join, overlay, split, thin
 
 THOROUGH = "RSTORE_EXAMPLES" in os.environ
@@ -638,7 +638,7 @@ _NAMES = {function: function.__name__ for function in (*UNARY, *BINARY, operator
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Change]:
+def histories(draw: st.DrawFn) -> list[Fact]:
     """Histories that fold: what an operator refuses is left out."""
     history: list[Event] = []
     for item, change in draw(st.lists(st.tuples(st.sampled_from("nm"), changes), max_size=14)):
@@ -646,14 +646,14 @@ def histories(draw: st.DrawFn) -> list[Change]:
         with suppress(Exception):
             naive_state([*history, event])
             history.append(event)
-    return [Change(i, t, item, _NAMES[op], value) for i, (t, item, op, value) in enumerate(history, 1)]
+    return [Fact(i, t, item, _NAMES[op], value) for i, (t, item, op, value) in enumerate(history, 1)]
 
 
-def state_of(history: Iterable[Change]) -> dict[str, Any]:
+def state_of(history: Iterable[Fact]) -> dict[str, Any]:
     return dict(fold(Projection(), history).state)
 
 
-def pruned(history: list[Change]) -> list[Change]:
+def pruned(history: list[Fact]) -> list[Fact]:
     gone = obsolete([(change.version, change.item, change.op) for change in history])
     assert gone == sorted(set(gone)), "each version is named once, in order"
     return [change for change in history if change.version not in gone]
@@ -661,7 +661,7 @@ def pruned(history: list[Change]) -> list[Change]:
 
 @PURE
 @given(history=histories(), at=st.integers(0, 14))
-def test_a_fold_goes_on_from_where_it_stopped_and_changes_nothing_before(history: list[Change], at: int) -> None:
+def test_a_fold_goes_on_from_where_it_stopped_and_changes_nothing_before(history: list[Fact], at: int) -> None:
     base = fold(Projection(), history[:at])
     before = deepcopy(base)
     whole = fold(base, history[at:])
@@ -674,28 +674,28 @@ def test_a_fold_goes_on_from_where_it_stopped_and_changes_nothing_before(history
 
 @PURE
 @given(history=histories())
-def test_a_fold_agrees_with_applying_the_operators_by_hand(history: list[Change]) -> None:
+def test_a_fold_agrees_with_applying_the_operators_by_hand(history: list[Fact]) -> None:
     functions = {name: function for function, name in _NAMES.items()}
     assert state_of(history) == naive_state(Event(c.time, c.item, functions[c.op], c.value) for c in history)
 
 
 @PURE
 @given(history=histories())
-def test_at_every_point_of_a_history_a_prune_leaves_the_state_as_it_is(history: list[Change]) -> None:
+def test_at_every_point_of_a_history_a_prune_leaves_the_state_as_it_is(history: list[Fact]) -> None:
     for end in range(len(history) + 1):
         assert state_of(pruned(history[:end])) == state_of(history[:end])
 
 
 @PURE
 @given(history=histories())
-def test_what_follows_a_prune_folds_as_it_would_have_without(history: list[Change]) -> None:
+def test_what_follows_a_prune_folds_as_it_would_have_without(history: list[Fact]) -> None:
     for end in range(len(history) + 1):
         assert state_of([*pruned(history[:end]), *history[end:]]) == state_of(history)
 
 
 @PURE
 @given(history=histories())
-def test_a_prune_leaves_nothing_for_a_second_one(history: list[Change]) -> None:
+def test_a_prune_leaves_nothing_for_a_second_one(history: list[Fact]) -> None:
     kept = pruned(history)
     assert pruned(kept) == kept
     for item in {change.item for change in kept}:

@@ -27,9 +27,11 @@ from rstore.domain.log import (
     Saved,
     Stream,
     check_expected,
+    dotted,
     folded_version,
     level,
     reach,
+    undotted,
 )
 
 
@@ -120,18 +122,17 @@ class MemoryLog:
             versions = []
             for batch in batches:
                 _expect(namespace, batch)
+            recorded = max((_recorded(namespace, batch) for batch in batches), default=0)
             # entries are drained before anything is changed: one that fails leaves nothing behind
             for batch, entries in [(batch, list(batch.entries)) for batch in batches]:
-                versions.append(self._append(namespace, batch, entries))
+                versions.append(self._append(namespace, batch, entries, recorded))
             return versions
 
-    def _append(self, namespace: _Namespace, batch: Batch, entries: list[Entry]) -> int:
+    def _append(self, namespace: _Namespace, batch: Batch, entries: list[Entry], recorded: int) -> int:
         known = namespace.streams.get(batch.stream, _Records())
         if batch.if_live and not known.live:
             return known.version
         stream = namespace.streams.setdefault(batch.stream, _Records(version=namespace.floor, floor=namespace.floor))
-        last = stream.last()
-        recorded = max(batch.recorded, last.recorded if last else batch.recorded)
         if batch.replace:
             stream.replace(())
         for entry in entries:
@@ -180,7 +181,13 @@ class MemoryLog:
             self._check_open()
 
     def replay(
-        self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
+        self,
+        stream: Stream,
+        *,
+        end: int = TIME_MAX,
+        horizon: int = TIME_MAX,
+        after: int | None = None,
+        until: int | None = None,
     ) -> Replay | None:
         with self._space.lock:
             head = self.head(stream)
@@ -188,10 +195,10 @@ class MemoryLog:
                 return None
             snapshot = None
             if after is None:
-                snapshots = self.read(Stream(SS, stream.key), end=min(end, horizon), reverse=True, limit=1)
+                snapshots = self.read(Stream(SS, stream.key), end=min(end, horizon), until=until, reverse=True, limit=1)
                 snapshot = next(snapshots, None)
                 after = folded_version(snapshot)
-            return Replay(head, snapshot, list(self.read(stream, end=end, after=after)))
+            return Replay(head, snapshot, list(self.read(stream, end=end, after=after, until=until)))
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
         with self._space.lock:
@@ -268,6 +275,12 @@ class MemoryLog:
             yield place
             self._check_open()
 
+    def checkpoint(self, position: Position) -> str:
+        return dotted((position,))
+
+    def position(self, checkpoint: str) -> Position:
+        return undotted(checkpoint, 1)[0]
+
     def discard(self) -> None:
         with self._space.lock:
             versions = [found.version for found in self._streams().values()]
@@ -295,6 +308,12 @@ def _last(stream: _Records | None, until: int | None) -> Record | None:
         return None
     records = reversed(stream.records.values())
     return next((record for record in records if until is None or record.recorded <= until), None)
+
+
+def _recorded(namespace: _Namespace, batch: Batch) -> int:
+    stream = namespace.streams.get(batch.stream)
+    last = stream.last() if stream else None
+    return max(batch.recorded, last.recorded) if last else batch.recorded
 
 
 def _expect(namespace: _Namespace, write: Batch | Rewrite) -> None:

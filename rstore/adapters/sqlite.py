@@ -30,9 +30,11 @@ from rstore.domain.log import (
     Saved,
     Stream,
     check_expected,
+    dotted,
     folded_version,
     level,
     reach,
+    undotted,
 )
 
 _PAGE: Final = 256
@@ -69,7 +71,7 @@ WHERE s.namespace = ? AND s.kind = ? AND s.key = ?"""
 _SNAPSHOT: Final = f"""
 SELECT {_COLUMNS} FROM rstore_record INDEXED BY rstore_record_span WHERE level = 0 AND stream =
     (SELECT id FROM rstore_stream WHERE namespace = ? AND kind = ? AND key = ?)
-AND start <= ? ORDER BY start DESC, position DESC LIMIT 1"""
+AND start <= ? AND recorded <= ? ORDER BY start DESC, position DESC LIMIT 1"""
 
 _HEADS: Final = """
 SELECT s.key, max(s.floor, coalesce((SELECT max(version) FROM rstore_record WHERE stream = s.id), 0)), s.floor, s.live
@@ -167,7 +169,15 @@ class SqliteLog:
         with self._file.transaction() as db:
             floor = self._file.revive_namespace(db)
             born: Counter[str] = Counter()
-            versions = [self._append_batch(db, batch, floor, born) for batch in batches]
+            heads = [_head(db, batch.stream) for batch in batches]
+            for batch, head in zip(batches, heads, strict=True):
+                _expect(batch, head)
+            lasts = (head.recorded for head in heads if head is not None and head.recorded is not None)
+            recorded = max(chain((batch.recorded for batch in batches), lasts), default=0)
+            versions = [
+                self._append_batch(db, batch._replace(recorded=recorded), head, floor, born)
+                for batch, head in zip(batches, heads, strict=True)
+            ]
             for kind, change in born.items():
                 _count(db, kind, change)
         return versions
@@ -191,15 +201,12 @@ class SqliteLog:
             ).fetchall()
         return row[0][0] if row else None
 
-    def _append_batch(self, db: Connection, batch: Batch, lowest: int, born: Counter[str]) -> int:
-        """Append a batch, and count in ``born`` whether a stream came to life or ended it."""
-        head = _head(db, batch.stream)
-        _expect(batch, head)
+    def _append_batch(self, db: Connection, batch: Batch, head: _Head | None, floor: int, born: Counter[str]) -> int:
+        """Append a batch to a stream, made above the floor if need be; count in ``born`` who comes to life or ends."""
         if batch.if_live and not (head and head.live):
             return head.version if head else 0
-        head = head or _create_stream(db, batch.stream, lowest)
+        head = head or _create_stream(db, batch.stream, floor)
         levels, version = head.levels, head.version
-        recorded = batch.recorded if head.recorded is None else max(head.recorded, batch.recorded)
         if batch.replace:
             db.execute("DELETE FROM rstore_record WHERE stream = ?", (head.id,))
 
@@ -209,7 +216,7 @@ class SqliteLog:
                 of_level = _level(batch.stream, start, end)
                 levels |= _bit(of_level)
                 version += 1
-                yield (head.id, version, recorded, start, end, of_level, *rest)
+                yield (head.id, version, batch.recorded, start, end, of_level, *rest)
 
         db.executemany(_INSERT, rows())
         floor = version if batch.replace else head.floor
@@ -255,8 +262,15 @@ class SqliteLog:
                     yield _record(row)
 
     def replay(
-        self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
+        self,
+        stream: Stream,
+        *,
+        end: int = TIME_MAX,
+        horizon: int = TIME_MAX,
+        after: int | None = None,
+        until: int | None = None,
     ) -> Replay | None:
+        recorded = TIME_MAX if until is None else until
         with self._file.lease() as db:
             db.execute("BEGIN")
             head = _head(db, stream)
@@ -264,13 +278,14 @@ class SqliteLog:
                 return None
             snapshot = None
             if after is None:
-                row = db.execute(_SNAPSHOT, (db.namespace, SS, stream.key, min(end, horizon))).fetchone()
+                row = db.execute(_SNAPSHOT, (db.namespace, SS, stream.key, min(end, horizon), recorded)).fetchone()
                 snapshot = None if row is None else _record(row)
                 after = folded_version(snapshot)
             if after >= head.version:
                 return Replay(head.shown(stream), snapshot, [])
             parts = _by_version(head, TIME_MIN, end) if after else _by_span(head, TIME_MIN, end)
-            rows = db.execute(*_select(parts, {"version > ?": [after]})).fetchall()
+            filters: dict[str, Sequence[Any] | None] = {"version > ?": [after], "recorded <= ?": [recorded]}
+            rows = db.execute(*_select(parts, filters)).fetchall()
             return Replay(head.shown(stream), snapshot, list(map(_record, rows)))
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
@@ -320,6 +335,12 @@ class SqliteLog:
             for kind, key, *row in rows:
                 record = _record(row)
                 yield record.position, Stream(kind, key), record
+
+    def checkpoint(self, position: Position) -> str:
+        return dotted((position,))
+
+    def position(self, checkpoint: str) -> Position:
+        return undotted(checkpoint, 1)[0]
 
     @contextmanager
     def _rows(self, db: Connection, sql: str, values: Sequence[Any]) -> Iterator[Iterator[tuple[Any, ...]]]:

@@ -50,6 +50,17 @@ class StoreConflictError(StoreIntegrityError):
         )
 
 
+class StoreModelError(StoreError):
+    """What is stored, or was decided, does not fit the class of a repository."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(key, problem)
+        self.key, self.problem = key, problem
+
+    def __str__(self) -> str:
+        return f"{self.key!r}: {self.problem}"
+
+
 class StorePayloadError(StoreError):
     """A stored payload can't be read: it is damaged, foreign, or was moved from where it was written."""
 

@@ -87,7 +87,8 @@ class Batch(NamedTuple):
 
     ``expect`` is the version that the stream must still have (0: there is no such stream; None: any). ``live`` says
     whether the stream lives after it. With ``replace`` the entries take the place of all earlier records of the stream.
-    With ``if_live`` nothing is appended to a stream that does not live or is not there.
+    With ``if_live`` nothing is appended to a stream that does not live or is not there. Without entries, and with
+    ``if_live``, a batch only checks what it expects.
     """
 
     stream: Stream
@@ -168,8 +169,8 @@ class Log(Protocol):
     def append(self, batches: Sequence[Batch]) -> list[int]:
         """Append all batches or nothing, durably, and return the newest version of each batch's stream.
 
-        The batches are of different streams.
-        ``recorded`` is raised to that of the stream's last record if it is earlier.
+        The batches are of different streams. All get the same ``recorded``: the latest that one of them is given, or
+        that the last record of one of their streams has. So who looks at the log as of a time sees all or nothing.
 
         Raises:
             StoreConflictError: a stream is not at the version that its batch expects.
@@ -204,7 +205,13 @@ class Log(Protocol):
         """
 
     def replay(
-        self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
+        self,
+        stream: Stream,
+        *,
+        end: int = TIME_MAX,
+        horizon: int = TIME_MAX,
+        after: int | None = None,
+        until: int | None = None,
     ) -> Replay | None:
         """Return what a projection needs, in one consistent read; None if there is no such stream.
 
@@ -215,6 +222,7 @@ class Log(Protocol):
             end: only records and snapshots of times up to this one.
             horizon: only a snapshot of a time up to this one. The newest one counts.
             after: no snapshot, but the records with a greater version.
+            until: only records and snapshots with ``recorded <= until``; the head is that of the present.
         """
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
@@ -252,6 +260,16 @@ class Log(Protocol):
         Nothing acknowledged is ever skipped: a record that commits late does not appear behind a reader's back.
         """
 
+    def checkpoint(self, position: Position) -> str:
+        """Return a position that :meth:`follow` has yielded as text."""
+
+    def position(self, checkpoint: str) -> Position:
+        """Return the position that a text of :meth:`checkpoint` stands for.
+
+        Raises:
+            ValueError: it is none of this kind of log.
+        """
+
     def discard(self) -> None:
         """Erase the namespace. Writing to it makes it anew."""
 
@@ -266,6 +284,32 @@ def check_expected(write: Batch | Rewrite, version: int, floor: int) -> None:
         raise StoreConflictError(*write.stream, write.expect, version)
     if isinstance(write, Rewrite) and write.floor is not None and write.floor != floor:
         raise StoreConflictError(*write.stream, write.floor, version)
+
+
+def dotted(numbers: Iterable[int]) -> str:
+    """Return numbers as the text of a checkpoint.
+
+    >>> dotted((3, 14))
+    '3.14'
+    """
+    return ".".join(map(str, numbers))
+
+
+def undotted(checkpoint: str, *counts: int) -> list[int]:
+    """Return the numbers in the text of a checkpoint.
+
+    Raises:
+        ValueError: they are not as many as one of ``counts``.
+
+    >>> undotted('3.14', 2)
+    [3, 14]
+    """
+    if not isinstance(checkpoint, str):
+        raise TypeError(f"a checkpoint is a str that follow() has yielded, not {type(checkpoint).__name__}")
+    parts = checkpoint.split(".")
+    if len(parts) not in counts or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise ValueError(f"{checkpoint[:60]!r} is no checkpoint of this kind of store: pass one that it has yielded")
+    return list(map(int, parts))
 
 
 def folded_version(snapshot: Record | None) -> int:

@@ -22,6 +22,7 @@ DELITEM: Final = "delitem"
 EXTEND: Final = "extend"
 REMOVE: Final = "remove"
 SNAPSHOT: Final = "snapshot"
+ONCE: Final = "once"
 RESETS: Final = frozenset({SETITEM, DELITEM})
 """Operators after which it no longer matters what the item was before."""
 

@@ -9,7 +9,7 @@ from rstore.domain.errors import StoreIntegrityError
 from rstore.domain.operators import DELITEM, OPERATORS, RESETS, SETITEM
 
 
-class Change(NamedTuple):
+class Fact(NamedTuple):
     """An event as the fold sees it; ``time`` is in POSIX milliseconds."""
 
     version: int
@@ -32,13 +32,13 @@ class Projection(NamedTuple):
     tail: int = 0
 
 
-def fold(start: Projection, changes: Iterable[Change]) -> Projection:
+def fold(start: Projection, changes: Iterable[Fact]) -> Projection:
     """Return the projection after ``changes``, which come in order of ``(time, version)``.
 
     Raises:
         StoreIntegrityError: an operator fails; item, operator and time are named.
 
-    >>> fold(Projection(), [Change(1, 10, 'n', 'setitem', 1), Change(2, 20, 'n', 'add', 4)])
+    >>> fold(Projection(), [Fact(1, 10, 'n', 'setitem', 1), Fact(2, 20, 'n', 'add', 4)])
     Projection(version=2, time=20, state={'n': 5}, tail=2)
     """
     version, time, tail = start.version, start.time, start.tail
@@ -51,7 +51,7 @@ def fold(start: Projection, changes: Iterable[Change]) -> Projection:
     return Projection(version, time, state, tail)
 
 
-def _step(state: dict[str, Any], change: Change) -> None:
+def _step(state: dict[str, Any], change: Fact) -> None:
     _, time, item, op, value = change
     try:
         if op == SETITEM:

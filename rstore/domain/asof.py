@@ -1,0 +1,137 @@
+"""A log as it was known at a transaction time: the same reads, of what had been recorded by then."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from typing import Final, NoReturn
+
+from rstore.domain.errors import FrozenStoreError
+from rstore.domain.log import (
+    KV,
+    TIME_MAX,
+    TIME_MIN,
+    Batch,
+    Head,
+    Log,
+    Position,
+    Record,
+    Replay,
+    Rewrite,
+    Saved,
+    Stream,
+    folded_version,
+)
+from rstore.domain.operators import DELITEM
+
+_PAGE: Final = 256
+
+
+class AsOf:
+    """Reads a log through the bound that each of its reads takes; nothing is copied, and nothing can be written.
+
+    What was erased since is missing. A series of which all points were removed is still listed: only they can tell.
+    """
+
+    def __init__(self, log: Log, until: int) -> None:
+        self._log, self.until = log, until
+
+    @property
+    def name(self) -> str:
+        return self._log.name
+
+    def open(self) -> None:
+        pass  # whoever has made the log opens and closes it
+
+    def close(self) -> None:
+        pass
+
+    def read(
+        self,
+        stream: Stream,
+        *,
+        start: int = TIME_MIN,
+        end: int = TIME_MAX,
+        item: str | None = None,
+        ops: Collection[str] | None = None,
+        until: int | None = None,
+        after: int = 0,
+        alive: bool = False,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Record]:
+        # not alive: the stream may have ended since, and all that hides what was before is among the records
+        return self._log.read(
+            stream,
+            start=start,
+            end=end,
+            item=item,
+            ops=ops,
+            until=self._bound(until),
+            after=after,
+            reverse=reverse,
+            limit=limit,
+        )
+
+    def replay(
+        self,
+        stream: Stream,
+        *,
+        end: int = TIME_MAX,
+        horizon: int = TIME_MAX,
+        after: int | None = None,
+        until: int | None = None,
+    ) -> Replay | None:
+        found = self._log.replay(stream, end=end, horizon=horizon, after=after, until=self._bound(until))
+        if found is None:
+            return None
+        folded = folded_version(found.snapshot) if after is None else after
+        version = max((record.version for record in found.records), default=folded)
+        return found._replace(head=Head(stream, version, 0, live=True)) if version else None
+
+    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
+        return self._log.last(streams, self._bound(until))
+
+    def head(self, stream: Stream) -> Head | None:
+        (record,) = self.last((stream,))
+        return None if record is None else _head(stream, record)
+
+    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
+        known, size = self._log.heads(kind, prefix, live=False, after=after), 1
+        while streams := [head.stream for head in islice(known, size)]:
+            for stream, record in zip(streams, self.last(streams), strict=True):
+                head = None if record is None else _head(stream, record)
+                if head is not None and (head.live or not live):
+                    yield head
+            size = min(2 * size, _PAGE)  # pages grow: who wants only the first one does not pay for more
+
+    def count(self, kind: str) -> int:
+        return sum(1 for _ in self.heads(kind))
+
+    def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
+        return (found for found in self._log.follow(after) if found[2].recorded <= self.until)
+
+    def checkpoint(self, position: Position) -> str:
+        return self._log.checkpoint(position)
+
+    def position(self, checkpoint: str) -> Position:
+        return self._log.position(checkpoint)
+
+    def append(self, batches: Sequence[Batch]) -> NoReturn:
+        raise FrozenStoreError(self.name)
+
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
+        raise FrozenStoreError(self.name)
+
+    def vacuum(self) -> None:
+        raise FrozenStoreError(self.name)
+
+    def discard(self) -> None:
+        raise FrozenStoreError(self.name)
+
+    def _bound(self, until: int | None) -> int:
+        return self.until if until is None else min(until, self.until)
+
+
+def _head(stream: Stream, record: Record) -> Head:
+    return Head(stream, record.version, 0, live=stream.kind != KV or record.op != DELITEM)

@@ -1,0 +1,265 @@
+"""Writes that are appended together: a log that keeps them in memory until then, and shows them to its own reader."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
+from typing import Final
+
+from attrs import frozen
+
+from rstore.domain.errors import StoreConflictError, StoreError
+from rstore.domain.log import (
+    ES,
+    KV,
+    SS,
+    TIME_MAX,
+    TIME_MIN,
+    Batch,
+    Entry,
+    Head,
+    Log,
+    Position,
+    Record,
+    Replay,
+    Rewrite,
+    Saved,
+    Stream,
+    check_expected,
+)
+
+_PROVISIONAL: Final = 1 << 62
+"""Versions from here on are those of records that are not appended yet: above all that a log gives out."""
+
+_BY_TIME: Final = attrgetter("start", "version")
+
+
+@frozen
+class _Written:
+    """What is to be written to a stream: records with provisional versions. ``replaced``: in place of earlier ones."""
+
+    records: tuple[Record, ...] = ()
+    live: bool = True
+    replaced: bool = False
+
+
+class Transaction:
+    """A log that lies above another one, and holds what is to be written to it.
+
+    Nobody waits for anybody: each stream that was read has to be at the version that was seen when the writes are
+    appended, or else none of them is. Streams that were only written to may have moved, and so may what was listed or
+    counted.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._written: dict[Stream, _Written] = {}
+        self._seen: dict[Stream, int] = {}
+        self._given_out = _PROVISIONAL
+
+    @property
+    def name(self) -> str:
+        return self._log.name
+
+    def open(self) -> None:
+        self._log.open()
+
+    def close(self) -> None:
+        self._log.close()
+
+    def batches(self, recorded: int) -> list[Batch]:
+        """Return what has to be appended: the writes, and a check of each stream that was only read."""
+        if not self._written:
+            return []
+        writes = [
+            Batch(stream, list(map(_entry, done.records)), recorded, self._seen.get(stream), done.live, done.replaced)
+            for stream, done in self._written.items()
+        ]
+        read_only = [(stream, version) for stream, version in self._seen.items() if stream not in self._written]
+        return writes + [Batch(stream, (), recorded, version, if_live=True) for stream, version in read_only]
+
+    def mark(self) -> dict[Stream, _Written]:
+        """Return what :meth:`restore` goes back to."""
+        return dict(self._written)
+
+    def restore(self, mark: dict[Stream, _Written]) -> None:
+        """Forget what was written since."""
+        self._written = dict(mark)
+
+    def origin(self, stream: Stream) -> tuple[int, int]:
+        """Return the version at which a stream was found, and how many records are to follow it."""
+        written = self._written.get(stream, _Written())
+        return self._seen.get(stream, 0), len(written.records)
+
+    # -- write --------------------------------------------------------------------------------------------------------
+
+    def append(self, batches: Sequence[Batch]) -> list[int]:
+        drained = [(batch, list(batch.entries)) for batch in batches]
+        for batch, _ in drained:
+            if batch.expect is not None:
+                check_expected(batch, self._version(batch.stream), 0)
+        return [self._add(batch, entries) for batch, entries in drained]
+
+    def _add(self, batch: Batch, entries: list[Entry]) -> int:
+        stream, before = batch.stream, self._written.get(batch.stream, _Written())
+        is_early = stream.kind == SS and Stream(ES, stream.key) in self._written  # it folds what has no version yet
+        if is_early or (batch.if_live and not self._is_live(stream)):
+            return self._version(stream)
+        records = tuple(self._record(batch, entry) for entry in entries)
+        if batch.replace:
+            before = _Written(replaced=True)
+        self._written[stream] = _Written(before.records + records, batch.live, before.replaced)
+        return self._given_out
+
+    def _record(self, batch: Batch, entry: Entry) -> Record:
+        self._given_out += 1
+        return Record(self._given_out, None, batch.recorded, *entry)
+
+    def _is_live(self, stream: Stream) -> bool:
+        head = self.head(stream)
+        return head is not None and head.live
+
+    def _version(self, stream: Stream) -> int:
+        """Return the version that the stream is at for whoever writes here."""
+        written = self._written.get(stream)
+        if written and written.records:
+            return written.records[-1].version
+        if stream not in self._seen:
+            self._see(stream, self._log.head(stream))
+        return self._seen[stream]
+
+    def _see(self, stream: Stream, found: Head | Record | None) -> None:
+        """Note at which version a stream is.
+
+        Raises:
+            StoreConflictError: it has moved since it was read before.
+        """
+        version = found.version if found else 0
+        seen = self._seen.setdefault(stream, version)
+        if seen != version:
+            raise StoreConflictError(*stream, seen, version)
+
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
+        raise _unerasable()
+
+    def vacuum(self) -> None:
+        raise _unerasable()
+
+    def discard(self) -> None:
+        raise _unerasable()
+
+    # -- read ---------------------------------------------------------------------------------------------------------
+
+    def read(
+        self,
+        stream: Stream,
+        *,
+        start: int = TIME_MIN,
+        end: int = TIME_MAX,
+        item: str | None = None,
+        ops: Collection[str] | None = None,
+        until: int | None = None,
+        after: int = 0,
+        alive: bool = False,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Record]:
+        written = self._written.get(stream, _Written())
+        own = [
+            record
+            for record in written.records
+            if record.start <= end
+            and record.end >= start
+            and record.version > after
+            and (item is None or record.item == item)
+            and (ops is None or record.op in ops)
+            and (until is None or record.recorded <= until)
+        ]
+        stored: Iterable[Record] = ()
+        if not written.replaced and after < _PROVISIONAL:
+            self._see(stream, self._log.head(stream))
+            bounds = {"start": start, "end": end, "until": until, "after": after, "limit": limit}
+            stored = self._log.read(stream, item=item, ops=ops, alive=alive, reverse=reverse, **bounds)  # type: ignore[arg-type]
+        own.sort(key=_BY_TIME, reverse=reverse)
+        yield from islice(merge(stored, own, key=_BY_TIME, reverse=reverse), limit)
+
+    def replay(
+        self,
+        stream: Stream,
+        *,
+        end: int = TIME_MAX,
+        horizon: int = TIME_MAX,
+        after: int | None = None,
+        until: int | None = None,
+    ) -> Replay | None:
+        stored = None
+        if after is None or after < _PROVISIONAL:
+            stored = self._log.replay(stream, end=end, horizon=horizon, after=after, until=until)
+            self._see(stream, stored.head if stored else None)
+        written = self._written.get(stream)
+        if written is None:
+            return stored
+        own = [record for record in written.records if record.start <= end and record.version > (after or 0)]
+        records = sorted([*(stored.records if stored else ()), *own], key=_BY_TIME)
+        return Replay(self._head(stream, written), stored.snapshot if stored else None, records)
+
+    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
+        own = {stream: self._last(stream, until) for stream in streams}
+        others = [stream for stream in streams if own[stream] is None]
+        for stream in others:
+            if stream.kind != KV:
+                self._see(stream, self._log.head(stream))
+        stored = dict(zip(others, self._log.last(others, until) if others else (), strict=True))
+        for stream, record in stored.items():
+            if stream.kind == KV and until is None:  # whose head is at its last record
+                self._see(stream, record)
+        return [own[stream] or stored[stream] for stream in streams]
+
+    def _last(self, stream: Stream, until: int | None) -> Record | None:
+        records = reversed(self._written.get(stream, _Written()).records)
+        return next((record for record in records if until is None or record.recorded <= until), None)
+
+    def head(self, stream: Stream) -> Head | None:
+        written = self._written.get(stream)
+        if written is not None:
+            return self._head(stream, written)
+        head = self._log.head(stream)
+        self._see(stream, head)
+        return head
+
+    def _head(self, stream: Stream, written: _Written) -> Head:
+        return Head(stream, self._version(stream), 0, written.live)
+
+    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
+        own = {
+            stream: self._head(stream, written)
+            for stream, written in self._written.items()
+            if stream.kind == kind and stream.key.startswith(prefix) and (after is None or stream.key > after)
+        }
+        shown = sorted((head for head in own.values() if head.live or not live), key=attrgetter("stream.key"))
+        stored = self._log.heads(kind, prefix, live=live, after=after)
+        return merge((head for head in stored if head.stream not in own), shown, key=attrgetter("stream.key"))
+
+    def count(self, kind: str) -> int:
+        own = {stream: written.live for stream, written in self._written.items() if stream.kind == kind}
+        stored = (self._log.head(stream) for stream in own)
+        return self._log.count(kind) + sum(own.values()) - sum(head.live for head in stored if head)
+
+    def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
+        return self._log.follow(after)
+
+    def checkpoint(self, position: Position) -> str:
+        return self._log.checkpoint(position)
+
+    def position(self, checkpoint: str) -> Position:
+        return self._log.position(checkpoint)
+
+
+def _entry(record: Record) -> Entry:
+    return Entry(record.start, record.end, record.item, record.op, record.data, record.meta)
+
+
+def _unerasable() -> StoreError:
+    return StoreError("what is erased can't be part of a transaction: prune, compact or discard before it or after it")

@@ -1,0 +1,354 @@
+"""Transactions: all writes inside one append, seen by those inside, and by nobody else before the end."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import threading
+from typing import Any
+
+import pytest
+
+from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreIntegrityError
+from rstore.domain.log import ES, KV, TS
+from tests.conftest import Backend
+
+
+@pytest.fixture
+def other(backend: Backend, store: Store, key: str | None) -> Store:
+    """Somebody else at the same data."""
+    return backend.store(key=key)
+
+
+def test_all_is_stored_at_the_end(store: Store, other: Store) -> None:
+    with store.transaction() as inside:
+        assert inside is store
+        store["k"] = 1
+        store.extend("s", (1, "a"), (2, "b"))
+        store.apply("e", {"n": 1})
+        store.apply("e", {"n": (operator.add, 1)})
+        assert (other.get("k"), other.range("s"), other.current("e")) == (None, [], None)
+    for each in (store, other):
+        assert (each["k"], each.range("s"), each.current("e")) == (1, [(1, "a"), (2, "b")], {"n": 2})
+    assert len({change.recorded for change in store.log()}) == 1
+
+
+def test_an_exception_takes_all_back(store: Store, other: Store) -> None:
+    store["k"] = "before"
+    with pytest.raises(ZeroDivisionError), store.transaction():
+        store["k"] = "inside"
+        store["new"] = 1
+        store.apply("e", {"n": 1})
+        assert store["k"] == "inside"
+        raise ZeroDivisionError
+    for each in (store, other):
+        assert (dict(each.items()), each.current("e")) == ({"k": "before"}, None)
+    assert store.apply("e", {"m": 1}) == {"m": 1}
+
+
+class TestReadsInside:
+    def test_of_keys(self, store: Store) -> None:
+        store.set_many({"a": 1, "b": 2, "c": 3})
+        with store.transaction():
+            store["b"] = 20
+            store["bb"] = 21
+            del store["c"]
+            assert (store["b"], store.get("c"), "bb" in store, "c" in store) == (20, None, True, False)
+            assert store.keys() == ["a", "b", "bb"]
+            assert len(store) == 3
+            assert dict(store.items()) == {"a": 1, "b": 20, "bb": 21}
+            assert store.find("b*") == [("b", 20), ("bb", 21)]
+            assert store.get_many(["a", "bb", "c"]) == {"a": 1, "bb": 21}
+            assert store.pop("a") == 1
+            assert store.setdefault("a", 5) == 5
+            assert store.setdefault("a", 6) == 5
+            store.clear()
+            assert store.keys() == []
+            store["z"] = 1
+        assert dict(store.items()) == {"z": 1}
+
+    def test_of_series(self, store: Store) -> None:
+        store.extend("s", *((t, t) for t in range(10)))
+        with store.transaction():
+            store.extend("s", (3, "three"), (20, 20))
+            store.extend("new", (1, 1))
+            store.remove("s", start=5, end=15)
+            assert store.range("s") == [(0, 0), (1, 1), (2, 2), (3, "three"), (4, 4), (20, 20)]
+            assert store.range("s", 2, n=2) == [(2, 2), (3, "three")]
+            assert (store.first("s"), store.last("s")) == ((0, 0), (20, 20))
+            assert store.timeseries() == ["new", "s"]
+            store.remove("s")
+            assert store.timeseries() == ["new"]
+            assert store.last("s") is None
+            store.extend("s", (7, "again"))
+        assert store.range("s") == [(7, "again")]
+
+    def test_of_event_sequences(self, store: Store) -> None:
+        store.apply("e", {"n": 1}, t=10)
+        with store.transaction():
+            assert store.apply("e", {"n": (operator.add, 1)}, t=20) == {"n": 2}
+            assert store.apply("e", {"n": (operator.mul, 10)}, t=15) == {"n": 11}
+            assert store.current("e") == {"n": 11}
+            assert store.past("e", 15) == {"n": 10}
+            assert [event.timestamp for event in store.events("e") or ()] == [10, 15, 20]
+            assert store.eventsources() == ["e"]
+            assert store.apply("f", {"a": 1}) == {"a": 1}
+            with pytest.raises(StoreIntegrityError, match="no such item"):
+                store.apply("f", {"b": (operator.add, 1)})
+            assert len(store.history("e")) == 3
+        assert store.past("e", 15) == {"n": 10}
+        assert store.current("f") == {"a": 1}
+
+    def test_many_events_and_snapshots(self, store: Store, other: Store) -> None:
+        for n in range(250):
+            store.apply("e", {"n": n})
+        with store.transaction():
+            for n in range(250, 600):
+                store.apply("e", {"n": n})
+                assert store.current("e") == {"n": n}
+        assert store.current("e") == other.current("e") == {"n": 599}
+        assert store.apply("e", {"n": (operator.add, 1)}) == other.current("e") == {"n": 600}
+
+
+READS: Any = {
+    "get": lambda store: store.get("k"),
+    "range": lambda store: store.range("k"),
+    "current": lambda store: store.current("k"),
+    "past": lambda store: store.past("k", 5),
+    "events": lambda store: store.events("k"),
+    "version": lambda store: store.version("k", "kv"),
+    "many": lambda store: store.get_many(["a", "k"]),
+}
+
+
+class TestOthersInBetween:
+    @pytest.mark.parametrize("read", READS)
+    def test_what_was_read_must_not_have_changed(self, store: Store, other: Store, read: str) -> None:
+        store["k"] = 1
+        store.extend("k", (1, 1))
+        store.apply("k", {"n": 1}, t=1)
+        with pytest.raises(StoreConflictError), store.transaction():
+            READS[read](store)
+            store["written"] = 1
+            other["k"] = 2
+            other.extend("k", (2, 2))
+            other.apply("k", {"n": 2})
+        assert "written" not in store
+        assert store["k"] == 2
+
+    def test_also_what_was_not_there(self, store: Store, other: Store) -> None:
+        with pytest.raises(StoreConflictError), store.transaction():
+            if "k" not in store:
+                store["written"] = 1
+            other["k"] = 2
+        assert store.keys() == ["k"]
+
+    def test_what_was_only_written_may_have(self, store: Store, other: Store) -> None:
+        with store.transaction():
+            store["k"] = "mine"
+            other["k"] = "yours"
+        assert store["k"] == "mine"
+        assert [change.value for change in store.history("k")] == ["yours", "mine"]
+
+    def test_a_second_look_at_what_has_changed_ends_it(self, store: Store, other: Store) -> None:
+        store["k"] = 1
+        with pytest.raises(StoreConflictError), store.transaction():
+            assert store["k"] == 1
+            other["k"] = 2
+            store.get("k")
+            raise AssertionError("not reached")
+
+    def test_reading_only_never_conflicts_at_the_end(self, store: Store, other: Store) -> None:
+        store["k"] = 1
+        with store.transaction():
+            store.get("k")
+            other["k"] = 2
+
+    def test_transact_tries_again(self, store: Store, other: Store) -> None:
+        store.apply("e", {"n": 0})
+        tries = []
+
+        def work(inside: Store) -> int:
+            state = inside.current("e")
+            tries.append(state)
+            if len(tries) < 3:
+                other.apply("e", {"n": (operator.add, 10)})
+            inside.apply("e", {"n": (operator.add, 1)})
+            inside["done"] = len(tries)
+            return len(tries)
+
+        assert store.transact(work) == 3
+        assert tries == [{"n": 0}, {"n": 10}, {"n": 20}]
+        assert (store.current("e"), store["done"]) == ({"n": 21}, 3)
+        tries.clear()
+        with pytest.raises(StoreConflictError):
+            store.transact(work, attempts=2)
+
+    def test_expect_inside(self, store: Store, other: Store) -> None:
+        store["k"] = 1
+        version = store.version("k", "kv")
+        with store.transaction():
+            store.set("k", 2, expect=version)
+            with pytest.raises(StoreConflictError):
+                store.set("k", 3, expect=version)
+            store.set("k", 4, expect=store.version("k", "kv"))
+        assert store["k"] == 4
+        with pytest.raises(StoreConflictError), store.transaction():
+            store.set("k", 5, expect=store.version("k", "kv"))
+            other["k"] = 6
+        assert store["k"] == 6
+
+    def test_once_inside(self, store: Store) -> None:
+        for _ in range(2):
+            with store.transaction():
+                store.apply("e", {"n": 1})
+                state = store.apply("e", {"n": (operator.add, 1)}, once="t")
+                assert state == {"n": 2}
+                store.set("k", "once", once="t")
+                store.set("k", "twice", once="t")
+        assert store["k"] == "once"
+        assert store.current("e") == {"n": 1}
+
+    def test_racing_transfers_lose_nothing(self, backend: Backend, store: Store, key: str | None) -> None:
+        for account in "abc":
+            store.apply(account, {"balance": 100})
+        errors: list[BaseException] = []
+
+        def move(mine: Store, seed: int) -> None:
+            try:
+                for n in range(8):
+                    source, target = "abc"[(n + seed) % 3], "abc"[(n * seed + 1 + seed) % 3]
+                    mine.transact(lambda each, s=source, t=target: transfer(each, s, t, 7))  # type: ignore[misc]
+            except BaseException as exc:
+                errors.append(exc)
+
+        threads = [threading.Thread(target=move, args=(backend.store(key=key), seed)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        times = sorted({change.recorded for change in store.log()})
+        totals = {
+            sum((store.at(time).current(account) or {"balance": 0})["balance"] for account in "abc") for time in times
+        }
+        assert totals <= {100, 200, 300}
+        assert sum(store.current(account)["balance"] for account in "abc") == 300  # type: ignore[index]
+
+
+def transfer(store: Store, source: str, target: str, amount: int) -> None:
+    if source != target and store.current(source)["balance"] >= amount:  # type: ignore[index]
+        store.apply(source, {"balance": (operator.sub, amount)})
+        store.apply(target, {"balance": (operator.add, amount)})
+
+
+class TestNesting:
+    def test_an_inner_block_takes_back_its_own_writes_only(self, store: Store) -> None:
+        with store.transaction():
+            store.apply("e", {"n": 1})
+            with pytest.raises(ZeroDivisionError), store.transaction():
+                store.apply("e", {"n": (operator.add, 1)})
+                store["k"] = 1
+                raise ZeroDivisionError
+            assert store.current("e") == {"n": 1}
+            assert "k" not in store
+            with store.transaction():
+                store.apply("e", {"n": (operator.add, 5)})
+            store["k"] = 2
+        assert (store.current("e"), store["k"]) == ({"n": 6}, 2)
+
+    def test_the_outer_one_takes_back_all(self, store: Store) -> None:
+        with pytest.raises(ZeroDivisionError), store.transaction():
+            with store.transaction():
+                store["k"] = 1
+            raise ZeroDivisionError
+        assert store.keys() == []
+
+
+class TestWhoIsInside:
+    def test_other_threads_are_not(self, store: Store) -> None:
+        seen = []
+        with store.transaction():
+            store["k"] = 1
+            thread = threading.Thread(target=lambda: seen.append(store.get("k")))
+            thread.start()
+            thread.join()
+        assert seen == [None]
+
+    def test_other_stores_are_not(self, store: Store, other: Store) -> None:
+        with pytest.raises(ZeroDivisionError), store.transaction():
+            other["k"] = 1
+            raise ZeroDivisionError
+        assert store["k"] == 1
+
+    def test_a_task_that_outlives_it_is_told_so(self, store: Store) -> None:
+        async def late() -> None:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            store["k"] = 1
+
+        async def main() -> None:
+            with store.transaction():
+                store["a"] = 1
+                task = asyncio.create_task(late())
+            with pytest.raises(StoreError, match="has ended"):
+                await task
+
+        asyncio.run(main())
+        assert store.keys() == ["a"]
+
+    def test_context_holds_inside(self, store: Store) -> None:
+        with store.context(who="ada"), store.transaction():
+            store["k"] = 1
+            with store.context(why="because"):
+                store["k"] = 2
+        assert [(change.who, change.why) for change in store.history("k")] == [("ada", None), ("ada", "because")]
+
+
+def test_what_erases_has_to_wait(store: Store) -> None:
+    store.apply("e", {"n": 1})
+    store.apply("e", {"n": 2})
+    for erase in (lambda: store.prune("e"), store.compact, store.discard):
+        with pytest.raises(StoreError, match="can't be part of a transaction"), store.transaction():
+            store["k"] = 1
+            erase()
+        assert "k" not in store
+    assert len(store.history("e")) == 2
+
+
+def test_a_frozen_store_has_none(backend: Backend) -> None:
+    backend.store()
+    with pytest.raises(FrozenStoreError), backend.store(frozen=True).transaction():
+        raise AssertionError("not reached")
+
+
+def test_without_history(backend: Backend) -> None:
+    store = backend.store(history=False)
+    store.set_many({"a": 1, "b": 2})
+    with store.transaction():
+        store["a"] = 10
+        store.delete("b")
+        assert store.pop("a") == 10
+        store["a"] = 11
+        assert dict(store.items()) == {"a": 11}
+    assert dict(store.items()) == {"a": 11}
+    assert len(store.history("a")) == 1
+
+
+def test_an_empty_one_changes_nothing(store: Store) -> None:
+    with store.transaction():
+        pass
+    assert list(store.log()) == []
+
+
+def test_revert_of_all_kinds_inside(store: Store) -> None:
+    store["k"] = 1
+    store.extend("s", (1, 1))
+    store.apply("e", {"n": 1}, t=1)
+    store.apply("e", {"n": 2}, t=2)
+    with store.transaction():
+        store.revert("k", 0, kind=KV)
+        store.revert("s", 0, kind=TS)
+        assert store.revert("e", 1, kind=ES) == {"n": 1}
+        assert (store.keys(), store.timeseries()) == ([], [])
+    assert (store.keys(), store.timeseries(), store.current("e")) == ([], [], {"n": 1})
