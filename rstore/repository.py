@@ -12,11 +12,12 @@ from typing import Any, Concatenate, Final, Generic, NamedTuple, ParamSpec, Type
 
 import attrs
 
-from rstore.audit import Audit, Change, Moment
+from rstore.audit import Audit, Change
 from rstore.domain.errors import StoreModelError
 from rstore.domain.log import ES, check_name
 from rstore.domain.operators import OPERATORS, SETITEM, parse
 from rstore.domain.projection import Fact, Projection, fold
+from rstore.moments import Moment
 from rstore.sequences import copied
 
 M = TypeVar("M")
