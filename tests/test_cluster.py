@@ -208,6 +208,23 @@ def test_versions_go_on_after_a_discard_in_every_partition(log: Log) -> None:
     assert min(log.append([batch(key, expect=0) for key in KEYS])) > max(before)
 
 
+def test_a_namespace_that_was_made_anew_with_another_number_of_partitions_is_told(stack: ExitStack) -> None:
+    cluster = stack.enter_context(Cluster.start(1))
+    spread = stack.enter_context(Store(cluster.dsn, frozen=False))
+    key = next(key for key in KEYS if partition(key).number)
+    spread[key] = 1
+    spread.discard()
+    stack.enter_context(Store(cluster.nodes[0].dsn, frozen=False))["a"] = 2
+    before = keys_in(cluster)
+    for pairs in ({key: 3}, dict.fromkeys(KEYS, 3)):
+        with pytest.raises(StoreNotAvailableError, match=r"with 1 partitions instead of 64.*open it again"):
+            spread.set_many(pairs)
+    assert keys_in(cluster) == before
+    with Store(cluster.dsn, frozen=False) as again:
+        again[key] = 3
+        assert dict(again) == {"a": 2, key: 3}
+
+
 # -- positions ---------------------------------------------------------------------------------------------------------
 
 

@@ -33,10 +33,10 @@ from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import TimeoutError as LateError
 
 from rstore.adapters._redis_layout import Partition
+from rstore.adapters._redis_line import Command, Line
 from rstore.adapters._redis_scripts import Script
 from rstore.adapters._redis_server import (
     UNKNOWN,
-    Command,
     Node,
     Request,
     Run,
@@ -46,9 +46,7 @@ from rstore.adapters._redis_server import (
     check_attempts,
     check_facts,
     is_busy,
-    packed,
     questions,
-    reply_of,
     translated,
 )
 from rstore.domain.errors import StoreClosedError, StoreNotAvailableError
@@ -169,6 +167,8 @@ class Cluster:
         ]
         try:
             for flight in flights:
+                flight.prepare()
+            for flight in flights:
                 flight.send()
             for flight in flights:
                 flight.receive()
@@ -213,6 +213,7 @@ class Cluster:
         for address in self._addresses:
             pending = _Pending(Request(0, [(b"CLUSTER", b"SLOTS")]))
             flight = _Flight(address, self._node(address), [pending])
+            flight.prepare()
             flight.send()
             flight.receive()
             if flight.error is None:
@@ -307,11 +308,16 @@ class _Pending:
     """
 
     def __init__(self, request: Request) -> None:
-        self.slot, self._script = request.slot, request.script
+        self.slot, self._script, self.advances = request.slot, request.script, request.advances
         self._commands = request.commands
         self.replies: list[Any] = []
         self.asked: str | None = None
         self.is_asking = self.has_moved_on = False
+
+    @property
+    def before(self) -> Sequence[Command]:
+        """What is sent before each of its commands."""
+        return [_ASKING] if self.is_asking else []
 
     @property
     def left(self) -> Sequence[Command]:
@@ -320,11 +326,11 @@ class _Pending:
     def sent(self) -> list[Command]:
         """Return what is to be sent next."""
         self.has_moved_on = False
-        return [_ASKING, self.left[0]] if self.is_asking else list(self.left)
+        return [*self.before, self.left[0]] if self.is_asking else list(self.left)
 
     def take(self, replies: Sequence[Any]) -> Exception | None:
         """Keep the replies before the first refusal, and return that."""
-        for reply in replies[1:] if self.is_asking else replies:
+        for reply in replies[len(self.before) :]:
             if isinstance(reply, _REFUSALS) or is_busy(reply):
                 return reply  # type: ignore[no-any-return]
             self.replies.append(reply)
@@ -360,7 +366,7 @@ class _Flight:
         self._batches = [(each, each.sent()) for each in pending]
         self._after: list[Command] = []
         self._writing, self._confirming = writing, confirming
-        self._connection: Any = None
+        self._line: Line | None = None
         self._is_sent = False
 
     @property
@@ -368,38 +374,62 @@ class _Flight:
         """Whether nothing was executed, or it does not matter."""
         return not (self._writing and self._is_sent) or isinstance(self.error, BusyLoadingError)
 
+    def prepare(self) -> None:
+        """Connect, and lift the partitions that may be behind what the node has lost; what it refuses is not sent."""
+        try:
+            line = self._line = self.node.lease()
+            self._lift(line)
+        except (RedisError, OSError) as exc:
+            self._fail(exc)
+
+    def _lift(self, line: Line) -> None:
+        doubtful = [
+            (each, each.advances)
+            for each, _ in self._batches
+            if each.advances is not None and not line.is_above(each.advances)
+        ]
+        if not doubtful:
+            return
+        replies = self.node.lift(line, [(meta, each.before) for each, meta in doubtful])
+        refusals = {each: reply for (each, _), reply in zip(doubtful, replies, strict=True) if reply not in (0, 1)}
+        self._batches = [(each, batch) for each, batch in self._batches if each not in refusals]
+        self._hand_out([(each, [*each.before, reply]) for each, reply in refusals.items()])
+
     def send(self) -> None:
+        if self._line is None:
+            return
         commands = [command for _, batch in self._batches for command in batch]
         try:
-            self._connection = self.node.lease()
-            self._after = self.node.confirmations(self._connection) if self._confirming else []
+            self._after = self.node.confirmations(self._line) if self._confirming else []
             self._is_sent = True
-            self._connection.send_packed_command([packed([*commands, *self._after])])
+            self._line.send([*commands, *self._after])
         except (RedisError, OSError) as exc:
             self._fail(exc)
 
     def receive(self) -> None:
-        if self._connection is None:
+        line = self._line
+        if line is None:
             return
         try:
-            replies = [reply_of(self._connection) for _, batch in self._batches for _ in batch]
-            confirmed = self.node.read_confirmations(self._connection, self._after)
+            replies = [line.reply() for _, batch in self._batches for _ in batch]
+            confirmed = self.node.read_confirmations(line, self._after)
         except (RedisError, OSError) as exc:
             self._fail(exc)
             return
-        self.node.give_back(self._connection)
-        self._connection, self.confirmed = None, confirmed
-        self._hand_out(iter(replies))
+        self.node.give_back(line)
+        self._line, self.confirmed = None, confirmed
+        answers = iter(replies)
+        self._hand_out((each, list(islice(answers, len(batch)))) for each, batch in self._batches)
 
     def end(self) -> None:
         """Shut a connection down whose replies were not read: they would be taken for those of the next call."""
-        if self._connection is not None:
-            self._connection.disconnect()
-            self._connection = None
+        if self._line is not None:
+            self._line.close()
+            self._line = None
 
-    def _hand_out(self, replies: Iterator[Any]) -> None:
-        for each, batch in self._batches:
-            refusal = each.take(list(islice(replies, len(batch))))
+    def _hand_out(self, answers: Iterable[tuple[_Pending, Sequence[Any]]]) -> None:
+        for each, replies in answers:
+            refusal = each.take(replies)
             if refusal is not None:
                 self.refused.append((each, refusal))
 

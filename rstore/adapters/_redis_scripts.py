@@ -14,12 +14,19 @@ from typing import Final
 
 from attrs import field, frozen
 
+from rstore.adapters._redis_layout import MOST, UNIT
+
 
 @frozen
 class Script:
-    """A script, and the name that a server knows it by once it has seen it."""
+    """A script, and the name that a server knows it by once it has seen it.
+
+    One that ``advances`` gives out versions or positions: the partition whose meta is its first key has to be above all
+    that its server may have lost, see :data:`LIFT`.
+    """
 
     source: str
+    advances: bool = False
     sha: bytes = field(init=False)
 
     @sha.default
@@ -29,9 +36,10 @@ class Script:
 
 # What somebody else has written under our keys is an error, by a code that is translated like those of the server,
 # before anything is written. Unchecked, a loop from one version to another would hold up the server for ever.
-_DAMAGED: Final = r"""
-local MOST = 9007199254740991
-local function damaged() error({err = "DAMAGED by somebody else"}) end
+_NUMBERS: Final = f"""
+local MOST, UNIT = {MOST}, {UNIT}
+local function damaged() error({{err = "DAMAGED by somebody else"}}) end
+local function base_of(n) return n - n % UNIT end
 """
 
 # One entry for a live stream, which is what nearly all appends are: without the functions below it takes half the time.
@@ -60,7 +68,7 @@ local function append_one()
   local high, low = struct.unpack(">I4I4", recorded)
   local known_high, known_low = struct.unpack(">I4I4", known)
   if known_high > high or (known_high == high and known_low > low) then recorded = known end
-  version = version + 1
+  version = math.max(version, base_of(n - 1)) + 1
   local position, field = string.format("%.0f", n), string.format("%.0f", version)
   local record = struct.pack(">I8I8", version, n) .. recorded .. body
   redis.call("XADD", FEED, position .. "-0", "s", ARGV[2], "v", field)
@@ -218,7 +226,8 @@ end
 _APPEND: Final = r"""
 local function new_head(op, space)
   redis.call("ZADD", ALL, 0, op.name)
-  return {version = space.floor, floor = space.floor, died = 0, era = space.n, newest = 0, filed = 0,
+  local start = math.max(space.floor, base_of(space.n))
+  return {version = start, floor = start, died = 0, era = space.n, newest = 0, filed = 0,
     live = 0, recorded = NEVER, levels = NO_LEVELS}
 end
 
@@ -246,11 +255,11 @@ local function append(op, space)
     return op.head and op.head.version or 0
   end
   op.head = op.head or new_head(op, space)
-  local head, recorded = op.head, op.recorded
+  local head, recorded, base = op.head, op.recorded, base_of(space.n)
   if head.newest > 0 and is_later(head.recorded, recorded) then recorded = head.recorded end
   if replace then remove_all(op, space) end
   for body in parts(op) do
-    head.version, space.n = head.version + 1, space.n + 1
+    head.version, space.n = math.max(head.version, base) + 1, space.n + 1
     local version = text(head.version)
     local record = number8(head.version) .. number8(space.n) .. recorded .. body
     redis.call("XADD", FEED, text(space.n) .. "-0", "s", op.name, "v", version)
@@ -322,7 +331,7 @@ local function forget(op, space)
 end
 
 local function rewrite(op, space)
-  local head, records, bytes = op.head, 0, 0
+  local head, base, records, bytes = op.head, base_of(space.n), 0, 0
   if not head then return 0, 0 end
   local dropped = dropped_versions(op)
   local live = op.live
@@ -360,7 +369,7 @@ local function rewrite(op, space)
 
   head.era, head.newest = space.n, newest or newest_version(op)
   if op.option == 1 then
-    head.version = head.version + 1
+    head.version = math.max(head.version, base) + 1
     head.floor = head.version
   end
   set_live(op, live)
@@ -430,7 +439,7 @@ _WRITER: Final = _LAYOUT + _WRITES + _APPEND + _REWRITE + _MAIN
 
 WRITE: Final = Script(
     "#!lua\n"
-    + _DAMAGED
+    + _NUMBERS
     + _SHORT
     + r"""
 if ARGV[1] == "1" then
@@ -448,7 +457,8 @@ if not ops then return refusal end
 local answer = {"done"}
 write(ops, space, answer)
 return answer
-"""
+""",
+    advances=True,
 )
 
 # -- several partitions: what they promise each other is explained in _redis_transactions.py --------------------------
@@ -465,7 +475,7 @@ end
 # is the home's part, which decides for all partitions at once.
 WRITE_SHARED: Final = Script(
     "#!lua\n"
-    + _DAMAGED
+    + _NUMBERS
     + _SHORT
     + _CATCH_UP
     + r"""
@@ -491,7 +501,8 @@ write(ops, space, answer)
 answer[2] = space.n
 if note then redis.call("HSET", NOTES, txid, "decided" .. note:sub(5)) end
 return answer
-"""
+""",
+    advances=True,
 )
 
 # Notes at its home that a transaction is open, and with whom.
@@ -521,7 +532,7 @@ local PROMISE, PROMISED = table.remove(KEYS), table.remove(KEYS)
 local txid = table.remove(ARGV)
 local function promised_to(op) return redis.call("HGET", PROMISED, op.name) end
 """
-    + _DAMAGED
+    + _NUMBERS
     + _WRITER
     + r"""
 local space = load_space()
@@ -553,7 +564,7 @@ catch_up(ARGV[1])
 local ARGV = redis.call("LRANGE", PROMISE, #KEYS + 1, -1)
 local function promised_to() return nil end
 """
-    + _DAMAGED
+    + _NUMBERS
     + _WRITER
     + r"""
 local space = load_space()
@@ -566,7 +577,8 @@ answer[2] = space.n
 for _, op in ipairs(ops) do redis.call("HDEL", PROMISED, op.name) end
 redis.call("UNLINK", PROMISE)
 return answer
-"""
+""",
+    advances=True,
 )
 
 # Forgets what was promised to a transaction that came to nothing. Its uploads are for whoever tries again at once.
@@ -594,19 +606,55 @@ return 1
 )
 
 
+# What a server loses (with its process, or as a replica that was not up to date and is promoted) it would give out
+# again, to others than those who have seen it. So each partition notes under which incarnation of a server it was
+# written; under another, positions go on far above, and versions follow them, see UNIT. Two units, since what was lost
+# may have begun another one. The clock is not trusted to go forward: it only puts what comes above a lift, or a whole
+# namespace, that was lost itself. Rejected: a random number, which may be below the one before, so that followers skip
+# what comes; and the clocks of writers, of which the one that is ahead would be ahead for ever.
+_INCARNATION: Final = r"""
+local function incarnation()  -- and the position that the server's clock stands for
+  local info = redis.pcall("INFO", "server", "replication")
+  if type(info) == "table" then error({err = "NOINFO may be had"}) end
+  local seconds = math.floor((tonumber(info:match("server_time_usec:(%d+)")) or 0) / 1000000)
+  local clock = (seconds + 2) * UNIT  -- it goes faster than anybody writes
+  if clock > MOST / 2 then clock = 0 end
+  local run, history = info:match("run_id:(%x+)") or "", info:match("master_replid:(%x+)") or ""
+  return run:sub(1, 20) .. "-" .. history:sub(1, 20), clock  -- 80 bits of each: a hash of short values is a small one
+end
+"""
+
+LIFT: Final = Script(
+    "#!lua flags=allow-oom\n"
+    + _NUMBERS
+    + _INCARNATION
+    + r"""
+local stored, known = unpack(redis.call("HMGET", KEYS[1], "n", "incarnation"))
+local now, clock = incarnation()
+if not stored or known == now then return 0 end
+local n = tonumber(stored)
+if not n or n > MOST - 2 * UNIT then damaged() end
+redis.call("HSET", KEYS[1], "n", string.format("%.0f", math.max(base_of(n) + 2 * UNIT, clock)), "incarnation", now)
+return 1
+"""
+)
+
 # A partition is made in three steps: claim it, read the epoch from which its versions may go on, make it if the claim
 # still holds. So an epoch that a discard raises in between is not missed, though it is in another slot. Where there are
 # streams or records, it is not made: its meta was lost, and so was the number that their versions go on from.
 CREATE: Final = Script(
     "#!lua\n"
-    + _DAMAGED
+    + _NUMBERS
+    + _INCARNATION
     + r"""
 local claim, n, ending = unpack(redis.call("HMGET", KEYS[1], "claim", "n", "ending"))
 if claim ~= ARGV[1] then return 0 end
 redis.call("HDEL", KEYS[1], "claim")
 if n or ending then return 0 end
 if redis.call("EXISTS", KEYS[2], KEYS[3]) > 0 then damaged() end
-redis.call("HSET", KEYS[1], "schema", ARGV[2], "partitions", ARGV[3], "n", ARGV[4], "floor", ARGV[4])
+local now, clock = incarnation()
+local start = string.format("%.0f", math.max(tonumber(ARGV[4]), clock))
+redis.call("HSET", KEYS[1], "schema", ARGV[2], "partitions", ARGV[3], "n", start, "floor", start, "incarnation", now)
 return 1
 """
 )
@@ -614,7 +662,7 @@ return 1
 # The first step of a discard: from now on writers find no partition. Returns the last position that it gave out.
 END: Final = Script(
     "#!lua\n"
-    + _DAMAGED
+    + _NUMBERS
     + r"""
 local n, ending = unpack(redis.call("HMGET", KEYS[1], "n", "ending"))
 if n then
@@ -624,7 +672,8 @@ elseif not ending and redis.call("EXISTS", KEYS[2], KEYS[3]) > 0 then
   damaged()
 end
 return n or ending
-"""
+""",
+    advances=True,  # what comes after a discard goes on from there
 )
 
 RAISE_EPOCH: Final = Script(
@@ -657,7 +706,7 @@ return 1
 # What a projection is folded from, in one round trip. Only for a log that may write: others need no such permission.
 REPLAY: Final = Script(
     "#!lua flags=no-writes\n"
-    + _DAMAGED
+    + _NUMBERS
     + _LAYOUT
     + r"""
 local H, R, I, SNAPSHOTS, SNAPSHOT_SPANS = KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]
@@ -665,6 +714,15 @@ local after, last, horizon = tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local ABOVE = string.rep("\255", 33)
 local head = load_head(H, R)
 if not head then return false end
+
+local function is_lost(version)  -- records of earlier units may be; others were folded under this incarnation
+  return version > head.floor and version < base_of(head.version)
+    and redis.call("HEXISTS", R, text(version)) == 0
+end
+if after and after > 0 and is_lost(after) then  -- then a fold of it is of no use, as after a rewrite
+  local packed = redis.call("GETRANGE", H, 0, -1)
+  return {packed:sub(1, 8) .. packed:sub(1, 8) .. packed:sub(17), false}
+end
 
 local function version_in(span) return text((struct.unpack(">I8", span, 10))) end
 

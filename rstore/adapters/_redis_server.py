@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from ssl import TLSVersion
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
-from weakref import WeakKeyDictionary
 
 from attrs import evolve, field, frozen
 from redis.backoff import NoBackoff
@@ -40,10 +39,9 @@ from redis.exceptions import TimeoutError as LateError
 from redis.retry import Retry
 
 from rstore.adapters._redis_layout import Partition, damaged
-from rstore.adapters._redis_scripts import Script
+from rstore.adapters._redis_line import Command, Line, unconnected
+from rstore.adapters._redis_scripts import LIFT, Script
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
-
-Command: TypeAlias = tuple[bytes | int, ...]
 
 _SCHEMES: Final = {
     "valkey": "redis",
@@ -91,6 +89,7 @@ _BY_CODE: Final = {
     "MISCONF": "it can't save to its disk, and takes no writes until it can; nothing was stored",
     "NOREPLICAS": "it has fewer replicas than it is configured to want; nothing was stored",
     "MASTERDOWN": "this replica has lost its master",
+    "NOINFO": "the user may not ask for INFO, which tells a writer that the server has lost records: grant +info",
     "UNBLOCKED": "it has just become a replica of another server",
 }
 
@@ -158,11 +157,6 @@ class Server:
         return evolve(self, name=f"{self.name.partition('://')[0]}://{address}", uri=uri, seeds=())
 
 
-def unconnected(connections: ConnectionPool) -> Any:
-    """Return a new connection, which is not connected yet."""
-    return connections.connection_class(**connections.connection_kwargs)
-
-
 def _malformed(uri: str) -> ValueError:
     scheme = uri.partition(":")[0]
     where = "host[:port][,host:port...]" if scheme.endswith("+cluster") else "host[:port][/db]"
@@ -221,12 +215,14 @@ def _check_no_secret(parts: SplitResult) -> None:
 class Request(NamedTuple):
     """Commands about keys of one slot. They may be sent again, from any of them on.
 
-    Only the last of them may be one that must not be executed twice.
+    Only the last of them may be one that must not be executed twice. ``advances`` is the key of the meta of a partition
+    that gives out positions by them.
     """
 
     slot: int
     commands: Sequence[Command]
     script: Script | None = None
+    advances: bytes | None = None
 
 
 class Run(NamedTuple):
@@ -239,7 +235,8 @@ class Run(NamedTuple):
 
     def request(self) -> Request:
         """Return it as a command that names the script, which the server may not know yet."""
-        return Request(self.slot, [(b"EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)], self.script)
+        command: Command = b"EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args
+        return Request(self.slot, [command], self.script, self.keys[0] if self.script.advances else None)
 
 
 class Node:
@@ -251,16 +248,15 @@ class Node:
     def __init__(self, server: Server) -> None:
         self.server = server
         self._open = True
-        self._idle: tuple[int, deque[Any]] = os.getpid(), deque()
-        self._factory = server.connections()
-        self._unconfirmed: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # until when each is not asked again
+        self._idle: tuple[int, deque[Line]] = os.getpid(), deque()
+        self._connections = server.connections()
 
     def close(self) -> None:
         """Let go of all connections; those in use end with their call."""
         self._open = False
         idle = self._pool()
         while idle:
-            idle.pop().disconnect()
+            idle.pop().close()
 
     def check_open(self) -> None:
         """Raise StoreClosedError if it was closed."""
@@ -306,41 +302,63 @@ class Node:
 
     def _run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], *, writing: bool) -> Any:
         rest: Command = (len(keys), *keys, *args)
-        (reply,) = self._exchange([(b"EVALSHA", script.sha, *rest)], writing=writing)
+        advances = keys[0] if script.advances else None
+        (reply,) = self._exchange([(b"EVALSHA", script.sha, *rest)], writing=writing, advances=advances)
         if isinstance(reply, NoScriptError):
-            (reply,) = self._exchange([(b"EVAL", script.source.encode(), *rest)], writing=writing)
+            spelt_out = b"EVAL", script.source.encode(), *rest
+            (reply,) = self._exchange([spelt_out], writing=writing, advances=advances)
         if isinstance(reply, RedisError):
             raise self.translated(reply) from reply
         return reply
 
-    def confirmations(self, connection: Any) -> list[Command]:
+    def lift(self, line: Line, partitions: Sequence[tuple[bytes, Sequence[Command]]]) -> list[Any]:
+        """Let partitions go on above all that the server may have lost, and return what it says to each.
+
+        They are given by the key of their meta, with the commands that come before. What is written next is only sent
+        when a lift is safe: lost together, they would leave positions that were seen and are given out again.
+
+        Raises:
+            StoreNotAvailableError: a lift is not known to be safe.
+        """
+        line.send([each for meta, before in partitions for each in (*before, _lifting(meta))])
+        replies = [[line.reply() for _ in (*before, meta)][-1] for meta, before in partitions]
+        if 1 in replies:
+            waits = self.confirmations(line)
+            line.send(waits)
+            self.check_confirmed(self.read_confirmations(line, waits), "that it goes on above what it has lost")
+        for (meta, _), reply in zip(partitions, replies, strict=True):
+            if not isinstance(reply, RedisError):
+                line.note_above(meta)
+        return replies
+
+    def confirmations(self, line: Line) -> list[Command]:
         """Return what is sent behind a write on a connection, so that it is answered when that is safe."""
         if self.server.durability != "full":
             return []
-        has_file = self._unconfirmed.get(connection, 0.0) <= time.monotonic()
+        has_file = line.no_file_until <= time.monotonic()
         waits: list[Command] = [(b"WAITAOF", 1, 0)] if has_file else []
         if self.server.replicas:
             waits.append((b"WAIT", self.server.replicas))
         # one waits after the other, and together no longer than the timeout
         return [(*wait, int(self.server.timeout * 1000) // len(waits)) for wait in waits]
 
-    def read_confirmations(self, connection: Any, commands: Sequence[Command]) -> list[tuple[Command, Any]]:
+    def read_confirmations(self, line: Line, commands: Sequence[Command]) -> list[tuple[Command, Any]]:
         """Return commands with their replies, but for what the server can't confirm, and is not asked again for now."""
-        replies = [(command, reply_of(connection)) for command in commands]
+        replies = [(command, line.reply()) for command in commands]
         if not any(_is_unconfirmed(reply) for _, reply in replies):
             return replies
-        self._unconfirmed[connection] = time.monotonic() + _UNCONFIRMED_SECONDS
+        line.no_file_until = time.monotonic() + _UNCONFIRMED_SECONDS
         return [(command, reply) for command, reply in replies if not _is_unconfirmed(reply)]
 
-    def check_confirmed(self, replies: Iterable[tuple[Command, Any]]) -> None:
+    def check_confirmed(self, replies: Iterable[tuple[Command, Any]], what: str = "the write") -> None:
         """Raise StoreNotAvailableError if a write is not as safe as it should be."""
         for command, reply in replies:
             wanted = 1 if command[0] == b"WAITAOF" else self.server.replicas
             if isinstance(reply, RedisError):
-                raise self.translated(reply, "; the write was stored, but is not known to be durable") from reply
+                raise self.translated(reply, f"; {what} was stored, but is not known to be durable") from reply
             if (reply[0] if isinstance(reply, list) else reply) < wanted:
                 by = "its disk" if command[0] == b"WAITAOF" else f"{wanted} replicas"
-                raise StoreNotAvailableError(f"{self.server.name}: the write was stored, but not confirmed by {by}")
+                raise StoreNotAvailableError(f"{self.server.name}: {what} was stored, but not confirmed by {by}")
 
     def check_server(self, home: Partition, *, writing: bool) -> None:
         """Raise StoreNotAvailableError if the server is not reached or too old, or would refuse or lose writes."""
@@ -352,16 +370,20 @@ class Node:
 
     # -- connections --------------------------------------------------------------------------------------------------
 
-    def _exchange(self, commands: Sequence[Command], *, writing: bool = False) -> list[Any]:
+    def _exchange(
+        self, commands: Sequence[Command], *, writing: bool = False, advances: bytes | None = None
+    ) -> list[Any]:
         """Send commands and return the replies; errors that the server answers with are among them.
 
-        With ``writing`` the first may not be executed twice, and what it wrote is safe when this returns.
+        Args:
+            writing: the first may not be executed twice, and what it wrote is safe when this returns.
+            advances: the key of the meta of a partition that gives out positions by them.
         """
         deadline = time.monotonic() + self.server.timeout
         while True:
             self.check_open()
             try:
-                replies = self._exchange_once(commands, writing=writing)
+                replies = self._exchange_once(commands, writing=writing, advances=advances)
             except BusyLoadingError as exc:
                 if time.monotonic() > deadline:
                     raise self.translated(exc) from exc
@@ -370,38 +392,45 @@ class Node:
                     return replies
             time.sleep(_RETRY_SECONDS)
 
-    def _exchange_once(self, commands: Sequence[Command], *, writing: bool) -> list[Any]:
+    def _exchange_once(self, commands: Sequence[Command], *, writing: bool, advances: bytes | None) -> list[Any]:
         try:
-            connection = self.lease()
+            line = self.lease()
         except BusyLoadingError:
             raise
         except (RedisError, OSError) as exc:
             raise self.translated(exc) from exc
+        is_unknown = False
         try:
-            after = self.confirmations(connection) if writing else []
-            connection.send_packed_command([packed([*commands, *after])])
-            replies = [reply_of(connection) for _ in commands]
-            confirmed = self.read_confirmations(connection, after)
+            if advances is not None and not line.is_above(advances):
+                (refusal,) = self.lift(line, [(advances, ())])
+                if isinstance(refusal, RedisError):
+                    self.give_back(line)
+                    return [refusal] * len(commands)
+            is_unknown = writing
+            after = self.confirmations(line) if writing else []
+            line.send([*commands, *after])
+            replies = [line.reply() for _ in commands]
+            confirmed = self.read_confirmations(line, after)
         except BusyLoadingError:
             raise
         except (RedisError, OSError) as exc:
-            raise self.translated(exc, UNKNOWN if writing else "") from exc
+            raise self.translated(exc, UNKNOWN if is_unknown else "") from exc
         except BaseException:
-            connection.disconnect()  # replies that were not read would be taken for those of the next call
+            line.close()  # replies that were not read would be taken for those of the next call
             raise
-        self.give_back(connection)
+        self.give_back(line)
         if not isinstance(replies[0], RedisError):
             self.check_confirmed(confirmed)
         return replies
 
-    def give_back(self, connection: Any) -> None:
+    def give_back(self, line: Line) -> None:
         """Keep a connection, from which all replies were read, for the next call."""
         if self._open:
-            self._pool().append(connection)
+            self._pool().append(line)
         else:
-            connection.disconnect()
+            line.close()
 
-    def lease(self) -> Any:
+    def lease(self) -> Line:
         """Return a connection: the one that was used last, if the server has not closed it meanwhile, or a new one.
 
         The driver's own pool does the same, and takes twice as long.
@@ -409,15 +438,13 @@ class Node:
         idle = self._pool()
         with suppress(IndexError):
             while True:
-                connection = idle.pop()
-                if _is_quiet(connection):
-                    return connection
-                connection.disconnect()
-        connection = unconnected(self._factory)
-        connection.connect()
-        return connection
+                line = idle.pop()
+                if line.is_quiet():
+                    return line
+                line.close()
+        return Line(self._connections)
 
-    def _pool(self) -> deque[Any]:
+    def _pool(self) -> deque[Line]:
         """Return the idle connections of this process: those of a parent are not used, nor shut down."""
         pid, idle = self._idle
         if pid != os.getpid():
@@ -456,8 +483,13 @@ def questions(*, writing: bool) -> list[Command]:
 
 
 def attempts(home: Partition, *, writing: bool) -> list[Command]:
-    """Return a write that changes nothing: who may not write is told so when opening, and not when it is too late."""
-    return [(b"HDEL", home.meta, b"")] if writing else []
+    """Return what only a writer may do: who may not is told so when opening, and not when it is too late."""
+    return [(b"HDEL", home.meta, b""), (b"INFO", b"server")] if writing else []
+
+
+def _lifting(meta: bytes) -> Command:
+    """Return what lifts a partition. By its source, since it is needed so rarely that its name need not be known."""
+    return b"EVAL", LIFT.source.encode(), 1, meta
 
 
 def check_attempts(name: str, replies: Iterable[Any]) -> None:
@@ -478,33 +510,6 @@ def check_facts(name: str, hello: Any, *policy: Any) -> None:
         raise StoreNotAvailableError(
             f"{name}: it evicts any key when its memory is full: set maxmemory-policy to noeviction"
         )
-
-
-def packed(commands: Sequence[Command]) -> bytes:
-    """Return commands as they are sent. The driver's own packing takes three times as long."""
-    pieces: list[bytes] = []
-    for command in commands:
-        pieces.append(b"*%d\r\n" % len(command))
-        for word in command:
-            text = word if isinstance(word, bytes) else b"%d" % word
-            pieces += b"$%d\r\n" % len(text), text, b"\r\n"
-    return b"".join(pieces)
-
-
-def _is_quiet(connection: Any) -> bool:
-    """Tell whether there is nothing to be read: neither the end of the connection nor what nobody waited for."""
-    try:
-        return not connection.can_read(0)
-    except (RedisError, OSError):
-        return False
-
-
-def reply_of(connection: Any) -> Any:
-    """Return the next reply, or the error that the server answers with."""
-    try:
-        return connection.read_response()
-    except ResponseError as exc:
-        return exc
 
 
 def _is_unconfirmed(reply: Any) -> bool:

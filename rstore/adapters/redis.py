@@ -32,9 +32,10 @@ from rstore.adapters._redis_layout import (
     unpack_head,
     unpack_record,
 )
+from rstore.adapters._redis_line import Command
 from rstore.adapters._redis_namespace import create_partitions, discard, find_partitions
 from rstore.adapters._redis_scripts import RAISE, REPLAY
-from rstore.adapters._redis_server import Command, Request, Run, Server
+from rstore.adapters._redis_server import Request, Run, Server
 from rstore.adapters._redis_snapshot import Snapshot, page_after
 from rstore.adapters._redis_transactions import Ledger
 from rstore.adapters._redis_writes import Call, Clock, Write
@@ -212,18 +213,18 @@ class RedisLog:
 
     def _composed_replay(self, stream: Stream, end: int, horizon: int, after: int | None) -> Replay | None:
         """Do without the script, which asks for more than permission to read."""
+        if after is not None:
+            return self._replay_after(stream, end, after)
         node = self._opened()
         deadline, era = time.monotonic() + node.server.timeout, None
         while True:
             head = self._stored_head(node, stream)
             if head is None:
                 return None
-            snapshot, folded = None, after or 0
-            if after is None:
-                snapshots = self.read(Stream(SS, stream.key), end=min(end, horizon), reverse=True, limit=1)
-                snapshot = next(snapshots, None)
-                folded = folded_version(snapshot)
-            if after is None and folded > head.version:
+            snapshots = self.read(Stream(SS, stream.key), end=min(end, horizon), reverse=True, limit=1)
+            snapshot = next(snapshots, None)
+            folded = folded_version(snapshot)
+            if folded > head.version:
                 # it was made after the head was read, or after a rewrite; if neither was, it folds what never was
                 if era == (head.version, head.era) or time.monotonic() > deadline:
                     raise damaged()
@@ -231,6 +232,17 @@ class RedisLog:
                 continue
             records = Snapshot(node, self._partition(stream), stream, head).select(TIME_MIN, end, after=folded)
             return Replay(head.shown(stream), snapshot, [self._placed(stream, record) for record in records])
+
+    def _replay_after(self, stream: Stream, end: int, after: int) -> Replay | None:
+        node = self._opened()
+        head = self._stored_head(node, stream)
+        if head is None:
+            return None
+        seen = Snapshot(node, self._partition(stream), stream, head)
+        if head.is_before_gap(after) and not seen.has(after):
+            return Replay(head.shown(stream)._replace(floor=head.version), None, [])
+        records = seen.select(TIME_MIN, end, after=after)
+        return Replay(head.shown(stream), None, [self._placed(stream, record) for record in records])
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
         node = self._opened()
