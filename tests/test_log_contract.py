@@ -183,6 +183,12 @@ class TestAppend:
         log.append([Batch(EVENTS, entries(0), 200), Batch(OTHER, entries(0), 150)])
         assert [log.last([stream])[0].recorded for stream in (EVENTS, SERIES, OTHER)] == [200, 100, 200]
 
+    def test_also_those_that_are_sent_in_several_parts(self, log: Log) -> None:
+        append(log, SERIES, entries(0), recorded=100)
+        large = [entry(n, data=os.urandom(3 << 20)) for n in range(2)]
+        log.append([Batch(EVENTS, large, 20), Batch(OTHER, large[:1], 30), Batch(SERIES, large, 40)])
+        assert {log.last([stream])[0].recorded for stream in (EVENTS, SERIES, OTHER)} == {100}
+
     def test_a_batch_without_entries_only_checks(self, log: Log) -> None:
         version = append(log, SERIES, entries(0))
         before = list(log.follow())

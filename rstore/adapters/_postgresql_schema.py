@@ -248,6 +248,7 @@ DECLARE
     home bigint;
     epoch bigint;
     actual bigint;
+    moment bigint;
     wrote boolean := false;
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
@@ -265,12 +266,23 @@ BEGIN
             versions := ARRAY[actual];
             EXIT;
         END IF;
-        IF if_live[i] AND s.live IS NOT TRUE THEN
+        IF if_live[i] AND (counts[i] = 0 OR s.live IS NOT TRUE) THEN
             versions[i] := coalesce(s.version, 0);
             streams[i] := NULL;
             CONTINUE;
         END IF;
-        wrote := true;
+        streams[i] := s;
+        moment := greatest(moment, s.recorded, at[i]);
+    END LOOP;
+    IF conflict IS NOT NULL THEN
+        IF wrote THEN
+            RAISE EXCEPTION USING ERRCODE = '{conflict}', MESSAGE = conflict || ' ' || versions[1];
+        END IF;
+        RETURN;
+    END IF;
+    FOR i IN 1 .. cardinality(kinds) LOOP
+        s := streams[i];
+        CONTINUE WHEN s.id IS NULL;
         IF replaced[i] AND NOT goes_on[i] THEN
             DELETE FROM rstore.record WHERE stream = s.id;
         END IF;
@@ -279,7 +291,7 @@ BEGIN
         UPDATE rstore.stream AS t SET version = versions[i],
             newest = CASE WHEN counts[i] > 0 THEN versions[i] WHEN replaced[i] THEN 0 ELSE s.newest END,
             recorded = CASE
-                WHEN counts[i] > 0 THEN greatest(s.recorded, at[i])
+                WHEN counts[i] > 0 THEN moment
                 WHEN replaced[i] THEN -9223372036854775808 ELSE s.recorded END,
             floor = CASE WHEN replaced[i] THEN versions[i] ELSE s.floor END,
             died = CASE WHEN lives[i] THEN s.died ELSE versions[i] END, live = lives[i], levels = s.levels | masks[i],
@@ -289,18 +301,28 @@ BEGIN
         RETURNING t.recorded, t.txid INTO s.recorded, s.txid;
         streams[i] := s;
     END LOOP;
-    IF conflict IS NOT NULL THEN
-        IF wrote THEN
-            RAISE EXCEPTION USING ERRCODE = '{conflict}', MESSAGE = conflict || ' ' || versions[1];
-        END IF;
-        RETURN;
-    END IF;
     INSERT INTO rstore.record
     SELECT (streams[b]).id, (streams[b]).version + n, (streams[b]).namespace, (streams[b]).txid,
         nextval('rstore.place'), (streams[b]).recorded, e_start, e_end, e_level, e_item, e_op, e_data, e_meta
     FROM unnest(of_batch, nth, starts, ends, of_level, items, ops, datas, metas)
         AS e (b, n, e_start, e_end, e_level, e_item, e_op, e_data, e_meta)
     WHERE streams[b] IS DISTINCT FROM NULL;
+END $$;
+
+-- Lock streams, given in order, and return when the newest record of any was recorded.
+CREATE OR REPLACE FUNCTION rstore.latest(
+    patience bigint, durable boolean, of_name text, kinds text[], keys text[], OUT moment bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+    s rstore.stream;
+    home bigint;
+BEGIN
+    PERFORM rstore.begin_write(patience, durable);
+    home := rstore.hold_namespace(of_name);
+    FOR i IN 1 .. cardinality(kinds) LOOP
+        s := rstore.lock_stream(home, kinds[i], keys[i]);
+        moment := greatest(moment, s.recorded);
+    END LOOP;
 END $$;
 
 -- Put records in the place of others of the same stream and versions. head is the version where the stream is and

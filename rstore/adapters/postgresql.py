@@ -33,8 +33,10 @@ from rstore.domain.log import (
     Saved,
     Stream,
     check_expected,
+    dotted,
     folded_version,
     reach,
+    undotted,
 )
 
 __all__ = ["PostgresqlLog", "Server"]
@@ -67,6 +69,7 @@ _APPEND: Final = _call(
     _TERMS + "text[] text[] bigint[] bigint[] boolean[] boolean[] boolean[] boolean[] bigint[] bigint[] bigint[] "
     "bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] bytea[] bytea[]",
 )
+_LATEST: Final = _call("latest", _TERMS + "text[] text[]")
 _PUT: Final = _call(
     "put", _ONE_STREAM + "bigint bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] bytea[] bytea[]"
 )
@@ -122,6 +125,7 @@ WITH s AS (SELECT s.id, s.version, s.live, CASE
     FROM {_STREAM}),
 snapshot AS (
     SELECT r.* FROM rstore.record AS r WHERE r.stream = (SELECT s.id FROM {_STREAM}) AND r.level = 0 AND r.start <= %s
+        AND r.recorded <= %s
     ORDER BY r.start DESC, r.version DESC LIMIT 1),
 folded AS (
     SELECT coalesce(%s::bigint, (
@@ -129,7 +133,7 @@ folded AS (
 SELECT s.version AS head, s.floor, s.live, 0 AS part, {_OF_R} FROM s LEFT JOIN snapshot AS r ON %s::bigint IS NULL
 UNION ALL
 SELECT s.version, s.floor, s.live, 1, {_OF_R} FROM s JOIN rstore.record AS r ON r.stream = s.id
-WHERE r.version > (SELECT version FROM folded) AND r.start <= %s
+WHERE r.version > (SELECT version FROM folded) AND r.start <= %s AND r.recorded <= %s
 ORDER BY part, start, version"""
 
 _HEADS: Final = """
@@ -223,8 +227,9 @@ class PostgresqlLog:
                 found = self._append_chunk(db, first)
             else:
                 with db.transaction():
+                    moment = self._latest(db, batches)
                     for chunk in chain((first, second), chunks):
-                        found |= self._append_chunk(db, chunk)
+                        found |= self._append_chunk(db, chunk.recorded_at(moment))
         return [found[batch.stream] for batch in batches]
 
     def _append_one(self, batch: Batch, entry: Entry) -> int:
@@ -239,6 +244,14 @@ class PostgresqlLog:
         if conflict is not None:
             check_expected(batch, version, 0)
         return int(version)
+
+    def _latest(self, db: Connection, batches: Sequence[Batch]) -> int:
+        """Lock the streams of batches, and return when all of them are recorded: none earlier than what is there."""
+        streams = sorted(batch.stream for batch in batches)
+        names = [stream.kind for stream in streams], [stream.key for stream in streams]
+        ((moment,),) = db.rows(_LATEST, (*self._terms(), *names))
+        times = [batch.recorded for batch in batches]
+        return max(times if moment is None else [*times, moment])
 
     def _append_chunk(self, db: Connection, chunk: Chunk) -> dict[Stream, int]:
         batches = [part.batch for part in chunk.parts]
@@ -302,12 +315,19 @@ class PostgresqlLog:
         yield page  # the last one needs no connection any more
 
     def replay(
-        self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
+        self,
+        stream: Stream,
+        *,
+        end: int = TIME_MAX,
+        horizon: int = TIME_MAX,
+        after: int | None = None,
+        until: int | None = None,
     ) -> Replay | None:
+        recorded = TIME_MAX if until is None else until
         place = (self._namespace, *stream)
-        snapshots = (self._namespace, SS, stream.key, min(end, horizon))
+        snapshots = (self._namespace, SS, stream.key, min(end, horizon), recorded)
         with self._pool.lease() as db:
-            rows = db.rows(_REPLAY, (after, after, *place, *snapshots, after, after, end))
+            rows = db.rows(_REPLAY, (after, after, *place, *snapshots, after, after, end, recorded))
         if not rows:
             return None
         (version, floor, live, _, *first), *rest = rows
@@ -383,6 +403,12 @@ class PostgresqlLog:
                 return
             mean = sum(len(row[-2]) for row in rows) // size
             size = max(1, min(2 * size, _FEED_PAGE, CHUNK_BYTES // (mean + 1)))
+
+    def checkpoint(self, position: Position) -> str:
+        return dotted(position)
+
+    def position(self, checkpoint: str) -> Position:
+        return Place(*undotted(checkpoint, 2))
 
     # -- erase --------------------------------------------------------------------------------------------------------
 
