@@ -266,13 +266,13 @@ BEGIN
             versions := ARRAY[actual];
             EXIT;
         END IF;
+        moment := greatest(moment, s.recorded, at[i]);
         IF if_live[i] AND (counts[i] = 0 OR s.live IS NOT TRUE) THEN
             versions[i] := coalesce(s.version, 0);
             streams[i] := NULL;
             CONTINUE;
         END IF;
         streams[i] := s;
-        moment := greatest(moment, s.recorded, at[i]);
     END LOOP;
     IF conflict IS NOT NULL THEN
         IF wrote THEN

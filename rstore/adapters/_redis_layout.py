@@ -184,6 +184,9 @@ def packed_time(time: int) -> bytes:
     return (time - TIME_MIN).to_bytes(8, "big")
 
 
+TIMELESS: Final = packed_time(TIME_MIN)
+
+
 def damaged() -> StoreError:
     return StoreError("what is stored under rstore's keys is not what rstore writes: is somebody else using them?")
 

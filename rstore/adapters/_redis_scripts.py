@@ -256,7 +256,6 @@ local function append(op, space)
   end
   op.head = op.head or new_head(op, space)
   local head, recorded, base = op.head, op.recorded, base_of(space.n)
-  if head.newest > 0 and is_later(head.recorded, recorded) then recorded = head.recorded end
   if replace then remove_all(op, space) end
   for body in parts(op) do
     head.version, space.n = math.max(head.version, base) + 1, space.n + 1
@@ -420,13 +419,25 @@ local function checked_ops(space)  -- or nil, and why they can't be written
   return ops
 end
 
-local function write(ops, space, answer)
+local function moment_of(ops, least)  -- when all that is appended is recorded: none earlier than what is there
+  local moment = least
+  for _, op in ipairs(ops) do
+    if op.verb < 2 then
+      if is_later(op.recorded, moment) then moment = op.recorded end
+      if op.head and op.head.newest > 0 and is_later(op.head.recorded, moment) then moment = op.head.recorded end
+    end
+  end
+  return moment
+end
+
+local function write(ops, space, answer, moment)
   for _, op in ipairs(ops) do
     if op.verb == 2 then
       local records, bytes = rewrite(op, space)
       answer[#answer + 1] = records
       answer[#answer + 1] = bytes
     else
+      op.recorded = moment
       answer[#answer + 1] = append(op, space)
     end
   end
@@ -455,7 +466,7 @@ if not space then return {"gone"} end
 local ops, refusal = checked_ops(space)
 if not ops then return refusal end
 local answer = {"done"}
-write(ops, space, answer)
+write(ops, space, answer, moment_of(ops, NEVER))
 return answer
 """,
     advances=True,
@@ -480,7 +491,7 @@ WRITE_SHARED: Final = Script(
     + _CATCH_UP
     + r"""
 local NOTES, PROMISED = table.remove(KEYS), table.remove(KEYS)
-local txid, seen = table.remove(ARGV), table.remove(ARGV)
+local txid, least, seen = table.remove(ARGV), table.remove(ARGV), table.remove(ARGV)
 catch_up(seen)
 if txid == "" and ARGV[1] == "1" and redis.call("HEXISTS", PROMISED, ARGV[2]) == 0 then
   local version, n = append_one()
@@ -496,10 +507,13 @@ local note = txid ~= "" and redis.call("HGET", NOTES, txid)
 if txid ~= "" and not note then return {"given up"} end
 local ops, refusal = checked_ops(space)
 if not ops then return refusal end
-local answer = {"done", 0}
-write(ops, space, answer)
+local answer, moment = {"done", 0}, moment_of(ops, least)
+if note then
+  answer[3] = moment
+  redis.call("HSET", NOTES, txid, "decided" .. moment .. note:sub(5))
+end
+write(ops, space, answer, moment)
 answer[2] = space.n
-if note then redis.call("HSET", NOTES, txid, "decided" .. note:sub(5)) end
 return answer
 """,
     advances=True,
@@ -549,7 +563,7 @@ for _, words in ipairs({KEYS, ARGV}) do
     redis.call("RPUSH", PROMISE, unpack(words, at, math.min(at + 999, #words)))
   end
 end
-return {"done"}
+return {"done", moment_of(ops, NEVER)}
 """
 )
 
@@ -560,6 +574,7 @@ KEEP: Final = Script(
     + r"""
 local PROMISE, PROMISED = table.remove(KEYS), table.remove(KEYS)
 if redis.call("EXISTS", PROMISE) == 0 then return {"kept"} end
+local moment = ARGV[2]
 catch_up(ARGV[1])
 local ARGV = redis.call("LRANGE", PROMISE, #KEYS + 1, -1)
 local function promised_to() return nil end
@@ -572,7 +587,7 @@ if not space then return {"kept"} end
 local ops, refusal = checked_ops(space)
 if not ops then return refusal end
 local answer = {"done", 0}
-write(ops, space, answer)
+write(ops, space, answer, moment_of(ops, moment))
 answer[2] = space.n
 for _, op in ipairs(ops) do redis.call("HDEL", PROMISED, op.name) end
 redis.call("UNLINK", PROMISE)
@@ -710,7 +725,7 @@ REPLAY: Final = Script(
     + _LAYOUT
     + r"""
 local H, R, I, SNAPSHOTS, SNAPSHOT_SPANS = KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]
-local after, last, horizon = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local after, last, horizon, moment = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local ABOVE = string.rep("\255", 33)
 local head = load_head(H, R)
 if not head then return false end
@@ -726,12 +741,22 @@ end
 
 local function version_in(span) return text((struct.unpack(">I8", span, 10))) end
 
+local function newest_snapshot()
+  local high, size = "(" .. "\0" .. horizon .. ABOVE, 1
+  while true do
+    local spans = redis.call("ZRANGE", SNAPSHOT_SPANS, high, "[" .. "\0", "BYLEX", "REV", "LIMIT", 0, size)
+    for _, span in ipairs(spans) do
+      if not is_later(span:sub(26, 33), moment) then return redis.call("HGET", SNAPSHOTS, version_in(span)) end
+    end
+    if #spans < size then return false end
+    high, size = "(" .. spans[#spans], 256
+  end
+end
+
 local snapshot = false
 if not after then
   after = 0
-  local span = redis.call("ZRANGE", SNAPSHOT_SPANS, "(" .. "\0" .. horizon .. ABOVE, "[" .. "\0", "BYLEX", "REV",
-    "LIMIT", 0, 1)[1]
-  snapshot = span and redis.call("HGET", SNAPSHOTS, version_in(span)) or false
+  snapshot = newest_snapshot()
   if snapshot then
     local item = struct.unpack(">I2", snapshot, 42)
     after = tonumber(snapshot:sub(50, 49 + item)) or 0

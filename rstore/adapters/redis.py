@@ -52,7 +52,9 @@ from rstore.domain.log import (
     Rewrite,
     Saved,
     Stream,
+    dotted,
     folded_version,
+    undotted,
 )
 
 __all__ = ["RedisLog", "Server"]
@@ -190,13 +192,20 @@ class RedisLog:
             node.check_open()
 
     def replay(
-        self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
+        self,
+        stream: Stream,
+        *,
+        end: int = TIME_MAX,
+        horizon: int = TIME_MAX,
+        after: int | None = None,
+        until: int | None = None,
     ) -> Replay | None:
         if self._frozen:
-            return self._composed_replay(stream, end, horizon, after)
+            return self._composed_replay(stream, end, horizon, after, until)
         node, home = self._opened(), self._partition(stream)
         keys = *home.living(stream), *home.living(Stream(SS, stream.key))
-        times = packed_time(end), packed_time(min(end, horizon))
+        moment = TIME_MAX if until is None else until
+        times = packed_time(end), packed_time(min(end, horizon)), packed_time(moment)
         answer = node.at(home.slot).query(REPLAY, keys, b"" if after is None else b"%d" % after, *times)
         if answer is None:
             return None
@@ -208,20 +217,22 @@ class RedisLog:
         return Replay(
             head.shown(stream),
             None if snapshot is None else self._placed(stream, snapshot),
-            [self._placed(stream, record) for record in records if record.start <= end],
+            [self._placed(stream, record) for record in records if record.start <= end and record.recorded <= moment],
         )
 
-    def _composed_replay(self, stream: Stream, end: int, horizon: int, after: int | None) -> Replay | None:
+    def _composed_replay(
+        self, stream: Stream, end: int, horizon: int, after: int | None, until: int | None
+    ) -> Replay | None:
         """Do without the script, which asks for more than permission to read."""
         if after is not None:
-            return self._replay_after(stream, end, after)
+            return self._replay_after(stream, end, after, until)
         node = self._opened()
         deadline, era = time.monotonic() + node.server.timeout, None
         while True:
             head = self._stored_head(node, stream)
             if head is None:
                 return None
-            snapshots = self.read(Stream(SS, stream.key), end=min(end, horizon), reverse=True, limit=1)
+            snapshots = self.read(Stream(SS, stream.key), end=min(end, horizon), until=until, reverse=True, limit=1)
             snapshot = next(snapshots, None)
             folded = folded_version(snapshot)
             if folded > head.version:
@@ -230,10 +241,11 @@ class RedisLog:
                     raise damaged()
                 era = head.version, head.era
                 continue
-            records = Snapshot(node, self._partition(stream), stream, head).select(TIME_MIN, end, after=folded)
+            seen = Snapshot(node, self._partition(stream), stream, head)
+            records = seen.select(TIME_MIN, end, after=folded, until=until)
             return Replay(head.shown(stream), snapshot, [self._placed(stream, record) for record in records])
 
-    def _replay_after(self, stream: Stream, end: int, after: int) -> Replay | None:
+    def _replay_after(self, stream: Stream, end: int, after: int, until: int | None) -> Replay | None:
         node = self._opened()
         head = self._stored_head(node, stream)
         if head is None:
@@ -241,7 +253,7 @@ class RedisLog:
         seen = Snapshot(node, self._partition(stream), stream, head)
         if head.is_before_gap(after) and not seen.has(after):
             return Replay(head.shown(stream)._replace(floor=head.version), None, [])
-        records = seen.select(TIME_MIN, end, after=after)
+        records = seen.select(TIME_MIN, end, after=after, until=until)
         return Replay(head.shown(stream), None, [self._placed(stream, record) for record in records])
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
@@ -328,6 +340,17 @@ class RedisLog:
         # a script gives out positions and adds to the feed at once, so what comes later has a greater one
         node = self._opened()
         yield from self._follow_all(node, after) if self._is_spread else self._follow_one(node, after or 0)
+
+    def checkpoint(self, position: Position) -> str:
+        if isinstance(position, Place):
+            return dotted((position.n, position.partition, *position.seen))
+        return dotted((position,))
+
+    def position(self, checkpoint: str) -> Position:
+        if not self._is_spread:
+            return undotted(checkpoint, 1)[0]
+        n, partition, *seen = undotted(checkpoint, 2, 2 + len(self._partitions))
+        return Place(n, partition, tuple(seen))
 
     def _follow_one(self, node: Servers, after: int) -> Iterator[tuple[Position, Stream, Record]]:
         (home,) = self._partitions
