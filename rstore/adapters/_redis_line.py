@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Sequence
+from ssl import SSLSocket
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redis.exceptions import RedisError, ResponseError
@@ -27,6 +29,7 @@ class Line:
     def __init__(self, connections: ConnectionPool) -> None:
         self._wire = unconnected(connections)
         self._wire.connect()
+        self._events = _events_of(self._wire)
         self.no_file_until = 0.0
         self._above: dict[bytes, float] = {}
 
@@ -42,6 +45,8 @@ class Line:
 
     def is_quiet(self) -> bool:
         """Tell whether there is nothing to be read: neither the end of the connection nor what nobody waited for."""
+        if self._events is not None:
+            return not self._events.poll(0)
         try:
             return not self._wire.can_read(0)
         except (RedisError, OSError):
@@ -57,6 +62,19 @@ class Line:
     def note_above(self, meta: bytes) -> None:
         """Note that it is."""
         self._above[meta] = time.monotonic() + _ABOVE_SECONDS
+
+
+def _events_of(wire: Any) -> Any:
+    """Return what tells in a microsecond whether there is something to be read, where the driver takes eight.
+
+    Not if it is encrypted: then there is more to be read than replies.
+    """
+    socket = wire._sock  # noqa: SLF001  # the driver shows it to nobody
+    if isinstance(socket, SSLSocket) or not hasattr(select, "poll"):
+        return None
+    events = select.poll()
+    events.register(socket, select.POLLIN)
+    return events
 
 
 def unconnected(connections: ConnectionPool) -> Any:

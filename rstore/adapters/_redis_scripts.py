@@ -69,17 +69,20 @@ local function append_one()
   local known_high, known_low = struct.unpack(">I4I4", known)
   if known_high > high or (known_high == high and known_low > low) then recorded = known end
   version = math.max(version, base_of(n - 1)) + 1
-  local position, field = string.format("%.0f", n), string.format("%.0f", version)
+  local field = string.format("%.0f", version)
   local record = struct.pack(">I8I8", version, n) .. recorded .. body
-  redis.call("XADD", FEED, position .. "-0", "s", ARGV[2], "v", field)
+  redis.call("XADD", FEED, string.format("%.0f-0", n), "s", ARGV[2], "v", field)
 
   local old, shown = record, ""
-  if inline == 1 then old, shown = packed:sub(66), record end
+  if inline == 1 then
+    old, shown = packed:sub(66), record
+    field = string.format("%.0f", (struct.unpack(">I8", old)))
+  end
   if replace == 1 then
     era, floor = n, version
     redis.call("XDEL", FEED, string.format("%.0f", (struct.unpack(">I8", old, 9))) .. "-0")
   else
-    redis.call("HSET", R, string.format("%.0f", (struct.unpack(">I8", old))), old)
+    redis.call("HSET", R, field, old)
     redis.call("ZADD", I, 0, old:sub(25, 33) .. old:sub(1, 8) .. old:sub(34, 41) .. old:sub(17, 24))
     filed = filed + 1
   end
