@@ -296,11 +296,11 @@ def test_followers_that_may_write_agree_on_the_order_of_racing_writers(cluster: 
 _DIE = """
     import os, sys
     from rstore import Store
-    from rstore.adapters import _redis_cluster, _redis_scripts, _redis_transactions, _redis_writes
+    from rstore.adapters import _redis_cluster, _redis_lua_transactions, _redis_transactions, _redis_writes
 
     _redis_writes._PARTS_BYTES = 1000
     dsn, moment, step, pairs = sys.argv[1], *sys.argv[2].split(), eval(sys.stdin.read())
-    cls, scripts = _redis_transactions.Transaction, {"promise": _redis_scripts.PROMISE, "keep": _redis_scripts.KEEP}
+    cls, scripts = _redis_transactions.Transaction, vars(_redis_lua_transactions)
     original, write_each = getattr(cls, step), _redis_cluster.Cluster.write_each
 
     def dying(self):
@@ -309,7 +309,7 @@ _DIE = """
         os._exit(42)
 
     def dying_half_way(self, runs):
-        if not runs or runs[0].script is not scripts[step]:
+        if not runs or runs[0].script is not scripts[step.upper()]:
             return write_each(self, runs)
         assert len(runs) > 1
         write_each(self, runs[:1])

@@ -533,7 +533,7 @@ def test_where_no_server_is_opening_fails_at_once() -> None:
 def test_a_server_that_does_not_answer_is_given_up_within_the_timeout(
     proxy: Proxy, stack: ExitStack, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr("rstore.adapters._redis_server._GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("rstore.adapters._redis_dsn._GRACE_SECONDS", 0.1)
     store = opened(stack, through(proxy, "?timeout=0.1"))
     store["a"] = 1
     setattr(proxy, fault, True)

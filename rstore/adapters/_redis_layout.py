@@ -58,7 +58,7 @@ UNIT: Final = 1 << 20
 """Versions are above the multiple of this that is at or below the partition's position when they are given out.
 
 So who lifts the positions of a partition over some multiples lifts the versions of all its streams, without a look at
-them. It happens when a server has come back, and may have lost records (``LIFT`` in ``_redis_scripts.py``); also when
+them. It happens when a server has come back, and may have lost records (``_redis_lua_namespace.py``); also when
 a million positions were given out, where it does no harm: versions have a gap then.
 """
 

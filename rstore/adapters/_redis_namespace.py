@@ -15,7 +15,7 @@ from typing import Final
 
 from rstore.adapters._redis_cluster import Owner, Servers
 from rstore.adapters._redis_layout import EPOCH, EPOCH_SLOT, SCHEMA, Partition, damaged, stored_number
-from rstore.adapters._redis_scripts import CREATE, END, RAISE_EPOCH, SWEEP
+from rstore.adapters._redis_lua_namespace import CREATE, END, RAISE_EPOCH, SWEEP
 from rstore.adapters._redis_server import Request, Run
 from rstore.domain.errors import StoreNotAvailableError
 

@@ -1,4 +1,4 @@
-"""A Redis or Valkey server: where a DSN points to, connections, durability, and the errors of the driver.
+"""A Redis or Valkey server: its connections, what it confirms, and whether it can be used.
 
 The driver is told to repeat nothing: an append whose outcome is unknown must not be written twice. What the server
 refused because it is busy for the moment was not executed, and is asked for again until the timeout.
@@ -7,209 +7,38 @@ refused because it is busy for the moment was not executed, and is asked for aga
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
-from ssl import TLSVersion
 from typing import Any, Final, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
-from attrs import evolve, field, frozen
-from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool
 from redis.exceptions import (
-    AskError,
-    AuthenticationError,
     BusyLoadingError,
-    ClusterDownError,
-    MovedError,
     NoPermissionError,
     NoScriptError,
-    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
-    TryAgainError,
 )
-from redis.exceptions import ConnectionError as LostError
-from redis.exceptions import TimeoutError as LateError
-from redis.retry import Retry
 
-from rstore.adapters._redis_layout import Partition, damaged
-from rstore.adapters._redis_line import Command, Line, unconnected
-from rstore.adapters._redis_scripts import LIFT, Script
+from rstore.adapters._redis_dsn import Server
+from rstore.adapters._redis_errors import UNKNOWN, is_busy, translated
+from rstore.adapters._redis_layout import Partition
+from rstore.adapters._redis_line import Command, Line
+from rstore.adapters._redis_lua import Script
+from rstore.adapters._redis_lua_namespace import LIFT
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
 
-_SCHEMES: Final = {
-    "valkey": "redis",
-    "valkeys": "rediss",
-    "redis+cluster": "redis",
-    "rediss+cluster": "rediss",
-}
-_PORT: Final = 6379
-_DRIVER_OPTIONS: Final = frozenset(
-    {
-        *("db", "username", "password", "client_name", "socket_keepalive"),
-        *("ssl_keyfile", "ssl_certfile", "ssl_password", "ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version"),
-        *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_ciphers"),
-    }
-)
-_AUTHORITY: Final = re.compile(r"[/?#]")
 _OLDEST: Final = 7
-_SHORTEST_SECONDS: Final = 0.1
 _RETRY_SECONDS: Final = 0.02
-_GRACE_SECONDS: Final = 1.0
 _UNCONFIRMED: Final = ("appendonly is disabled", "unknown command")
 """What a server answers to WAITAOF that has no append-only file, or is older than Redis 7.2 and does not know it.
 
 ``durability=full`` then is what the server can do: rejected was to refuse it, since full is what nobody has to ask for.
 """
 _UNCONFIRMED_SECONDS: Final = 60  # then it is asked again, since the file can be switched on at any time
-
-UNKNOWN: Final = "; the write may or may not have been stored"
-
-_BY_CLASS: Final[Mapping[type[RedisError], str]] = {
-    AuthenticationError: "user or password is missing or wrong",
-    NoPermissionError: "the user may not do this (reading needs +@read +@connection ~rstore:*, writing +@all)",
-    ReadOnlyError: "this is a replica: connect to the master, or open it with frozen=True",
-    OutOfMemoryError: "the server's memory is full (maxmemory); nothing was stored",
-    TryAgainError: "a part of its data has been on the move to another server for longer than the timeout",
-    ClusterDownError: "the cluster is not complete: no server answers for a part of its data",
-    BusyLoadingError: "it is still loading its data (wait longer with ?timeout=SECONDS)",
-    MovedError: "it is a part of a cluster: write redis+cluster:// instead of redis://",
-    AskError: "it is a part of a cluster: write redis+cluster:// instead of redis://",
-    LateError: "it did not answer in time (wait longer with ?timeout=SECONDS)",
-    LostError: "it can't be reached, or the connection was lost",
-}
-_BY_CODE: Final = {
-    "BUSY": "it is busy with a script for longer than the timeout (raise it with ?timeout=SECONDS)",
-    "MISCONF": "it can't save to its disk, and takes no writes until it can; nothing was stored",
-    "NOREPLICAS": "it has fewer replicas than it is configured to want; nothing was stored",
-    "MASTERDOWN": "this replica has lost its master",
-    "NOINFO": "the user may not ask for INFO, which tells a writer that the server has lost records: grant +info",
-    "UNBLOCKED": "it has just become a replica of another server",
-}
-
-
-@frozen
-class Server:
-    """Where a DSN points to, and how to talk to it. ``timeout`` is in seconds.
-
-    ``seeds`` are the addresses, as ``host:port``, of the nodes that the DSN of a cluster names; others have none.
-    """
-
-    name: str
-    uri: str = field(repr=False)
-    durability: str
-    timeout: float
-    replicas: int
-    seeds: tuple[str, ...] = ()
-
-    @classmethod
-    def at(cls, uri: str, durability: str, timeout: float) -> Server:
-        """Return the server of a DSN, from which the adapters' own options were taken; nothing is connected to.
-
-        Raises:
-            ValueError: it is malformed, or has an unknown option. The message never repeats it: it has a password.
-        """
-        try:
-            parts, seeds = _split(uri)
-            options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-            replicas = int(options.pop("replicas", "0"))
-            name = _cluster_name(parts, options, seeds) if seeds else _name(parts, options)
-            if replicas < 0:
-                raise ValueError
-        except ValueError:
-            raise _malformed(uri) from None
-        for option in options.keys() - _DRIVER_OPTIONS:
-            known = "durability=full|normal, timeout=SECONDS, replicas=NUMBER, db, username, client_name or ssl_..."
-            raise ValueError(f"unknown option {option!r} in the DSN: use {known}")
-        scheme = _SCHEMES.get(parts.scheme, parts.scheme)
-        if scheme != "rediss" and any(option.startswith("ssl_") for option in options):
-            raise ValueError("options ssl_... are for rediss://, valkeys:// and rediss+cluster://")
-        for_driver = f"{scheme}://{parts.netloc}{parts.path}?{urlencode(options)}"
-        server = cls(name, for_driver, durability, max(timeout, _SHORTEST_SECONDS), replicas, seeds)
-        try:
-            TLSVersion(int(options.get("ssl_min_version", TLSVersion.TLSv1_2)))
-            unconnected((server.node_at(seeds[0]) if seeds else server).connections())  # looks at the driver's options
-        except (ValueError, TypeError, RedisError):
-            raise _malformed(uri) from None
-        return server
-
-    def connections(self) -> ConnectionPool:
-        """Return what the driver makes connections from; there is none yet."""
-        return ConnectionPool.from_url(
-            self.uri,
-            protocol=2,
-            socket_connect_timeout=self.timeout,
-            socket_timeout=self.timeout + _GRACE_SECONDS,  # so that WAITAOF may use all of it
-            retry=Retry(NoBackoff(), 0),
-        )
-
-    def node_at(self, address: str) -> Server:
-        """Return the node of this cluster that has an address."""
-        parts = urlsplit(self.uri)
-        user, at, _ = parts.netloc.rpartition("@")
-        uri = parts._replace(netloc=f"{user}{at}{address}").geturl()
-        return evolve(self, name=f"{self.name.partition('://')[0]}://{address}", uri=uri, seeds=())
-
-
-def _malformed(uri: str) -> ValueError:
-    scheme = uri.partition(":")[0]
-    where = "host[:port][,host:port...]" if scheme.endswith("+cluster") else "host[:port][/db]"
-    return ValueError(
-        f"a DSN is {scheme}://[user:password@]{where}[?durability=full|normal&timeout=SECONDS&replicas=NUMBER"
-        "&ssl_...], with special characters percent-encoded"
-    )
-
-
-def address_of(host: str, port: int) -> str:
-    """Return an address as it is written in a DSN.
-
-    >>> address_of("::1", 7000), address_of("localhost", 7000)
-    ('[::1]:7000', 'localhost:7000')
-    """
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _split(uri: str) -> tuple[SplitResult, tuple[str, ...]]:
-    """Return the parts of a DSN, and the addresses of the nodes if it is that of a cluster: its parts have the first.
-
-    The standard library takes a URL with several hosts, but not with brackets in the middle of them.
-    """
-    scheme, _, rest = uri.partition("://")
-    if not scheme.endswith("+cluster"):
-        return urlsplit(uri), ()
-    authority = _AUTHORITY.split(rest, maxsplit=1)[0]
-    user, at, hosts = authority.rpartition("@")
-    each = [urlsplit(f"//{address}") for address in hosts.split(",")]
-    seeds = tuple(address_of(one.hostname or "localhost", one.port or _PORT) for one in each)
-    return urlsplit(f"{scheme}://{user}{at}{seeds[0]}{rest[len(authority) :]}"), seeds
-
-
-def _cluster_name(parts: SplitResult, options: Mapping[str, str], seeds: Sequence[str]) -> str:
-    _check_no_secret(parts)
-    if int(options.get("db") or parts.path.strip("/") or 0):
-        raise ValueError  # a cluster has but one database
-    return f"{parts.scheme}://{','.join(seeds)}"
-
-
-def _name(parts: SplitResult, options: Mapping[str, str]) -> str:
-    """Return what may be shown of a DSN."""
-    _check_no_secret(parts)
-    if parts.scheme == "unix":
-        return f"unix://{parts.path}"
-    host, database = parts.hostname or "localhost", int(options.get("db") or parts.path.strip("/") or 0)
-    return f"{parts.scheme}://{address_of(host, parts.port or _PORT)}/{database}"
-
-
-def _check_no_secret(parts: SplitResult) -> None:
-    """Raise ValueError if a password with a special character in it has spilled into what follows it."""
-    if parts.fragment or "@" in parts.path or "@" in parts.query:
-        raise ValueError
 
 
 class Request(NamedTuple):
@@ -459,23 +288,6 @@ class Node:
         return translated(error, self.server.name, suffix) if self._open else StoreClosedError(self.server.name)
 
 
-def translated(error: Exception, name: str, suffix: str = "") -> StoreError:
-    """Return the StoreError that says what a driver's or server's error means. None repeats the server's words."""
-    for kind, message in _BY_CLASS.items():
-        if isinstance(error, kind):
-            return StoreNotAvailableError(f"{name}: {message}{suffix}")
-    if isinstance(error, OSError):
-        return StoreNotAvailableError(f"{name}: {_BY_CLASS[LostError]}{suffix}")
-    code = str(error).partition(" ")[0]
-    if code in _BY_CODE:
-        return StoreNotAvailableError(f"{name}: {_BY_CODE[code]}{suffix}")
-    if code == "DAMAGED":
-        return damaged()
-    if code == "WRONGTYPE":
-        return StoreError(f"{name}: a key that begins with 'rstore:' was not written by rstore")
-    return StoreError(f"{name}: the server refused what rstore asked for{suffix}")
-
-
 def questions(*, writing: bool) -> list[Command]:
     """Return what is asked of a server before it is used."""
     ask_policy: list[Command] = [(b"CONFIG", b"GET", b"maxmemory-policy")] if writing else []
@@ -515,8 +327,3 @@ def check_facts(name: str, hello: Any, *policy: Any) -> None:
 def _is_unconfirmed(reply: Any) -> bool:
     """Tell whether a server can't say that something is on its disk."""
     return isinstance(reply, ResponseError) and any(words in str(reply) for words in _UNCONFIRMED)
-
-
-def is_busy(reply: Any) -> bool:
-    """Tell whether a server has not executed a command since a script has been running for too long."""
-    return isinstance(reply, ResponseError) and str(reply).startswith("BUSY ")

@@ -189,6 +189,11 @@ class Snapshot:
         return packed
 
 
+def head_of(node: Servers, home: Partition, stream: Stream) -> StoredHead | None:
+    """Return a stream's head, or None if there is no such stream."""
+    return unpack_head(*node.at(home.slot).ask((b"GET", home.head(stream))))
+
+
 def page_after(size: int, packed: Iterable[bytes | None]) -> int:
     """Return how many records to ask for after a page: more, unless they are large."""
     sizes = [len(found) for found in packed if found]

@@ -27,8 +27,8 @@ from typing import Any, Final
 
 from rstore.adapters._redis_cluster import Servers
 from rstore.adapters._redis_layout import Partition, damaged, stored_number
+from rstore.adapters._redis_lua_transactions import BEGIN, BREAK, GIVE_UP, KEEP
 from rstore.adapters._redis_namespace import create_partitions
-from rstore.adapters._redis_scripts import BEGIN, BREAK, GIVE_UP, KEEP
 from rstore.adapters._redis_server import Request, Run
 from rstore.adapters._redis_writes import Call, Clock
 from rstore.domain.errors import StoreError, StoreNotAvailableError

@@ -1,4 +1,4 @@
-"""Batches and rewrites on their way to the script that writes them: ``WRITE`` in ``_redis_scripts.py``."""
+"""Batches and rewrites on their way to the script that writes them: ``_redis_lua_write.py``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.adapters._redis_cluster import Servers
 from rstore.adapters._redis_layout import MOST, Partition, pack_body, packed_number, packed_time, stream_name
-from rstore.adapters._redis_scripts import PROMISE, WRITE, WRITE_SHARED
+from rstore.adapters._redis_lua_transactions import PROMISE, WRITE_SHARED
+from rstore.adapters._redis_lua_write import WRITE
 from rstore.adapters._redis_server import Run
 from rstore.domain.errors import StoreError
 from rstore.domain.log import KV, Batch, Record, Rewrite, check_expected
