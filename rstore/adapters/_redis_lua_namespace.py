@@ -16,7 +16,7 @@ _INCARNATION: Final = r"""
 local function incarnation()  -- and the position that the server's clock stands for
   local info = redis.pcall("INFO", "server", "replication")
   if type(info) == "table" then error({err = "NOINFO may be had"}) end
-  local seconds = math.floor((tonumber(info:match("server_time_usec:(%d+)")) or 0) / 1000000)
+  local seconds = math.floor((tonumber(info:match("server_time_usec:(%d+)")) or 0) / 1000000) - 1767225600  -- of 2026
   local clock = (seconds + 2) * UNIT  -- it goes faster than anybody writes
   if clock > MOST / 2 then clock = 0 end
   local run, history = info:match("run_id:(%x+)") or "", info:match("master_replid:(%x+)") or ""
