@@ -16,13 +16,14 @@ from rstore.domain.errors import (
     StoreWrongKeyError,
 )
 from rstore.domain.log import Saved
-from rstore.repository import Repository
+from rstore.repository import Changes, Repository
 from rstore.sequences import Event
 from rstore.serializers import JsonStore, MsgpackStore
 from rstore.store import Store, new_key
 
 __all__ = [
     "Change",
+    "Changes",
     "Diff",
     "Event",
     "FrozenStoreError",

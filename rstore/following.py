@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
-from typing import Any, Final, Self
+from typing import Any, Final, Generic, NamedTuple, Self, TypeAlias, TypeVar
+
+from attrs import define
 
 from rstore.audit import Audit, Change, Wanted, wanted
+from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Position, Record, Stream, check_name
 from rstore.face import now
 from rstore.scopes import Scopes
@@ -16,9 +18,71 @@ from rstore.scopes import Scopes
 _PROJECT: Final = "project"
 """Kind of the streams that hold the checkpoints of projections: private."""
 
+_WRITER: Final = "rstore.projection"
+"""The word that says, beside who and why, which projection has written something."""
+
 _BATCH: Final = 100
+_SCANNED: Final = 10_000
+_PAGE: Final = 4_096
+_PAGE_BYTES: Final = 1 << 21
 _SHORTEST_PAUSE: Final = 0.001
 _LONGEST_PAUSE: Final = 0.016
+
+S = TypeVar("S")
+_Found: TypeAlias = tuple[Position, Stream, Record]
+
+
+class _Pauses:
+    """What lies between two looks at the log: longer and longer, until nothing came for so many seconds.
+
+    They are counted, not measured: a clock that is held, or set, does not hold this up.
+    """
+
+    def __init__(self, wait: float | None) -> None:
+        if wait is not None and not wait >= 0:
+            raise ValueError(f"wait is a number of seconds, 0 or more, not {wait!r}")
+        self._wait = wait
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin to wait: something came."""
+        self._waited, self._next = 0.0, _SHORTEST_PAUSE
+
+    def pause(self) -> bool:
+        """Pause, and return true; or false if there was nothing for long enough."""
+        if self._wait is None or self._waited >= self._wait:
+            return False
+        seconds = min(self._next, self._wait - self._waited)
+        time.sleep(seconds)
+        self._waited += seconds
+        self._next = min(2 * self._next, _LONGEST_PAUSE)
+        return True
+
+
+class _Next(NamedTuple):
+    """What a projection finds in the log: changes to be fed, up to where it has looked, and whether there is more."""
+
+    changes: list[Change]
+    position: Position | None
+    scanned: int
+    more: bool
+
+
+@define(eq=False)
+class _Projecting(Generic[S]):
+    """A projection at work: what it is fed, and what is known of its progress.
+
+    ``position`` is where to look on as long as its checkpoint has the same ``version``; what lies between the two was
+    looked at, and is not for it. ``size`` is the number of changes to be fed at once.
+    """
+
+    stream: Stream
+    streams: Wanted
+    fn: Callable[[Change, S], Any]
+    size: int
+    version: int = -1
+    position: Position | None = None
+    passed: int = 0
 
 
 class Following(Audit, Scopes):
@@ -34,7 +98,8 @@ class Following(Audit, Scopes):
         """Yield ``(checkpoint, change)`` for all that was stored after a checkpoint, then for what is stored meanwhile.
 
         No change whose write has returned is ever skipped, and none is repeated, however many writers there are.
-        What a transaction under way has written comes when that has ended.
+        What a transaction under way has written comes when that has ended. What was pruned or compacted before it was
+        followed does not come any more.
 
         Args:
             after: the checkpoint of the last change that was dealt with: a str to be kept anywhere. None: from the
@@ -43,37 +108,47 @@ class Following(Audit, Scopes):
             prefix: only keys that begin with it.
             wait: go on until nothing came for so many seconds; ``math.inf`` never ends. None: end with what there is.
 
+        Raises:
+            ValueError: ``after`` is no checkpoint of this kind of store.
+
         >>> store['price'] = 10
         >>> [(checkpoint, change)] = store.follow()
         >>> store['price'] = 11
         >>> [change.value for _, change in store.follow(after=checkpoint)]
         [11]
         """
-        streams = wanted(kind, prefix)
+        streams, pauses = wanted(kind, prefix), _Pauses(wait)
         position = None if after is None else self._log.position(after)
-        if wait is not None and not wait >= 0:
-            raise ValueError(f"wait is a number of seconds, 0 or more, not {wait!r}")
-        return self._followed(position, streams, wait)
+        # who waits, and may take his time over each change, is given pages: no read is open meanwhile
+        found = self._log.follow(position) if wait is None else self._live(position, streams, pauses)
+        return self._followed(found, streams)
 
-    def _followed(self, after: Position | None, streams: Wanted, wait: float | None) -> Iterator[tuple[str, Change]]:
-        for position, stream, record in self._feed(after, streams, wait):
-            yield self._log.checkpoint(position), self._change(stream, record)
+    def _followed(self, found: Iterable[_Found], streams: Wanted) -> Iterator[tuple[str, Change]]:
+        for position, stream, record in found:
+            if streams.has(stream):
+                yield self._log.checkpoint(position), self._change(stream, record)
 
-    def _feed(
-        self, after: Position | None, streams: Wanted, wait: float | None
-    ) -> Iterator[tuple[Position, Stream, Record]]:
-        """Yield what is wanted. The pauses are counted, not measured: a clock that is held does not hold this up."""
-        idle, pause = 0.0, _SHORTEST_PAUSE
+    def _live(self, after: Position | None, streams: Wanted, pauses: _Pauses) -> Iterator[_Found]:
         while True:
-            for after, stream, record in self._log.follow(after):  # noqa: B020, PLR1704  # goes on from the last one
-                if streams.has(stream):
-                    yield after, stream, record
-                    idle, pause = 0.0, _SHORTEST_PAUSE
-            if wait is None or idle >= wait:
+            page = self._page(after)
+            for found in page:
+                after = found[0]
+                if streams.has(found[1]):
+                    pauses.restart()
+                    yield found
+            if not (page or pauses.pause()):
                 return
-            time.sleep(min(pause, wait - idle))
-            idle += pause
-            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _page(self, after: Position | None) -> list[_Found]:
+        page, size = [], 0
+        for found in self._log.follow(after):
+            page.append(found)
+            size += len(found[2].data)
+            if size >= _PAGE_BYTES or len(page) == _PAGE:
+                break
+        return page
+
+    # -- projections --------------------------------------------------------------------------------------------------
 
     def project(
         self,
@@ -89,7 +164,8 @@ class Following(Audit, Scopes):
 
         What ``fn`` writes to this store is stored in one transaction with the checkpoint, for up to 100 changes at a
         time: after a crash, or in two processes at once, ``fn`` may be called again, but each change has its effect on
-        the store once. What ``fn`` itself has written is not fed to it.
+        the store once. If it raises, nothing of its batch is stored, and the next call begins with that batch again.
+        What ``fn`` itself has written is not fed to it; other projections are fed with it.
 
         Args:
             name: that of the projection; its checkpoint is kept under it.
@@ -99,6 +175,9 @@ class Following(Audit, Scopes):
         Returns:
             The number of changes that were dealt with.
 
+        Raises:
+            StoreConflictError: others wrote to what ``fn`` has read, again and again.
+
         >>> def count(change, store):
         ...     store['changes of ' + change.key] = store.get('changes of ' + change.key, 0) + 1
         >>> store['price'] = 10
@@ -107,39 +186,72 @@ class Following(Audit, Scopes):
         (2, 2, 0)
         """
         self._check_writable()
-        stream, streams = Stream(_PROJECT, check_name("projection", name, empty=False)), wanted(kind, prefix)
+        stream, pauses = Stream(_PROJECT, check_name("projection", name, empty=False)), _Pauses(wait)
+        work = _Projecting(stream, wanted(kind, prefix), fn, _BATCH)
         if rebuild:
             self._log.append([self._progress(stream, "", None)])
-        done, idle, pause = 0, 0.0, _SHORTEST_PAUSE
+        done = 0
         while True:
-            moved, count = self._decide(partial(self._project, stream, streams, fn))
-            done += count
-            if moved:
-                idle, pause = 0.0 if count else idle, _SHORTEST_PAUSE
-                continue
-            if wait is None or idle >= wait:
+            fed, more = self._decide(partial(self._project, work))
+            done += fed
+            if fed:
+                pauses.restart()
+            elif not (more or pauses.pause()):
                 return done
-            time.sleep(min(pause, wait - idle))
-            idle += pause
-            pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _project(self, stream: Stream, streams: Wanted, fn: Callable[[Change, Self], Any]) -> tuple[int, int]:
-        """Feed the next changes to a projection; return how many there were, and how many of these were fed."""
-        found = self._log.last((stream,))[0]
-        if found is not None:
-            self._payload.check(stream, found)
-        after = self._log.position(found.item) if found is not None and found.item else None
-        page = list(islice(self._feed(after, streams, None), _BATCH))
-        if not page:
-            return 0, 0
-        changes = [self._change(stream, record) for _, stream, record in page]
-        foreign = [change for change in changes if change.more.get(_PROJECT) != stream.key]
-        with self.transaction(), self.context(**{_PROJECT: stream.key}):
-            for change in foreign:
-                fn(change, self)
-            checkpoint = self._log.checkpoint(page[-1][0])
-            self._log.append([self._progress(stream, checkpoint, found.version if found else 0)])
-        return len(page), len(foreign)
+    def _project(self, work: _Projecting[Self]) -> tuple[int, bool]:
+        """Feed the next changes to a projection; return how many, and whether there is more to look at."""
+        self._look_up(work)
+        found = self._next(work)
+        if found.changes or work.passed + found.scanned >= _SCANNED:  # also what is not for it is not read forever
+            self._feed(work, found)
+        else:
+            work.position, work.passed = found.position, work.passed + found.scanned
+        return len(found.changes), found.more
+
+    def _look_up(self, work: _Projecting[Self]) -> None:
+        """Learn where the projection stands, if it has moved: by this process, or by another one."""
+        record = self._log.last((work.stream,))[0]
+        version = 0 if record is None else record.version
+        if version == work.version:
+            return
+        work.version, work.position, work.passed = version, None, 0
+        if record is not None:
+            self._payload.check(work.stream, record)
+            work.position = self._log.position(record.item) if record.item else None
+
+    def _next(self, work: _Projecting[Self]) -> _Next:
+        changes: list[Change] = []
+        position, scanned = work.position, 0
+        for position, stream, record in self._log.follow(work.position):  # how far it got
+            scanned += 1
+            if work.streams.has(stream) and self._payload.note(stream, record).get(_WRITER) != work.stream.key:
+                changes.append(self._change(stream, record))
+            if len(changes) == work.size or scanned == _SCANNED:
+                return _Next(changes, position, scanned, more=True)
+        return _Next(changes, position, scanned, more=False)
+
+    def _feed(self, work: _Projecting[Self], found: _Next) -> None:
+        checkpoint = self._log.checkpoint(found.position)
+        try:
+            with self.transaction(), self.context(**{_WRITER: work.stream.key}):
+                for change in found.changes:
+                    self._fed(work, change)
+                self._log.append([self._progress(work.stream, checkpoint, work.version)])
+        except StoreConflictError:
+            work.size = max(1, work.size // 2)  # less is read, and others have less time to come in between
+            raise
+        work.size = min(_BATCH, 2 * work.size)
+
+    def _fed(self, work: _Projecting[Self], change: Change) -> None:
+        try:
+            work.fn(change, self)
+        except Exception as exc:
+            exc.add_note(
+                f"rstore: in projection {work.stream.key!r}, at version {change.version} of {change.kind} "
+                f"{change.key!r}; nothing of its batch was stored"
+            )
+            raise
 
     def _progress(self, stream: Stream, checkpoint: str, expect: int | None) -> Batch:
         entry = self._payload.entry(stream, _PROJECT, item=checkpoint, start=0, end=0)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import decimal
+import fractions
 import operator
+import pathlib
 import types
 import typing
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Concatenate, Final, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar
@@ -13,11 +18,11 @@ from typing import Any, Concatenate, Final, Generic, NamedTuple, ParamSpec, Type
 import attrs
 
 from rstore.audit import Audit, Change
-from rstore.domain.errors import StoreModelError
+from rstore.domain.errors import StoreIntegrityError, StoreModelError
 from rstore.domain.log import ES, check_name
-from rstore.domain.operators import OPERATORS, SETITEM, parse
+from rstore.domain.operators import DELITEM, OPERATORS, SETITEM, parse
 from rstore.domain.projection import Fact, Projection, fold
-from rstore.moments import Moment
+from rstore.moments import Moment, posix_ms
 from rstore.sequences import copied
 
 M = TypeVar("M")
@@ -30,6 +35,17 @@ Upcast: TypeAlias = str | Callable[[Any], Mapping[str, Any]] | None
 """What became of an item that is no field any more: its new name, nothing, or a function of its value to new items."""
 
 _PLAIN: Final = frozenset({int, float, str, bool, bytes, type(None), Any})
+_MICROSECOND: Final = datetime.timedelta(microseconds=1)
+
+_AS_TEXT: Final[Mapping[type, Callable[[Any], Any]]] = {
+    decimal.Decimal: decimal.Decimal,
+    fractions.Fraction: fractions.Fraction,
+    uuid.UUID: uuid.UUID,
+    pathlib.Path: pathlib.Path,
+    pathlib.PurePath: pathlib.PurePath,
+    datetime.time: datetime.time.fromisoformat,
+}
+"""Types whose values are kept as ``str(value)``, and what makes them of it. Others cattrs knows itself."""
 
 
 class _Field(NamedTuple):
@@ -63,6 +79,19 @@ class Repository(Generic[M]):
     10
     >>> accounts.get('acc-1') == Account('Ada', 10)
     True
+
+    When the class changes, what was recorded still loads. A field that is new has its default (one that is always the
+    same: nothing is stored for it). An item that no field has any more is an error, unless ``upcast`` says what became
+    of it.
+
+    >>> @attrs.frozen
+    ... class Customer:
+    ...     name: str
+    ...     balance: int
+    ...     limit: int = 100
+    >>> customers = Repository(store, Customer, prefix='Account/', upcast={'owner': 'name'})
+    >>> customers.get('acc-1')
+    Customer(name='Ada', balance=10, limit=100)
     """
 
     def __init__(
@@ -79,19 +108,27 @@ class Repository(Generic[M]):
         Args:
             store: a Store, or a view of its past.
             model: an attrs class or dataclass. Fields that are not int, float, str, bool, bytes or None are structured
-                with cattrs (``pip install 'rlib-store[models]'``).
-            prefix: what the keys begin with in the store (default: the name of the class and a slash).
+                with cattrs (``pip install 'rlib-store[models]'``), as what JSON can hold too.
+            prefix: what the keys begin with in the store (default: the name of the class and a slash). Other keys of
+                event sequences must not begin with it.
             upcast: for items of earlier versions of the class that it has no field for: the field's new name, or None
-                if it is gone, or a function from the item's value to ``{field: value}``.
+                if it is gone, or a function from the item's value to ``{field: stored value}``. If several become the
+                same field, the last one in this table counts; and what was recorded under the field's own name does
+                before all.
             converter: a cattrs converter of your own.
 
         Raises:
-            TypeError: the model is neither.
+            TypeError: the model is neither, or has a field that can't be structured.
+            ValueError: ``upcast`` is about a field of the class, or names one that it has not.
+            ImportError: a field has to be structured, and there is no cattrs.
         """
-        self._store, self._model, self._converter = store, model, converter
+        self._store, self._model, self._fields = store, model, _fields(model)
         self._prefix = check_name("prefix", f"{model.__name__}/" if prefix is None else prefix)
-        self._upcast = dict(upcast or {})
-        self._fields = _fields(model)
+        self._upcast = self._checked(upcast or {})
+        self._converter = _converter(model, self._fields) if converter is None else converter
+
+    def __repr__(self) -> str:
+        return f"<Repository of {self._model.__name__} under {self._prefix!r} in {self._store!r}>"
 
     def at(self, moment: Moment) -> Repository[M]:
         """Return the repository as it was known at a time, to be read only; see :meth:`Store.at`."""
@@ -101,18 +138,28 @@ class Repository(Generic[M]):
     # -- read ---------------------------------------------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None) -> M | Any:
-        """Return an instance, or the default if there is none."""
-        state = self._store.current(self._prefix + key)
+        """Return an instance, or the default if there is none.
+
+        Raises:
+            StoreModelError: what was recorded does not fit the class.
+        """
+        state = self._store.current(self._name(key))
         return default if state is None else self._loaded(key, state)
 
     def __getitem__(self, key: str) -> M:
-        state = self._store.current(self._prefix + key)
+        state = self._store.current(self._name(key))
         if state is None:
             raise KeyError(key)
         return self._loaded(key, state)
 
     def __contains__(self, key: str) -> bool:
-        return self._store.version(self._prefix + key) > 0
+        return self._store.version(self._name(key)) > 0
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.keys())
 
     def keys(self) -> list[str]:
         """Return the keys, in code-point order."""
@@ -121,18 +168,18 @@ class Repository(Generic[M]):
     def all(self) -> Iterator[tuple[str, M]]:
         """Yield ``(key, instance)``, in code-point order of the keys."""
         for key in self.keys():
-            state = self._store.current(self._prefix + key)
+            state = self._store.current(self._name(key))
             if state is not None:
                 yield key, self._loaded(key, state)
 
-    def past(self, key: str, t: int) -> M | None:
-        """Return an instance as it was at a valid time in POSIX milliseconds, or None if there was none."""
-        state = self._store.past(self._prefix + key, t)
+    def past(self, key: str, t: Moment) -> M | None:
+        """Return an instance as it was at a valid time, or None if there was none."""
+        state = self._store.past(self._name(key), posix_ms(t))
         return None if state is None else self._loaded(key, state)
 
     def history(self, key: str) -> list[Change]:
         """Return all changes of an instance; see :meth:`Store.history`."""
-        return self._store.history(self._prefix + key, ES)
+        return self._store.history(self._name(key), ES)
 
     # -- write --------------------------------------------------------------------------------------------------------
 
@@ -142,19 +189,25 @@ class Repository(Generic[M]):
         Raises:
             StoreConflictError: there is one under this key.
         """
-        instance = self._model(**arguments)
-        changes = {name: (operator.setitem, value) for name, value in self._state(instance).items()}
-        self._store.apply(self._prefix + key, changes, expect=0)
+        name, instance = self._name(key), self._model(**arguments)
+        changes = {item: (operator.setitem, value) for item, value in self._state(instance).items()}
+        if not changes:
+            raise StoreModelError(key, f"{self._model.__name__} has no fields that could be stored")
+        self._store.apply(name, changes, expect=0)
         return instance
 
     def do(self, key: str, decide: Callable[Concatenate[M, P], Changes | None], *args: P.args, **kwargs: P.kwargs) -> M:
         """Load an instance, let it decide, store what it decided, and return what it has become.
 
-        If somebody else was faster, it is loaded and decides again, so ``decide`` has no effects of its own. If it
-        raises, or if what it decides makes an invalid instance, nothing is stored.
+        A decision names fields, and values as instances have them: ``{'due': date(2026, 1, 1)}``, or with an operator,
+        ``{'balance': (operator.add, 10)}``; None or nothing changes nothing. If somebody else was faster, the instance
+        is loaded and decides again, so ``decide`` has no effects of its own. If it raises, or if what it decides makes
+        an invalid instance, nothing is stored.
 
         Raises:
             KeyError: there is none under this key.
+            StoreModelError: the decision does not fit the class.
+            StoreConflictError: somebody else was faster, again and again.
 
         >>> from dataclasses import dataclass
         >>> @dataclass(frozen=True)
@@ -166,106 +219,140 @@ class Repository(Generic[M]):
         >>> tickets.do('42', lambda ticket: {'done': True})
         Ticket(title='Write the manual', done=True)
         """
-        return self._store._decide(partial(self._do, key, lambda model: decide(model, *args, **kwargs)))  # noqa: SLF001
+        attempt = partial(self._do, key, lambda model: decide(model, *args, **kwargs))
+        return self._store._decide(attempt)  # noqa: SLF001
 
     def _do(self, key: str, decide: Callable[[M], Changes | None]) -> M:
-        projection = self._store._present(self._prefix + key)  # noqa: SLF001  # one round trip for state and version
+        projection = self._store._present(self._name(key))  # noqa: SLF001  # one round trip for state and version
         if projection is None:
             raise KeyError(key)
         stored = copied(projection.state)
         model = self._loaded(key, stored)
         changes = decide(model)
-        if not changes:
+        if changes is None:
             return model
-        recorded, state = self._decided(key, stored, model, changes)
-        instance = self._built(state)
-        self._store.apply(self._prefix + key, recorded, expect=projection.version)
+        steps = self._steps(key, changes)
+        instance = self._decided(key, model, steps)
+        recorded = {name: self._recorded(key, stored, name, step, instance) for name, step in steps.items()}
+        if recorded:
+            self._store.apply(self._name(key), recorded, expect=projection.version)
         return instance
 
-    def _decided(
-        self, key: str, stored: Mapping[str, Any], model: M, changes: Changes
-    ) -> tuple[dict[str, Any], Mapping[str, Any]]:
-        """Return what is to be recorded, and the state after it.
+    def _steps(self, key: str, changes: Changes) -> dict[str, tuple[str, Any]]:
+        if not isinstance(changes, Mapping):
+            raise StoreModelError(key, f"a decision is a mapping of fields, not {type(changes).__name__}")
+        for name in changes:
+            if name not in self._fields:
+                raise StoreModelError(
+                    key,
+                    f"a decision changes {name!r}, which is no field of {self._model.__name__}: "
+                    f"it has {', '.join(self._fields)}",
+                )
+        return {name: parse(name, change) for name, change in changes.items()}
 
-        What is done to a field of which no event speaks yet, since it has its default or had another name, is recorded
-        as what comes of it.
+    def _decided(self, key: str, model: M, steps: Mapping[str, tuple[str, Any]]) -> M:
+        """Return what a decision makes of an instance, whose class may well refuse it."""
+        values = {name: getattr(model, name) for name in self._fields}
+        facts = [Fact(1, 0, name, op, value) for name, (op, value) in steps.items()]
+        try:
+            after = fold(Projection(state=values), facts).state
+        except StoreIntegrityError as exc:
+            cause = type(exc.__cause__).__name__
+            raise StoreModelError(key, f"a decision about {', '.join(steps)} fails: {cause}") from exc.__cause__
+        return self._model(**{self._fields[name].argument: value for name, value in after.items()})
+
+    def _recorded(
+        self, key: str, stored: Mapping[str, Any], name: str, step: tuple[str, Any], instance: M
+    ) -> tuple[Callable[..., Any], Any]:
+        """Return the change of an item: the operator, if it does to what is stored what it did to the instance.
+
+        It does not if no event speaks of the field yet, since it has its default or had another name; if values are
+        not stored as they are; or if the class has made something else of it. Then what it came to is recorded.
         """
-        steps = {name: self._step(key, name, change) for name, change in changes.items()}
-        facts = [Fact(1, 1, name, op, value) for name, (op, value) in steps.items()]
-        after = fold(Projection(state=self._state(model)), facts).state
-        recorded = {
-            name: (OPERATORS[op].function, value) if name in stored else (operator.setitem, after[name])
-            for name, (op, value) in steps.items()
-            if name in stored or name in after
-        }
-        return recorded, after
-
-    def _step(self, key: str, name: str, change: Any) -> tuple[str, Any]:
-        if name not in self._fields:
-            raise StoreModelError(key, f"a decision changes {name!r}, which is no field of {self._model.__name__}")
-        op, value = parse(name, change)
-        field = self._fields[name]
-        if op == SETITEM:
-            return op, self._stored(field, value)
-        return op, value if field.is_plain else self._converted().unstructure(value)
+        (op, value), field = step, self._fields[name]
+        before = {name: stored[name]} if name in stored else {}
+        if op == DELITEM and before and name not in self._upcasted(key, stored.keys() - before, stored):
+            return operator.delitem, None
+        result = self._stored(field, getattr(instance, name))
+        if op not in (SETITEM, DELITEM) and before:
+            operand = value if field.is_plain else self._converter.unstructure(value)
+            try:
+                after = fold(Projection(state=before), [Fact(1, 0, name, op, operand)]).state[name]
+                if type(after) is type(result) and bool(after == result):
+                    return OPERATORS[op].function, operand
+            except Exception:  # noqa: S110  # whatever a user's values raise: it does not do the same to them
+                pass
+        return operator.setitem, result
 
     # -- between instances and states ---------------------------------------------------------------------------------
+
+    def _name(self, key: str) -> str:
+        return self._prefix + check_name("key", key)
 
     def _state(self, instance: M) -> dict[str, Any]:
         return {name: self._stored(field, getattr(instance, name)) for name, field in self._fields.items()}
 
     def _stored(self, field: _Field, value: Any) -> Any:
-        return value if field.is_plain else self._converted().unstructure(value, field.type)
+        return value if field.is_plain else self._converter.unstructure(value, field.type)
 
     def _loaded(self, key: str, state: Mapping[str, Any]) -> M:
-        items = self._upcasted(key, state)
+        items = self._upcasted(key, state.keys(), state)
         try:
-            return self._built(items)
+            arguments = {self._fields[name].argument: self._shown(self._fields[name], items[name]) for name in items}
+            return self._model(**arguments)
         except Exception as exc:  # whatever a user's class raises
-            raise StoreModelError(key, f"it makes no {self._model.__name__}: {exc}") from exc
-
-    def _built(self, items: Mapping[str, Any]) -> M:
-        arguments = {self._fields[name].argument: self._shown(self._fields[name], items[name]) for name in items}
-        return self._model(**arguments)
+            raise StoreModelError(key, f"it makes no {self._model.__name__}: {type(exc).__name__}") from exc
 
     def _shown(self, field: _Field, value: Any) -> Any:
-        return value if field.is_plain else self._converted().structure(value, field.type)
+        return value if field.is_plain else self._converter.structure(value, field.type)
 
-    def _upcasted(self, key: str, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a state under the names that its fields have now: what was recorded under these counts."""
+    def _upcasted(self, key: str, names: typing.AbstractSet[str], state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return some items of a state under the names that their fields have now."""
+        unknown = sorted(names - self._fields.keys() - self._upcast.keys())
+        if unknown:
+            raise StoreModelError(
+                key, f"{unknown[0]!r} is no field of {self._model.__name__}: say in upcast= what became of it"
+            )
         items: dict[str, Any] = {}
-        for item in state.keys() - self._fields.keys():
-            if item not in self._upcast:
-                raise StoreModelError(
-                    key, f"{item!r} is no field of {self._model.__name__}: say in upcast= what became of it"
-                )
-            became = self._upcast[item]
-            if became is not None:
-                items |= {became: state[item]} if isinstance(became, str) else became(state[item])
-        return items | {name: state[name] for name in self._fields if name in state}
+        for item, became in self._upcast.items():
+            if item in names and became is not None:
+                items |= {became: state[item]} if isinstance(became, str) else self._became(key, item, became, state)
+        return items | {name: state[name] for name in self._fields if name in names}
 
-    def _converted(self) -> Any:
-        if self._converter is None:
-            try:
-                import cattrs
-            except ImportError:
-                raise ImportError(
-                    f"fields of {self._model.__name__} are structured with cattrs: pip install 'rlib-store[models]'"
-                ) from None
-            self._converter = cattrs.Converter()
-        return self._converter
+    def _became(
+        self, key: str, item: str, upcast: Callable[[Any], Mapping[str, Any]], state: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        try:
+            items = dict(upcast(state[item]))
+        except Exception as exc:  # whatever a user's function raises
+            raise StoreModelError(key, f"upcast of {item!r} fails: {type(exc).__name__}") from exc
+        for name in items:
+            if name not in self._fields:
+                raise StoreModelError(key, f"upcast of {item!r} gives {name!r}: no field of {self._model.__name__}")
+        return items
+
+    def _checked(self, upcast: Mapping[str, Upcast]) -> dict[str, Upcast]:
+        for item, became in upcast.items():
+            if item in self._fields:
+                raise ValueError(f"upcast: {item!r} is a field of {self._model.__name__}, and needs none")
+            if isinstance(became, str) and became not in self._fields:
+                raise ValueError(f"upcast: {item!r} became {became!r}, which is no field of {self._model.__name__}")
+        return dict(upcast)
 
 
 def _fields(model: type[Any]) -> dict[str, _Field]:
     """Return the fields of a class that its constructor sets, by name."""
+    if not isinstance(model, type):
+        raise TypeError(f"a model is a class, not {model!r}")
     if attrs.has(model):
-        found = {field.name: field.alias or field.name for field in attrs.fields(model) if field.init}
+        found = {field.name: (field.alias or field.name, field.type) for field in attrs.fields(model) if field.init}
     elif dataclasses.is_dataclass(model):
-        found = {field.name: field.name for field in dataclasses.fields(model) if field.init}
+        found = {field.name: (field.name, field.type) for field in dataclasses.fields(model) if field.init}
     else:
-        raise TypeError(f"{getattr(model, '__name__', model)} is neither an attrs class nor a dataclass")
+        raise TypeError(f"{model.__name__} is neither an attrs class nor a dataclass")
     hints = _hints(model)
-    return {name: _Field(argument, hints[name], _is_plain(hints[name])) for name, argument in found.items()}
+    given = {name: hints.get(name, Any if of_type is None else of_type) for name, (_, of_type) in found.items()}
+    return {name: _Field(argument, given[name], _is_plain(given[name])) for name, (argument, _) in found.items()}
 
 
 def _hints(model: type[Any]) -> dict[str, Any]:
@@ -279,3 +366,33 @@ def _is_plain(of_type: Any) -> bool:
     """Tell whether values of a type are stored as they are: unions of plain types are, too."""
     options = typing.get_args(of_type) if typing.get_origin(of_type) in (typing.Union, types.UnionType) else (of_type,)
     return all(option in _PLAIN for option in options)
+
+
+def _converter(model: type[Any], fields: Mapping[str, _Field]) -> Any:
+    """Return what structures the fields of a class that are not plain; None if all are."""
+    structured = {name: field.type for name, field in fields.items() if not field.is_plain}
+    if not structured:
+        return None
+    try:
+        from cattrs.preconf.json import make_converter
+    except ImportError:
+        raise ImportError(
+            f"{', '.join(structured)} of {model.__name__} can't be stored as they are, but structured with cattrs: "
+            "pip install 'rlib-store[models]'"
+        ) from None
+    converter = make_converter()
+    for of_type, parse_text in _AS_TEXT.items():
+        converter.register_unstructure_hook(of_type, str)
+        converter.register_structure_hook(of_type, _parsing(parse_text))
+    converter.register_unstructure_hook(datetime.timedelta, lambda duration: duration // _MICROSECOND)
+    converter.register_structure_hook(datetime.timedelta, lambda number, _: number * _MICROSECOND)
+    for name, of_type in structured.items():
+        try:
+            converter.get_structure_hook(of_type)
+        except Exception as exc:  # cattrs has several, by version
+            raise TypeError(f"{name} of {model.__name__} can't be structured: pass a converter= that can") from exc
+    return converter
+
+
+def _parsing(parse_text: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda text, _: parse_text(text)

@@ -265,6 +265,9 @@ class MemoryLog:
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         with self._space.lock:
+            self._check_open()
+            if after == self._space.position:
+                return  # who waits looks often, and need not look at everything to see that there is nothing
             found = [
                 (record.position, stream, record)
                 for stream, records in self._streams().items()

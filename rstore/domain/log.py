@@ -24,6 +24,7 @@ TIME_MIN: Final = -(2**63)
 TIME_MAX: Final = 2**63 - 1
 TOP_LEVEL: Final = 63
 NAME_BYTES: Final = 1024
+_DIGITS: Final = len(str(TIME_MAX))
 
 Position: TypeAlias = Any
 """A record's place in the log as a whole: opaque, ordered among the positions of the same log."""
@@ -300,7 +301,7 @@ def undotted(checkpoint: str, *counts: int) -> list[int]:
     """Return the numbers in the text of a checkpoint.
 
     Raises:
-        ValueError: they are not as many as one of ``counts``.
+        ValueError: they are not as many as one of ``counts``, or not in 64 bits.
 
     >>> undotted('3.14', 2)
     [3, 14]
@@ -308,9 +309,13 @@ def undotted(checkpoint: str, *counts: int) -> list[int]:
     if not isinstance(checkpoint, str):
         raise TypeError(f"a checkpoint is a str that follow() has yielded, not {type(checkpoint).__name__}")
     parts = checkpoint.split(".")
-    if len(parts) not in counts or not all(part.isascii() and part.isdecimal() for part in parts):
+    if len(parts) not in counts or not all(map(_is_number, parts)):
         raise ValueError(f"{checkpoint[:60]!r} is no checkpoint of this kind of store: pass one that it has yielded")
     return list(map(int, parts))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS and int(text) <= TIME_MAX
 
 
 def folded_version(snapshot: Record | None) -> int:
