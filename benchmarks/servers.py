@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import count, islice
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 import psycopg
 import redis
 
@@ -154,16 +155,36 @@ for i in range(20):
     target.set(key, i)
 print("ready", flush=True)
 seconds = float(sys.stdin.readline())
-end, done = time.monotonic() + seconds, 0
+busy, end, done = time.process_time(), time.monotonic() + seconds, 0
 while time.monotonic() < end:
     target.set(key, done)
     done += 1
-print(done)
+print(done, time.process_time() - busy, flush=True)
+sys.stdin.read()
 """
 
 
-def throughput(dsn: str, side: str, processes: int) -> float:
-    """Return how many values a second so many processes set, each for a key of its own."""
+class Load(NamedTuple):
+    """What writers achieve: calls a second, and microseconds of CPU that each costs them, and the server."""
+
+    rate: float
+    clients: float
+    server: float
+
+    @property
+    def bound(self) -> float:
+        """How many times as many calls the cores could do, if each cost no more. Of use where nothing else runs."""
+        return len(os.sched_getaffinity(0)) * 1e6 / (self.rate * (self.clients + self.server))
+
+
+def server_cpu(db: psycopg.Connection[Any]) -> float:
+    """Return the seconds of CPU that the server's processes have taken, those in the background too."""
+    times = [psutil.Process(pid).cpu_times() for (pid,) in db.execute("SELECT pid FROM pg_stat_activity")]
+    return float(sum(taken.user + taken.system for taken in times))
+
+
+def load(dsn: str, side: str, processes: int) -> Load:
+    """Let so many processes set values, each for a key of its own."""
     pipe = subprocess.PIPE
     started = [
         subprocess.Popen([sys.executable, "-c", WRITER, dsn, f"key {i}", side], stdin=pipe, stdout=pipe, text=True)
@@ -171,18 +192,28 @@ def throughput(dsn: str, side: str, processes: int) -> float:
     ]
     for process in started:
         process.stdout.readline()  # type: ignore[union-attr]
+    with psycopg.connect(dsn, autocommit=True) as db:
+        before = server_cpu(db)
+        for process in started:
+            process.stdin.write(f"{SECONDS}\n")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+        said = [process.stdout.readline().split() for process in started]  # type: ignore[union-attr]
+        server = server_cpu(db) - before
     for process in started:
-        process.stdin.write(f"{SECONDS}\n")  # type: ignore[union-attr]
-        process.stdin.flush()  # type: ignore[union-attr]
-    return sum(int(process.communicate()[0]) for process in started) / SECONDS
+        process.communicate()
+    done = sum(int(calls) for calls, _ in said)
+    return Load(done / SECONDS, sum(float(busy) for _, busy in said) / done * 1e6, server / done * 1e6)
 
 
 def writers(dsn: str, rounds: int) -> Iterator[Row]:
-    """Measure many writers beside one."""
+    """Measure many writers beside one, and what would be possible if it were only a matter of CPU."""
     for side in ("raw", "rstore"):
-        one, many = (median(throughput(dsn, side, n) for _ in range(rounds)) for n in (1, PROCESSES))
-        aim = "at least 3" if side == "rstore" else ""
-        yield Row(f"{side}: 1 writer; {PROCESSES} writers", one, many, "/s", aim)
+        loads = {n: [load(dsn, side, n) for _ in range(rounds)] for n in (1, PROCESSES)}
+        one, many = (Load(*map(median, zip(*of_all, strict=True))) for of_all in loads.values())
+        aim = f"at least 3; the CPU allows {one.bound:.1f}"
+        yield Row(f"{side}: 1 writer; {PROCESSES} writers", one.rate, many.rate, "/s", aim)
+        yield Row("  CPU of a call at its client", one.clients, many.clients, "us", "")
+        yield Row("  CPU of a call at the server", one.server, many.server, "us", "")
 
 
 def show(rows: Iterator[Row]) -> None:

@@ -1038,6 +1038,20 @@ def test_durability_is_how_the_server_commits(database: str, durability: str, se
         assert {how for (how,) in db.execute("SELECT how FROM public.seen")} == {setting}
 
 
+def test_the_plans_of_writes_are_not_compiled(database: str) -> None:
+    """With sequential scans off, PostgreSQL 17 takes a scan of one row to be worth it: for each write anew."""
+    with Store(database, frozen=False) as store, connect(database) as db:
+        db.execute("CREATE TABLE public.seen (how text)")
+        db.execute(
+            "CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "INSERT INTO public.seen VALUES (current_setting('jit')); RETURN NULL; END $$"
+        )
+        db.execute("CREATE TRIGGER see AFTER INSERT OR DELETE ON rstore.record EXECUTE FUNCTION public.see()")
+        fill(store)
+        store.compact()
+        assert {how for (how,) in db.execute("SELECT how FROM public.seen")} == {"off"}
+
+
 # -- forks -------------------------------------------------------------------------------------------------------------
 
 FORK = """

@@ -93,7 +93,8 @@ FUNCTIONS: Final = (
 -- What holds for the rest of a transaction, at the begin of each. search_path: nobody may slip in a function or an
 -- operator of his own through a schema that is searched; so this one names the schema of all that it calls, with
 -- arguments of just the types that they have. The plans of the functions are made once for a session, and may not
--- depend on how large tables were then. A time-out of the user's own is left alone.
+-- depend on how large tables were then. Before PostgreSQL 18, a scan that is off and has no alternative, that of about,
+-- has a cost for which the server would compile the plan at each call. A time-out of the user's own is left alone.
 CREATE OR REPLACE FUNCTION rstore.begin_write(patience bigint, durable boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -103,6 +104,7 @@ BEGIN
     END IF;
     PERFORM pg_catalog.set_config('search_path'::text, 'pg_catalog, pg_temp'::text, true),
         pg_catalog.set_config('enable_seqscan'::text, 'off'::text, true),
+        pg_catalog.set_config('jit'::text, 'off'::text, true),
         pg_catalog.set_config('plan_cache_mode'::text, 'force_generic_plan'::text, true);
     IF current_setting('lock_timeout') = '0' THEN
         PERFORM set_config('lock_timeout', patience::text, true);
