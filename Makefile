@@ -2,18 +2,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check coverage bench clean
 
 demo: .venv/demo
 	$(BIN)/python examples/tour.py
 
 test: check
-	$(BIN)/python -m pytest -n auto --cov
+	$(BIN)/python -m pytest -n auto
 
 check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Apart from the tests, since on most Pythons the tracer costs as much again as the tests themselves.
+coverage: .venv/test
+	$(BIN)/python -m pytest -n auto --cov
 
 bench: .venv/test
 	$(BIN)/python -m benchmarks.core

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
 import operator
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from rstore.domain.asof import AsOf
-from rstore.domain.log import ES, KV, TS, Record, Stream, check_name, check_time
+from rstore.domain.log import ES, KV, TS, Record, Stream, check_name
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
 from rstore.face import ATTEMPTS, check_key
 from rstore.keyvalues import KeyValues
+from rstore.moments import Moment, posix_ms
 from rstore.projections import Projections
 from rstore.sequences import EventSequences, State
 from rstore.timeseries import TimeSeries
-
-Moment: TypeAlias = int | str | datetime.datetime
-"""A time: POSIX milliseconds, an aware datetime, or an ISO 8601 string with an offset."""
-
-_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_MILLISECOND: Final = datetime.timedelta(milliseconds=1)
 
 _OPS: Final[Mapping[str, Collection[str]]] = {KV: (SETITEM, DELITEM), TS: (EXTEND, REMOVE), ES: OPERATORS}
 """The kinds of streams that users see, and what can be done to each."""
@@ -339,31 +333,6 @@ def _same(old: Any, new: Any) -> bool:
         return old is new or bool(old == new)
     except Exception:  # whatever comparing a user's values raises: arrays do
         return False
-
-
-def posix_ms(moment: Moment) -> int:
-    """Return a time in POSIX milliseconds.
-
-    Raises:
-        TypeError, ValueError: it is no time, or has no offset from UTC.
-
-    >>> posix_ms(1000), posix_ms('1970-01-01T00:00:01Z'), posix_ms('1970-01-01T01:00:01+01:00')
-    (1000, 1000, 1000)
-    """
-    if isinstance(moment, str):
-        moment = _parsed(moment)
-    if isinstance(moment, datetime.datetime):
-        if moment.utcoffset() is None:
-            raise ValueError(f"{moment.isoformat()} has no offset from UTC: say which time zone it is in")
-        return (moment - _EPOCH) // _MILLISECOND
-    return check_time("a time", moment)
-
-
-def _parsed(text: str) -> datetime.datetime:
-    try:
-        return datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text[:60]!r} is no time: write it as in ISO 8601, 2026-11-01T09:00+01:00") from None
 
 
 def _check_kind(kind: str) -> str:

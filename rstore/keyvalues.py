@@ -237,14 +237,28 @@ class KeyValues(Face, MutableMapping[str, Any]):
 
     # -- compact ------------------------------------------------------------------------------------------------------
 
-    def _compact_keys(self) -> Saved:
-        """Keep only the last value of each key, and nothing of deleted ones."""
+    def _compact_keys(self, before: int | None) -> Saved:
+        """Keep only the last value of each key, and nothing of deleted ones; or that of a time, and all after it."""
         saved = Saved(0, 0)
         heads = self._log.heads(KV, live=False)
         while page := list(islice(heads, _PAGE)):
-            old = [Rewrite(head.stream, None, range(head.version), moves=False) for head in page if head.live]
-            saved = saved.plus(self._log.rewrite(old)).plus(self._forget([head for head in page if not head.live]))
+            present = {head.stream: head.version for head in page}
+            then = page if before is None else self._heads_at(page, before)
+            dead = [head for head in then if not head.live and head.version == present[head.stream]]
+            old = [
+                Rewrite(head.stream, None, range(head.version + (not head.live)), moves=False)
+                for head in then
+                if head not in dead
+            ]
+            saved = saved.plus(self._log.rewrite(old)).plus(self._forget(dead))
         return saved
+
+    def _heads_at(self, heads: list[Head], moment: int) -> list[Head]:
+        """Return the heads of keys as they were at a time."""
+        lasts = zip(heads, self._log.last([head.stream for head in heads], moment), strict=True)
+        return [
+            head._replace(version=last.version, live=last.op != DELITEM) for head, last in lasts if last is not None
+        ]
 
     def _forget(self, dead: list[Head]) -> Saved:
         try:

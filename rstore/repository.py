@@ -17,11 +17,12 @@ from typing import Any, Concatenate, Final, Generic, NamedTuple, ParamSpec, Type
 
 import attrs
 
-from rstore.audit import Audit, Change, Moment, posix_ms
+from rstore.audit import Audit, Change
 from rstore.domain.errors import StoreIntegrityError, StoreModelError
 from rstore.domain.log import ES, check_name
 from rstore.domain.operators import DELITEM, OPERATORS, SETITEM, parse
 from rstore.domain.projection import Fact, Projection, fold
+from rstore.moments import Moment, posix_ms
 from rstore.sequences import copied
 
 M = TypeVar("M")

@@ -26,6 +26,7 @@ from rstore.domain.log import (
 from rstore.domain.operators import ONCE, OPERATORS, SNAPSHOT, names_of, parse
 from rstore.domain.projection import Fact, Projection, fold, obsolete
 from rstore.face import ATTEMPTS, Face, check_expect, check_key, now
+from rstore.moments import Moment, posix_ms
 from rstore.payload import ATOMS, NOTHING, Body
 
 _SNAPSHOT_EVERY: Final = 256
@@ -318,12 +319,17 @@ class EventSequences(Face):
 
     # -- prune --------------------------------------------------------------------------------------------------------
 
-    def prune(self, *keys: str, remove: bool = True) -> Saved:
+    def prune(self, *keys: str, remove: bool = True, before: Moment | None = None) -> Saved:
         """Erase the events that do not contribute to the current state, and return how much that saved.
 
         An item's events before its last ``setitem`` or ``delitem`` go, and with an item that is deleted all of them.
         ``current`` is then equal to what it was; ``past`` and ``events`` know only what is left. With ``remove`` a
         key whose state is empty goes entirely.
+
+        Args:
+            remove: whether the key goes if its state is empty.
+            before: keep all that happened or was stored after this time, as :meth:`Store.at` takes it, and what the
+                states from then on build on: no view of a later time changes, nor ``past`` of later times in it.
 
         >>> for n in range(3):
         ...     _ = store.apply('counter', {'n': n})
@@ -331,20 +337,22 @@ class EventSequences(Face):
         2
         """
         self._check_writable()
-        saved = Saved(0, 0)
+        saved, limit = Saved(0, 0), TIME_MAX if before is None else posix_ms(before)
         for stream in [Stream(ES, check_key(key)) for key in dict.fromkeys(keys)]:
-            saved = saved.plus(self._decide(partial(self._prune, stream, remove)))
+            saved = saved.plus(self._decide(partial(self._prune, stream, remove, limit)))
         return saved
 
-    def _prune(self, stream: Stream, remove: bool) -> Saved:
+    def _prune(self, stream: Stream, remove: bool, before: int) -> Saved:
         head = self._log.head(stream)
         if head is None:
             return Saved(0, 0)
-        events = []
+        events, lasting = [], set()
         for record in self._log.read(stream):
             self._payload.check(stream, record)
             events.append((record.version, record.item, record.op))
-        dropped = obsolete(events)
+            if max(record.recorded, record.start) > before:
+                lasting.add(record.version)
+        dropped = obsolete(events, lasting)
         live = len(dropped) < len(events) or not remove
         if live and not dropped:
             return Saved(0, 0)

@@ -16,6 +16,7 @@ from rstore.adapters import open_log
 from rstore.domain.log import ES, TS, Connector, Saved, check_name
 from rstore.face import Note, Work
 from rstore.following import Following
+from rstore.moments import Moment, posix_ms
 from rstore.payload import Payload
 from rstore.projections import Projections
 
@@ -129,18 +130,22 @@ class Store(Following):
             if not self._entered:
                 self.close()
 
-    def compact(self) -> Saved:
+    def compact(self, before: Moment | None = None) -> Saved:
         """Erase what no read of the present needs, give the space back, and return what was saved.
 
         That is a number of records, and the bytes of their payloads. Of a key the last value is kept, of a series what
         can be seen, of an event sequence what :meth:`prune` keeps: one whose state is empty goes.
+
+        Args:
+            before: erase only what was stored up to this time, and keep what :meth:`at` shows from then on.
         """
         self._check_writable()
-        saved = self._compact_keys()
+        limit = None if before is None else posix_ms(before)
+        saved = self._compact_keys(limit)
         for head in self._log.heads(TS, live=False):
-            saved = saved.plus(self._decide(partial(self._compact_series, head.stream)))
+            saved = saved.plus(self._decide(partial(self._compact_series, head.stream, limit)))
         for head in self._log.heads(ES):
-            saved = saved.plus(self.prune(head.stream.key))
+            saved = saved.plus(self.prune(head.stream.key, before=before))
         self._log.vacuum()
         return saved
 

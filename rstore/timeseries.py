@@ -145,7 +145,7 @@ class TimeSeries(Face):
         """Return what is seen from ``start`` to ``end``, of the records up to ``version``."""
         if start > end:
             return iter(())
-        records = self._log.read(stream, start=start, end=end, alive=True)
+        records = self._log.read(stream, start=start, end=end, alive=version is None)
         counted = (record for record in records if version is None or record.version <= version)
         return overlay((self._layer(stream, record) for record in counted), start, end)
 
@@ -253,24 +253,26 @@ class TimeSeries(Face):
 
     # -- compact ------------------------------------------------------------------------------------------------------
 
-    def _compact_series(self, stream: Stream) -> Saved:
-        """Lay all segments over each other, and keep what is seen as full ones."""
+    def _compact_series(self, stream: Stream, before: int | None) -> Saved:
+        """Lay all segments over each other, or those recorded before a time, and keep what is seen as full ones."""
         head = self._log.head(stream)
-        if head is None:
+        last = None if before is None else self._log.last((stream,), before)[0]
+        if head is None or (before is not None and last is None):
             return Saved(0, 0)
-        if not head.live:
+        version = last.version if last else head.version
+        if not head.live and (last is None or self._log.last((stream,)) == [last]):
             return self._log.rewrite([Rewrite(stream, head.version, range(head.version + 1), live=False)])
-        seen = self._survey(stream, head.version)
+        seen = self._survey(stream, version)
         if seen.tidy:
             return Saved(0, 0)
         with Spool() as spool:
-            for run in join(self._runs(stream, version=head.version)):
+            for run in join(self._runs(stream, version=version)):
                 spool.add(self._merged(stream, run))
             put = (
                 Record(version, None, seen.recorded, *entry)
                 for version, entry in zip(seen.versions[: len(spool)], spool.entries(), strict=True)
             )
-            return self._log.rewrite([Rewrite(stream, None, range(head.version + 1), put, floor=head.floor)])
+            return self._log.rewrite([Rewrite(stream, None, range(version + 1), put, floor=head.floor)])
 
     def _merged(self, stream: Stream, run: Run) -> Entry:
         """Return a segment without who and why: its points were written by several, and not by who compacts them."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import cache, partial
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial, wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -99,6 +100,41 @@ BACKENDS: dict[str, Callable[[Path, ExitStack], Connector]] = {
     "redis": lambda _, stack: Apart(redis(), stack),
     "cluster": lambda _, stack: Apart(cluster(), stack),
 }
+
+
+@contextmanager
+def case(*values: object) -> Iterator[None]:
+    """Say of an error which of several cases, tried in one test, it was."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"in the case of {', '.join(map(repr, values))}")
+        raise
+
+
+def in_turn(names: str | tuple[str, ...], cases: Iterable[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Try all cases in one test, with the same fixtures; otherwise, this is ``pytest.mark.parametrize``.
+
+    For tests that do no harm to the store they are given: a new one for each case would take more time than the case.
+    """
+    listed = [names] if isinstance(names, str) else list(names)
+    rows = [(each,) if isinstance(names, str) else tuple(each) for each in cases]
+    assert rows, "a test of no case can't fail"
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        @wraps(test)
+        def each_in_turn(*args: Any, **fixtures: Any) -> None:
+            for row in rows:
+                with case(*row):
+                    test(*args, **fixtures, **dict(zip(listed, row, strict=True)))
+
+        shown = signature(test)
+        left = [parameter for name, parameter in shown.parameters.items() if name not in listed]
+        assert len(left) == len(shown.parameters) - len(listed), "the test takes each of them"
+        each_in_turn.__signature__ = shown.replace(parameters=left)  # type: ignore[attr-defined]
+        return each_in_turn
+
+    return decorate
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -53,6 +53,11 @@ class Proxy:
         self._listener.close()
         self.cut()
 
+    def lead_to(self, port: int) -> None:
+        """Pass all on to another port from now on."""
+        self._target = ("127.0.0.1", port)
+        self.cut()
+
     def cut(self) -> None:
         """Close all connections that there are."""
         for open_socket in list(self._open):

@@ -30,7 +30,7 @@ from signal import SIGCONT, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, Signals
 from time import monotonic, sleep
 from typing import Any, ClassVar, Self
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 HOST = "127.0.0.1"
 PATIENCE = 30.0  # seconds for anything to happen, on a machine that is busy with other tests

@@ -28,11 +28,12 @@ INNER = {
     "rstore.payload": ("rstore.cipher",),
     "rstore.projections": (),
     "rstore.face": ("rstore.payload", "rstore.projections"),
-    **dict.fromkeys(FACES, ("rstore.payload", "rstore.spool", "rstore.face")),
+    "rstore.moments": (),
+    **dict.fromkeys(FACES, ("rstore.payload", "rstore.spool", "rstore.face", "rstore.moments")),
     "rstore.scopes": ("rstore.payload", "rstore.projections", "rstore.face"),
-    "rstore.audit": ("rstore.projections", "rstore.face", *FACES),
+    "rstore.audit": ("rstore.projections", "rstore.face", "rstore.moments", *FACES),
     "rstore.following": ("rstore.face", "rstore.audit", "rstore.scopes"),
-    "rstore.repository": ("rstore.audit", "rstore.sequences"),
+    "rstore.repository": ("rstore.audit", "rstore.moments", "rstore.sequences"),
 }
 
 

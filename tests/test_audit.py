@@ -171,6 +171,87 @@ class TestAt:
         assert store.at(NOON + 1000)["k"] == 2
 
 
+class TestEraseBefore:
+    """What is erased before a time is missed by no view of that time or a later one."""
+
+    def test_keys(self, store: Store, clock: Any) -> None:
+        for n in range(6):
+            store["k"] = n
+            store["deleted later"] = n
+            if n == 1:
+                store["deleted"] = n
+            elif n == 2:
+                del store["deleted"]
+            elif n == 4:
+                del store["deleted later"]
+            store["old"] = 0 if n < 2 else store.get("old", 0)
+            tick(clock)
+        times = [NOON + 1000 * n for n in range(3, 7)]
+        before = [dict(store.at(time).items()) for time in times]
+        assert store.compact(before=NOON + 3000).records == 3 + 3 + 2 + 3
+        assert [dict(store.at(time).items()) for time in times] == before
+        assert store.history("deleted") == []
+        assert store.at(NOON).keys() == []
+        assert store.compact(before=NOON + 3000).records == 0
+
+    def test_series(self, store: Store, clock: Any) -> None:
+        for n in range(6):
+            store.extend("s", *((t, n) for t in range(n, n + 10)))
+            store.extend("ended", (n, n))
+            store.extend("ended later", (n, n))
+            if n == 2:
+                store.remove("ended")
+            if n == 5:
+                store.remove("ended later")
+            tick(clock)
+
+        def shown(time: int) -> list[Any]:
+            view = store.at(time)
+            return [view.timeseries(), *(view.range(key) for key in ("s", "ended", "ended later"))]
+
+        times = [NOON + 1000 * n for n in range(3, 7)]
+        before = [shown(time) for time in times]
+        assert store.compact(before="2024-01-01T12:00:03Z").records > 0
+        assert [shown(time) for time in times] == before
+        assert len(store.history("s")) == 1 + 2
+        assert store.compact(before=NOON + 3000).records == 0
+        store.compact()
+        assert store.range("s") == before[-1][1]
+        assert store.timeseries() == ["ended", "s"]
+
+    def test_event_sequences(self, store: Store, clock: Any) -> None:
+        for n in range(6):
+            store.apply("k", {"set": n, "sum": n if n == 0 else (operator.add, n), "late": n})
+            if n == 2:
+                store.apply("k", {"gone": 1, "late": (operator.delitem, None)})
+                store.apply("k", {"gone": (operator.delitem, None)})
+            tick(clock)
+        store.apply("k", {"late": (operator.neg, None)}, t=NOON + 1500)  # comes in late: it builds on what is older
+        times = [NOON + 1000 * n for n in range(3, 7)]
+
+        def shown(time: int) -> list[Any]:
+            view = store.at(time)
+            return [view.current("k"), *(view.past("k", t) for t in times)]
+
+        before = [shown(time) for time in times]
+        assert store.prune("k", before=NOON + 3000).records == 3 + 1 + 2
+        assert [shown(time) for time in times] == before
+        assert store.past("k", NOON + 1700) == {"sum": 1, "late": -1}
+        assert store.prune("k", before=NOON + 3000).records == 0
+        assert store.prune("k", before=NOON - 1).records == 0
+        store.prune("k")
+        assert store.current("k") == before[-1][0]
+
+    def test_a_sequence_that_ended_goes(self, store: Store, clock: Any) -> None:
+        store.apply("k", {"a": 1})
+        store.apply("k", {"a": (operator.delitem, None)})
+        tick(clock)
+        store.compact(before=NOON - 1)
+        assert store.eventsources() == ["k"]
+        store.compact(before=NOON + 1000)
+        assert store.eventsources() == []
+
+
 # -- histories --------------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from freezegun import freeze_time
 
 from rstore import Store
 from rstore.domain.log import KV, Stream
-from tests.conftest import Backend
+from tests.conftest import Backend, in_turn
 
 
 def records_of(backend: Backend, key: str) -> int:
@@ -43,7 +43,7 @@ def test_a_later_value_replaces_an_earlier_one(store: Store) -> None:
     assert len(store) == 1
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "value",
     [
         None,
@@ -69,7 +69,6 @@ def test_a_later_value_replaces_an_earlier_one(store: Store) -> None:
         "long " * 10_000,
         int,
     ],
-    ids=lambda value: type(value).__name__,
 )
 def test_any_picklable_value_comes_back_as_it_was(store: Store, value: Any) -> None:
     store["value"] = value
@@ -411,7 +410,13 @@ HAYSTACK = (
 )
 
 
-@pytest.mark.parametrize(
+@pytest.fixture
+def haystack(store: Store) -> Store:
+    store.set_many(dict.fromkeys(HAYSTACK, "hay"))
+    return store
+
+
+@in_turn(
     "pattern",
     [
         *("*", "**", "?", "??", "a*", "*b", "*a*", "a?c", "[ab]", "[!a]", "[a-b]*", "a[*]c", "a[?]c", "a[[]b]c"),
@@ -433,10 +438,8 @@ HAYSTACK = (
         *("[^a]", "a[!b]b", "a[-]b", "[[]", "*[]]*"),
     ],
 )
-def test_find_matches_whole_keys_as_fnmatch_does(store: Store, pattern: str) -> None:
-    store.set_many(dict.fromkeys(HAYSTACK, pattern))
-
-    assert store.find(pattern) == [(key, pattern) for key in sorted(HAYSTACK) if fnmatchcase(key, pattern)]
+def test_find_matches_whole_keys_as_fnmatch_does(haystack: Store, pattern: str) -> None:
+    assert haystack.find(pattern) == [(key, "hay") for key in sorted(HAYSTACK) if fnmatchcase(key, pattern)]
 
 
 def test_find_without_a_pattern_finds_all(store: Store) -> None:

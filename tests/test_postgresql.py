@@ -12,7 +12,7 @@ import textwrap
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +25,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters import _postgresql_chunks, open_log
-from rstore.domain.log import TIME_MAX, TS, Batch, Entry, Log, Stream
+from rstore.adapters._postgresql_schema import LIFT, SCHEMA_VERSION
+from rstore.domain.log import ES, TIME_MAX, TS, Batch, Entry, Log, Record, Rewrite, Stream
 from tests.conftest import KEY, postgresql
 from tests.proxy import CALLS, Proxy, turns_of
 from tests.servers import Postgres, free_port, wait_until
@@ -327,6 +328,21 @@ def test_a_log_brought_here_from_a_server_with_higher_transaction_ids_is_followe
     frozen.close()
 
 
+def test_a_follower_that_began_before_the_first_writer_does_not_overtake_the_second(log: Log, database: str) -> None:
+    write(log, "a")
+    write(log, "b")
+    with connect(database) as db:
+        db.execute("UPDATE rstore.about SET system = 1")
+    following = log.follow()
+    first = next(following)
+    log.close()
+    log.open()
+    with Held(database) as held:
+        held.append("late")
+        write(log, "c")
+        assert [stream.key for _, stream, _ in [first, *following]] == ["a", "b"]
+
+
 def test_a_writer_that_was_open_while_the_log_moved_is_followed(database: str) -> None:
     with Store(database, frozen=False) as store:
         store["a"] = 1
@@ -466,9 +482,32 @@ def test_a_frozen_store_makes_nothing(database: str) -> None:
 def test_a_newer_schema_is_refused_and_left_alone(database: str, frozen: bool) -> None:
     Store(database, frozen=False).open().close()
     with connect(database) as db:
-        db.execute("UPDATE rstore.about SET schema_version = 2")
-    with pytest.raises(StoreNotAvailableError, match=r"schema version 2.*install a newer rstore"):
+        db.execute("UPDATE rstore.about SET schema_version = 99")
+    with pytest.raises(StoreNotAvailableError, match=r"schema version 99.*install a newer rstore"):
         Store(database, frozen=frozen).open()
+
+
+def test_an_earlier_schema_is_brought_up_to_date_by_the_first_writer(database: str) -> None:
+    with Store(database, frozen=False) as store:
+        fill(store)
+        before = shown(store)
+        *_, (checkpoint, _, last) = store._log.follow()
+    with connect(database) as db:
+        db.execute("DROP FUNCTION rstore.timeline, rstore.epoch")
+        db.execute("ALTER TABLE rstore.about DROP COLUMN timeline")
+        db.execute("UPDATE rstore.about SET schema_version = 1")
+    with Store(database) as reader:
+        assert shown(reader) == before
+        for _ in range(2):
+            with Store(database, frozen=False) as store:
+                assert shown(store)[:-1] == before[:-1]
+                store.apply("events", {"n": (operator.add, 1)})
+                before = shown(store)
+        new = [record.version for _, _, record in reader._log.follow(checkpoint)]
+    assert len(new) == 2
+    assert min(new) > last.version
+    with connect(database) as db:
+        assert db.execute("SELECT schema_version FROM rstore.about").fetchone() == (SCHEMA_VERSION,)
 
 
 def test_a_database_that_cannot_hold_all_text_is_refused(database: str) -> None:
@@ -749,6 +788,193 @@ def test_a_bad_uri_is_a_value_error_that_keeps_secrets(dsn: str) -> None:
 def test_an_unknown_option_names_ours() -> None:
     with pytest.raises(ValueError, match=r"'speed'.*durability.*timeout.*prepare"):
         Store("postgresql://host/db?speed=fast")
+
+
+# -- after a loss ------------------------------------------------------------------------------------------------------
+
+
+class Pair:
+    """A primary and an asynchronous standby, which takes its address over without what it was not sent."""
+
+    def __init__(self, primary: Postgres, standby: Postgres) -> None:
+        self._primary, self._standby = primary, standby
+        self.dsn = primary.tcp_dsn
+
+    def cut(self) -> None:
+        """Let the standby have all that there is, and nothing of what follows."""
+        with connect(self.dsn) as primary, connect(self._standby.dsn) as standby:
+            (written,) = primary.execute("SELECT pg_current_wal_lsn()").fetchone() or ()
+            has_all = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+            wait_until(lambda: standby.execute(has_all, (written,)).fetchone() == (True,), self._standby)
+        self._standby.shutdown()
+
+    def fail_over(self) -> None:
+        self._primary.kill()
+        self._standby.port = self._primary.port
+        self._standby.restart()
+        with connect(self.dsn) as db:
+            assert db.execute("SELECT pg_promote(true, 30)").fetchone() == (True,)
+
+
+@pytest.fixture
+def pair(server: Postgres) -> Iterator[Pair]:
+    with server.standby() as standby:
+        yield Pair(server, standby)
+
+
+def epoch_of(dsn: str) -> int:
+    with connect(dsn) as db:
+        (epoch,) = db.execute("SELECT epoch FROM rstore.about").fetchone() or ()
+    return int(epoch)
+
+
+@pytest.mark.parametrize("others", [1, 3, 6], ids=["fewer", "as many", "more"])
+def test_nothing_is_built_on_events_that_a_failover_lost(pair: Pair, others: int) -> None:
+    with ExitStack() as stack:
+        store, idle = opened(stack, pair.dsn), opened(stack, pair.dsn)
+        store.apply("events", {"n": 1, "kept": True})
+        pair.cut()
+        for number in range(3):
+            store.apply("events", {"n": 2, f"lost {number}": number})
+        idle.current("events")
+        store.apply("lost", {"n": 1})
+        *_, (checkpoint, _, lost) = store._log.follow()
+        pair.fail_over()
+        other = opened(stack, pair.dsn)
+        for number in range(others):
+            other.apply("events", {"other": number})
+        other.apply("lost", {"other": 1})
+        assert idle.apply("events", {"n": (operator.add, 10)}) == {"n": 11, "kept": True, "other": others - 1}
+        for reader in (store, idle, other, opened(stack, pair.dsn)):
+            assert reader.current("events") == {"n": 11, "kept": True, "other": others - 1}
+            assert reader.current("lost") == {"other": 1}
+        assert store.apply("lost", {"n": 5}) == {"other": 1, "n": 5}
+        new = [record.item for _, _, record in store._log.follow(checkpoint)]
+        assert new == ["other"] * (others + 1) + ["n", "n"]
+        assert min(record.version for _, _, record in store._log.follow(checkpoint)) > lost.version
+
+
+def test_where_nobody_has_written_since_a_failover_there_is_what_it_left(pair: Pair) -> None:
+    with ExitStack() as stack:
+        store = opened(stack, pair.dsn)
+        store.apply("events", {"n": 1})
+        pair.cut()
+        store.apply("events", {"n": 2})
+        store.apply("lost", {"n": 1})
+        pair.fail_over()
+        assert store.current("events") == {"n": 1}
+        assert store.current("lost") is None
+        assert store.apply("events", {"n": (operator.add, 10)}) == {"n": 11}
+
+
+def test_a_snapshot_is_not_made_of_events_that_a_failover_lost(pair: Pair) -> None:
+    with ExitStack() as stack:
+        store = opened(stack, pair.dsn)
+        store.apply("events", {"n": 0})
+        pair.cut()
+        for _ in range(300):
+            store.apply("events", {"n": (operator.add, 1)})
+        pair.fail_over()
+        other = opened(stack, pair.dsn)
+        for _ in range(300):
+            other.apply("events", {"n": (operator.sub, 1)})
+        for _ in range(300):
+            store.apply("events", {"n": (operator.sub, 1)})
+        assert store.current("events") == opened(stack, pair.dsn).current("events") == {"n": -600}
+
+
+def test_only_a_failover_begins_another_epoch_and_only_once(pair: Pair, server: Postgres) -> None:
+    with ExitStack() as stack:
+        stores = [opened(stack, pair.dsn) for _ in range(3)]
+        stores[0]["a"] = 0
+        for end in (server.shutdown, server.kill):
+            end()
+            server.restart()
+            stores[0]["a"] = 1
+            assert epoch_of(pair.dsn) == 0
+        pair.cut()
+        pair.fail_over()
+        for store in stores:
+            store["a"] = 2
+        assert epoch_of(pair.dsn) == LIFT
+
+
+WRITES: dict[str, Callable[[Store], object]] = {
+    "append to a stream": lambda store: store.apply("events", {"n": 2}),
+    "append to a new stream": lambda store: store.apply("new", {"n": 2}),
+    "append to several": lambda store: store.set_many({"a": 2, "b": 2}),
+    "rewrite": lambda store: store.prune("events"),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_writer_whose_pooler_changes_servers_begins_another_epoch(database: str, name: str) -> None:
+    with Store(database, frozen=False) as store, connect(database) as db:
+        store.set_many({"a": 1, "b": 1})
+        for number in range(3):
+            store.apply("events", {"n": number})
+        db.execute("UPDATE rstore.about SET timeline = '0000000F'")
+        WRITES[name](store)
+        assert epoch_of(database) == LIFT
+        assert db.execute("SELECT count(*) > 0 FROM rstore.stream WHERE version > %s", (LIFT,)).fetchone() == (True,)
+        below = "SELECT count(*) FROM rstore.record WHERE version <= %s AND txid > %s"
+        assert db.execute(below, (LIFT, LIFT)).fetchone() == (0,)
+
+
+def test_versions_go_on_from_an_epoch(log: Log, database: str) -> None:
+    first = [write(log, "a"), write(log, "b")]
+    with connect(database) as db:
+        db.execute("UPDATE rstore.about SET timeline = '0000000F'")
+    assert write(log, "a") == LIFT + 1
+    assert write(log, "a") == LIFT + 2
+    both = [Batch(Stream(TS, key), [ENTRY, ENTRY], 1) for key in ("a", "b")]
+    assert log.append(both) == [LIFT + 4, LIFT + 2]
+    log.rewrite([Rewrite(Stream(TS, "b"), None, range(TIME_MAX), live=False)])
+    again = write(log, "b")
+    assert again > LIFT + 2 > max(first)
+    assert log.append([Batch(Stream(TS, "b"), [ENTRY], 1, expect=again)]) == [again + 1]
+
+
+def test_a_projection_of_lost_events_begins_anew(log: Log) -> None:
+    stream = Stream(ES, "events")
+    for start in range(4):
+        log.append([Batch(stream, [Entry(start, start, "n", "setitem", b"")], 1)])
+    versions = [record.version for record in log.read(stream)]
+    log.rewrite([Rewrite(stream, None, versions[1:2], moves=False)])  # what a failover can do to a version
+
+    def is_of_use(version: int) -> bool:
+        replay = log.replay(stream, after=version)
+        assert replay is not None
+        return version >= replay.head.floor
+
+    assert [is_of_use(version) for version in versions] == [True, False, True, True]
+    log.rewrite([Rewrite(stream, None, versions[3:])])
+    head = log.head(stream)
+    assert head is not None
+    log.append([Batch(stream, [Entry(9, 9, "n", "setitem", b"")], 1)])
+    assert is_of_use(head.version)  # that of a rewrite has no record
+
+
+def test_what_was_read_before_a_failover_does_not_erase_what_it_left(log: Log) -> None:
+    stream = Stream(TS, "series")
+    kept = log.append([Batch(stream, [ENTRY, ENTRY], 1)])[0]
+    merged = [Record(kept - 1, None, 1, *ENTRY), Record(kept + 1, None, 1, *ENTRY)]
+    with pytest.raises(StoreConflictError):
+        log.rewrite([Rewrite(stream, None, range(kept + 2), merged)])
+    log.rewrite([Rewrite(stream, None, range(kept + 2), moves=False)])
+    assert [record.version for record in log.read(stream)] == [kept]
+
+
+def test_an_id_of_before_a_failover_leads_to_no_value_of_another_namespace(database: str) -> None:
+    with Store(database, "lost", frozen=False) as store, connect(database) as db:
+        store["a"] = "A"
+        assert store["a"] == "A"
+        db.execute("DROP SCHEMA rstore CASCADE")
+        ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'rstore'"
+        assert db.execute(ended).fetchall() == [(True,)]
+        with Store(database, "new", frozen=False) as other:
+            other["a"] = "B"
+            assert store.get("a") is None
 
 
 # -- poolers, time-outs, durability ----------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from rstore import FrozenStoreError, Saved, Store, StoreClosedError, StoreError, StoreNotAvailableError
-from tests.conftest import KEY, OTHER_KEY, Backend
+from tests.conftest import KEY, OTHER_KEY, Backend, case, in_turn
 
 
 def _on_key(call: Callable[[Store, str], Any], store: Store) -> Any:
@@ -264,17 +264,17 @@ def test_repr_tells_what_and_where_it_is(tmp_path: Path) -> None:
 # -- open and close ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_a_closed_store_says_so(backend: Backend, key: str | None, call: str) -> None:
+def test_a_closed_store_says_so(backend: Backend, key: str | None) -> None:
     fill(backend.store(key=key))
     never_opened = Store(backend.connect, key=key, frozen=False)
     closed = Store(backend.connect, key=key, frozen=False)
     with closed:
         assert closed["key"] == "value"
 
-    for store in (never_opened, closed):
-        with pytest.raises(StoreClosedError, match="not open"):
-            CALLS[call](store)
+    for name, call in CALLS.items():
+        for store in (never_opened, closed):
+            with case(name, store), pytest.raises(StoreClosedError, match="not open"):
+                call(store)
 
     assert issubclass(StoreClosedError, StoreError)
     assert backend.store(key=key)["key"] == "value"
@@ -403,15 +403,15 @@ def test_frozen_is_the_default_and_reads_all(backend: Backend, key: str | None) 
         assert store.current("key") == {"n": 5}
 
 
-@pytest.mark.parametrize("call", [*WRITES, *ERASERS])
-def test_a_frozen_store_refuses_every_write(backend: Backend, key: str | None, call: str) -> None:
+def test_a_frozen_store_refuses_every_write(backend: Backend, key: str | None) -> None:
     writable = backend.store(key=key)
     fill(writable)
     before = answers(writable)
     store = backend.store(key=key, frozen=True)
 
-    with pytest.raises(FrozenStoreError, match="frozen=False"):
-        CALLS[call](store)
+    for name in (*WRITES, *ERASERS):
+        with case(name), pytest.raises(FrozenStoreError, match="frozen=False"):
+            CALLS[name](store)
 
     assert answers(store) == answers(writable) == before
 
@@ -543,9 +543,7 @@ WRONG: list[tuple[Any, type[Exception]]] = [
     ("\ud800", ValueError),
     ("a\udfffb", ValueError),
 ]
-wrong_names = pytest.mark.parametrize(
-    ("name", "error"), WRONG, ids=[f"{type(name).__name__}{i}" for i, (name, _) in enumerate(WRONG)]
-)
+wrong_names = in_turn(("name", "error"), WRONG)
 
 
 def test_odd_characters_are_ordinary_in_keys(store: Store) -> None:
@@ -588,16 +586,14 @@ def test_odd_characters_are_ordinary_in_namespaces(backend: Backend, key: str | 
         assert backend.store(namespace=name, key=key, frozen=True) == {"name": name}
 
 
-@wrong_names
 @pytest.mark.parametrize("call", [*READS, *WRITES])
-def test_what_is_no_key_is_refused_alike_everywhere(
-    backend: Backend, call: str, name: Any, error: type[Exception]
-) -> None:
+def test_what_is_no_key_is_refused_alike_everywhere(backend: Backend, call: str) -> None:
     store = backend.store()
     store["another"] = "before"
 
-    with pytest.raises(error, match="key"):
-        (READS | WRITES)[call](store, name)
+    for name, error in WRONG:
+        with case(name), pytest.raises(error, match="key"):
+            (READS | WRITES)[call](store, name)
 
     assert store == {"another": "before"}
     assert store.timeseries() == store.eventsources() == []

@@ -12,7 +12,7 @@ import pytest
 from freezegun import freeze_time
 
 from rstore import Store
-from tests.conftest import Backend
+from tests.conftest import Backend, in_turn
 
 TIME_MIN, TIME_MAX = -(2**63), 2**63 - 1
 ABC = [(10, "a"), (20, "b"), (30, "c")]
@@ -71,12 +71,12 @@ FORMS: dict[str, Callable[[], tuple[Any, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@in_turn("form", FORMS)
 def test_points_are_given_as_arguments_or_as_one_iterable(store: Store, form: str) -> None:
-    store.extend("abc", *FORMS[form]())
+    store.extend(form, *FORMS[form]())
 
-    assert store.range("abc") == ABC
-    assert [type(time) for time, _ in store.range("abc")] == [int, int, int]
+    assert store.range(form) == ABC
+    assert [type(time) for time, _ in store.range(form)] == [int, int, int]
 
 
 def test_one_point_is_a_series_too(store: Store) -> None:
@@ -217,7 +217,7 @@ BAD_POINTS: list[tuple[Any, type[Exception]]] = [
 ]
 
 
-@pytest.mark.parametrize(("point", "error"), BAD_POINTS, ids=[repr(point)[:20] for point, _ in BAD_POINTS])
+@in_turn(("point", "error"), BAD_POINTS)
 def test_a_bad_point_names_its_index_and_nothing_is_stored(series: Store, point: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"\bpoint 2\b"):
         series.extend("abc", (40, "d"), (50, "e"), point, (60, "f"))
@@ -239,7 +239,7 @@ def test_a_bad_point_is_found_however_late_it_comes(series: Store, index: int) -
     assert series.range("abc") == ABC
 
 
-@pytest.mark.parametrize("points", [5, None, "ab", b"ab", 1.5, True], ids=repr)
+@in_turn("points", [5, None, "ab", b"ab", 1.5, True])
 def test_what_is_neither_point_nor_iterable_is_a_type_error(store: Store, points: Any) -> None:
     with pytest.raises(TypeError):
         store.extend("abc", points)
@@ -285,7 +285,7 @@ def test_a_series_can_be_extended_by_itself(store: Store) -> None:
 # -- range and points -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("arguments", "expected"),
     [
         ({}, "abc"),
@@ -313,7 +313,6 @@ def test_a_series_can_be_extended_by_itself(store: Store) -> None:
         ({"freq": 11, "n": 2}, "ac"),
         ({"freq": 11, "start": 20}, "b"),
     ],
-    ids=str,
 )
 def test_range_returns_what_was_asked_for(series: Store, arguments: dict[str, Any], expected: str) -> None:
     found = series.range("abc", **arguments)
@@ -491,7 +490,7 @@ def test_last_is_not_the_segment_that_starts_last(store: Store) -> None:
 # -- remove -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("arguments", "left"),
     [
         ({}, ""),
@@ -506,13 +505,15 @@ def test_last_is_not_the_segment_that_starts_last(store: Store) -> None:
         ({"start": 10, "end": 30}, ""),
         ({"start": Index(15), "end": Index(35)}, "a"),
     ],
-    ids=str,
 )
-def test_remove_takes_the_points_from_start_to_end(series: Store, arguments: dict[str, Any], left: str) -> None:
-    series.remove("abc", **arguments)
+def test_remove_takes_the_points_from_start_to_end(store: Store, arguments: dict[str, Any], left: str) -> None:
+    key = f"removed: {arguments}"
+    store.extend(key, *ABC)
 
-    assert series.range("abc") == [point for point in ABC if point[1] in left]
-    assert series.timeseries() == (["abc"] if left else [])
+    store.remove(key, **arguments)
+
+    assert store.range(key) == [point for point in ABC if point[1] in left]
+    assert (key in store.timeseries()) == bool(left)
 
 
 def test_remove_takes_several_keys_and_passes_over_unknown_ones(series: Store) -> None:
@@ -676,7 +677,7 @@ TIMED_CALLS: dict[str, Callable[[Store, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("call", TIMED_CALLS)
+@in_turn("call", TIMED_CALLS)
 def test_a_timestamp_is_an_int_of_64_bits_everywhere(series: Store, call: str) -> None:
     for time in (1.0, True, "1", b"1", 1j, int):
         with pytest.raises(TypeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from attrs import Factory, define
+from attrs import Factory, define, evolve
 
 from rstore.adapters._postgresql_server import Row
 from rstore.domain.errors import StoreError
@@ -52,6 +52,11 @@ class Chunk:
 
     def is_full(self) -> bool:
         return self.size > CHUNK_BYTES or len(self.rows) >= _CHUNK_ROWS
+
+    def recorded_at(self, moment: int) -> Chunk:
+        """Return the chunk with another transaction time for all of it."""
+        parts = [evolve(part, batch=part.batch._replace(recorded=moment)) for part in self.parts]
+        return evolve(self, parts=parts)
 
     def values(self) -> list[Any]:
         batches = [part.batch for part in self.parts]

@@ -7,27 +7,35 @@ pooler that can't prepare any.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+
+LIFT: Final = 1 << 40
+"""What an epoch adds: more than the transactions, and the records, of any server. There is room for a million."""
 
 CONFLICT: Final = "RS409"
 """The code of an error of ours: a stream is not where its writer expects it."""
 
-SCHEMA: Final = """
+TABLES: Final = """
 CREATE SCHEMA IF NOT EXISTS rstore;
 
--- One row. system and epoch: which server the transaction ids are of, and what is added to them. A dump that is
--- restored elsewhere meets lower ones there; the first writer that connects lifts them above all that there is.
+-- One row. system and timeline: which server the transaction ids are of, and which branch of its history; epoch: what
+-- is added to them. A dump that is restored elsewhere meets lower ones there, and a standby that is promoted gives out
+-- again those of transactions that it had not received: the first to write there lifts them above all that there ever
+-- was. So are versions, which go on above the epoch.
 CREATE TABLE rstore.about (
-    schema_version bigint NOT NULL, system bigint NOT NULL, epoch bigint NOT NULL DEFAULT 0);
+    schema_version bigint NOT NULL, system bigint NOT NULL, epoch bigint NOT NULL DEFAULT 0,
+    timeline text COLLATE "C" NOT NULL DEFAULT '');
 
 CREATE TABLE rstore.namespace (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE);
 
 -- The order in which records were made; late commits are why it is not enough for a follower. Each record and each
--- rewrite draws a number, so that it is ahead of all versions: a new stream begins its versions there, and none is ever
--- used again, whatever was forgotten or discarded. A floor in a row was rejected: all who forget would lock it.
+-- rewrite draws a number, so that with the epoch it is ahead of all versions: a new stream begins its versions there,
+-- and none is ever used again, whatever was forgotten or discarded. A floor in a row was rejected: all who forget would
+-- lock it.
 CREATE SEQUENCE rstore.place;
 
 -- newest is the version of the newest record (0: there is none) and recorded its time: to look for the highest one was
@@ -71,11 +79,22 @@ CREATE INDEX record_span ON rstore.record (stream, level, start, version) WHERE 
 -- What a follower reads.
 CREATE INDEX record_feed ON rstore.record (namespace, txid, place);
 
+INSERT INTO rstore.about (schema_version, system, timeline)
+SELECT 0, system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system();
+"""
+
+UPGRADES: Final[Mapping[int, str]] = {
+    1: "ALTER TABLE rstore.about ADD COLUMN timeline text COLLATE \"C\" NOT NULL DEFAULT '';",
+}
+"""What to do to the tables of an earlier schema version, before the functions are replaced."""
+
+FUNCTIONS: Final = (
+    """
 -- What holds for the rest of a transaction, at the begin of each. search_path: nobody may slip in a function or an
 -- operator of his own through a schema that is searched; so this one names the schema of all that it calls, with
 -- arguments of just the types that they have. The plans of the functions are made once for a session, and may not
 -- depend on how large tables were then. A time-out of the user's own is left alone.
-CREATE FUNCTION rstore.begin_write(patience bigint, durable boolean) RETURNS void
+CREATE OR REPLACE FUNCTION rstore.begin_write(patience bigint, durable boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     IF pg_catalog.current_setting('transaction_isolation'::text) OPERATOR(pg_catalog.<>) 'read committed'::text THEN
@@ -93,16 +112,34 @@ BEGIN
     END IF;
 END $$;
 
--- Lift the transaction ids, if this is another server than the one of the last writer.
-CREATE FUNCTION rstore.arrive() RETURNS void
+-- Another one begins with each promotion of a standby, and with each recovery to a point in time; not with a restart.
+CREATE OR REPLACE FUNCTION rstore.timeline() RETURNS text
 LANGUAGE sql AS $$
-    UPDATE rstore.about SET system = c.system_identifier, epoch = epoch + 1099511627776
-    FROM pg_control_system() AS c WHERE system <> c.system_identifier
+    SELECT pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8)
 $$;
+
+-- Lift the transaction ids, if this is another server than the one of the last writer, or another timeline.
+CREATE OR REPLACE FUNCTION rstore.arrive() RETURNS void
+LANGUAGE sql AS $$
+    UPDATE rstore.about
+    SET system = c.system_identifier, timeline = rstore.timeline(), epoch = epoch + {lift}
+    FROM pg_control_system() AS c WHERE system <> c.system_identifier OR timeline <> rstore.timeline()
+$$;
+
+-- The epoch. Who connects arrives; but a pooler may keep a connection while it leaves one server for another. The
+-- timeline tells, for the price of a comparison; the system's identifier would have to be read from a file.
+CREATE OR REPLACE FUNCTION rstore.epoch() RETURNS bigint
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM rstore.about WHERE timeline = rstore.timeline()) THEN
+        PERFORM rstore.arrive();
+    END IF;
+    RETURN (SELECT a.epoch FROM rstore.about AS a);
+END $$;
 
 -- Make a namespace if there is none, and keep it from being discarded: before any stream is locked, so that whoever
 -- discards it and whoever writes to it can't wait for each other.
-CREATE FUNCTION rstore.hold_namespace(of_name text) RETURNS bigint
+CREATE OR REPLACE FUNCTION rstore.hold_namespace(of_name text) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
     held bigint;
@@ -116,7 +153,7 @@ BEGIN
     RETURN held;
 END $$;
 
-CREATE FUNCTION rstore.open_namespace(patience bigint, durable boolean, of_name text) RETURNS void
+CREATE OR REPLACE FUNCTION rstore.open_namespace(patience bigint, durable boolean, of_name text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
@@ -127,14 +164,14 @@ BEGIN
 END $$;
 
 -- Lock a stream; id is NULL if there is none.
-CREATE FUNCTION rstore.lock_stream(home bigint, of_kind text, of_key text) RETURNS rstore.stream
+CREATE OR REPLACE FUNCTION rstore.lock_stream(home bigint, of_kind text, of_key text) RETURNS rstore.stream
 LANGUAGE sql AS $$
     SELECT s FROM rstore.stream AS s WHERE s.namespace = home AND s.kind = of_kind AND s.key = of_key FOR UPDATE
 $$;
 
 -- Make a stream, or lock the one that somebody else has just made. Its number is drawn when the row is there: whoever
 -- forgot a stream of this name has committed by then.
-CREATE FUNCTION rstore.create_stream(home bigint, of_kind text, of_key text) RETURNS rstore.stream
+CREATE OR REPLACE FUNCTION rstore.create_stream(home bigint, of_kind text, of_key text) RETURNS rstore.stream
 LANGUAGE plpgsql AS $$
 DECLARE
     made rstore.stream;
@@ -143,7 +180,7 @@ BEGIN
         INSERT INTO rstore.stream (namespace, kind, key) VALUES (home, of_kind, of_key)
         ON CONFLICT (namespace, kind, key) DO NOTHING RETURNING * INTO made;
         IF FOUND THEN
-            made.version := nextval('rstore.place');
+            SELECT a.epoch + nextval('rstore.place') INTO made.version FROM rstore.about AS a;
             made.floor := made.version;
             EXIT;
         END IF;
@@ -153,8 +190,9 @@ BEGIN
     RETURN made;
 END $$;
 
--- Append one entry: the way of nearly all writes. If the stream lives there is little to do; all else is append()'s.
-CREATE FUNCTION rstore.append_one(
+-- Append one entry: the way of nearly all writes. If the stream lives there is little to do; all else is append()'s,
+-- also the first append on another timeline.
+CREATE OR REPLACE FUNCTION rstore.append_one(
     patience bigint, durable boolean, of_name text,
     of_kind text, of_key text, expect bigint, lives boolean, is_replaced boolean, if_live boolean,
     at bigint, start bigint, "end" bigint, level bigint, mask bigint, item text, op text, data bytea, meta bytea,
@@ -166,13 +204,14 @@ DECLARE
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
     IF lives THEN
-        UPDATE rstore.stream AS t SET version = t.version + 1, newest = t.version + 1,
-            recorded = greatest(t.recorded, at), levels = t.levels | mask, largest = greatest(t.largest, length(data)),
+        UPDATE rstore.stream AS t SET version = greatest(t.version, a.epoch) + 1,
+            newest = greatest(t.version, a.epoch) + 1, recorded = greatest(t.recorded, at), levels = t.levels | mask,
+            largest = greatest(t.largest, length(data)),
             txid = greatest(t.txid, a.epoch + pg_current_xact_id()::text::bigint),
-            floor = CASE WHEN is_replaced THEN t.version + 1 ELSE t.floor END
+            floor = CASE WHEN is_replaced THEN greatest(t.version, a.epoch) + 1 ELSE t.floor END
         FROM rstore.namespace AS n, rstore.about AS a
         WHERE n.name = of_name AND t.namespace = n.id AND t.kind = of_kind AND t.key = of_key
-            AND t.live AND (expect IS NULL OR t.version = expect)
+            AND t.live AND (expect IS NULL OR t.version = expect) AND a.timeline = rstore.timeline()
         RETURNING t.* INTO s;
         IF FOUND THEN
             IF is_replaced THEN
@@ -195,7 +234,7 @@ END $$;
 -- have an element for each batch, the others one for each entry: of_batch says which it belongs to, nth is its number
 -- there. goes_on: it is one more part of a batch that was begun. If a stream is not at the version that is expected,
 -- nothing is written, conflict is the number of its batch, and versions holds the version where it is.
-CREATE FUNCTION rstore.append(
+CREATE OR REPLACE FUNCTION rstore.append(
     patience bigint, durable boolean, of_name text,
     kinds text[], keys text[], at bigint[], expects bigint[], lives boolean[], replaced boolean[], if_live boolean[],
     goes_on boolean[], masks bigint[], counts bigint[], sizes bigint[],
@@ -207,11 +246,14 @@ DECLARE
     s rstore.stream;
     streams rstore.stream[];
     home bigint;
+    epoch bigint;
     actual bigint;
+    moment bigint;
     wrote boolean := false;
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
     home := rstore.hold_namespace(of_name);
+    epoch := rstore.epoch();
     FOR i IN 1 .. cardinality(kinds) LOOP
         s := rstore.lock_stream(home, kinds[i], keys[i]);
         IF s.id IS NULL AND coalesce(expects[i], 0) = 0 AND NOT if_live[i] THEN
@@ -224,27 +266,12 @@ BEGIN
             versions := ARRAY[actual];
             EXIT;
         END IF;
-        IF if_live[i] AND s.live IS NOT TRUE THEN
+        moment := greatest(moment, s.recorded, at[i]);
+        IF if_live[i] AND (counts[i] = 0 OR s.live IS NOT TRUE) THEN
             versions[i] := coalesce(s.version, 0);
             streams[i] := NULL;
             CONTINUE;
         END IF;
-        wrote := true;
-        IF replaced[i] AND NOT goes_on[i] THEN
-            DELETE FROM rstore.record WHERE stream = s.id;
-        END IF;
-        versions[i] := s.version + counts[i];
-        UPDATE rstore.stream AS t SET version = versions[i],
-            newest = CASE WHEN counts[i] > 0 THEN versions[i] WHEN replaced[i] THEN 0 ELSE s.newest END,
-            recorded = CASE
-                WHEN counts[i] > 0 THEN greatest(s.recorded, at[i])
-                WHEN replaced[i] THEN -9223372036854775808 ELSE s.recorded END,
-            floor = CASE WHEN replaced[i] THEN versions[i] ELSE s.floor END,
-            died = CASE WHEN lives[i] THEN s.died ELSE versions[i] END, live = lives[i], levels = s.levels | masks[i],
-            largest = greatest(s.largest, sizes[i]),
-            txid = greatest(s.txid, a.epoch + pg_current_xact_id()::text::bigint)
-        FROM rstore.about AS a WHERE t.id = s.id
-        RETURNING t.recorded, t.txid INTO s.recorded, s.txid;
         streams[i] := s;
     END LOOP;
     IF conflict IS NOT NULL THEN
@@ -253,6 +280,27 @@ BEGIN
         END IF;
         RETURN;
     END IF;
+    FOR i IN 1 .. cardinality(kinds) LOOP
+        s := streams[i];
+        CONTINUE WHEN s.id IS NULL;
+        IF replaced[i] AND NOT goes_on[i] THEN
+            DELETE FROM rstore.record WHERE stream = s.id;
+        END IF;
+        s.version := greatest(s.version, epoch);
+        versions[i] := s.version + counts[i];
+        UPDATE rstore.stream AS t SET version = versions[i],
+            newest = CASE WHEN counts[i] > 0 THEN versions[i] WHEN replaced[i] THEN 0 ELSE s.newest END,
+            recorded = CASE
+                WHEN counts[i] > 0 THEN moment
+                WHEN replaced[i] THEN -9223372036854775808 ELSE s.recorded END,
+            floor = CASE WHEN replaced[i] THEN versions[i] ELSE s.floor END,
+            died = CASE WHEN lives[i] THEN s.died ELSE versions[i] END, live = lives[i], levels = s.levels | masks[i],
+            largest = greatest(s.largest, sizes[i]),
+            txid = greatest(s.txid, epoch + pg_current_xact_id()::text::bigint)
+        WHERE t.id = s.id
+        RETURNING t.recorded, t.txid INTO s.recorded, s.txid;
+        streams[i] := s;
+    END LOOP;
     INSERT INTO rstore.record
     SELECT (streams[b]).id, (streams[b]).version + n, (streams[b]).namespace, (streams[b]).txid,
         nextval('rstore.place'), (streams[b]).recorded, e_start, e_end, e_level, e_item, e_op, e_data, e_meta
@@ -261,9 +309,26 @@ BEGIN
     WHERE streams[b] IS DISTINCT FROM NULL;
 END $$;
 
+-- Lock streams, given in order, and return when the newest record of any was recorded.
+CREATE OR REPLACE FUNCTION rstore.latest(
+    patience bigint, durable boolean, of_name text, kinds text[], keys text[], OUT moment bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+    s rstore.stream;
+    home bigint;
+BEGIN
+    PERFORM rstore.begin_write(patience, durable);
+    home := rstore.hold_namespace(of_name);
+    FOR i IN 1 .. cardinality(kinds) LOOP
+        s := rstore.lock_stream(home, kinds[i], keys[i]);
+        moment := greatest(moment, s.recorded);
+    END LOOP;
+END $$;
+
 -- Put records in the place of others of the same stream and versions. head is the version where the stream is and
--- floor its floor, 0 without a stream; if they are not what is expected, nothing is written.
-CREATE FUNCTION rstore.put(
+-- floor its floor, 0 without a stream; if they are not what is expected, nothing is written. Nor if one of those others
+-- is not there: it was read before a failover that lost it.
+CREATE OR REPLACE FUNCTION rstore.put(
     patience bigint, durable boolean, of_name text, of_kind text, of_key text, expect bigint, expect_floor bigint,
     mask bigint, versions bigint[], recordeds bigint[], starts bigint[], ends bigint[], of_level bigint[],
     items text[], ops text[], datas bytea[], metas bytea[],
@@ -271,6 +336,7 @@ CREATE FUNCTION rstore.put(
 ) LANGUAGE plpgsql AS $$
 DECLARE
     s rstore.stream;
+    found bigint;
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
     s := rstore.lock_stream(rstore.hold_namespace(of_name), of_kind, of_key);
@@ -287,6 +353,10 @@ BEGIN
     FROM unnest(versions, recordeds, starts, ends, of_level, items, ops, datas, metas)
         AS p (version, recorded, start, "end", level, item, op, data, meta)
     WHERE r.stream = s.id AND r.version = p.version;
+    GET DIAGNOSTICS found = ROW_COUNT;
+    IF found < cardinality(versions) THEN
+        RAISE EXCEPTION USING ERRCODE = '{conflict}', MESSAGE = '1 ' || s.version;
+    END IF;
     UPDATE rstore.stream AS t SET levels = t.levels | mask,
         largest = greatest(t.largest, (SELECT max(length(d)) FROM unnest(datas) AS d)),
         died = least(t.died, (SELECT min(v) - 1 FROM unnest(versions) AS v))
@@ -294,8 +364,9 @@ BEGIN
     saved := saved - (SELECT coalesce(sum(length(d)), 0) FROM unnest(datas) AS d);
 END $$;
 
--- Drop the records low <= version < high, or those listed, but not those kept: new ones were put in their place.
-CREATE FUNCTION rstore.rewrite(
+-- Drop the records low <= version < high, or those listed, but not those kept: new ones were put in their place. Where
+-- only the last record counts it stays, whatever was seen of it before a failover.
+CREATE OR REPLACE FUNCTION rstore.rewrite(
     patience bigint, durable boolean, of_name text, of_kind text, of_key text, expect bigint, expect_floor bigint,
     low bigint, high bigint, listed bigint[], kept bigint[], lives boolean, moves boolean,
     OUT head bigint, OUT floor bigint, OUT records bigint, OUT saved bigint
@@ -303,6 +374,7 @@ CREATE FUNCTION rstore.rewrite(
 DECLARE
     s rstore.stream;
     last rstore.record;
+    moved bigint;
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
     s := rstore.lock_stream(rstore.hold_namespace(of_name), of_kind, of_key);
@@ -314,6 +386,9 @@ BEGIN
         RETURN;
     END IF;
     IF listed IS NULL THEN
+        IF NOT moves THEN
+            high := least(high, s.newest);
+        END IF;
         WITH gone AS (
             DELETE FROM rstore.record AS r WHERE r.stream = s.id AND r.version >= low AND r.version < high
                 AND r.version NOT IN (SELECT v FROM unnest(kept) AS v)
@@ -333,15 +408,16 @@ BEGIN
         DELETE FROM rstore.stream AS t WHERE t.id = s.id;
     ELSIF records > 0 OR cardinality(kept) > 0 OR lives <> s.live THEN
         PERFORM nextval('rstore.place');
-        UPDATE rstore.stream AS t SET live = lives, version = s.version + moves::int,
-            floor = CASE WHEN moves THEN s.version + 1 ELSE s.floor END,
+        moved := greatest(s.version, rstore.epoch()) + 1;
+        UPDATE rstore.stream AS t SET live = lives, version = CASE WHEN moves THEN moved ELSE s.version END,
+            floor = CASE WHEN moves THEN moved ELSE s.floor END,
             newest = coalesce(last.version, 0), recorded = coalesce(last.recorded, -9223372036854775808)
         WHERE t.id = s.id;
     END IF;
 END $$;
 
 -- Erase a namespace. All who are writing to it are waited for: they hold its row, or that of a stream.
-CREATE FUNCTION rstore.discard(patience bigint, durable boolean, of_name text) RETURNS void
+CREATE OR REPLACE FUNCTION rstore.discard(patience bigint, durable boolean, of_name text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     home bigint;
@@ -353,5 +429,8 @@ BEGIN
     DELETE FROM rstore.namespace WHERE id = home;
 END $$;
 
-INSERT INTO rstore.about SELECT 1, system_identifier FROM pg_control_system();
+UPDATE rstore.about SET schema_version = {version};
 """.replace("{conflict}", CONFLICT)
+    .replace("{lift}", str(LIFT))
+    .replace("{version}", str(SCHEMA_VERSION))
+)

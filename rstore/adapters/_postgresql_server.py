@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ConnStatus, TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
-from rstore.adapters._postgresql_schema import SCHEMA, SCHEMA_VERSION
+from rstore.adapters._postgresql_schema import FUNCTIONS, SCHEMA_VERSION, TABLES, UPGRADES
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
 
 Row: TypeAlias = tuple[Any, ...]
@@ -39,6 +39,9 @@ _ARRIVE: Final = "SELECT rstore.arrive()"
 _OPEN_NAMESPACE: Final = "SELECT rstore.open_namespace(%s, %s, %s)"
 
 _VERSION: Final = "SELECT schema_version FROM rstore.about"
+
+# Of a schema that others use meanwhile: an upgrade waits for them no longer than a write would.
+_PATIENCE: Final = "SELECT set_config('lock_timeout', %s, true)"
 
 _HAS_NAMESPACE: Final = "SELECT EXISTS (SELECT FROM rstore.namespace WHERE name = %s)"
 
@@ -208,8 +211,8 @@ class Pool:
     outlive a fork.
     """
 
-    def __init__(self, server: Server, namespace: str, frozen: bool) -> None:
-        self._server, self._namespace, self._frozen = server, namespace, frozen
+    def __init__(self, server: Server, namespace: str, frozen: bool, connected: Callable[[], None]) -> None:
+        self._server, self._namespace, self._frozen, self._connected = server, namespace, frozen, connected
         self._opened = False
         self._arrives = False  # whether new connections do: once there is a schema
         self._inherited: list[Connection] = []
@@ -247,16 +250,25 @@ class Pool:
         if not self._fetch(db, _HAS_SCHEMA):
             if self._frozen:
                 raise self._missing()
-            with db.transaction():
-                db.execute(_CREATION_LOCK)
-                if not self._fetch(db, _HAS_SCHEMA):
-                    db.execute(SCHEMA)
+            self._make_schema(db)
         version = self._fetch(db, _VERSION)
-        if version != SCHEMA_VERSION:
+        if version in UPGRADES and not self._frozen:  # readers need nothing that it has not
+            self._make_schema(db)
+        elif version not in (*UPGRADES, SCHEMA_VERSION):
             raise StoreNotAvailableError(
                 f"{self._server.name} has schema version {version}, this rstore knows {SCHEMA_VERSION}: "
                 "install a newer rstore"
             )
+
+    def _make_schema(self, db: Connection) -> None:
+        """Make the schema, or that of an earlier version into ours, unless somebody else has just done so."""
+        with db.transaction():
+            db.execute(_CREATION_LOCK)
+            if not self._fetch(db, _HAS_SCHEMA):
+                db.execute(TABLES + FUNCTIONS)
+            elif (version := self._fetch(db, _VERSION)) in UPGRADES:
+                db.execute(_PATIENCE, (str(self._server.patience),))
+                db.execute(UPGRADES[version] + FUNCTIONS)
 
     def _missing(self) -> StoreNotAvailableError:
         return StoreNotAvailableError(
@@ -287,9 +299,11 @@ class Pool:
                 return db, session
             db.close()
         try:
-            return self._server.connect(arrives=self._arrives), session
+            db = self._server.connect(arrives=self._arrives)
         except psycopg.Error as exc:
             raise self._server.translated(exc) from exc
+        self._connected()
+        return db, session
 
     def give(self, db: Connection, session: Session) -> None:
         """Give a connection back. One of another session is closed; one from before a fork is never touched again."""

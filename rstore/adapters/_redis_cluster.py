@@ -14,52 +14,43 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from redis.exceptions import (
     AskError,
     AuthenticationError,
     AuthorizationError,
-    BusyLoadingError,
     ClusterDownError,
     MovedError,
     NoPermissionError,
     NoScriptError,
     RedisError,
-    TryAgainError,
 )
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import TimeoutError as LateError
 
+from rstore.adapters._redis_dsn import Server, address_of
+from rstore.adapters._redis_errors import UNKNOWN, translated
+from rstore.adapters._redis_flights import Flight, Pending
 from rstore.adapters._redis_layout import Partition
-from rstore.adapters._redis_scripts import Script
+from rstore.adapters._redis_line import Command
+from rstore.adapters._redis_lua import Script
 from rstore.adapters._redis_server import (
-    UNKNOWN,
-    Command,
     Node,
     Request,
     Run,
-    Server,
-    address_of,
     attempts,
     check_attempts,
     check_facts,
-    is_busy,
-    packed,
     questions,
-    reply_of,
-    translated,
 )
 from rstore.domain.errors import StoreClosedError, StoreNotAvailableError
 
 _RETRY_SECONDS: Final = 0.02
 _PROMPT: Final = (AskError, NoScriptError)  # what need not be waited for: somebody else knows, or can be told
 _PROMPT_ROUNDS: Final = 4
-_REFUSALS: Final = (AskError, TryAgainError, ClusterDownError, BusyLoadingError, NoScriptError)
 _DENIED: Final = (AuthenticationError, AuthorizationError)
 _UNREACHED: Final = (LostError, LateError, OSError)
-_ASKING: Final[Command] = (b"ASKING",)
 
 
 class Cluster:
@@ -142,7 +133,7 @@ class Cluster:
             confirming: return when what they wrote is safe.
         """
         deadline = time.monotonic() + self.server.timeout
-        pending = [_Pending(request) for request in requests]
+        pending = [Pending(request) for request in requests]
         in_vain = 0
         while left := [each for each in pending if each.left]:
             if self._is_doubtful:
@@ -158,16 +149,18 @@ class Cluster:
                 time.sleep(_RETRY_SECONDS)
         return [each.replies for each in pending]
 
-    def _round(self, pending: Sequence[_Pending], *, writing: bool, confirming: bool) -> list[tuple[Node, Exception]]:
+    def _round(self, pending: Sequence[Pending], *, writing: bool, confirming: bool) -> list[tuple[Node, Exception]]:
         """Send what is pending to whom it belongs, and return what was refused by whom."""
         groups = defaultdict(list)
         for each in pending:
             groups[self._address(each)].append(each)
         flights = [
-            _Flight(address, self._node(address), group, writing=writing, confirming=confirming)
+            Flight(address, self._node(address), group, writing=writing, confirming=confirming)
             for address, group in groups.items()
         ]
         try:
+            for flight in flights:
+                flight.prepare()
             for flight in flights:
                 flight.send()
             for flight in flights:
@@ -177,7 +170,7 @@ class Cluster:
                 flight.end()
         return [(flight.node, error) for flight in flights for error in self._landed(flight)]
 
-    def _landed(self, flight: _Flight) -> Iterator[Exception]:
+    def _landed(self, flight: Flight) -> Iterator[Exception]:
         """Yield the refusals that a flight came back with, and note whom they point to."""
         if flight.error is not None:
             self._set_aside(flight.address)
@@ -192,7 +185,7 @@ class Cluster:
         if flight.confirmed:
             flight.node.check_confirmed(flight.confirmed)
 
-    def _redirect(self, pending: _Pending, refusal: Exception, refused_by: str) -> None:
+    def _redirect(self, pending: Pending, refusal: Exception, refused_by: str) -> None:
         if isinstance(refusal, NoScriptError):
             pending.spell_out()
         if isinstance(refusal, ClusterDownError):
@@ -211,8 +204,9 @@ class Cluster:
     def _find_slots(self, *, anybody: bool = True) -> None:
         """Ask one node after the other who has which slot; raise if ``anybody`` should answer and nobody does."""
         for address in self._addresses:
-            pending = _Pending(Request(0, [(b"CLUSTER", b"SLOTS")]))
-            flight = _Flight(address, self._node(address), [pending])
+            pending = Pending(Request(0, [(b"CLUSTER", b"SLOTS")]))
+            flight = Flight(address, self._node(address), [pending])
+            flight.prepare()
             flight.send()
             flight.receive()
             if flight.error is None:
@@ -237,7 +231,7 @@ class Cluster:
         self._slots = slots
         self._addresses = (*self._addresses, *sorted(set(slots.values()) - set(self._addresses)))
 
-    def _address(self, pending: _Pending) -> str:
+    def _address(self, pending: Pending) -> str:
         asked, pending.asked = pending.asked, None
         pending.is_asking = asked is not None
         return asked or self._slots.get(pending.slot) or self._addresses[0]
@@ -296,113 +290,3 @@ Owner: TypeAlias = Node | Shard
 def connect(server: Server) -> Servers:
     """Return what talks to a server, or to all nodes of a cluster; it connects when it is first used."""
     return Cluster(server) if server.seeds else Node(server)
-
-
-class _Pending:
-    """A request, as far as it is not answered.
-
-    What comes after a refused command is sent again too, so that the order stays. While a slot moves, its owner sends
-    us elsewhere for each key that it has no more. Only the command that was refused goes there, since the other node
-    would say of a key that it has not got yet that there is none.
-    """
-
-    def __init__(self, request: Request) -> None:
-        self.slot, self._script = request.slot, request.script
-        self._commands = request.commands
-        self.replies: list[Any] = []
-        self.asked: str | None = None
-        self.is_asking = self.has_moved_on = False
-
-    @property
-    def left(self) -> Sequence[Command]:
-        return self._commands[len(self.replies) :]
-
-    def sent(self) -> list[Command]:
-        """Return what is to be sent next."""
-        self.has_moved_on = False
-        return [_ASKING, self.left[0]] if self.is_asking else list(self.left)
-
-    def take(self, replies: Sequence[Any]) -> Exception | None:
-        """Keep the replies before the first refusal, and return that."""
-        for reply in replies[1:] if self.is_asking else replies:
-            if isinstance(reply, _REFUSALS) or is_busy(reply):
-                return reply  # type: ignore[no-any-return]
-            self.replies.append(reply)
-            self.has_moved_on = True
-        return None
-
-    def spell_out(self) -> None:
-        """Send the script itself, since the node does not know its name."""
-        if self._script is not None:
-            ((_, _, *rest),) = self._commands
-            self._commands = [(b"EVAL", self._script.source.encode(), *rest)]
-
-
-class _Flight:
-    """Requests on their way to a node, and back.
-
-    ``error`` is what ended it, if anything did, and nobody knows then what was executed.
-    """
-
-    def __init__(
-        self,
-        address: str,
-        node: Node,
-        pending: Sequence[_Pending],
-        *,
-        writing: bool = False,
-        confirming: bool = False,
-    ) -> None:
-        self.address, self.node = address, node
-        self.error: Exception | None = None
-        self.refused: list[tuple[_Pending, Exception]] = []
-        self.confirmed: list[tuple[Command, Any]] = []
-        self._batches = [(each, each.sent()) for each in pending]
-        self._after: list[Command] = []
-        self._writing, self._confirming = writing, confirming
-        self._connection: Any = None
-        self._is_sent = False
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether nothing was executed, or it does not matter."""
-        return not (self._writing and self._is_sent) or isinstance(self.error, BusyLoadingError)
-
-    def send(self) -> None:
-        commands = [command for _, batch in self._batches for command in batch]
-        try:
-            self._connection = self.node.lease()
-            self._after = self.node.confirmations(self._connection) if self._confirming else []
-            self._is_sent = True
-            self._connection.send_packed_command([packed([*commands, *self._after])])
-        except (RedisError, OSError) as exc:
-            self._fail(exc)
-
-    def receive(self) -> None:
-        if self._connection is None:
-            return
-        try:
-            replies = [reply_of(self._connection) for _, batch in self._batches for _ in batch]
-            confirmed = self.node.read_confirmations(self._connection, self._after)
-        except (RedisError, OSError) as exc:
-            self._fail(exc)
-            return
-        self.node.give_back(self._connection)
-        self._connection, self.confirmed = None, confirmed
-        self._hand_out(iter(replies))
-
-    def end(self) -> None:
-        """Shut a connection down whose replies were not read: they would be taken for those of the next call."""
-        if self._connection is not None:
-            self._connection.disconnect()
-            self._connection = None
-
-    def _hand_out(self, replies: Iterator[Any]) -> None:
-        for each, batch in self._batches:
-            refusal = each.take(list(islice(replies, len(batch))))
-            if refusal is not None:
-                self.refused.append((each, refusal))
-
-    def _fail(self, error: Exception) -> None:
-        self.error = error
-        self.end()

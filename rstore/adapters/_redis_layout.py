@@ -4,8 +4,9 @@ A namespace is split into partitions. All keys of one share a hash tag, so that 
 on a cluster. Those of partition 0 of the namespace ``default`` begin with ``rstore:{default:0}:``, and end with
 
 =========== ====== ====================================================================================================
-meta        hash   ``n``: the last position given out; ``floor``: where the versions of new streams start. If there is
-                   no ``n``, there is no partition: it was discarded (``ending``), or is being made (``claim``).
+meta        hash   ``n``: the last position given out; ``floor``: where the versions of new streams start; under which
+                   ``incarnation`` of a server. If there is no ``n``, there is no partition: it was discarded
+                   (``ending``), or is being made (``claim``).
 live, all   zset   the streams, by name: all scores are 0, so their order is that of bytes, which is that of code points
 feed        stream an entry for each record; its id is the record's position
 h:<name>    string a stream's head, and behind it the newest record if the stream is a key's: so ``get`` is one GET
@@ -52,6 +53,14 @@ VALUE_BYTES: Final = 511 << 20
 
 MOST: Final = 2**53 - 1
 """No version or position is greater."""
+
+UNIT: Final = 1 << 20
+"""Versions are above the multiple of this that is at or below the partition's position when they are given out.
+
+So who lifts the positions of a partition over some multiples lifts the versions of all its streams, without a look at
+them. It happens when a server has come back, and may have lost records (``_redis_lua_namespace.py``); also when
+a million positions were given out, where it does no harm: versions have a gap then.
+"""
 
 _HEAD: Final = Struct(">QQQQQQBQQ")  # the fields of StoredHead
 _RECORD: Final = Struct(">QQQBQQHHI")  # version, position, recorded, and the body
@@ -175,6 +184,9 @@ def packed_time(time: int) -> bytes:
     return (time - TIME_MIN).to_bytes(8, "big")
 
 
+TIMELESS: Final = packed_time(TIME_MIN)
+
+
 def damaged() -> StoreError:
     return StoreError("what is stored under rstore's keys is not what rstore writes: is somebody else using them?")
 
@@ -201,6 +213,10 @@ class StoredHead(NamedTuple):
     recorded: int
     levels: int
     record: Record | None = None
+
+    def is_before_gap(self, version: int) -> bool:
+        """Tell whether the record of a version may have been lost since it was seen: if it was, others follow a gap."""
+        return self.floor < version < self.version - self.version % UNIT
 
     def shown(self, stream: Stream) -> Head:
         return Head(stream, self.version, self.floor, bool(self.live))

@@ -2,7 +2,8 @@
 
 It is there if its partition 0 is. What was discarded leaves no key, and yet no version or position is used again: they
 go on from a counter that all namespaces of a database share, :data:`EPOCH`. Rejected: a tombstone for each namespace,
-since none of them would ever go, and the server's clock, since it may be set back.
+since none of them would ever go, and the server's clock alone, since it may be set back. It counts too, for a server
+that has lost even the counter.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 from rstore.adapters._redis_cluster import Owner, Servers
 from rstore.adapters._redis_layout import EPOCH, EPOCH_SLOT, SCHEMA, Partition, damaged, stored_number
-from rstore.adapters._redis_scripts import CREATE, END, RAISE_EPOCH, SWEEP
+from rstore.adapters._redis_lua_namespace import CREATE, END, RAISE_EPOCH, SWEEP
 from rstore.adapters._redis_server import Request, Run
 from rstore.domain.errors import StoreNotAvailableError
 
@@ -49,7 +50,7 @@ def create_partitions(node: Servers, partitions: Sequence[Partition]) -> None:
     last: if a discard came in between, it took the others too, and whoever writes to them notices.
 
     Raises:
-        StoreNotAvailableError: others kept discarding it until the timeout.
+        StoreNotAvailableError: others kept discarding it until the timeout, or made it with another number of them.
     """
     deadline = time.monotonic() + node.server.timeout
     while missing := _missing(node, partitions):
@@ -76,14 +77,19 @@ def create_partitions(node: Servers, partitions: Sequence[Partition]) -> None:
 
 def _missing(node: Servers, partitions: Sequence[Partition]) -> list[Partition]:
     """Return the partitions that are not there, after the rest of what was discarded is gone."""
-    looks = [Request(each.slot, [(b"HMGET", each.meta, b"n", b"ending")]) for each in partitions]
+    looks = [Request(each.slot, [(b"HMGET", each.meta, b"n", b"ending", b"partitions")]) for each in partitions]
     found = [state for (state,) in node.ask_each(looks)]
-    _, discarded = found[0]
+    n, discarded, number = found[0]
+    if n is not None and stored_number(number) != len(partitions):
+        raise StoreNotAvailableError(
+            f"{node.server.name}: the namespace was made anew with {int(number)} partitions instead of "
+            f"{len(partitions)}; nothing was stored: close it, and open it again"
+        )
     if discarded is not None:
         discard(node, partitions)
     else:
-        _sweep(node, [(each, end) for each, (_, end) in zip(partitions, found, strict=True) if end is not None])
-    return [each for each, (n, _) in zip(partitions, found, strict=True) if n is None]
+        _sweep(node, [(each, end) for each, (_, end, _) in zip(partitions, found, strict=True) if end is not None])
+    return [each for each, (n, *_) in zip(partitions, found, strict=True) if n is None]
 
 
 def discard(node: Servers, partitions: Sequence[Partition]) -> None:

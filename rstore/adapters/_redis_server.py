@@ -1,4 +1,4 @@
-"""A Redis or Valkey server: where a DSN points to, connections, durability, and the errors of the driver.
+"""A Redis or Valkey server: its connections, what it confirms, and whether it can be used.
 
 The driver is told to repeat nothing: an append whose outcome is unknown must not be written twice. What the server
 refused because it is busy for the moment was not executed, and is asked for again until the timeout.
@@ -7,63 +7,32 @@ refused because it is busy for the moment was not executed, and is asked for aga
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
-from ssl import TLSVersion
-from typing import Any, Final, NamedTuple, TypeAlias
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
-from weakref import WeakKeyDictionary
+from typing import Any, Final, NamedTuple
 
-from attrs import evolve, field, frozen
-from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool
 from redis.exceptions import (
-    AskError,
-    AuthenticationError,
     BusyLoadingError,
-    ClusterDownError,
-    MovedError,
     NoPermissionError,
     NoScriptError,
-    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
-    TryAgainError,
 )
-from redis.exceptions import ConnectionError as LostError
-from redis.exceptions import TimeoutError as LateError
-from redis.retry import Retry
 
-from rstore.adapters._redis_layout import Partition, damaged
-from rstore.adapters._redis_scripts import Script
+from rstore.adapters._redis_dsn import Server
+from rstore.adapters._redis_errors import UNKNOWN, is_busy, translated
+from rstore.adapters._redis_layout import Partition
+from rstore.adapters._redis_line import Command, Line
+from rstore.adapters._redis_lua import Script
+from rstore.adapters._redis_lua_namespace import LIFT
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
 
-Command: TypeAlias = tuple[bytes | int, ...]
-
-_SCHEMES: Final = {
-    "valkey": "redis",
-    "valkeys": "rediss",
-    "redis+cluster": "redis",
-    "rediss+cluster": "rediss",
-}
-_PORT: Final = 6379
-_DRIVER_OPTIONS: Final = frozenset(
-    {
-        *("db", "username", "password", "client_name", "socket_keepalive"),
-        *("ssl_keyfile", "ssl_certfile", "ssl_password", "ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version"),
-        *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_ciphers"),
-    }
-)
-_AUTHORITY: Final = re.compile(r"[/?#]")
 _OLDEST: Final = 7
-_SHORTEST_SECONDS: Final = 0.1
 _RETRY_SECONDS: Final = 0.02
-_GRACE_SECONDS: Final = 1.0
 _UNCONFIRMED: Final = ("appendonly is disabled", "unknown command")
 """What a server answers to WAITAOF that has no append-only file, or is older than Redis 7.2 and does not know it.
 
@@ -71,162 +40,18 @@ _UNCONFIRMED: Final = ("appendonly is disabled", "unknown command")
 """
 _UNCONFIRMED_SECONDS: Final = 60  # then it is asked again, since the file can be switched on at any time
 
-UNKNOWN: Final = "; the write may or may not have been stored"
-
-_BY_CLASS: Final[Mapping[type[RedisError], str]] = {
-    AuthenticationError: "user or password is missing or wrong",
-    NoPermissionError: "the user may not do this (reading needs +@read +@connection ~rstore:*, writing +@all)",
-    ReadOnlyError: "this is a replica: connect to the master, or open it with frozen=True",
-    OutOfMemoryError: "the server's memory is full (maxmemory); nothing was stored",
-    TryAgainError: "a part of its data has been on the move to another server for longer than the timeout",
-    ClusterDownError: "the cluster is not complete: no server answers for a part of its data",
-    BusyLoadingError: "it is still loading its data (wait longer with ?timeout=SECONDS)",
-    MovedError: "it is a part of a cluster: write redis+cluster:// instead of redis://",
-    AskError: "it is a part of a cluster: write redis+cluster:// instead of redis://",
-    LateError: "it did not answer in time (wait longer with ?timeout=SECONDS)",
-    LostError: "it can't be reached, or the connection was lost",
-}
-_BY_CODE: Final = {
-    "BUSY": "it is busy with a script for longer than the timeout (raise it with ?timeout=SECONDS)",
-    "MISCONF": "it can't save to its disk, and takes no writes until it can; nothing was stored",
-    "NOREPLICAS": "it has fewer replicas than it is configured to want; nothing was stored",
-    "MASTERDOWN": "this replica has lost its master",
-    "UNBLOCKED": "it has just become a replica of another server",
-}
-
-
-@frozen
-class Server:
-    """Where a DSN points to, and how to talk to it. ``timeout`` is in seconds.
-
-    ``seeds`` are the addresses, as ``host:port``, of the nodes that the DSN of a cluster names; others have none.
-    """
-
-    name: str
-    uri: str = field(repr=False)
-    durability: str
-    timeout: float
-    replicas: int
-    seeds: tuple[str, ...] = ()
-
-    @classmethod
-    def at(cls, uri: str, durability: str, timeout: float) -> Server:
-        """Return the server of a DSN, from which the adapters' own options were taken; nothing is connected to.
-
-        Raises:
-            ValueError: it is malformed, or has an unknown option. The message never repeats it: it has a password.
-        """
-        try:
-            parts, seeds = _split(uri)
-            options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-            replicas = int(options.pop("replicas", "0"))
-            name = _cluster_name(parts, options, seeds) if seeds else _name(parts, options)
-            if replicas < 0:
-                raise ValueError
-        except ValueError:
-            raise _malformed(uri) from None
-        for option in options.keys() - _DRIVER_OPTIONS:
-            known = "durability=full|normal, timeout=SECONDS, replicas=NUMBER, db, username, client_name or ssl_..."
-            raise ValueError(f"unknown option {option!r} in the DSN: use {known}")
-        scheme = _SCHEMES.get(parts.scheme, parts.scheme)
-        if scheme != "rediss" and any(option.startswith("ssl_") for option in options):
-            raise ValueError("options ssl_... are for rediss://, valkeys:// and rediss+cluster://")
-        for_driver = f"{scheme}://{parts.netloc}{parts.path}?{urlencode(options)}"
-        server = cls(name, for_driver, durability, max(timeout, _SHORTEST_SECONDS), replicas, seeds)
-        try:
-            TLSVersion(int(options.get("ssl_min_version", TLSVersion.TLSv1_2)))
-            unconnected((server.node_at(seeds[0]) if seeds else server).connections())  # looks at the driver's options
-        except (ValueError, TypeError, RedisError):
-            raise _malformed(uri) from None
-        return server
-
-    def connections(self) -> ConnectionPool:
-        """Return what the driver makes connections from; there is none yet."""
-        return ConnectionPool.from_url(
-            self.uri,
-            protocol=2,
-            socket_connect_timeout=self.timeout,
-            socket_timeout=self.timeout + _GRACE_SECONDS,  # so that WAITAOF may use all of it
-            retry=Retry(NoBackoff(), 0),
-        )
-
-    def node_at(self, address: str) -> Server:
-        """Return the node of this cluster that has an address."""
-        parts = urlsplit(self.uri)
-        user, at, _ = parts.netloc.rpartition("@")
-        uri = parts._replace(netloc=f"{user}{at}{address}").geturl()
-        return evolve(self, name=f"{self.name.partition('://')[0]}://{address}", uri=uri, seeds=())
-
-
-def unconnected(connections: ConnectionPool) -> Any:
-    """Return a new connection, which is not connected yet."""
-    return connections.connection_class(**connections.connection_kwargs)
-
-
-def _malformed(uri: str) -> ValueError:
-    scheme = uri.partition(":")[0]
-    where = "host[:port][,host:port...]" if scheme.endswith("+cluster") else "host[:port][/db]"
-    return ValueError(
-        f"a DSN is {scheme}://[user:password@]{where}[?durability=full|normal&timeout=SECONDS&replicas=NUMBER"
-        "&ssl_...], with special characters percent-encoded"
-    )
-
-
-def address_of(host: str, port: int) -> str:
-    """Return an address as it is written in a DSN.
-
-    >>> address_of("::1", 7000), address_of("localhost", 7000)
-    ('[::1]:7000', 'localhost:7000')
-    """
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _split(uri: str) -> tuple[SplitResult, tuple[str, ...]]:
-    """Return the parts of a DSN, and the addresses of the nodes if it is that of a cluster: its parts have the first.
-
-    The standard library takes a URL with several hosts, but not with brackets in the middle of them.
-    """
-    scheme, _, rest = uri.partition("://")
-    if not scheme.endswith("+cluster"):
-        return urlsplit(uri), ()
-    authority = _AUTHORITY.split(rest, maxsplit=1)[0]
-    user, at, hosts = authority.rpartition("@")
-    each = [urlsplit(f"//{address}") for address in hosts.split(",")]
-    seeds = tuple(address_of(one.hostname or "localhost", one.port or _PORT) for one in each)
-    return urlsplit(f"{scheme}://{user}{at}{seeds[0]}{rest[len(authority) :]}"), seeds
-
-
-def _cluster_name(parts: SplitResult, options: Mapping[str, str], seeds: Sequence[str]) -> str:
-    _check_no_secret(parts)
-    if int(options.get("db") or parts.path.strip("/") or 0):
-        raise ValueError  # a cluster has but one database
-    return f"{parts.scheme}://{','.join(seeds)}"
-
-
-def _name(parts: SplitResult, options: Mapping[str, str]) -> str:
-    """Return what may be shown of a DSN."""
-    _check_no_secret(parts)
-    if parts.scheme == "unix":
-        return f"unix://{parts.path}"
-    host, database = parts.hostname or "localhost", int(options.get("db") or parts.path.strip("/") or 0)
-    return f"{parts.scheme}://{address_of(host, parts.port or _PORT)}/{database}"
-
-
-def _check_no_secret(parts: SplitResult) -> None:
-    """Raise ValueError if a password with a special character in it has spilled into what follows it."""
-    if parts.fragment or "@" in parts.path or "@" in parts.query:
-        raise ValueError
-
 
 class Request(NamedTuple):
     """Commands about keys of one slot. They may be sent again, from any of them on.
 
-    Only the last of them may be one that must not be executed twice.
+    Only the last of them may be one that must not be executed twice. ``advances`` is the key of the meta of a partition
+    that gives out positions by them.
     """
 
     slot: int
     commands: Sequence[Command]
     script: Script | None = None
+    advances: bytes | None = None
 
 
 class Run(NamedTuple):
@@ -239,7 +64,8 @@ class Run(NamedTuple):
 
     def request(self) -> Request:
         """Return it as a command that names the script, which the server may not know yet."""
-        return Request(self.slot, [(b"EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)], self.script)
+        command: Command = b"EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args
+        return Request(self.slot, [command], self.script, self.keys[0] if self.script.advances else None)
 
 
 class Node:
@@ -251,16 +77,15 @@ class Node:
     def __init__(self, server: Server) -> None:
         self.server = server
         self._open = True
-        self._idle: tuple[int, deque[Any]] = os.getpid(), deque()
-        self._factory = server.connections()
-        self._unconfirmed: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # until when each is not asked again
+        self._idle: tuple[int, deque[Line]] = os.getpid(), deque()
+        self._connections = server.connections()
 
     def close(self) -> None:
         """Let go of all connections; those in use end with their call."""
         self._open = False
         idle = self._pool()
         while idle:
-            idle.pop().disconnect()
+            idle.pop().close()
 
     def check_open(self) -> None:
         """Raise StoreClosedError if it was closed."""
@@ -306,41 +131,63 @@ class Node:
 
     def _run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], *, writing: bool) -> Any:
         rest: Command = (len(keys), *keys, *args)
-        (reply,) = self._exchange([(b"EVALSHA", script.sha, *rest)], writing=writing)
+        advances = keys[0] if script.advances else None
+        (reply,) = self._exchange([(b"EVALSHA", script.sha, *rest)], writing=writing, advances=advances)
         if isinstance(reply, NoScriptError):
-            (reply,) = self._exchange([(b"EVAL", script.source.encode(), *rest)], writing=writing)
+            spelt_out = b"EVAL", script.source.encode(), *rest
+            (reply,) = self._exchange([spelt_out], writing=writing, advances=advances)
         if isinstance(reply, RedisError):
             raise self.translated(reply) from reply
         return reply
 
-    def confirmations(self, connection: Any) -> list[Command]:
+    def lift(self, line: Line, partitions: Sequence[tuple[bytes, Sequence[Command]]]) -> list[Any]:
+        """Let partitions go on above all that the server may have lost, and return what it says to each.
+
+        They are given by the key of their meta, with the commands that come before. What is written next is only sent
+        when a lift is safe: lost together, they would leave positions that were seen and are given out again.
+
+        Raises:
+            StoreNotAvailableError: a lift is not known to be safe.
+        """
+        line.send([each for meta, before in partitions for each in (*before, _lifting(meta))])
+        replies = [[line.reply() for _ in (*before, meta)][-1] for meta, before in partitions]
+        if 1 in replies:
+            waits = self.confirmations(line)
+            line.send(waits)
+            self.check_confirmed(self.read_confirmations(line, waits), "that it goes on above what it has lost")
+        for (meta, _), reply in zip(partitions, replies, strict=True):
+            if not isinstance(reply, RedisError):
+                line.note_above(meta)
+        return replies
+
+    def confirmations(self, line: Line) -> list[Command]:
         """Return what is sent behind a write on a connection, so that it is answered when that is safe."""
         if self.server.durability != "full":
             return []
-        has_file = self._unconfirmed.get(connection, 0.0) <= time.monotonic()
+        has_file = line.no_file_until <= time.monotonic()
         waits: list[Command] = [(b"WAITAOF", 1, 0)] if has_file else []
         if self.server.replicas:
             waits.append((b"WAIT", self.server.replicas))
         # one waits after the other, and together no longer than the timeout
         return [(*wait, int(self.server.timeout * 1000) // len(waits)) for wait in waits]
 
-    def read_confirmations(self, connection: Any, commands: Sequence[Command]) -> list[tuple[Command, Any]]:
+    def read_confirmations(self, line: Line, commands: Sequence[Command]) -> list[tuple[Command, Any]]:
         """Return commands with their replies, but for what the server can't confirm, and is not asked again for now."""
-        replies = [(command, reply_of(connection)) for command in commands]
+        replies = [(command, line.reply()) for command in commands]
         if not any(_is_unconfirmed(reply) for _, reply in replies):
             return replies
-        self._unconfirmed[connection] = time.monotonic() + _UNCONFIRMED_SECONDS
+        line.no_file_until = time.monotonic() + _UNCONFIRMED_SECONDS
         return [(command, reply) for command, reply in replies if not _is_unconfirmed(reply)]
 
-    def check_confirmed(self, replies: Iterable[tuple[Command, Any]]) -> None:
+    def check_confirmed(self, replies: Iterable[tuple[Command, Any]], what: str = "the write") -> None:
         """Raise StoreNotAvailableError if a write is not as safe as it should be."""
         for command, reply in replies:
             wanted = 1 if command[0] == b"WAITAOF" else self.server.replicas
             if isinstance(reply, RedisError):
-                raise self.translated(reply, "; the write was stored, but is not known to be durable") from reply
+                raise self.translated(reply, f"; {what} was stored, but is not known to be durable") from reply
             if (reply[0] if isinstance(reply, list) else reply) < wanted:
                 by = "its disk" if command[0] == b"WAITAOF" else f"{wanted} replicas"
-                raise StoreNotAvailableError(f"{self.server.name}: the write was stored, but not confirmed by {by}")
+                raise StoreNotAvailableError(f"{self.server.name}: {what} was stored, but not confirmed by {by}")
 
     def check_server(self, home: Partition, *, writing: bool) -> None:
         """Raise StoreNotAvailableError if the server is not reached or too old, or would refuse or lose writes."""
@@ -352,16 +199,20 @@ class Node:
 
     # -- connections --------------------------------------------------------------------------------------------------
 
-    def _exchange(self, commands: Sequence[Command], *, writing: bool = False) -> list[Any]:
+    def _exchange(
+        self, commands: Sequence[Command], *, writing: bool = False, advances: bytes | None = None
+    ) -> list[Any]:
         """Send commands and return the replies; errors that the server answers with are among them.
 
-        With ``writing`` the first may not be executed twice, and what it wrote is safe when this returns.
+        Args:
+            writing: the first may not be executed twice, and what it wrote is safe when this returns.
+            advances: the key of the meta of a partition that gives out positions by them.
         """
         deadline = time.monotonic() + self.server.timeout
         while True:
             self.check_open()
             try:
-                replies = self._exchange_once(commands, writing=writing)
+                replies = self._exchange_once(commands, writing=writing, advances=advances)
             except BusyLoadingError as exc:
                 if time.monotonic() > deadline:
                     raise self.translated(exc) from exc
@@ -370,38 +221,45 @@ class Node:
                     return replies
             time.sleep(_RETRY_SECONDS)
 
-    def _exchange_once(self, commands: Sequence[Command], *, writing: bool) -> list[Any]:
+    def _exchange_once(self, commands: Sequence[Command], *, writing: bool, advances: bytes | None) -> list[Any]:
         try:
-            connection = self.lease()
+            line = self.lease()
         except BusyLoadingError:
             raise
         except (RedisError, OSError) as exc:
             raise self.translated(exc) from exc
+        is_unknown = False
         try:
-            after = self.confirmations(connection) if writing else []
-            connection.send_packed_command([packed([*commands, *after])])
-            replies = [reply_of(connection) for _ in commands]
-            confirmed = self.read_confirmations(connection, after)
+            if advances is not None and not line.is_above(advances):
+                (refusal,) = self.lift(line, [(advances, ())])
+                if isinstance(refusal, RedisError):
+                    self.give_back(line)
+                    return [refusal] * len(commands)
+            is_unknown = writing
+            after = self.confirmations(line) if writing else []
+            line.send([*commands, *after])
+            replies = [line.reply() for _ in commands]
+            confirmed = self.read_confirmations(line, after)
         except BusyLoadingError:
             raise
         except (RedisError, OSError) as exc:
-            raise self.translated(exc, UNKNOWN if writing else "") from exc
+            raise self.translated(exc, UNKNOWN if is_unknown else "") from exc
         except BaseException:
-            connection.disconnect()  # replies that were not read would be taken for those of the next call
+            line.close()  # replies that were not read would be taken for those of the next call
             raise
-        self.give_back(connection)
+        self.give_back(line)
         if not isinstance(replies[0], RedisError):
             self.check_confirmed(confirmed)
         return replies
 
-    def give_back(self, connection: Any) -> None:
+    def give_back(self, line: Line) -> None:
         """Keep a connection, from which all replies were read, for the next call."""
         if self._open:
-            self._pool().append(connection)
+            self._pool().append(line)
         else:
-            connection.disconnect()
+            line.close()
 
-    def lease(self) -> Any:
+    def lease(self) -> Line:
         """Return a connection: the one that was used last, if the server has not closed it meanwhile, or a new one.
 
         The driver's own pool does the same, and takes twice as long.
@@ -409,15 +267,13 @@ class Node:
         idle = self._pool()
         with suppress(IndexError):
             while True:
-                connection = idle.pop()
-                if _is_quiet(connection):
-                    return connection
-                connection.disconnect()
-        connection = unconnected(self._factory)
-        connection.connect()
-        return connection
+                line = idle.pop()
+                if line.is_quiet():
+                    return line
+                line.close()
+        return Line(self._connections)
 
-    def _pool(self) -> deque[Any]:
+    def _pool(self) -> deque[Line]:
         """Return the idle connections of this process: those of a parent are not used, nor shut down."""
         pid, idle = self._idle
         if pid != os.getpid():
@@ -432,23 +288,6 @@ class Node:
         return translated(error, self.server.name, suffix) if self._open else StoreClosedError(self.server.name)
 
 
-def translated(error: Exception, name: str, suffix: str = "") -> StoreError:
-    """Return the StoreError that says what a driver's or server's error means. None repeats the server's words."""
-    for kind, message in _BY_CLASS.items():
-        if isinstance(error, kind):
-            return StoreNotAvailableError(f"{name}: {message}{suffix}")
-    if isinstance(error, OSError):
-        return StoreNotAvailableError(f"{name}: {_BY_CLASS[LostError]}{suffix}")
-    code = str(error).partition(" ")[0]
-    if code in _BY_CODE:
-        return StoreNotAvailableError(f"{name}: {_BY_CODE[code]}{suffix}")
-    if code == "DAMAGED":
-        return damaged()
-    if code == "WRONGTYPE":
-        return StoreError(f"{name}: a key that begins with 'rstore:' was not written by rstore")
-    return StoreError(f"{name}: the server refused what rstore asked for{suffix}")
-
-
 def questions(*, writing: bool) -> list[Command]:
     """Return what is asked of a server before it is used."""
     ask_policy: list[Command] = [(b"CONFIG", b"GET", b"maxmemory-policy")] if writing else []
@@ -456,8 +295,13 @@ def questions(*, writing: bool) -> list[Command]:
 
 
 def attempts(home: Partition, *, writing: bool) -> list[Command]:
-    """Return a write that changes nothing: who may not write is told so when opening, and not when it is too late."""
-    return [(b"HDEL", home.meta, b"")] if writing else []
+    """Return what only a writer may do: who may not is told so when opening, and not when it is too late."""
+    return [(b"HDEL", home.meta, b""), (b"INFO", b"server")] if writing else []
+
+
+def _lifting(meta: bytes) -> Command:
+    """Return what lifts a partition. By its source, since it is needed so rarely that its name need not be known."""
+    return b"EVAL", LIFT.source.encode(), 1, meta
 
 
 def check_attempts(name: str, replies: Iterable[Any]) -> None:
@@ -480,38 +324,6 @@ def check_facts(name: str, hello: Any, *policy: Any) -> None:
         )
 
 
-def packed(commands: Sequence[Command]) -> bytes:
-    """Return commands as they are sent. The driver's own packing takes three times as long."""
-    pieces: list[bytes] = []
-    for command in commands:
-        pieces.append(b"*%d\r\n" % len(command))
-        for word in command:
-            text = word if isinstance(word, bytes) else b"%d" % word
-            pieces += b"$%d\r\n" % len(text), text, b"\r\n"
-    return b"".join(pieces)
-
-
-def _is_quiet(connection: Any) -> bool:
-    """Tell whether there is nothing to be read: neither the end of the connection nor what nobody waited for."""
-    try:
-        return not connection.can_read(0)
-    except (RedisError, OSError):
-        return False
-
-
-def reply_of(connection: Any) -> Any:
-    """Return the next reply, or the error that the server answers with."""
-    try:
-        return connection.read_response()
-    except ResponseError as exc:
-        return exc
-
-
 def _is_unconfirmed(reply: Any) -> bool:
     """Tell whether a server can't say that something is on its disk."""
     return isinstance(reply, ResponseError) and any(words in str(reply) for words in _UNCONFIRMED)
-
-
-def is_busy(reply: Any) -> bool:
-    """Tell whether a server has not executed a command since a script has been running for too long."""
-    return isinstance(reply, ResponseError) and str(reply).startswith("BUSY ")

@@ -29,7 +29,7 @@ from rstore.adapters._redis_layout import (
     unpack_record,
     unpack_span,
 )
-from rstore.adapters._redis_server import Command
+from rstore.adapters._redis_line import Command
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Record, Stream, reach
 
@@ -71,6 +71,10 @@ class Snapshot:
                 yield self._unpacked(version, packed)
             size = page_after(size, packed.values())
 
+    def has(self, version: int) -> bool:
+        """Tell whether there is a record of a version that is not the newest."""
+        return self._fetch([version])[version] is not None
+
     def select(
         self, start: int, end: int, *, until: int | None = None, after: int = 0, reverse: bool = False
     ) -> Iterator[Record]:
@@ -83,7 +87,7 @@ class Snapshot:
         )
 
     def _tail(self, start: int, end: int, until: int | None, after: int) -> Iterator[Record]:
-        """Yield the records after a version that is not far back: versions are dense, so nothing need be searched."""
+        """Yield the records after a version that is not far back: most versions have one, so nothing is searched."""
         packed = self._fetch(range(after + 1, self._newest_filed + 1))
         versions = [version for version, found in packed.items() if found]
         if self._head.record is not None and self._head.record.version > after:
@@ -183,6 +187,11 @@ class Snapshot:
         if None in packed.values():
             raise _buried_too_long()
         return packed
+
+
+def head_of(node: Servers, home: Partition, stream: Stream) -> StoredHead | None:
+    """Return a stream's head, or None if there is no such stream."""
+    return unpack_head(*node.at(home.slot).ask((b"GET", home.head(stream))))
 
 
 def page_after(size: int, packed: Iterable[bytes | None]) -> int:

@@ -26,9 +26,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from rstore.adapters._redis_cluster import Servers
-from rstore.adapters._redis_layout import Partition, damaged, stored_number
+from rstore.adapters._redis_layout import TIMELESS, Partition, damaged, stored_number
+from rstore.adapters._redis_lua_transactions import BEGIN, BREAK, GIVE_UP, KEEP
 from rstore.adapters._redis_namespace import create_partitions
-from rstore.adapters._redis_scripts import BEGIN, BREAK, GIVE_UP, KEEP
 from rstore.adapters._redis_server import Request, Run
 from rstore.adapters._redis_writes import Call, Clock
 from rstore.domain.errors import StoreError, StoreNotAvailableError
@@ -47,6 +47,7 @@ class Transaction:
         self.home, *self.others = calls
         self.is_deciding = False
         """Whether it may have been decided; before that, nothing was stored."""
+        self._moment = TIMELESS  # when all of it is recorded
         self.txid = b"%d-%s" % (self.home.partition.number, secrets.token_hex(8).encode())
 
     def begin(self) -> list[tuple[Call, list[Any]]]:
@@ -60,17 +61,24 @@ class Transaction:
         """Return the calls that were not promised, and why."""
         for call in self.others:
             call.is_promised = True
-        return _refusals(self.others, self._servers.write_each([call.promise(self.txid) for call in self.others]))
+        answers = self._servers.write_each([call.promise(self.txid) for call in self.others])
+        refusals = _refusals(self.others, answers)
+        if not refusals:
+            self._moment = max(moment for _, moment in answers)
+        return refusals
 
     def decide(self) -> list[Any]:
         """Return the home's answer."""
         self.is_deciding = True
-        (answer,) = self._servers.write_each([self.home.decision(self.txid)])
-        return self.home.answered(answer)
+        (answer,) = self._servers.write_each([self.home.decision(self.txid, self._moment)])
+        answer = self.home.answered(answer)
+        if answer[0] == b"done":
+            self._moment = answer.pop(1)
+        return answer
 
     def keep(self) -> list[list[Any]]:
         """Return the answers of the others."""
-        answers = self._ledger.keep(self.txid, [(call.partition, call.keys) for call in self.others])
+        answers = self._ledger.keep(self.txid, self._moment, [(call.partition, call.keys) for call in self.others])
         return [call.answered(answer) for call, answer in zip(self.others, answers, strict=True)]
 
     def forget(self) -> None:
@@ -192,15 +200,21 @@ class Ledger:
         if note is None:
             self._break(txid, met)
             return
-        numbers = note.removeprefix(b"decided").split(b",")
-        self.keep(txid, self._promised(txid, [self._numbered(number) for number in numbers]))
+        said = note.removeprefix(b"decided")
+        moment, numbers = said[: len(TIMELESS)], said[len(TIMELESS) :].split(b",")
+        self.keep(txid, moment, self._promised(txid, [self._numbered(number) for number in numbers]))
         self.forget(txid)
 
-    def keep(self, txid: bytes, promised: Iterable[tuple[Partition, Sequence[bytes]]]) -> list[list[Any]]:
+    def keep(
+        self, txid: bytes, moment: bytes, promised: Iterable[tuple[Partition, Sequence[bytes]]]
+    ) -> list[list[Any]]:
         """Write what partitions have promised, given the keys of that, and return their answers."""
         seen = b"%d" % self._clock.n
         answers: list[list[Any]] = self.servers.write_each(
-            [Run(each.slot, KEEP, (*keys, each.promised, each.promise(txid)), (seen,)) for each, keys in promised]
+            [
+                Run(each.slot, KEEP, (*keys, each.promised, each.promise(txid)), (seen, moment))
+                for each, keys in promised
+            ]
         )
         if any(answer[0] not in (b"done", b"kept") for answer in answers):
             raise damaged()  # so it is not forgotten

@@ -1,4 +1,4 @@
-"""Batches and rewrites on their way to the script that writes them: ``WRITE`` in ``_redis_scripts.py``."""
+"""Batches and rewrites on their way to the script that writes them: ``_redis_lua_write.py``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from struct import Struct, pack
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.adapters._redis_cluster import Servers
-from rstore.adapters._redis_layout import MOST, Partition, pack_body, packed_number, packed_time, stream_name
-from rstore.adapters._redis_scripts import PROMISE, WRITE, WRITE_SHARED
+from rstore.adapters._redis_layout import MOST, TIMELESS, Partition, pack_body, packed_number, packed_time, stream_name
+from rstore.adapters._redis_lua_transactions import PROMISE, WRITE_SHARED
+from rstore.adapters._redis_lua_write import WRITE
 from rstore.adapters._redis_server import Run
 from rstore.domain.errors import StoreError
 from rstore.domain.log import KV, Batch, Record, Rewrite, check_expected
@@ -24,7 +25,6 @@ _HEADER: Final = Struct(">BBBBBBBQQI8s")
 _APPEND, _REPLACE, _REWRITE = range(3)
 _LIVE: Final = {False: 0, True: 1, None: 2}
 _RANGED, _LISTED = b"\0", b"\1"
-_TIMELESS: Final = bytes(8)
 
 _PARTS_BYTES: Final = 8 << 20
 _CALL_BYTES: Final = 256 << 20
@@ -101,15 +101,15 @@ class Call:
     def send(self) -> list[Any]:
         """Run the script and return its answer: what became of it, and what it says of each write."""
         if self._clock is not None:
-            run = self.decision(b"")
+            run = self.decision(b"", TIMELESS)
             return self.answered(self._owner.write(run.script, run.keys, *run.args))
         answer = self._owner.write(WRITE, self.keys, b"%d" % len(self._writes), *self._args)
         return answer if isinstance(answer, list) else [b"done", answer]
 
-    def decision(self, txid: bytes) -> Run:
-        """Return what writes it, as the home's part of a transaction unless the id is empty."""
+    def decision(self, txid: bytes, moment: bytes) -> Run:
+        """Return what writes it, not recorded before a moment; as the home's part, unless the id is empty."""
         seen = b"%d" % (self._clock.n if self._clock else 0)
-        args = b"%d" % len(self._writes), *self._args, seen, txid
+        args = b"%d" % len(self._writes), *self._args, seen, moment, txid
         return Run(self.partition.slot, WRITE_SHARED, (*self.keys, self.partition.promised, self.partition.notes), args)
 
     def promise(self, txid: bytes) -> Run:
@@ -171,7 +171,7 @@ def _header(write: Write, parts: _Parts) -> bytes:
         verb, option, floor = _REPLACE if write.replace else _APPEND, write.if_live, None
         recorded = packed_time(write.recorded)
     else:
-        verb, option, floor, recorded = _REWRITE, write.moves, write.floor, _TIMELESS
+        verb, option, floor, recorded = _REWRITE, write.moves, write.floor, TIMELESS
     return _HEADER.pack(
         verb,
         write.stream.kind == KV,

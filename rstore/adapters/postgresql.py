@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import psycopg
 
 from rstore.adapters._postgresql_chunks import CHUNK_BYTES, Chunk, bit, checked_size, chunked, level_of, records_to_put
-from rstore.adapters._postgresql_schema import CONFLICT
+from rstore.adapters._postgresql_schema import CONFLICT, LIFT
 from rstore.adapters._postgresql_server import Connection, Pool, Row, Server
 from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.log import (
@@ -33,8 +33,10 @@ from rstore.domain.log import (
     Saved,
     Stream,
     check_expected,
+    dotted,
     folded_version,
     reach,
+    undotted,
 )
 
 __all__ = ["PostgresqlLog", "Server"]
@@ -67,6 +69,7 @@ _APPEND: Final = _call(
     _TERMS + "text[] text[] bigint[] bigint[] boolean[] boolean[] boolean[] boolean[] bigint[] bigint[] bigint[] "
     "bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] bytea[] bytea[]",
 )
+_LATEST: Final = _call("latest", _TERMS + "text[] text[]")
 _PUT: Final = _call(
     "put", _ONE_STREAM + "bigint bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] bytea[] bytea[]"
 )
@@ -112,11 +115,17 @@ _HEAD: Final = f"SELECT s.version, s.floor, s.live FROM {_STREAM}"
 _PLACES: Final = f"SELECT s.id, s.levels, s.died, s.largest FROM {_STREAM}"
 
 # All in one statement, and so in one snapshot. The tail is found by version: after that which is given, or that up to
-# which the snapshot has folded. A snapshot that does not say so is damaged: what follows is not read.
+# which the snapshot has folded. A snapshot that does not say so is damaged: what follows is not read. If there is no
+# record of the version that is given, a failover lost it, and what was folded up to it is of no use: the floor says so.
 _REPLAY: Final = f"""
-WITH s AS (SELECT s.id, s.version, s.floor, s.live FROM {_STREAM}),
+WITH s AS (SELECT s.id, s.version, s.live, CASE
+        WHEN %s::bigint BETWEEN s.floor + 1 AND s.version - 1 AND NOT EXISTS (
+            SELECT FROM rstore.record AS r WHERE r.stream = s.id AND r.version = %s)
+        THEN s.version ELSE s.floor END AS floor
+    FROM {_STREAM}),
 snapshot AS (
     SELECT r.* FROM rstore.record AS r WHERE r.stream = (SELECT s.id FROM {_STREAM}) AND r.level = 0 AND r.start <= %s
+        AND r.recorded <= %s
     ORDER BY r.start DESC, r.version DESC LIMIT 1),
 folded AS (
     SELECT coalesce(%s::bigint, (
@@ -124,7 +133,7 @@ folded AS (
 SELECT s.version AS head, s.floor, s.live, 0 AS part, {_OF_R} FROM s LEFT JOIN snapshot AS r ON %s::bigint IS NULL
 UNION ALL
 SELECT s.version, s.floor, s.live, 1, {_OF_R} FROM s JOIN rstore.record AS r ON r.stream = s.id
-WHERE r.version > (SELECT version FROM folded) AND r.start <= %s
+WHERE r.version > (SELECT version FROM folded) AND r.start <= %s AND r.recorded <= %s
 ORDER BY part, start, version"""
 
 _HEADS: Final = """
@@ -140,11 +149,11 @@ WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %
 # write to the log: writers have locked the table of streams before they got their id, and hold it to their end. So
 # others, however long, do not hold a follower up. Who is not yet known by its id counts too: it is in the snapshot a
 # moment before its lock is in the table of locks. A standby knows neither the locks of its primary nor has a list of
-# what is in progress there: all count. Where nobody has written since the log was brought here from another server,
-# nothing is in progress.
+# what is in progress there: all count. Where nobody has written since the log was brought here from another server, all
+# that there is counts, and nothing of the epoch that the first writer will begin.
 _HORIZON: Final = f"""
 SELECT CASE
-    WHEN a.system <> c.system_identifier THEN {TIME_MAX}
+    WHEN a.system <> c.system_identifier THEN a.epoch + {LIFT}
     WHEN pg_is_in_recovery() THEN a.epoch + pg_snapshot_xmin(now)::text::bigint
     ELSE a.epoch + coalesce((
         SELECT min(running::text::bigint) FROM pg_snapshot_xip(now) AS running
@@ -182,8 +191,9 @@ class PostgresqlLog:
 
     def __init__(self, server: Server, namespace: str, frozen: bool) -> None:
         self._server, self._namespace = server, namespace
-        self._pool = Pool(server, namespace, frozen)
         self._ids: dict[Stream, Row] = {}
+        # a failover may have lost those that gave out the last ids, and a failover is what ends connections
+        self._pool = Pool(server, namespace, frozen, self._ids.clear)
 
     @property
     def name(self) -> str:
@@ -217,8 +227,9 @@ class PostgresqlLog:
                 found = self._append_chunk(db, first)
             else:
                 with db.transaction():
+                    moment = self._latest(db, batches)
                     for chunk in chain((first, second), chunks):
-                        found |= self._append_chunk(db, chunk)
+                        found |= self._append_chunk(db, chunk.recorded_at(moment))
         return [found[batch.stream] for batch in batches]
 
     def _append_one(self, batch: Batch, entry: Entry) -> int:
@@ -233,6 +244,14 @@ class PostgresqlLog:
         if conflict is not None:
             check_expected(batch, version, 0)
         return int(version)
+
+    def _latest(self, db: Connection, batches: Sequence[Batch]) -> int:
+        """Lock the streams of batches, and return when all of them are recorded: none earlier than what is there."""
+        streams = sorted(batch.stream for batch in batches)
+        names = [stream.kind for stream in streams], [stream.key for stream in streams]
+        ((moment,),) = db.rows(_LATEST, (*self._terms(), *names))
+        times = [batch.recorded for batch in batches]
+        return max(times if moment is None else [*times, moment])
 
     def _append_chunk(self, db: Connection, chunk: Chunk) -> dict[Stream, int]:
         batches = [part.batch for part in chunk.parts]
@@ -296,12 +315,19 @@ class PostgresqlLog:
         yield page  # the last one needs no connection any more
 
     def replay(
-        self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
+        self,
+        stream: Stream,
+        *,
+        end: int = TIME_MAX,
+        horizon: int = TIME_MAX,
+        after: int | None = None,
+        until: int | None = None,
     ) -> Replay | None:
+        recorded = TIME_MAX if until is None else until
         place = (self._namespace, *stream)
-        snapshots = (self._namespace, SS, stream.key, min(end, horizon))
+        snapshots = (self._namespace, SS, stream.key, min(end, horizon), recorded)
         with self._pool.lease() as db:
-            rows = db.rows(_REPLAY, (*place, *snapshots, after, after, end))
+            rows = db.rows(_REPLAY, (after, after, *place, *snapshots, after, after, end, recorded))
         if not rows:
             return None
         (version, floor, live, _, *first), *rest = rows
@@ -378,6 +404,12 @@ class PostgresqlLog:
             mean = sum(len(row[-2]) for row in rows) // size
             size = max(1, min(2 * size, _FEED_PAGE, CHUNK_BYTES // (mean + 1)))
 
+    def checkpoint(self, position: Position) -> str:
+        return dotted(position)
+
+    def position(self, checkpoint: str) -> Position:
+        return Place(*undotted(checkpoint, 2))
+
     # -- erase --------------------------------------------------------------------------------------------------------
 
     def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
@@ -399,7 +431,7 @@ class PostgresqlLog:
             place = (*self._terms(), *stream, expect, expect_floor)
             kept: list[int] = []
             for versions, columns in records_to_put(stream, put):
-                head, floor, freed = db.rows(_PUT, (*place, *columns))[0]
+                head, floor, freed = _called(db, _PUT, (*place, *columns), [rewrite])
                 check_expected(rewrite, head, floor)
                 kept += versions
                 less += freed
@@ -419,16 +451,16 @@ class PostgresqlLog:
             db.execute(_DISCARD, self._terms())
 
 
-def _called(db: Connection, sql: str, values: Iterable[Any], batches: Sequence[Batch]) -> Row:
-    """Call a function that appends, and return its row."""
+def _called(db: Connection, sql: str, values: Iterable[Any], writes: Sequence[Batch | Rewrite]) -> Row:
+    """Call a function that writes, and return its row."""
     try:
         return db.rows(sql, tuple(values))[0]
     except psycopg.Error as exc:
         if exc.sqlstate != CONFLICT:
             raise
         number, version = map(int, (exc.diag.message_primary or "").split())
-        batch = batches[number - 1]
-        raise StoreConflictError(*batch.stream, batch.expect or 0, version) from None
+        write = writes[number - 1]
+        raise StoreConflictError(*write.stream, write.expect or 0, version) from None
 
 
 def _among(versions: Collection[int]) -> tuple[int | None, int | None, list[int] | None]:

@@ -1,6 +1,6 @@
 """The log in Redis or Valkey.
 
-What is stored is described in ``_redis_layout.py``. Writes are scripts (``_redis_writes.py``, ``_redis_scripts.py``),
+What is stored is described in ``_redis_layout.py``. Writes are scripts (``_redis_writes.py``, ``_redis_lua.py``),
 each atomic. Reads are plain commands, and hold no lock (``_redis_snapshot.py``).
 
 On a cluster a namespace has several partitions, which may be on different nodes (``_redis_cluster.py``). A write to
@@ -9,38 +9,36 @@ more than one of them is a transaction (``_redis_transactions.py``). Readers ask
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import Final
 
-from rstore.adapters._redis_cluster import Owner, Servers, connect
+from rstore.adapters._redis_cluster import Servers, connect
+from rstore.adapters._redis_dsn import Server
+from rstore.adapters._redis_feed import feed
 from rstore.adapters._redis_layout import (
     HEAD_END,
     Partition,
     Place,
     StoredHead,
-    damaged,
-    packed_time,
     partition_of,
-    stored_head,
     stored_number,
     stream_name,
     stream_named,
     unpack_head,
-    unpack_record,
 )
+from rstore.adapters._redis_line import Command
+from rstore.adapters._redis_lua_transactions import RAISE
 from rstore.adapters._redis_namespace import create_partitions, discard, find_partitions
-from rstore.adapters._redis_scripts import RAISE, REPLAY
-from rstore.adapters._redis_server import Command, Request, Run, Server
-from rstore.adapters._redis_snapshot import Snapshot, page_after
+from rstore.adapters._redis_replay import Asked, replay_by_reads, replay_by_script
+from rstore.adapters._redis_server import Request, Run
+from rstore.adapters._redis_snapshot import Snapshot, head_of
 from rstore.adapters._redis_transactions import Ledger
 from rstore.adapters._redis_writes import Call, Clock, Write
 from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreNotAvailableError
 from rstore.domain.log import (
-    SS,
     TIME_MAX,
     TIME_MIN,
     Batch,
@@ -51,7 +49,8 @@ from rstore.domain.log import (
     Rewrite,
     Saved,
     Stream,
-    folded_version,
+    dotted,
+    undotted,
 )
 
 __all__ = ["RedisLog", "Server"]
@@ -174,10 +173,11 @@ class RedisLog:
         limit: int | None = None,
     ) -> Iterator[Record]:
         node = self._opened()
-        head = self._stored_head(node, stream)
+        home = self._partition(stream)
+        head = head_of(node, home, stream)
         if head is None:
             return
-        snapshot = Snapshot(node, self._partition(stream), stream, head)
+        snapshot = Snapshot(node, home, stream, head)
         after = max(after, head.died if alive else 0)
         matching = (
             record
@@ -189,48 +189,22 @@ class RedisLog:
             node.check_open()
 
     def replay(
-        self, stream: Stream, *, end: int = TIME_MAX, horizon: int = TIME_MAX, after: int | None = None
+        self,
+        stream: Stream,
+        *,
+        end: int = TIME_MAX,
+        horizon: int = TIME_MAX,
+        after: int | None = None,
+        until: int | None = None,
     ) -> Replay | None:
-        if self._frozen:
-            return self._composed_replay(stream, end, horizon, after)
-        node, home = self._opened(), self._partition(stream)
-        keys = *home.living(stream), *home.living(Stream(SS, stream.key))
-        times = packed_time(end), packed_time(min(end, horizon))
-        answer = node.at(home.slot).query(REPLAY, keys, b"" if after is None else b"%d" % after, *times)
-        if answer is None:
-            return None
-        packed, found, *tail = answer
-        head, snapshot = stored_head(packed), unpack_record(found) if found else None
-        if folded_version(snapshot) > head.version:
-            raise damaged()
-        records = sorted(map(unpack_record, tail), key=attrgetter("start", "version"))
-        return Replay(
-            head.shown(stream),
-            None if snapshot is None else self._placed(stream, snapshot),
-            [self._placed(stream, record) for record in records if record.start <= end],
-        )
-
-    def _composed_replay(self, stream: Stream, end: int, horizon: int, after: int | None) -> Replay | None:
-        """Do without the script, which asks for more than permission to read."""
-        node = self._opened()
-        deadline, era = time.monotonic() + node.server.timeout, None
-        while True:
-            head = self._stored_head(node, stream)
-            if head is None:
-                return None
-            snapshot, folded = None, after or 0
-            if after is None:
-                snapshots = self.read(Stream(SS, stream.key), end=min(end, horizon), reverse=True, limit=1)
-                snapshot = next(snapshots, None)
-                folded = folded_version(snapshot)
-            if after is None and folded > head.version:
-                # it was made after the head was read, or after a rewrite; if neither was, it folds what never was
-                if era == (head.version, head.era) or time.monotonic() > deadline:
-                    raise damaged()
-                era = head.version, head.era
-                continue
-            records = Snapshot(node, self._partition(stream), stream, head).select(TIME_MIN, end, after=folded)
-            return Replay(head.shown(stream), snapshot, [self._placed(stream, record) for record in records])
+        asked = Asked(end, horizon, after, TIME_MAX if until is None else until)
+        replay = replay_by_reads if self._frozen else replay_by_script
+        found = replay(self._opened(), self._partition(stream), stream, asked)
+        if found is None or not self._is_spread:
+            return found
+        head, snapshot, records = found
+        placed = [self._placed(stream, record) for record in records]
+        return Replay(head, None if snapshot is None else self._placed(stream, snapshot), placed)
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
         node = self._opened()
@@ -295,10 +269,6 @@ class RedisLog:
         answers = node.ask_each([Request(each.slot, [(b"ZLEXCOUNT", each.live, *edges)]) for each in self._partitions])
         return sum(int(number) for (number,) in answers)
 
-    def _stored_head(self, node: Servers, stream: Stream) -> StoredHead | None:
-        home = self._partition(stream)
-        return unpack_head(*node.at(home.slot).ask((b"GET", home.head(stream))))
-
     def _partition(self, stream: Stream) -> Partition:
         number = len(self._partitions)
         return self._partitions[0 if number == 1 else partition_of(stream.key, number)]
@@ -317,12 +287,23 @@ class RedisLog:
         node = self._opened()
         yield from self._follow_all(node, after) if self._is_spread else self._follow_one(node, after or 0)
 
+    def checkpoint(self, position: Position) -> str:
+        if isinstance(position, Place):
+            return dotted((position.n, position.partition, *position.seen))
+        return dotted((position,))
+
+    def position(self, checkpoint: str) -> Position:
+        if not self._is_spread:
+            return undotted(checkpoint, 1)[0]
+        n, partition, *seen = undotted(checkpoint, 2, 2 + len(self._partitions))
+        return Place(n, partition, tuple(seen))
+
     def _follow_one(self, node: Servers, after: int) -> Iterator[tuple[Position, Stream, Record]]:
         (home,) = self._partitions
         ((last,),) = node.at(home.slot).ask((b"HMGET", home.meta, b"n"))
         if last is None:
             return
-        for stream, record in _feed(node.at(home.slot), home, after, stored_number(last)):
+        for stream, record in feed(node.at(home.slot), home, after, stored_number(last)):
             yield record.position, stream, record
             node.check_open()
 
@@ -336,7 +317,7 @@ class RedisLog:
         lasts = self._lasts(node)
         seen = [0 if after is None else after.after(number) for number in range(len(lasts))]
         feeds = [
-            _numbered(each.number, _feed(node.at(each.slot), each, low, last))
+            _numbered(each.number, feed(node.at(each.slot), each, low, last))
             for each, low, last in zip(self._partitions, seen, lasts, strict=True)
             if last > low
         ]
@@ -415,40 +396,3 @@ def _shown(name: bytes, packed: bytes) -> Head | None:
 
 def _numbered(number: int, feed: Iterable[tuple[Stream, Record]]) -> Iterator[tuple[int, int, Stream, Record]]:
     return ((record.position, number, stream, record) for stream, record in feed)
-
-
-def _feed(owner: Owner, home: Partition, after: int, last: int) -> Iterator[tuple[Stream, Record]]:
-    """Yield the records of a partition from one position to another, in pages."""
-    low, size = b"(%d" % after, _FIRST_PAGE
-    while True:
-        (entries,) = owner.ask((b"XRANGE", home.feed, low, last, b"COUNT", size))
-        places = [_place(words) for _, words in entries]
-        records = _records(owner, home, places)
-        for (stream, _), record in zip(places, records, strict=True):
-            if record is not None:
-                yield stream, record
-        if len(entries) < size:
-            return
-        low = b"(" + entries[-1][0]
-        size = page_after(size, (record and record.data for record in records))
-
-
-def _place(words: Sequence[bytes]) -> tuple[Stream, int]:
-    """Return what an entry of the feed names: a record's stream and version."""
-    if len(words) != 4:
-        raise damaged()
-    _, name, _, version = words
-    return stream_named(name), stored_number(version)
-
-
-def _records(owner: Owner, home: Partition, places: Sequence[tuple[Stream, int]]) -> list[Record | None]:
-    """Return the records of streams and versions; None for one that has just been erased."""
-    commands: list[Command] = []
-    for stream, version in places:  # the head first: what is no longer there when it is read has been filed
-        commands += (b"GET", home.head(stream)), (b"HGET", home.records(stream), version)
-    packed = owner.ask(*commands)
-    heads, filed = map(unpack_head, packed[::2]), packed[1::2]
-    return [
-        unpack_record(found) if found else head.record if head and head.newest == version else None
-        for (_, version), head, found in zip(places, heads, filed, strict=True)
-    ]

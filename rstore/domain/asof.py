@@ -87,7 +87,8 @@ class AsOf:
             return None
         folded = folded_version(found.snapshot) if after is None else after
         version = max((record.version for record in found.records), default=folded)
-        return found._replace(head=Head(stream, version, 0, live=True)) if version else None
+        floor = 0 if after is None else found.head.floor  # what was folded before a rewrite is folded again
+        return found._replace(head=Head(stream, version, floor, live=True)) if version else None
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
         return self._log.last(streams, self._bound(until))

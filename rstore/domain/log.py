@@ -222,7 +222,8 @@ class Log(Protocol):
         Args:
             end: only records and snapshots of times up to this one.
             horizon: only a snapshot of a time up to this one. The newest one counts.
-            after: no snapshot, but the records with a greater version.
+            after: no snapshot, but the records with a greater version. If the log has lost the record of this version,
+                which the caller has folded, the head is shown with a floor above it: as after a rewrite.
             until: only records and snapshots with ``recorded <= until``; the head is that of the present.
         """
 

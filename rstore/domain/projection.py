@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from rstore.domain.errors import StoreIntegrityError
@@ -67,21 +67,27 @@ def _step(state: dict[str, Any], change: Fact) -> None:
         raise StoreIntegrityError(f"operator.{op} fails on item {item!r} at time {time}: {reason}") from exc
 
 
-def obsolete(changes: Iterable[tuple[int, str, str]]) -> list[int]:
+def obsolete(changes: Iterable[tuple[int, str, str]], lasting: Container[int] = ()) -> list[int]:
     """Return the versions of the events that no longer contribute to the current state.
 
     ``changes`` are ``(version, item, op)`` in order of ``(time, version)``. What comes before an item's last
     ``setitem`` or ``delitem`` goes, and a ``delitem`` that ends it goes too: without events the item is absent anyway.
+    ``lasting`` are versions that stay, with all that they build on.
 
     >>> obsolete([(1, 'a', 'setitem'), (2, 'b', 'setitem'), (3, 'a', 'setitem'), (4, 'b', 'delitem')])
     [1, 2, 4]
+    >>> obsolete([(1, 'a', 'setitem'), (2, 'a', 'setitem'), (3, 'a', 'setitem')], lasting=[3])
+    [1]
     """
     dropped: list[int] = []
     kept: dict[str, list[int]] = {}
+    stays: set[str] = set()
     for version, item, op in changes:
-        if op in RESETS:
+        if version in lasting:
+            stays.add(item)  # also what comes later: it may have been recorded before, and be shown without this one
+        if op in RESETS and item not in stays:
             dropped += kept.pop(item, ())
-        if op == DELITEM:
+        if op == DELITEM and item not in stays:
             dropped.append(version)
         else:
             kept.setdefault(item, []).append(version)
