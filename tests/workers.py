@@ -141,20 +141,31 @@ class Worker:
         if self.process is None:
             return False
         self.process.kill()
-        self.process.communicate(timeout=PATIENCE)
+        self.process.wait(PATIENCE)
+        for pipe in (self.process.stdin, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
         return True
 
+    def end(self) -> None:
+        """Tell it to finish what it is doing."""
+        self._end.set()
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+
     def stop(self) -> None:
-        """Let it finish what it is doing, which has to be without an error."""
+        """Wait until it is done, which it has to be without an error."""
+        self.end()
         if self.process is None:
-            self._end.set()
             self._thread.join(PATIENCE)
             assert not self._thread.is_alive()
             for failure in self._failed:
                 raise failure
             return
-        _, errors = self.process.communicate(timeout=PATIENCE)
-        assert self.process.returncode == 0, errors
+        assert self.process.stderr is not None
+        with self.process.stderr as pipe:
+            errors = pipe.read()
+        assert self.process.wait(PATIENCE) == 0, errors
 
 
 class Crew:
@@ -183,6 +194,8 @@ class Crew:
             self.start(worker.job, f"{name}.{int(run or 0) + 1}")
 
     def stop(self) -> None:
+        for worker in self._at_work:
+            worker.end()
         while self._at_work:
             self._at_work.pop().stop()
 
@@ -194,8 +207,8 @@ class Crew:
 
     def __exit__(self, *_: object) -> None:
         for worker in self._at_work:
+            worker.end()
             worker.kill()
-            worker._end.set()
 
 
 class teller:  # noqa: N801  # it is used like a function

@@ -75,11 +75,28 @@ class _Records:
 
 @define
 class _Namespace:
-    """The streams of a namespace, how many of a kind are live, and the highest version of any that was forgotten."""
+    """The streams of a namespace, how many of a kind are live, and the highest version of any that was forgotten.
+
+    The feed has the place of each record in the order of positions, and that of some that were erased.
+    """
 
     streams: dict[Stream, _Records] = Factory(dict)
     live: Counter[str] = Factory(Counter)
     floor: int = 0
+    feed: list[tuple[Position, Stream, int]] = Factory(list)
+    erased: int = 0
+
+    def found(self, stream: Stream, version: int) -> Record | None:
+        """Return a record, unless it was erased."""
+        records = self.streams.get(stream)
+        return None if records is None else records.records.get(version)
+
+    def erase(self, number: int) -> None:
+        """Count records that were erased; when they are most of the feed, begin a new one without them."""
+        self.erased += number
+        if 2 * self.erased > len(self.feed):
+            self.feed = [place for place in self.feed if self.found(*place[1:])]
+            self.erased = 0
 
 
 @define(eq=False)
@@ -134,11 +151,14 @@ class MemoryLog:
             return known.version
         stream = namespace.streams.setdefault(batch.stream, _Records(version=namespace.floor, floor=namespace.floor))
         if batch.replace:
+            replaced = len(stream.records)
             stream.replace(())
+            namespace.erase(replaced)
         for entry in entries:
             stream.version += 1
             self._space.position += 1
             stream.add(Record(stream.version, self._space.position, recorded, *entry))
+            namespace.feed.append((self._space.position, batch.stream, stream.version))
         if batch.replace:
             stream.floor = stream.version
         if not batch.live:
@@ -257,6 +277,7 @@ class MemoryLog:
         if not stream.records and not live:
             namespace.floor = max(namespace.floor, stream.version)
             del namespace.streams[rewrite.stream]
+        namespace.erase(len(dropped) - len(put))
         size = sum(len(record.data) for record in dropped.values()) - sum(len(record.data) for record in put)
         return Saved(len(dropped) - len(put), size)
 
@@ -266,17 +287,14 @@ class MemoryLog:
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         with self._space.lock:
             self._check_open()
-            if after == self._space.position:
-                return  # who waits looks often, and need not look at everything to see that there is nothing
-            found = [
-                (record.position, stream, record)
-                for stream, records in self._streams().items()
-                for record in records.records.values()
-                if after is None or record.position > after
-            ]
-        for place in sorted(found, key=itemgetter(0)):
-            yield place
-            self._check_open()
+            namespace = self._namespaced()
+            feed = namespace.feed
+            places = range(0 if after is None else bisect_right(feed, after, key=itemgetter(0)), len(feed))
+        for position, stream, version in map(feed.__getitem__, places):
+            record = namespace.found(stream, version)
+            if record is not None:
+                yield position, stream, record
+                self._check_open()
 
     def checkpoint(self, position: Position) -> str:
         return dotted((position,))
