@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, Generic, NamedTuple, Self, TypeAlias, TypeVar
@@ -11,7 +10,7 @@ from attrs import define
 
 from rstore.audit import Audit, Change, Wanted, wanted
 from rstore.domain.errors import StoreConflictError
-from rstore.domain.log import Batch, Position, Record, Stream, check_name
+from rstore.domain.log import Batch, Log, Position, Record, Stream, check_name
 from rstore.face import now
 from rstore.scopes import Scopes
 
@@ -25,15 +24,15 @@ _BATCH: Final = 100
 _SCANNED: Final = 10_000
 _PAGE: Final = 4_096
 _PAGE_BYTES: Final = 1 << 21
-_SHORTEST_PAUSE: Final = 0.001
-_LONGEST_PAUSE: Final = 0.016
+_LOOK_SECONDS: Final = 0.25
+_LEAST_SECONDS: Final = 0.001
 
 S = TypeVar("S")
 _Found: TypeAlias = tuple[Position, Stream, Record]
 
 
 class _Pauses:
-    """What lies between two looks at the log: longer and longer, until nothing came for so many seconds.
+    """What lies between two looks at the log, until nothing came for so many seconds.
 
     They are counted, not measured: a clock that is held, or set, does not hold this up.
     """
@@ -46,16 +45,14 @@ class _Pauses:
 
     def restart(self) -> None:
         """Begin to wait: something came."""
-        self._waited, self._next = 0.0, _SHORTEST_PAUSE
+        self._waited = 0.0
 
-    def pause(self) -> bool:
-        """Pause, and return true; or false if there was nothing for long enough."""
+    def pause(self, log: Log, after: Position | None) -> bool:
+        """Wait for something after a position, and return true; or false if there was nothing for long enough."""
         if self._wait is None or self._waited >= self._wait:
             return False
-        seconds = min(self._next, self._wait - self._waited)
-        time.sleep(seconds)
-        self._waited += seconds
-        self._next = min(2 * self._next, _LONGEST_PAUSE)
+        seconds = min(_LOOK_SECONDS, self._wait - self._waited)
+        self._waited += _LEAST_SECONDS if log.wait(after, seconds) else seconds
         return True
 
 
@@ -136,7 +133,7 @@ class Following(Audit, Scopes):
                 if streams.has(found[1]):
                     pauses.restart()
                     yield found
-            if not (page or pauses.pause()):
+            if not (page or pauses.pause(self._log, after)):
                 return
 
     def _page(self, after: Position | None) -> list[_Found]:
@@ -196,7 +193,7 @@ class Following(Audit, Scopes):
             done += fed
             if fed:
                 pauses.restart()
-            elif not (more or pauses.pause()):
+            elif not (more or pauses.pause(self._log, work.position)):
                 return done
 
     def _project(self, work: _Projecting[Self]) -> tuple[int, bool]:

@@ -1713,3 +1713,58 @@ class Model:
             self.known, self.died = False, 0
         size = sum(len(record.data) for record in gone) - sum(len(record.data) for record in put)
         return Saved(len(gone) - len(put), size)
+
+
+class TestWait:
+    def test_there_is_something_already(self, log: Log) -> None:
+        append(log, SERIES, entries(0))
+        assert log.wait(None, 60)
+        (position, *_), *_ = log.follow()
+        append(log, OTHER, entries(0))
+        assert log.wait(position, 60)
+
+    def test_nothing_comes(self, backend: Backend) -> None:
+        log = backend.log()
+        append(log, SERIES, entries(0))
+        position = list(log.follow())[-1][0]
+        if backend.name == "postgresql":  # where whatever is written, in any namespace, is a reason to look
+            assert log.wait(position, 0.05) in (True, False)
+        else:
+            assert not log.wait(position, 0.05)
+
+    def test_something_comes(self, backend: Backend) -> None:
+        log, other = backend.log(), backend.log()
+        append(log, SERIES, entries(0))
+        for number in range(3):
+            position = list(log.follow())[-1][0]
+            with ThreadPoolExecutor(1) as pool:
+                waiting = pool.submit(log.wait, position, 20)
+                append(other, OTHER, entries(number))
+                assert waiting.result()
+            assert len(list(log.follow(position))) == 1
+
+    def test_of_a_frozen_log(self, backend: Backend) -> None:
+        append(backend.log(), SERIES, entries(0))
+        assert backend.log(frozen=True).wait(None, 20)
+
+    def test_it_ends_when_the_log_is_closed(self, backend: Backend) -> None:
+        log = backend.log()
+        log.close()
+        with pytest.raises(StoreClosedError):
+            log.wait(None, 20)
+
+
+class TestCheckpoints:
+    def test_a_position_comes_back_from_its_text(self, log: Log) -> None:
+        for number in range(5):
+            log.append([Batch(Stream(KV, f"{number}{key}"), [entry()], 1) for key in "abc"])
+        found = list(log.follow())
+        for index, (position, *_) in enumerate(found):
+            checkpoint = log.checkpoint(position)
+            assert isinstance(checkpoint, str)
+            assert list(log.follow(log.position(checkpoint))) == found[index + 1 :]
+
+    @pytest.mark.parametrize("text", ["", "x", "1,2", "-1", "1.2.3.4", " 1", "\u0661"])
+    def test_another_text_is_refused(self, log: Log, text: str) -> None:
+        with pytest.raises(ValueError, match="is no checkpoint of this kind of store"):
+            log.position(text)

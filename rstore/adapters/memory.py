@@ -107,6 +107,11 @@ class Space:
     position: int = 0
     floor: int = 0
     lock: threading.RLock = field(factory=threading.RLock, repr=False)
+    written: threading.Condition = field(init=False, repr=False)
+
+    @written.default
+    def _written(self) -> threading.Condition:
+        return threading.Condition(self.lock)
 
 
 class MemoryLog:
@@ -143,6 +148,7 @@ class MemoryLog:
             # entries are drained before anything is changed: one that fails leaves nothing behind
             for batch, entries in [(batch, list(batch.entries)) for batch in batches]:
                 versions.append(self._append(namespace, batch, entries, recorded))
+            self._space.written.notify_all()
             return versions
 
     def _append(self, namespace: _Namespace, batch: Batch, entries: list[Entry], recorded: int) -> int:
@@ -295,6 +301,12 @@ class MemoryLog:
             if record is not None:
                 yield position, stream, record
                 self._check_open()
+
+    def wait(self, after: Position | None, seconds: float) -> bool:
+        with self._space.written:
+            if next(self.follow(after), None) is not None:
+                return True
+            return self._space.written.wait(seconds)
 
     def checkpoint(self, position: Position) -> str:
         return dotted((position,))

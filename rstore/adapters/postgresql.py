@@ -7,6 +7,7 @@ Tables, indexes and the functions that write are in :mod:`rstore.adapters._postg
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -44,6 +45,8 @@ __all__ = ["PostgresqlLog", "Server"]
 _PAGE: Final = 256
 _FEED_PAGE: Final = 64  # the next records may be of other streams, and larger
 _IDS: Final = 16_384
+_FIRST_LOOK_SECONDS: Final = 0.004
+_LAST_LOOK_SECONDS: Final = 0.016
 
 _COLUMNS: Final = 'version, txid, place, recorded, start, "end", item, op, data, meta'
 _OF_R: Final = ", ".join(f"r.{column}" for column in _COLUMNS.split(", "))
@@ -166,6 +169,11 @@ SELECT CASE
                     AND w.database = (SELECT oid FROM pg_database WHERE datname = current_database())))),
         pg_snapshot_xmax(now)::text::bigint) END
 FROM rstore.about AS a, pg_control_system() AS c, pg_current_snapshot() AS now"""
+
+# Who has not written has not committed: the cheapest way to see that there is nothing new, on a standby too. What was
+# written before that, and is committed only now, is not seen by it.
+_END_OF_WAL: Final = """
+SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text"""
 
 _FOLLOW: Final = f"""
 SELECT s.kind, s.key, {_OF_R} FROM rstore.record AS r JOIN rstore.stream AS s ON s.id = r.stream
@@ -403,6 +411,22 @@ class PostgresqlLog:
                 return
             mean = sum(len(row[-2]) for row in rows) // size
             size = max(1, min(2 * size, _FEED_PAGE, CHUNK_BYTES // (mean + 1)))
+
+    def wait(self, after: Position | None, seconds: float) -> bool:
+        before, waited, pause = self._end_of_wal(), 0.0, _FIRST_LOOK_SECONDS
+        if next(self.follow(after), None) is not None:
+            return True
+        while waited < seconds:
+            time.sleep(min(pause, seconds - waited))
+            waited += pause
+            pause = min(2 * pause, _LAST_LOOK_SECONDS)
+            if self._end_of_wal() != before:
+                return True
+        return False
+
+    def _end_of_wal(self) -> str:
+        with self._pool.lease() as db:
+            return str(db.rows(_END_OF_WAL)[0][0])
 
     def checkpoint(self, position: Position) -> str:
         return dotted(position)

@@ -9,6 +9,7 @@ more than one of them is a transaction (``_redis_transactions.py``). Readers ask
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
@@ -57,6 +58,7 @@ __all__ = ["RedisLog", "Server"]
 
 _PAGE: Final = 256
 _FIRST_PAGE: Final = 16
+_LOOK_SECONDS: Final = 0.05
 _ABOVE: Final = b"\xff"
 
 
@@ -287,6 +289,29 @@ class RedisLog:
         node = self._opened()
         yield from self._follow_all(node, after) if self._is_spread else self._follow_one(node, after or 0)
 
+    def wait(self, after: Position | None, seconds: float) -> bool:
+        node = self._opened()
+        if self._is_spread:
+            return self._wait_for_any(node, after, seconds)
+        (home,) = self._partitions
+        milliseconds = max(1, int(1000 * min(seconds, node.server.timeout / 2)))
+        block = b"XREAD", b"COUNT", 1, b"BLOCK", milliseconds, b"STREAMS", home.feed, b"%d" % (after or 0)
+        (found,) = node.at(home.slot).ask(block)
+        return found is not None
+
+    def _wait_for_any(self, node: Servers, after: Position | None, seconds: float) -> bool:
+        """Look at the last positions of all partitions again and again: nobody can block on those of several nodes."""
+        before, waited = self._given_out(node), 0.0
+        if next(self.follow(after), None) is not None:
+            return True
+        while waited < seconds:
+            time.sleep(min(_LOOK_SECONDS, seconds - waited))
+            waited += _LOOK_SECONDS
+            node.check_open()
+            if self._given_out(node) != before:
+                return True
+        return False
+
     def checkpoint(self, position: Position) -> str:
         if isinstance(position, Place):
             return dotted((position.n, position.partition, *position.seen))
@@ -329,7 +354,7 @@ class RedisLog:
 
     def _lasts(self, node: Servers) -> list[int]:
         """Return the last position that each partition gave out; 0 if it is not there."""
-        answers = node.ask_each([Request(each.slot, [(b"HGET", each.meta, b"n")]) for each in self._partitions])
+        answers = self._given_out(node)
         known = {each: stored_number(n) for each, (n,) in zip(self._partitions, answers, strict=True) if n is not None}
         highest = max(known.values(), default=0)
         self._clock.see(highest)
@@ -338,6 +363,9 @@ class RedisLog:
             node.query_each([Run(each.slot, RAISE, (each.meta,), (b"%d" % highest,)) for each in behind])
             known = dict.fromkeys(known, highest)
         return [known.get(each, 0) for each in self._partitions]
+
+    def _given_out(self, node: Servers) -> list[list[bytes | None]]:
+        return node.ask_each([Request(each.slot, [(b"HGET", each.meta, b"n")]) for each in self._partitions])
 
 
 def _merged(calls: Sequence[Call], answers: Sequence[Sequence[int]]) -> list[int]:

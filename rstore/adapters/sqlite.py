@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -38,6 +39,7 @@ from rstore.domain.log import (
 )
 
 _PAGE: Final = 256
+_LOOK_SECONDS: Final = 0.01
 
 _COLUMNS: Final = 'version, position, recorded, start, "end", item, op, data, meta'
 
@@ -117,6 +119,8 @@ _DISCARD: Final = (
     "DELETE FROM rstore_stream WHERE namespace = :id",
     "DELETE FROM rstore_count WHERE namespace = :id",
 )
+
+_NEWEST: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'rstore_record'"
 
 _FOLLOW: Final = f"""
 SELECT s.kind, s.key, {", ".join(f"r.{column}" for column in _COLUMNS.split(", "))}
@@ -335,6 +339,24 @@ class SqliteLog:
             for kind, key, *row in rows:
                 record = _record(row)
                 yield record.position, Stream(kind, key), record
+
+    def wait(self, after: Position | None, seconds: float) -> bool:
+        # no connection is held meanwhile: a child that is forked with one in use could not use the store
+        newest, waited = self._newest(), 0.0
+        if next(self.follow(after), None) is not None:
+            return True
+        while waited < seconds:
+            time.sleep(min(_LOOK_SECONDS, seconds - waited))
+            waited += _LOOK_SECONDS
+            if self._newest() != newest:
+                return True
+        return False
+
+    def _newest(self) -> tuple[int] | None:
+        """Return the last position that was given out, to whatever namespace."""
+        with self._file.lease() as db:
+            found: tuple[int] | None = db.execute(_NEWEST).fetchone()
+        return found
 
     def checkpoint(self, position: Position) -> str:
         return dotted((position,))

@@ -112,6 +112,9 @@ class AsOf:
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         return (found for found in self._log.follow(after) if found[2].recorded <= self.until)
 
+    def wait(self, after: Position | None, seconds: float) -> bool:
+        return self._log.wait(after, seconds)
+
     def checkpoint(self, position: Position) -> str:
         return self._log.checkpoint(position)
 

@@ -262,6 +262,12 @@ class Log(Protocol):
         Nothing acknowledged is ever skipped: a record that commits late does not appear behind a reader's back.
         """
 
+    def wait(self, after: Position | None, seconds: float) -> bool:
+        """Wait until there may be something after a position, and tell so; or return false after so many seconds.
+
+        It is a hint: who waits looks again either way, and not too rarely.
+        """
+
     def checkpoint(self, position: Position) -> str:
         """Return a position that :meth:`follow` has yielded as text."""
 

@@ -250,6 +250,9 @@ class Transaction:
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         return self._log.follow(after)
 
+    def wait(self, after: Position | None, seconds: float) -> bool:
+        return self._log.wait(after, seconds)
+
     def checkpoint(self, position: Position) -> str:
         return self._log.checkpoint(position)
 
