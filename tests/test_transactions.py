@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import operator
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -142,6 +144,33 @@ class TestOthersInBetween:
                 store["written"] = 1
             other["k"] = 2
         assert store.keys() == ["k"]
+
+    @pytest.mark.parametrize("there", [True, False])
+    def test_of_two_that_read_what_the_other_writes_one_is_stored(
+        self, backend: Backend, store: Store, other: Store, there: bool
+    ) -> None:
+        if there:
+            store.set_many({f"{letter}{n}": 0 for letter in "ab" for n in range(20)})
+        barrier, stored = threading.Barrier(2), []
+
+        def write(mine: Store, read: str, written: str) -> None:
+            with suppress(StoreConflictError):
+                with mine.transaction():
+                    mine.get(read)
+                    mine[written] = 1
+                    barrier.wait()
+                stored.append(written)
+
+        for n in range(20):
+            with ThreadPoolExecutor(2) as pool:
+                both = [
+                    pool.submit(write, store, f"a{n}", f"b{n}"),
+                    pool.submit(write, other, f"b{n}", f"a{n}"),
+                ]
+                for each in both:
+                    each.result()
+            assert len(stored) in (0, 1), n
+            stored.clear()
 
     def test_what_was_only_written_may_have(self, store: Store, other: Store) -> None:
         with store.transaction():

@@ -258,7 +258,8 @@ BEGIN
     epoch := rstore.epoch();
     FOR i IN 1 .. cardinality(kinds) LOOP
         s := rstore.lock_stream(home, kinds[i], keys[i]);
-        IF s.id IS NULL AND coalesce(expects[i], 0) = 0 AND NOT if_live[i] THEN
+        -- who only checks that there is no such stream makes it too, until the end: so nobody else can meanwhile
+        IF s.id IS NULL AND coalesce(expects[i], 0) = 0 AND (counts[i] = 0 OR NOT if_live[i]) THEN
             s := rstore.create_stream(home, kinds[i], keys[i]);
             wrote := wrote OR s.txid = 0;
         END IF;
@@ -270,6 +271,10 @@ BEGIN
         END IF;
         moment := greatest(moment, s.recorded, at[i]);
         IF if_live[i] AND (counts[i] = 0 OR s.live IS NOT TRUE) THEN
+            IF s.txid = 0 THEN
+                DELETE FROM rstore.stream WHERE id = s.id;
+                s.version := 0;
+            END IF;
             versions[i] := coalesce(s.version, 0);
             streams[i] := NULL;
             CONTINUE;

@@ -104,8 +104,9 @@ class Transaction:
 
     def _add(self, batch: Batch, entries: list[Entry]) -> int:
         stream, before = batch.stream, self._written.get(batch.stream, _Written())
-        is_early = stream.kind == SS and Stream(ES, stream.key) in self._written  # it folds what has no version yet
-        if is_early or (batch.if_live and not self._is_live(stream)):
+        if stream.kind == SS and Stream(ES, stream.key) in self._written:
+            return 0  # it folds what has no version yet: the next one will do
+        if batch.if_live and not self._is_live(stream):
             return self._version(stream)
         records = tuple(self._record(batch, entry) for entry in entries)
         if batch.replace:
