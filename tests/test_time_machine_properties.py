@@ -253,6 +253,36 @@ class TimeMachine(RuleBasedStateMachine):
             self.known.log.append((change.kind, change.key, change.value))
         self.remember()
 
+    @rule(who=st.integers(0, 1), which=st.integers(0, 99), pruned=st.none() | keys)
+    def forget_what_was_before(self, who: int, which: int, pruned: str | None) -> None:
+        """What is asked of later times stays as it was: of one key of events that is pruned, or of all."""
+        moments = sorted(self.remembered)
+        if not moments:
+            return
+        before, store = moments[which % len(moments)], self.stores[who]
+        if pruned is None:
+            store.compact(before=before)
+            self.is_compacted = True
+            self.remembered = {moment: known for moment, known in self.remembered.items() if moment >= before}
+        else:
+            store.prune(pruned, before=before)
+        for key in KEYS if pruned is None else [pruned]:
+            self._forget_events_before(store, key, before)
+        self.known.log = list(map(_told, store.log()))
+
+    def _forget_events_before(self, store: Store, key: str, before: int) -> None:
+        kept = store.events(key) or []
+        for moment, known in [*self.remembered.items(), (TIME_MAX, self.known)]:
+            if key not in known.es:
+                continue
+            events, left = known.es[key], _among(known.es[key], kept)
+            if moment >= before:
+                for t in {event.timestamp for event in events if event.timestamp >= before} | {TIME_MAX}:
+                    assert _state_at(left, t) == _state_at(events, t)
+            known.es[key] = left
+            if not left:
+                del known.es[key]
+
     def _forget_events(self, key: str) -> None:
         """Forget the events that a prune erases, wherever they were known; and with the last one the key."""
         if key not in self.known.es:
@@ -344,6 +374,10 @@ class TimeMachine(RuleBasedStateMachine):
 
 def _told(change: Any) -> tuple[str, str, Any]:
     return change.kind, change.key, change.value
+
+
+def _state_at(events: list[Event], t: int) -> dict[str, Any]:
+    return naive_state(event for event in events if event.timestamp <= t)
 
 
 def _among(events: Iterable[Event], kept: list[Event]) -> list[Event]:
