@@ -9,6 +9,7 @@ import operator
 import time
 from collections.abc import Iterable
 from copy import deepcopy
+from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
@@ -19,8 +20,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from rstore import Event, Store, StoreIntegrityError, View
-from rstore.domain.log import ES, KV, TIME_MAX, TIME_MIN, TS
-from tests.conftest import Backend
+from rstore.adapters.memory import MemoryLog, Space
+from rstore.domain.log import ES, KV, TIME_MAX, TIME_MIN, TS, Connector
+from tests.conftest import KEY, Backend
 from tests.test_properties import (
     EXAMPLES,
     START,
@@ -391,15 +393,25 @@ def _among(events: Iterable[Event], kept: list[Event]) -> list[Event]:
     return found
 
 
-def test_what_was_known_at_a_time_is_what_plain_dicts_were_then(
-    backend: Backend, key: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if key is not None and backend.name != "memory":
-        pytest.skip("what is encrypted is not what differs between backends")
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     shrink_constants(monkeypatch, _SNAPSHOT_EVERY=3, SEGMENT=4, _BUFFER=16, _STEP=2)
     clock = Clock()
     monkeypatch.setattr(time, "time_ns", clock.time_ns)
-    examples, asked = (EXAMPLES, 50) if backend.is_local else (EXAMPLES // 3, 4)
-    given = {"connect": staticmethod(backend.connect), "key": key, "clock": clock, "asked": asked}
-    machine = type(f"TimeMachine_{backend.name}_{key}", (TimeMachine,), given)
+    return clock
+
+
+def explore(name: str, connect: Connector, key: str | None, clock: Clock, *, examples: int, asked: int) -> None:
+    given = {"connect": staticmethod(connect), "key": key, "clock": clock, "asked": asked}
+    # a class of its own for each run: with derandomize, its name decides which examples are tried
+    machine = type(f"TimeMachine_{name}", (TimeMachine,), given)
     run_state_machine_as_test(machine, settings=settings(STATEFUL, max_examples=examples))
+
+
+def test_what_was_known_at_a_time_is_what_plain_dicts_were_then(backend: Backend, clock: Clock) -> None:
+    examples, asked = (EXAMPLES, 50) if backend.is_local else (EXAMPLES // 3, 4)
+    explore(backend.name, backend.connect, None, clock, examples=examples, asked=asked)
+
+
+def test_also_if_it_is_encrypted(clock: Clock) -> None:
+    explore("encrypted", partial(MemoryLog, Space()), KEY, clock, examples=EXAMPLES, asked=50)
