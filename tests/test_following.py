@@ -198,6 +198,12 @@ class TestCheckpoints:
         with pytest.raises(ValueError, match="checkpoint"):
             store.follow(after=checkpoint)
 
+    def test_of_another_kind_of_store_they_are_refused_where_that_can_be_told(self, backend: Backend) -> None:
+        """One number is a place in memory, in a file and on one Redis; it takes two and more elsewhere."""
+        foreign = "1" if backend.name in ("postgresql", "cluster") else "1.2"
+        with pytest.raises(ValueError, match="is no checkpoint of this kind of store"):
+            backend.store().follow(after=foreign)
+
     @pytest.mark.parametrize("checkpoint", [1, 1.5, b"1", ("1", None)])
     def test_it_has_to_be_a_text(self, backend: Backend, checkpoint: Any) -> None:
         with pytest.raises(TypeError, match="checkpoint"):
@@ -437,7 +443,8 @@ class TestProject:
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(following_module, "_BATCH", 4)
-        store.set_many({f"k{n}": n for n in range(10)})
+        for n in range(10):
+            store[f"k{n}"] = n
         broken = True
 
         def fn(change: Change, store: Store) -> None:

@@ -101,9 +101,10 @@ def book(change: Change, store: Any) -> None:
 
 
 def keep_books(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
-    """Project the accounts; tell how many changes were dealt with."""
+    """Project the accounts; tell of it before, since it may not end while others pay."""
+    tell("begun")
     while not stopped():
-        tell(str(store.project("books", book, kind="es", prefix="account ", wait=0.05)))
+        store.project("books", book, kind="es", prefix="account ", wait=0.05)
 
 
 JOBS: dict[str, Callable[[Store, str, Tell, Stopped], None]] = {"write": write, "pay": pay, "books": keep_books}
@@ -135,6 +136,11 @@ class Worker:
                 JOBS[self.job](store, self.name, tell, self._end.is_set)
         except BaseException as exc:
             self._failed.append(exc)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has told anything yet."""
+        return self.told.exists() and self.told.stat().st_size > 0
 
     def kill(self) -> bool:
         """Kill it as ``kill -9`` does; a thread can't be."""
@@ -180,16 +186,20 @@ class Crew:
         self._at_work.append(Worker(job, name, *self._given))
 
     def work(self, seconds: float, meanwhile: Callable[[], object] = lambda: None) -> None:
-        """Let them work, and kill one now and then, of which the next has the same name with another number."""
+        """Let them work, from when all have begun to, and kill one now and then; another one takes over from it."""
+        patience = time.monotonic() + PATIENCE
+        while not all(worker.is_at_work for worker in self._at_work):
+            assert time.monotonic() < patience, "somebody does not begin to work"
+            time.sleep(0.02)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            time.sleep(self._dice.uniform(0.2, 0.7))
+            time.sleep(self._dice.uniform(0.1, 0.5))
             meanwhile()
-            worker = self._at_work.pop(self._dice.randrange(len(self._at_work)))
-            if not worker.kill():
-                self._at_work.append(worker)
+            worker = self._dice.choice(self._at_work)
+            if not worker.is_at_work or not worker.kill():
                 continue
             self.killed += 1
+            self._at_work.remove(worker)
             name, _, run = worker.name.partition(".")
             self.start(worker.job, f"{name}.{int(run or 0) + 1}")
 
