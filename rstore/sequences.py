@@ -265,7 +265,8 @@ class EventSequences(Face):
             version = head.version if head else 0
             if version == present.version:
                 raise
-            self._present(stream.key)  # somebody else wrote, which may well be the reason: look again
+            # somebody else wrote, which may well be the reason: look again, but after the pause, not before it
+            self._projections.doubt(stream.key)
             raise StoreConflictError(*stream, present.version, version) from None
 
     def _record(

@@ -270,7 +270,7 @@ class TimeSeries(Face):
                 spool.add(self._merged(stream, run))
             put = (
                 Record(version, None, seen.recorded, *entry)
-                for version, entry in zip(seen.versions[: len(spool)], spool.entries(), strict=True)
+                for version, entry in zip(seen.versions[-len(spool) :], spool.entries(), strict=True)
             )
             return self._log.rewrite([Rewrite(stream, None, range(version + 1), put, floor=head.floor)])
 
@@ -294,13 +294,15 @@ class TimeSeries(Face):
             tidy = tidy and full and op == EXTEND and record.start > end
             full, end, points = size == SEGMENT, record.end, points + size
             recorded = max(recorded, record.recorded)
-            if len(versions) <= points // SEGMENT:
-                versions.append(record.version)
-        return _Survey(tidy, recorded, versions)
+            versions.append(record.version)
+        return _Survey(tidy, recorded, sorted(versions)[-(points // SEGMENT + 1) :])
 
 
 class _Survey(NamedTuple):
-    """``versions`` are as many of the series' own as its points need at most, once they are in full segments."""
+    """``versions`` are the newest of the series' own, as many as its points need at most in full segments.
+
+    The newest: a follower that has not come to them yet does not miss what is merged into them.
+    """
 
     tidy: bool
     recorded: int

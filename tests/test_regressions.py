@@ -391,3 +391,43 @@ def test_of_input_that_fails_on_its_way_to_disk_nothing_stays(store: Store, monk
     with pytest.raises(TypeError, match="point 199999 "):
         store.extend("s", ((t, os.urandom(8)) if t < 199_999 else (None, None) for t in range(200_000)))
     assert store.timeseries() == []
+
+
+def test_who_is_overtaken_while_pausing_only_is_not_overtaken_again(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was looked up before the pause is out of date after it, if others write all the time."""
+    store, other = backend.store(), backend.store()
+    store.apply("k", {"n": 0})
+    other.apply("k", {"n": (operator.add, 1)})
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        other.apply("k", {"n": (operator.add, 1)})
+
+    monkeypatch.setattr(rstore.face.time, "sleep", pause)
+    assert store.apply("k", {"m": 1}) == {"n": 2, "m": 1}
+    assert len(pauses) == 1
+
+
+def test_a_follower_that_lags_behind_does_not_miss_what_was_compacted(backend: Backend) -> None:
+    store = backend.store()
+    store.extend("s", (1, "a"))
+    ((checkpoint, _),) = store.follow()
+    store.extend("s", (2, "b"))
+    store.extend("s", (3, "c"))
+    store.compact()
+    assert {point for _, change in store.follow(after=checkpoint) for point in change.value} >= {(2, "b"), (3, "c")}
+
+
+def test_a_checkpoint_of_a_file_that_was_deleted_skips_nothing_of_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with Store(path, frozen=False) as store:
+        store.set_many({str(n): n for n in range(10)})
+        *_, (checkpoint, _) = store.follow()
+        store.discard()
+    assert not path.exists()
+    with Store(path, frozen=False) as store:
+        store["new"] = 1
+        assert [change.key for _, change in store.follow(after=checkpoint)] == ["new"]
