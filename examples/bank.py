@@ -84,10 +84,10 @@ def dispute(store: Store) -> None:
     (fee,) = [change for change in accounts.history("ada") if change.who == "batch 17"]
     before = (fee.timestamp or 0) - 1
     print(f"Before the booking of ticket {fee.more['ticket']}: {accounts.past('ada', before)}")
-    print("What it changed:", store.diff("Account/ada", before, before + 1).changed)
+    print("What it changed:", accounts.diff("ada", before, before + 1).changed)
 
     with store.context(who="Eve", why="Ada has no safe"):
-        store.revert("Account/ada", before)
+        accounts.revert("ada", before)
     print("Put right:", accounts["ada"])
 
 

@@ -17,7 +17,7 @@ from typing import Any, Concatenate, Final, Generic, NamedTuple, ParamSpec, Type
 
 import attrs
 
-from rstore.audit import Audit, Change
+from rstore.audit import Audit, Change, Diff
 from rstore.domain.errors import StoreIntegrityError, StoreModelError
 from rstore.domain.log import ES, check_name
 from rstore.domain.operators import DELITEM, OPERATORS, SETITEM, parse
@@ -177,6 +177,10 @@ class Repository(Generic[M]):
         state = self._store.past(self._name(key), posix_ms(t))
         return None if state is None else self._loaded(key, state)
 
+    def diff(self, key: str, t1: Moment, t2: Moment) -> Diff:
+        """Return which fields are different at two valid times, as they are stored; see :meth:`Store.diff`."""
+        return self._store.diff(self._prefix + key, t1, t2)
+
     def history(self, key: str) -> list[Change]:
         """Return all changes of an instance; see :meth:`Store.history`."""
         return self._store.history(self._name(key), ES)
@@ -221,6 +225,19 @@ class Repository(Generic[M]):
         """
         attempt = partial(self._do, key, lambda model: decide(model, *args, **kwargs))
         return self._store._decide(attempt)  # noqa: SLF001
+
+    def revert(self, key: str, t: Moment) -> M:
+        """Bring an instance back to what it was at a valid time, by new changes; return it. See :meth:`Store.revert`.
+
+        Raises:
+            KeyError: there is none under this key.
+            StoreModelError: there was none then.
+        """
+        if key not in self:
+            raise KeyError(key)
+        if self.past(key, t) is None:
+            raise StoreModelError(key, f"there was no {self._model.__name__} yet at that time")
+        return self._loaded(key, self._store.revert(self._prefix + key, t))
 
     def _do(self, key: str, decide: Callable[[M], Changes | None]) -> M:
         projection = self._store._present(self._name(key))  # noqa: SLF001  # one round trip for state and version

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import rstore.face
 from rstore import Store, StoreError, StoreIntegrityError, StoreNotAvailableError, StorePayloadError
 from rstore.domain import series
 from rstore.domain.log import ES, KV, SS, Batch, Entry, Stream

@@ -590,3 +590,20 @@ class TestUpcast:
         people = Repository(store, Person, upcast={"name": split, "years": "age", "shoe": None})
         assert people["p"] == Person("Ada", "", 599)
         assert people.do("p", lambda person: {"age": (operator.add, 1)}).age == 600
+
+
+def test_differences_and_the_way_back(store: Store) -> None:
+    accounts = Repository(store, Account)
+    accounts.create("a", owner="Ada")
+    created = accounts.history("a")[0].timestamp
+    assert created is not None
+    accounts.do("a", Account.deposit, 10)
+    last = accounts.history("a")[-1].timestamp
+    assert last is not None
+    assert accounts.diff("a", created, last).changed == {"balance": (0, 10)}
+    assert accounts.revert("a", created) == accounts["a"] == Account("Ada")
+    with pytest.raises(KeyError):
+        accounts.revert("b", created)
+    with pytest.raises(StoreModelError, match="no Account yet"):
+        accounts.revert("a", created - 1)
+    assert accounts["a"] == Account("Ada")

@@ -60,6 +60,11 @@ CREATE TABLE rstore_record (
     recorded INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL, level INTEGER,
     item TEXT NOT NULL, op TEXT NOT NULL, data BLOB NOT NULL, meta BLOB);
 
+-- Positions begin at the microseconds of the clock: above those of a file that was deleted before under the same name,
+-- so that a follower's checkpoint skips nothing of this one.
+INSERT INTO sqlite_sequence (name, seq)
+VALUES ('rstore_record', CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER));
+
 -- The last record of a stream, and the tail after a version.
 CREATE UNIQUE INDEX rstore_record_version ON rstore_record (stream, version);
 
