@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rstore import Change, Store, StoreConflictError
+from rstore.adapters import open_log
+from rstore.domain.log import Log
 
 if TYPE_CHECKING:
     from tests.conftest import Backend
@@ -235,7 +237,7 @@ class teller:  # noqa: N801  # it is used like a function
 
 
 def address(backend: Backend, folder: Path) -> tuple[str, str]:
-    """Return the dsn and the namespace under which another process finds a backend's default namespace."""
+    """Return the dsn, and what the default namespace of a backend is called there."""
     from tests import conftest
 
     if backend.name == "sqlite":
@@ -248,7 +250,12 @@ def main() -> None:
     job, name, dsn, namespace, key, told = sys.argv[1:]
     end = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), end.set()), daemon=True).start()
-    with Store(dsn, namespace, key or None, frozen=False) as store, teller(Path(told)) as tell:
+    connect = open_log(dsn)
+
+    def place(_: str, frozen: bool) -> Log:  # to the store it is the default one, which its cipher binds values to
+        return connect(namespace, frozen)
+
+    with Store(place, key=key or None, frozen=False) as store, teller(Path(told)) as tell:
         JOBS[job](store, name, tell, end.is_set)
 
 
