@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import operator
+import pickle
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from rstore.domain.asof import AsOf
-from rstore.domain.log import ES, KV, TS, Record, Stream, check_name
+from rstore.domain.errors import FrozenStoreError, StoreError, StoreIntegrityError
+from rstore.domain.log import ES, KV, TS, Record, Replay, Stream, check_name
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
+from rstore.domain.projection import Projection
 from rstore.face import ATTEMPTS, check_key
 from rstore.keyvalues import KeyValues
 from rstore.moments import Moment, posix_ms
@@ -91,7 +94,8 @@ class Audit(KeyValues, TimeSeries, EventSequences):
     def version(self, key: str, kind: str = ES) -> int:
         """Return the version of a key's event sequence, or its ``kv`` or ``ts``: what ``expect`` compares with.
 
-        It is 0 if there never was one, and that of the deletion if it was deleted.
+        It is 0 if there never was one, and that of the deletion if it was deleted. Inside a transaction, what was
+        written there has a version that holds only there.
 
         >>> store.version('unknown')
         0
@@ -241,8 +245,9 @@ class Audit(KeyValues, TimeSeries, EventSequences):
         {'balance': 10}
         """
         time = posix_ms(t)
-        if self.version(key, kind) == 0:
-            raise KeyError(key)
+        if self.version(key, _check_kind(kind)) == 0:
+            others = [each for each in _OPS if self.version(key, each)]
+            raise KeyError(f"{key} (there is a {others[0]} of this name: pass kind={others[0]!r})" if others else key)
         revert = {KV: self._revert_value, TS: self._revert_series, ES: self._revert_state}[kind]
         return self._decide(partial(revert, key, time))
 
@@ -282,6 +287,15 @@ class View(Audit):
         self._base, self._payload, self._freq = AsOf(store._base, until), store._payload, store._freq  # noqa: SLF001
         self._cached, self._frozen, self._history = Projections(), True, True
         self._note, self._work = ContextVar("rstore.note", default=None), ContextVar("rstore.work", default=None)
+
+    def _check_writable(self) -> None:
+        raise FrozenStoreError(repr(self), "the past can't be written to; write to the store itself")
+
+    def _fold(self, stream: Stream, start: Projection, replay: Replay | None) -> Projection | None:
+        try:
+            return super()._fold(stream, start, replay)
+        except StoreIntegrityError as exc:
+            raise StoreError(f"es {stream.key!r}: what its state at that time builds on was pruned ({exc})") from exc
 
     def __repr__(self) -> str:
         return f"<View {self._base.name} namespace={self.namespace!r} at {self._until}>"
@@ -329,10 +343,20 @@ def difference(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Diff:
 
 
 def _same(old: Any, new: Any) -> bool:
-    try:
-        return old is new or bool(old == new)
-    except Exception:  # whatever comparing a user's values raises: arrays do
+    """Tell whether two values are the same: of one type, and equal, or both of them unequal to themselves as NaN is."""
+    if type(old) is not type(new):
         return False
+    try:
+        return old is new or bool(old == new) or bool(old != old and new != new)  # noqa: PLR0124
+    except Exception:  # whatever comparing a user's values raises: arrays do
+        return _pickled(old) == _pickled(new) is not None
+
+
+def _pickled(value: Any) -> bytes | None:
+    try:
+        return pickle.dumps(value)
+    except Exception:  # then nobody can tell
+        return None
 
 
 def _check_kind(kind: str) -> str:

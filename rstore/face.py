@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -39,7 +41,16 @@ class Work:
 
     log: Transaction
     projections: Projections
+    owner: object
+    """Who began it: a thread, or an asyncio task. Whoever else inherits the context is not inside."""
     ended: bool = False
+
+    def check(self) -> None:
+        """Raise if it can't be used here, or any more."""
+        if self.ended:
+            raise StoreError("the transaction has ended: what was started in it can't use the store any more")
+        if self.owner != who_runs():
+            raise StoreError("a transaction belongs to the thread or task that began it: what it starts can't join")
 
 
 class Face:
@@ -60,8 +71,7 @@ class Face:
         work = self._work.get()
         if work is None:
             return self._base
-        if work.ended:
-            raise StoreError("the transaction has ended: what was started in it can't use the store any more")
+        work.check()
         return work.log
 
     @property
@@ -97,9 +107,18 @@ class Face:
                 raise
         return self._write(batch._replace(expect=head.version), once)  # it was there once, and is as good as new
 
+    def _check_version(self, stream: Stream, expect: int | None) -> None:
+        """Raise StoreConflictError if a stream is at another version than expected, where there is nothing to write."""
+        if expect is None:
+            return
+        head = self._log.head(stream)
+        version = head.version if head else 0
+        if version != expect and not (expect == 0 and head is not None and not head.live):
+            raise StoreConflictError(*stream, expect, version)
+
     def _marker(self, stream: Stream, once: str, item: str = "") -> Batch:
         """Return what tells that a token was used for a stream: a stream of its own, in the same partition."""
-        token = check_name("once", once, empty=False)
+        token = check_name("token", once, empty=False)
         kind = f"{ONCE}/{sha256(f'{stream.kind} {token}'.encode()).hexdigest()[:32]}"
         marker = Stream(kind, stream.key)
         entry = self._payload.entry(marker, ONCE, item=item, start=0, end=0)
@@ -111,6 +130,8 @@ class Face:
         In a transaction there is one: what it has read before would be out of date as well.
         """
         self._check_writable()
+        if attempts < 1:
+            raise ValueError(f"something is tried once at least, not {attempts} times")
         if self._work.get() is not None:
             return attempt()
         for tried in range(attempts):
@@ -121,6 +142,15 @@ class Face:
                     raise
             time.sleep(random.uniform(0, min(_BACKOFF_MOST, _BACKOFF_SECONDS * 2 ** min(tried, 10))))  # noqa: S311
         raise AssertionError("unreachable")
+
+
+def who_runs() -> tuple[int, int]:
+    """Return what tells the running thread and asyncio task from others."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop is running here
+        task = None
+    return threading.get_ident(), id(task)
 
 
 def check_expect(expect: object) -> int | None:

@@ -29,6 +29,8 @@ def posix_ms(moment: Moment) -> int:
         if moment.utcoffset() is None:
             raise ValueError(f"{moment.isoformat()} has no offset from UTC: say which time zone it is in")
         return (moment - _EPOCH) // _MILLISECOND
+    if isinstance(moment, datetime.date):
+        raise TypeError(f"{moment} is a day: say which moment of it, as a datetime with an offset from UTC")
     return check_time("a time", moment)
 
 

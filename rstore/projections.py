@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import Final
 
 from rstore.domain.projection import Projection
+from rstore.domain.transaction import PROVISIONAL
 
 _CACHED: Final = 1024
 
@@ -43,6 +44,8 @@ class Projections:
 
     def put(self, key: str, projection: Projection | None) -> None:
         """Keep a projection, or forget it; if there are too many, forget the one not used for longest."""
+        if self._below is not None and projection is not None and projection.version < PROVISIONAL:
+            self._below.put(key, projection)  # of what is stored, so it is of use later
         with self._lock:
             self._kept.pop(key, None)
             self._doubted.discard(key)

@@ -197,6 +197,7 @@ class Repository(Generic[M]):
         changes = {item: (operator.setitem, value) for item, value in self._state(instance).items()}
         if not changes:
             raise StoreModelError(key, f"{self._model.__name__} has no fields that could be stored")
+        self._loaded(key, copied(self._state(instance)))  # what can't be loaded is not stored
         self._store.apply(name, changes, expect=0)
         return instance
 
@@ -245,7 +246,7 @@ class Repository(Generic[M]):
             raise KeyError(key)
         stored = copied(projection.state)
         model = self._loaded(key, stored)
-        changes = decide(model)
+        changes = decide(self._loaded(key, copied(stored)))  # what it does to its own instance is not decided by that
         if changes is None:
             return model
         steps = self._steps(key, changes)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, overload
 
+from rstore.domain.errors import StoreError
+from rstore.domain.log import ES, Batch, Stream
 from rstore.domain.transaction import Transaction
-from rstore.face import ATTEMPTS, Face, Note, Work, now
+from rstore.face import ATTEMPTS, Face, Note, Work, now, who_runs
 from rstore.payload import note_body
 from rstore.projections import Projections
 
@@ -57,7 +59,8 @@ class Scopes(Face):
         Reads inside see what was written inside. Nobody is locked out: if a key that was read inside has changed
         meanwhile, nothing is stored, and it is tried again by whoever wants to (:meth:`transact` does). An exception
         that leaves the block takes everything back. A block inside another one takes back only its own writes, and is
-        stored with the outer one. It holds for the thread or asyncio task that entered it, and is kept in memory.
+        stored with the outer one. It holds for the thread or asyncio task that entered it, not for others that this
+        one starts, and is kept in memory. Do not ``yield`` inside: the block has to end where it began.
 
         Raises:
             StoreConflictError: a key that was read has changed.
@@ -68,21 +71,33 @@ class Scopes(Face):
         """
         self._check_writable()
         outer = self._work.get()
-        with self._nested(outer) if outer is not None and not outer.ended else self._outermost():
+        if outer is not None:
+            outer.check()
+        with self._outermost() if outer is None else self._nested(outer):
             yield self
 
     @contextmanager
     def _outermost(self) -> Iterator[None]:
-        work = Work(Transaction(self._base), Projections(self._cached))
+        work = Work(Transaction(self._base), Projections(self._cached), who_runs())
         token = self._work.set(work)
         try:
             yield
         finally:
-            self._work.reset(token)
             work.ended = True
+            try:
+                self._work.reset(token)
+            except ValueError:  # a generator that held it was closed elsewhere
+                raise StoreError("a transaction has to end where it began: nothing of it was stored") from None
         batches = work.log.batches(now())
         if batches:
-            self._base.append(batches)
+            self._settle(work, batches, self._base.append(batches))
+
+    def _settle(self, work: Work, batches: Sequence[Batch], versions: Sequence[int]) -> None:
+        """Keep what was folded inside, under the versions that its events have got."""
+        for (stream, *_), version in zip(batches, versions, strict=True):
+            folded = work.projections.get(stream.key) if stream.kind == ES else None
+            if folded is not None and folded.version == work.log.newest(stream):
+                self._cached.put(stream.key, folded._replace(version=version))
 
     @contextmanager
     def _nested(self, work: Work) -> Iterator[None]:
@@ -94,11 +109,16 @@ class Scopes(Face):
             work.projections.clear()
             raise
 
-    def transact(self, work: Callable[[Self], T], attempts: int = ATTEMPTS) -> T:
+    @overload
+    def transact(self, work: Callable[[Self], T], attempts: int = ATTEMPTS) -> T: ...
+    @overload
+    def transact(self, work: Callable[[Self], T], attempts: int = ATTEMPTS, *, once: str) -> T | None: ...
+    def transact(self, work: Callable[[Self], T], attempts: int = ATTEMPTS, *, once: str | None = None) -> T | None:
         """Return ``work(store)``, called in a :meth:`transaction`, and again if somebody else came in between.
 
         Args:
             attempts: how often at most.
+            once: a token; if something was stored with it already, ``work`` is not called, and None is returned.
 
         Raises:
             StoreConflictError: somebody came in between each time.
@@ -111,8 +131,14 @@ class Scopes(Face):
         2
         """
 
-        def attempt() -> T:
+        marker = None if once is None else self._marker(Stream("transaction", once), once)
+
+        def attempt() -> T | None:
             with self.transaction():
+                if marker is not None:
+                    if self._log.head(marker.stream) is not None:
+                        return None
+                    self._log.append([marker])
                 return work(self)
 
         return self._decide(attempt, attempts)

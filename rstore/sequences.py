@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, overload
 
 from rstore.domain.errors import StoreConflictError, StoreIntegrityError
@@ -213,9 +214,10 @@ class EventSequences(Face):
         if not isinstance(state, Mapping):
             raise TypeError(f"the changes must be a mapping of items, not {type(state).__name__}")
         steps = [self._step(stream, item, change) for item, change in state.items()]
-        if not steps:
-            return self.current(key) or {}
         version = check_expect(expect)
+        if not steps:
+            self._check_version(stream, version)
+            return self.current(key) or {}
         attempt = partial(self._apply, stream, steps, when, version)
         if once is not None:
             attempt = partial(self._apply_once, attempt, self._marker(stream, once))
@@ -238,15 +240,17 @@ class EventSequences(Face):
             if found is None:
                 raise
             self._payload.check(marker.stream, found)
-            after, count = map(int, found.item.split("."))
-        return self._state_after(Stream(ES, marker.stream.key), after, count)
+        return self._state_after(Stream(ES, marker.stream.key), found)
 
-    def _state_after(self, stream: Stream, after: int, count: int) -> State:
-        """Return the state that so many records after a version led to; the present one, if they were pruned."""
-        versions = sorted(record.version for record in self._log.read(stream, after=after))[:count]
-        if len(versions) < count:
+    def _state_after(self, stream: Stream, marker: Record) -> State:
+        """Return the state that what a marker stands for has led to; the present one, if that was pruned since."""
+        after, count = map(int, marker.item.split("."))
+        head = self._log.head(stream)
+        following = sorted(self._log.read(stream, after=after), key=attrgetter("version"))[:count]
+        is_whole = len(following) == count and all(record.recorded == marker.recorded for record in following)
+        if head is None or not is_whole or 0 < after < head.floor or following[0].version <= head.floor:
             return self.current(stream.key) or {}
-        records = (record for record in self._log.read(stream) if record.version <= versions[-1])
+        records = (record for record in self._log.read(stream) if record.version <= following[-1].version)
         return copied(fold(Projection(), self._facts(stream, records)).state)
 
     def _apply(

@@ -199,6 +199,8 @@ class TimeSeries(Face):
                 spool.add(self._segment(stream, run))
             if spool:
                 self._write(Batch(stream, spool.entries(), now(), version), once)
+            else:
+                self._check_version(stream, version)
 
     def _segment(self, stream: Stream, run: Run) -> Entry:
         body = self._payload.dump_run(stream.key, run)

@@ -19,6 +19,7 @@ from rstore import (
     JsonStore,
     Store,
     StoreConflictError,
+    StoreError,
     StorePayloadError,
     StorePlaintextError,
 )
@@ -150,9 +151,22 @@ class TestAt:
             lambda: view.pop("k"),
         ]
         for write in writes:
-            with pytest.raises(FrozenStoreError):
+            with pytest.raises(FrozenStoreError, match="the past can't be written to"):
                 write()
         assert store["k"] == 1
+
+    def test_of_what_was_pruned_it_does_not_invent_a_state(self, store: Store, clock: Any) -> None:
+        store.apply("k", {"n": 1})
+        tick(clock)
+        store.apply("k", {"n": (operator.add, 1)})
+        tick(clock)
+        store.apply("k", {"n": (operator.mul, 1), "m": 1}, t=NOON + 500)
+        tick(clock)
+        store.apply("k", {"n": 5}, t=NOON + 700)
+        store.prune("k")
+        with pytest.raises(StoreError, match="was pruned"):
+            store.at(NOON + 1000).current("k")
+        assert store.current("k") == {"n": 6, "m": 1}
 
     def test_it_says_what_it_is(self, backend: Backend) -> None:
         view = backend.store().at(NOON)
@@ -540,6 +554,20 @@ class TestRevert:
         for kind in (ES, KV, TS):
             with pytest.raises(KeyError):
                 store.revert("k", 0, kind=kind)
+        store["k"] = 1
+        with pytest.raises(KeyError, match="pass kind='kv'"):
+            store.revert("k", 0)
+
+    def test_what_is_equal_but_of_another_type_is_brought_back(self, store: Store) -> None:
+        nan = float("nan")
+        store.apply("k", {"a": True, "b": nan, "c": 1}, t=10)
+        store.apply("k", {"a": 1, "b": float("nan"), "c": 1.0}, t=20)
+        assert store.diff("k", 10, 20).changed == {"a": (True, 1), "c": (1, 1.0)}
+        back = store.revert("k", 10)
+        assert (back["a"] is True, type(back["c"])) == (True, int)
+        before = store.version("k")
+        store.revert("k", 10)
+        assert store.version("k") == before
 
 
 # -- deciding safely --------------------------------------------------------------------------------------------------
@@ -660,6 +688,19 @@ class TestOnce:
             assert store.apply("k", {"n": (operator.add, 1), "m": (operator.delitem, None)}, once="t") == {"n": 2}
         assert one.current("k") == {"n": 12}
 
+    def test_after_a_prune_it_is_still_done_and_the_present_is_returned(self, store: Store) -> None:
+        store.apply("k", {"n": 1}, t=10)
+        assert store.apply("k", {"n": (operator.add, 1), "m": 0}, t=20, once="t") == {"n": 2, "m": 0}
+        store.apply("k", {"n": 5, "m": 1, "o": 1}, t=30)
+        assert store.apply("k", {"n": (operator.add, 1), "m": 0}, t=20, once="t") == {"n": 2, "m": 0}
+        store.prune("k")
+        assert store.apply("k", {"n": (operator.add, 1), "m": 0}, t=20, once="t") == {"n": 5, "m": 1, "o": 1}
+        store.apply("new", {"a": 1}, once="t")
+        store.apply("new", {"a": 2})
+        store.prune("new")
+        store.apply("new", {"b": 3})
+        assert store.apply("new", {"a": 1}, once="t") == {"a": 2, "b": 3}
+
     def test_it_is_looked_at_before_what_was_expected(self, store: Store) -> None:
         version = store.version("k", "kv")
         store.set("k", 1, expect=version, once="t")
@@ -691,7 +732,7 @@ class TestOnce:
         assert len(states) == 40
 
     def test_a_token_is_a_text(self, store: Store) -> None:
-        with pytest.raises(ValueError, match="once"):
+        with pytest.raises(ValueError, match="token"):
             store.set("k", 1, once="")
         with pytest.raises(TypeError):
             store.set("k", 1, once=1)  # type: ignore[arg-type]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import operator
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -12,8 +14,8 @@ from typing import Any
 import pytest
 
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreIntegrityError
-from rstore.domain.log import ES, KV, TS
-from tests.conftest import Backend
+from rstore.domain.log import ES, KV, SS, TS, Stream
+from tests.conftest import KEY, Backend
 
 
 @pytest.fixture
@@ -187,7 +189,7 @@ class TestOthersInBetween:
             store.get("k")
             raise AssertionError("not reached")
 
-    def test_reading_only_never_conflicts_at_the_end(self, store: Store, other: Store) -> None:
+    def test_reading_one_key_only_never_conflicts_at_the_end(self, store: Store, other: Store) -> None:
         store["k"] = 1
         with store.transaction():
             store.get("k")
@@ -381,3 +383,74 @@ def test_revert_of_all_kinds_inside(store: Store) -> None:
         assert store.revert("e", 1, kind=ES) == {"n": 1}
         assert (store.keys(), store.timeseries()) == ([], [])
     assert (store.keys(), store.timeseries(), store.current("e")) == ([], [], {"n": 1})
+
+
+class TestWhoEndsIt:
+    def test_threads_that_inherit_the_context_can_not_join(self, store: Store) -> None:
+        async def main() -> None:
+            with store.transaction():
+                store["a"] = 1
+                await asyncio.to_thread(store.set, "b", 2)
+
+        with pytest.raises(StoreError, match="belongs to the thread or task that began it"):
+            asyncio.run(main())
+        assert store.keys() == []
+
+    def test_a_generator_that_is_closed_elsewhere_takes_nothing_along(self, store: Store) -> None:
+        def holding() -> Iterator[None]:
+            with store.transaction():
+                store["a"] = 1
+                yield
+
+        held = holding()
+        contextvars.copy_context().run(next, held)
+        with pytest.raises(StoreError, match="has to end where it began"):
+            held.close()
+        store["b"] = 2
+        assert store.keys() == ["b"]
+
+
+def test_many_small_transactions_on_one_sequence_make_snapshots_and_keep_what_they_folded(
+    backend: Backend, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replayed = []
+    replay = store._base.replay
+    monkeypatch.setattr(
+        store._base, "replay", lambda *args, **options: replayed.append(replay(*args, **options)) or replayed[-1]
+    )
+    for _ in range(300):
+        store.transact(lambda each: each.apply("e", {"n": (operator.add, 1) if each.current("e") else 1}))
+    assert store.current("e") == {"n": 300}
+    assert max(len(found.records) for found in replayed if found) <= 2
+    assert backend.store(key=None if store._payload._cipher is None else KEY).current("e") == {"n": 300}
+    snapshots = list(store._base.read(Stream(SS, "e")))
+    assert len(snapshots) == 1
+
+
+def test_what_only_reads_is_checked_if_it_reads_several(store: Store, other: Store) -> None:
+    store.set_many({"a": 50, "b": 50})
+    totals = []
+
+    def total(each: Store) -> int:
+        first = each["a"]
+        if not totals:
+            other.set_many({"a": 0, "b": 100})
+        totals.append(first + each["b"])
+        return totals[-1]
+
+    assert store.transact(total) == 100
+    assert totals[-1] == 100
+
+
+def test_a_whole_transaction_may_be_done_once(store: Store, other: Store) -> None:
+    def work(each: Store) -> str:
+        each["n"] = each.get("n", 0) + 1
+        return "done"
+
+    assert store.transact(work, once="t") == "done"
+    assert store.transact(work, once="t") is None
+    assert other.transact(work, once="t") is None
+    assert other.transact(work, once="another") == "done"
+    assert store["n"] == 2
+    with pytest.raises(ValueError, match="once at least"):
+        store.transact(work, attempts=0)

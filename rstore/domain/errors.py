@@ -22,7 +22,8 @@ class FrozenStoreError(StoreError):
     """A write to a store that was opened for reading."""
 
     def __str__(self) -> str:
-        return f"{self.args[0]} is frozen: open it with frozen=False to write"
+        name, *advice = self.args
+        return f"{name} is frozen: {advice[0] if advice else 'open it with frozen=False to write'}"
 
 
 class StoreNotAvailableError(StoreError):
@@ -44,6 +45,10 @@ class StoreConflictError(StoreIntegrityError):
         self.kind, self.key, self.expected, self.actual = kind, key, expected, actual
 
     def __str__(self) -> str:
+        if self.kind.startswith("once/"):
+            return f"a token of {self.key!r} was used meanwhile: what was to be done once has been done"
+        if self.expected == 0:
+            return f"{self.kind} {self.key!r} should be new, and there is one already, at version {self.actual}"
         return (
             f"{self.kind} {self.key!r} is at version {self.actual}, not {self.expected}: "
             "somebody else wrote to it; read it again and repeat"

@@ -8,11 +8,10 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final
 
-from attrs import frozen
+from attrs import Factory, define, evolve
 
 from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.log import (
-    ES,
     KV,
     SS,
     TIME_MAX,
@@ -30,17 +29,17 @@ from rstore.domain.log import (
     check_expected,
 )
 
-_PROVISIONAL: Final = 1 << 62
+PROVISIONAL: Final = 1 << 62
 """Versions from here on are those of records that are not appended yet: above all that a log gives out."""
 
 _BY_TIME: Final = attrgetter("start", "version")
 
 
-@frozen
+@define
 class _Written:
     """What is to be written to a stream: records with provisional versions. ``replaced``: in place of earlier ones."""
 
-    records: tuple[Record, ...] = ()
+    records: list[Record] = Factory(list)
     live: bool = True
     replaced: bool = False
 
@@ -57,7 +56,7 @@ class Transaction:
         self._log = log
         self._written: dict[Stream, _Written] = {}
         self._seen: dict[Stream, int] = {}
-        self._given_out = _PROVISIONAL
+        self._given_out = PROVISIONAL
 
     @property
     def name(self) -> str:
@@ -70,8 +69,11 @@ class Transaction:
         self._log.close()
 
     def batches(self, recorded: int) -> list[Batch]:
-        """Return what has to be appended: the writes, and a check of each stream that was only read."""
-        if not self._written:
+        """Return what has to be appended: the writes, and a check of each stream that was only read.
+
+        What was read of one stream alone fits together anyway.
+        """
+        if not self._written and len(self._seen) < 2:
             return []
         writes = [
             Batch(stream, list(map(_entry, done.records)), recorded, self._seen.get(stream), done.live, done.replaced)
@@ -82,16 +84,21 @@ class Transaction:
 
     def mark(self) -> dict[Stream, _Written]:
         """Return what :meth:`restore` goes back to."""
-        return dict(self._written)
+        return {stream: evolve(written, records=written.records.copy()) for stream, written in self._written.items()}
 
     def restore(self, mark: dict[Stream, _Written]) -> None:
         """Forget what was written since."""
-        self._written = dict(mark)
+        self._written = mark
 
     def origin(self, stream: Stream) -> tuple[int, int]:
         """Return the version at which a stream was found, and how many records are to follow it."""
         written = self._written.get(stream, _Written())
         return self._seen.get(stream, 0), len(written.records)
+
+    def newest(self, stream: Stream) -> int | None:
+        """Return the version of the last record that was written to a stream, None if there is none."""
+        written = self._written.get(stream)
+        return written.records[-1].version if written and written.records else None
 
     # -- write --------------------------------------------------------------------------------------------------------
 
@@ -103,15 +110,16 @@ class Transaction:
         return [self._add(batch, entries) for batch, entries in drained]
 
     def _add(self, batch: Batch, entries: list[Entry]) -> int:
-        stream, before = batch.stream, self._written.get(batch.stream, _Written())
-        if stream.kind == SS and Stream(ES, stream.key) in self._written:
+        stream = batch.stream
+        if stream.kind == SS and any(int(entry.item) >= PROVISIONAL for entry in entries):
             return 0  # it folds what has no version yet: the next one will do
         if batch.if_live and not self._is_live(stream):
             return self._version(stream)
-        records = tuple(self._record(batch, entry) for entry in entries)
         if batch.replace:
-            before = _Written(replaced=True)
-        self._written[stream] = _Written(before.records + records, batch.live, before.replaced)
+            self._written[stream] = _Written(replaced=True)
+        written = self._written.setdefault(stream, _Written())
+        written.records += [self._record(batch, entry) for entry in entries]
+        written.live = batch.live
         return self._given_out
 
     def _record(self, batch: Batch, entry: Entry) -> Record:
@@ -124,9 +132,9 @@ class Transaction:
 
     def _version(self, stream: Stream) -> int:
         """Return the version that the stream is at for whoever writes here."""
-        written = self._written.get(stream)
-        if written and written.records:
-            return written.records[-1].version
+        newest = self.newest(stream)
+        if newest is not None:
+            return newest
         if stream not in self._seen:
             self._see(stream, self._log.head(stream))
         return self._seen[stream]
@@ -179,7 +187,7 @@ class Transaction:
             and (until is None or record.recorded <= until)
         ]
         stored: Iterable[Record] = ()
-        if not written.replaced and after < _PROVISIONAL:
+        if not written.replaced and after < PROVISIONAL:
             self._see(stream, self._log.head(stream))
             bounds = {"start": start, "end": end, "until": until, "after": after, "limit": limit}
             stored = self._log.read(stream, item=item, ops=ops, alive=alive, reverse=reverse, **bounds)  # type: ignore[arg-type]
@@ -196,7 +204,7 @@ class Transaction:
         until: int | None = None,
     ) -> Replay | None:
         stored = None
-        if after is None or after < _PROVISIONAL:
+        if after is None or after < PROVISIONAL:
             stored = self._log.replay(stream, end=end, horizon=horizon, after=after, until=until)
             self._see(stream, stored.head if stored else None)
         written = self._written.get(stream)
