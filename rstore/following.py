@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from hashlib import sha256
 from typing import Any, Final, Generic, NamedTuple, Self, TypeAlias, TypeVar
 
 from attrs import define
 
 from rstore.audit import Audit, Change, Wanted, wanted
-from rstore.domain.errors import StoreConflictError
+from rstore.domain.errors import StoreConflictError, StorePayloadError
 from rstore.domain.log import Batch, Log, Position, Record, Stream, check_name
 from rstore.face import now
 from rstore.scopes import Scopes
@@ -38,6 +39,8 @@ class _Pauses:
     """
 
     def __init__(self, wait: float | None) -> None:
+        if wait is not None and (isinstance(wait, bool) or not isinstance(wait, int | float)):
+            raise TypeError(f"wait is a number of seconds, not {type(wait).__name__}")
         if wait is not None and not wait >= 0:
             raise ValueError(f"wait is a number of seconds, 0 or more, not {wait!r}")
         self._wait = wait
@@ -115,15 +118,36 @@ class Following(Audit, Scopes):
         [11]
         """
         streams, pauses = wanted(kind, prefix), _Pauses(wait)
-        position = None if after is None else self._log.position(after)
+        position = None if after is None else self._position(after)
         # who waits, and may take his time over each change, is given pages: no read is open meanwhile
         found = self._log.follow(position) if wait is None else self._live(position, streams, pauses)
         return self._followed(found, streams)
 
     def _followed(self, found: Iterable[_Found], streams: Wanted) -> Iterator[tuple[str, Change]]:
+        mark = self._mark()
         for position, stream, record in found:
             if streams.has(stream):
-                yield self._log.checkpoint(position), self._change(stream, record)
+                checkpoint = f"{mark}-{self._log.checkpoint(position)}"
+                yield checkpoint, self._legible(checkpoint, stream, record)
+
+    def _legible(self, checkpoint: str, stream: Stream, record: Record) -> Change:
+        try:
+            return self._change(stream, record)
+        except StorePayloadError as exc:
+            exc.add_note(f"rstore: to go on with what comes after it, follow(after={checkpoint!r})")
+            raise
+
+    def _mark(self) -> str:
+        """Return what tells the checkpoints of this namespace from others'."""
+        return sha256(self.namespace.encode()).hexdigest()[:6]
+
+    def _position(self, checkpoint: str) -> Position:
+        if not isinstance(checkpoint, str):
+            raise TypeError(f"a checkpoint is a str that follow() has yielded, not {type(checkpoint).__name__}")
+        mark, _, text = checkpoint.partition("-")
+        if mark != self._mark():
+            raise ValueError(f"{checkpoint[:60]!r} is no checkpoint of the namespace {self.namespace!r}")
+        return self._log.position(text)
 
     def _live(self, after: Position | None, streams: Wanted, pauses: _Pauses) -> Iterator[_Found]:
         while True:

@@ -26,7 +26,7 @@ from rstore import (
 )
 from rstore import following as following_module
 from rstore.domain.log import ES, KV, TS, Batch, Entry, Stream
-from tests.conftest import Backend
+from tests.conftest import KEY, Backend
 from tests.workers import SECONDS, WORKERS, Crew
 
 PATIENCE = 30
@@ -195,14 +195,19 @@ class TestCheckpoints:
     def test_what_is_none_is_refused_at_once(self, backend: Backend, checkpoint: str) -> None:
         store = backend.store()
         store["a"] = 1
-        with pytest.raises(ValueError, match="checkpoint"):
-            store.follow(after=checkpoint)
+        ((good, _),) = store.follow()
+        for bad in (checkpoint, good.partition("-")[0] + "-" + checkpoint):
+            with pytest.raises(ValueError, match="checkpoint"):
+                store.follow(after=bad)
 
     def test_of_another_kind_of_store_they_are_refused_where_that_can_be_told(self, backend: Backend) -> None:
         """One number is a place in memory, in a file and on one Redis; it takes two and more elsewhere."""
+        store = backend.store()
+        store["a"] = 1
+        ((checkpoint, _),) = store.follow()
         foreign = "1" if backend.name in ("postgresql", "cluster") else "1.2"
         with pytest.raises(ValueError, match="is no checkpoint of this kind of store"):
-            backend.store().follow(after=foreign)
+            store.follow(after=f"{checkpoint.partition('-')[0]}-{foreign}")
 
     @pytest.mark.parametrize("checkpoint", [1, 1.5, b"1", ("1", None)])
     def test_it_has_to_be_a_text(self, backend: Backend, checkpoint: Any) -> None:
@@ -714,3 +719,22 @@ def _book(change: Change, store: Any) -> None:
     from tests.workers import book
 
     book(change, store)
+
+
+def test_a_checkpoint_of_another_namespace_is_refused(backend: Backend) -> None:
+    one, other = backend.store(), backend.store(namespace="other")
+    one["k"] = other["k"] = 1
+    ((checkpoint, _),) = one.follow()
+    with pytest.raises(ValueError, match="no checkpoint of the namespace 'other'"):
+        other.follow(after=checkpoint)
+
+
+def test_who_can_not_read_a_change_is_told_how_to_go_on_after_it(backend: Backend) -> None:
+    store = backend.store()
+    store["a"] = 1
+    backend.store(key=KEY)["b"] = 2
+    store["c"] = 3
+    with pytest.raises(StoreMissingKeyError) as raised:
+        list(store.follow())
+    checkpoint = raised.value.__notes__[0].partition("after='")[2].removesuffix("')")
+    assert [change.value for _, change in store.follow(after=checkpoint)] == [3]

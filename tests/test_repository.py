@@ -607,3 +607,18 @@ def test_differences_and_the_way_back(store: Store) -> None:
     with pytest.raises(StoreModelError, match="no Account yet"):
         accounts.revert("a", created - 1)
     assert accounts["a"] == Account("Ada")
+
+
+def test_a_decision_that_changes_its_own_instance_has_only_decided_what_it_returns(store: Store) -> None:
+    @dataclass
+    class Till:
+        balance: int = 0
+
+        def take(self, amount: int) -> Changes:
+            self.balance -= amount
+            return {"balance": (operator.sub, amount)}
+
+    tills = Repository(store, Till)
+    tills.create("a", balance=10)
+    assert tills.do("a", Till.take, 3).balance == 7
+    assert tills["a"].balance == 7
