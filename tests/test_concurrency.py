@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -28,6 +29,13 @@ SECONDS = 40
 
 Child = subprocess.Popen[str]
 Start = Callable[..., Child]
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Not in RAM: a write that waits for a disk holds its lock for longer, and more come in between."""
+    with TemporaryDirectory(prefix="rs-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

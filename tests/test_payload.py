@@ -734,6 +734,7 @@ def test_states_come_back_from_a_snapshot(state: dict[str, Any]) -> None:
 @example(5, struct.pack("<II", 2, 5) + b"u\3\0\0\0" + b"B\2\2" + b"1b1b")
 @example(5, struct.pack("<II", 2, 9) + b"d" + struct.pack("<d", 3.0) + b"B\2\2" + b"1b1b")
 @example(5, struct.pack("<II", 2, 2) + b"b\3" + b"B\2\2" + b"1b1b")
+@example(5, struct.pack("<II", 2, 9) + b"R" + struct.pack("<Q", 2) + b"B\2\2" + b"1b1b")
 def test_whatever_a_payload_holds_is_read_or_is_a_store_error(flags: int, body: bytes) -> None:
     payload = Payload("default", json.dumps, json.loads)
     record = Record(1, 1, 0, *payload.entry(SERIES, "extend", Body(flags, body), start=0, end=3))
