@@ -45,24 +45,12 @@ local function damaged() error({{err = "DAMAGED by somebody else"}}) end
 local function base_of(n) return n - n % UNIT end
 """
 
-# What is made of numbers and times as they are stored.
-TIMES: Final = r"""
-local function text(value) return string.format("%.0f", value) end
-local function version_in(span) return (struct.unpack(">I8", span, 10)) end
-local function is_later(time, other)  -- in halves: a double would lose the last bits
-  local high, low = struct.unpack(">I4I4", time)
-  local other_high, other_low = struct.unpack(">I4I4", other)
-  return high > other_high or (high == other_high and low > other_low)
-end
-"""
-
 # The layout of heads, records and spans is described in _redis_layout.py. Lua counts bytes from 1.
-LAYOUT: Final = (
-    TIMES
-    + r"""
+LAYOUT: Final = r"""
 local NEVER, NO_LEVELS = string.rep("\0", 8), string.rep("\0", 8)
 
 local function number8(value) return struct.pack(">I8", value) end
+local function text(value) return string.format("%.0f", value) end
 
 local function load_head(key, records)
   local packed = redis.call("GET", key)
@@ -94,6 +82,12 @@ local function data_size(record)
   return #record - 49 - item - op - math.max(meta - 1, 0)
 end
 
+local function is_later(time, other)  -- in halves: a double would lose the last bits
+  local high, low = struct.unpack(">I4I4", time)
+  local other_high, other_low = struct.unpack(">I4I4", other)
+  return high > other_high or (high == other_high and low > other_low)
+end
+
 local function with_level(levels, record)
   local level = record:byte(25)
   local at = 8 - math.floor(level / 8)
@@ -102,4 +96,3 @@ local function with_level(levels, record)
   return levels:sub(1, at - 1) .. string.char(mask) .. levels:sub(at + 1)
 end
 """
-)

@@ -33,12 +33,14 @@ if after and after > 0 and is_lost(after) then  -- then a fold of it is of no us
   return {packed:sub(1, 8) .. packed:sub(1, 8) .. packed:sub(17), false}
 end
 
+local function version_in(span) return text((struct.unpack(">I8", span, 10))) end
+
 local function newest_snapshot()
   local high, size = "(" .. "\0" .. horizon .. ABOVE, 1
   while true do
     local spans = redis.call("ZRANGE", SNAPSHOT_SPANS, high, "[" .. "\0", "BYLEX", "REV", "LIMIT", 0, size)
     for _, span in ipairs(spans) do
-      if not is_later(span:sub(26, 33), moment) then return redis.call("HGET", SNAPSHOTS, text(version_in(span))) end
+      if not is_later(span:sub(26, 33), moment) then return redis.call("HGET", SNAPSHOTS, version_in(span)) end
     end
     if #spans < size then return false end
     high, size = "(" .. spans[#spans], 256
@@ -63,8 +65,9 @@ elseif after < head.version then
     if bit.band(head.levels:byte(8 - math.floor(level / 8)), bit.lshift(1, level % 8)) > 0 then
       local low = string.char(level)
       for _, span in ipairs(redis.call("ZRANGE", I, "[" .. low, "(" .. low .. last .. ABOVE, "BYLEX")) do
-        local version = version_in(span)
-        if version > after and not is_later(span:sub(26, 33), moment) then versions[#versions + 1] = text(version) end
+        if struct.unpack(">I8", span, 10) > after and not is_later(span:sub(26, 33), moment) then
+          versions[#versions + 1] = version_in(span)
+        end
       end
     end
   end

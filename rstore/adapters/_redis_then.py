@@ -17,7 +17,7 @@ from rstore.adapters._redis_layout import (
     unpack_span,
 )
 from rstore.adapters._redis_line import Command
-from rstore.adapters._redis_lua import NUMBERS, TIMES, Script
+from rstore.adapters._redis_lua import NUMBERS, Script
 from rstore.adapters._redis_server import Request, Run
 from rstore.adapters._redis_snapshot import Snapshot
 from rstore.domain.log import KV, TIME_MAX, TIME_MIN, Record, Stream
@@ -36,47 +36,56 @@ Asked: TypeAlias = dict[int, tuple[At, StoredHead]]
 THEN: Final = Script(
     "#!lua flags=no-writes\n"
     + NUMBERS
-    + TIMES
     + r"""
-local moment, is_whole = ARGV[1], ARGV[2] == "1"
+local is_whole = ARGV[2] == "1"
+local moment_high, moment_low = struct.unpack(">I4I4", ARGV[1])  -- in halves: a double would lose the last bits
 
-local function bisected(low, high, is_by_then)  -- the greatest number between them for which it is so; nil: not known
-  local found = low
+local function text(value) return string.format("%.0f", value) end
+local function version_in(span) return (struct.unpack(">I8", span, 10)) end
+local function is_by_then(packed, at)  -- the time that begins there
+  local high, low = struct.unpack(">I4I4", packed, at)
+  return high < moment_high or (high == moment_high and low <= moment_low)
+end
+
+local function bisected(low, high, is_one)  -- the last one from low on, which is, to high, which is not; nil: not known
   while high - low > 1 do
     local middle = math.floor((low + high) / 2)
-    local answer = is_by_then(middle)
+    local answer = is_one(middle)
     if answer == nil then return nil end
-    if answer then low, found = middle, middle else high = middle end
+    if answer then low = middle else high = middle end
   end
-  return found
+  return low
 end
 
-local function of_key(R, I)
-  local rank = bisected(-1, redis.call("ZCARD", I), function(middle)
-    return not is_later(redis.call("ZRANGE", I, middle, middle)[1]:sub(26, 33), moment)
-  end)
-  if rank < 0 then return nil end
-  return redis.call("HGET", R, text(version_in(redis.call("ZRANGE", I, rank, rank)[1])))
+local function version_of_key(I)
+  local near = redis.call("ZRANGE", I, -16, -1)
+  local nth = bisected(0, #near + 1, function(middle) return is_by_then(near[middle], 26) end)
+  if nth > 0 then return version_in(near[nth]) end
+  if #near < 16 then return nil end
+  local function span_at(rank) return redis.call("ZRANGE", I, rank, rank)[1] end
+  local rank = bisected(-1, redis.call("ZCARD", I) - 16, function(middle) return is_by_then(span_at(middle), 26) end)
+  return rank >= 0 and version_in(span_at(rank)) or nil
 end
 
-local function of_versions(R, newest, filed)
-  local version = bisected(newest - filed, newest, function(middle)
+local function version_in_order(R, newest, filed)
+  local oldest = newest - filed
+  local version = bisected(oldest, newest, function(middle)
     local record = redis.call("HGET", R, text(middle))
     if not record then return nil end
-    return not is_later(record:sub(17, 24), moment)
+    return is_by_then(record, 17)
   end)
-  return version and version > newest - filed and redis.call("HGET", R, text(version)) or nil
+  return version and version > oldest and version or nil
 end
 
-local function of_all(R, I)
+local function version_of_any(I)
   local newest = 0
   for rank = 0, redis.call("ZCARD", I) - 1, 4096 do
     for _, span in ipairs(redis.call("ZRANGE", I, rank, rank + 4095)) do
       local version = version_in(span)
-      if version > newest and not is_later(span:sub(26, 33), moment) then newest = version end
+      if version > newest and is_by_then(span, 26) then newest = version end
     end
   end
-  return newest > 0 and redis.call("HGET", R, text(newest))
+  return newest > 0 and newest or nil
 end
 
 local function newest_of(H, R, I)
@@ -85,13 +94,16 @@ local function newest_of(H, R, I)
   if #packed ~= 65 and #packed < 114 then damaged() end
   local newest, filed = struct.unpack(">I8I8", packed, 33)
   if newest == 0 then return nil end
-  local is_key = #packed > 65
-  if not is_later(packed:sub(50, 57), moment) then
-    return is_key and packed:sub(66) or redis.call("HGET", R, text(newest))
-  end
-  if is_key then return of_key(R, I) end
   if newest > MOST or filed > newest then damaged() end
-  return of_versions(R, newest, filed) or of_all(R, I)
+  local is_key, version = #packed > 65, newest
+  if is_by_then(packed, 50) then
+    if is_key then return packed:sub(66) end
+  elseif is_key then
+    version = version_of_key(I)
+  else
+    version = version_in_order(R, newest, filed) or version_of_any(I)
+  end
+  return version and redis.call("HGET", R, text(version))
 end
 
 local function shown(record)  -- without what is sealed, if nobody asks for that
