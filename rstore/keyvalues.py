@@ -72,7 +72,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
 
     def keys(self) -> list[str]:  # type: ignore[override]
         """Return all keys, in code-point order. Iterating over the store does the same lazily."""
-        return list(self)
+        return list(iter(self))  # of the store itself, list would ask for the length first
 
     def items(self) -> ItemsView[str, Any]:
         """Return a view of ``(key, value)`` pairs, which are read in pages as it is iterated over."""

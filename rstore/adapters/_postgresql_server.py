@@ -80,10 +80,10 @@ class Connection(psycopg.Connection[Row]):
             self.adapters.register_dumper(int, dumper)
         self._cursor = self.cursor(binary=True)
 
-    def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+    def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
         """Execute a statement, and return what it selects."""
         rows = self._cursor.execute(sql, values).fetchall()
-        self._forget_what_is_large(values, *rows)
+        self._forget_what_is_large(list(values.values()) if isinstance(values, Mapping) else values, *rows)
         return rows
 
     def rows_of_each(self, sql: str, values: Sequence[Sequence[object]]) -> list[Row]:

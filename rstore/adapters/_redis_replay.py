@@ -65,7 +65,9 @@ elseif after < head.version then
     if bit.band(head.levels:byte(8 - math.floor(level / 8)), bit.lshift(1, level % 8)) > 0 then
       local low = string.char(level)
       for _, span in ipairs(redis.call("ZRANGE", I, "[" .. low, "(" .. low .. last .. ABOVE, "BYLEX")) do
-        if struct.unpack(">I8", span, 10) > after then versions[#versions + 1] = version_in(span) end
+        if struct.unpack(">I8", span, 10) > after and not is_later(span:sub(26, 33), moment) then
+          versions[#versions + 1] = version_in(span)
+        end
       end
     end
   end
@@ -74,7 +76,7 @@ end
 local answer = {redis.call("GETRANGE", H, 0, -1), snapshot}
 for _, version in ipairs(versions) do
   local record = redis.call("HGET", R, version)
-  if record then answer[#answer + 1] = record end
+  if record and not is_later(record:sub(17, 24), moment) then answer[#answer + 1] = record end
 end
 return answer
 """

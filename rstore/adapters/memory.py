@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice, takewhile
 from operator import attrgetter, itemgetter
+from typing import Final
 
 from attrs import Factory, define, field
 
@@ -29,20 +30,24 @@ from rstore.domain.log import (
     check_expected,
     dotted,
     folded_version,
+    head_then,
     level,
     reach,
     undotted,
 )
 
+_BY_RECORDED: Final = attrgetter("recorded")
+
 
 @define
 class _Records:
-    """One stream: its records by version, and for each level their ``(start, version)`` in order.
+    """One stream: its records by version and in that order, and for each level their ``(start, version)`` in order.
 
     Records are only ever added to the dict; a rewrite makes a new one, so that readers keep the one they began with.
     """
 
     records: dict[int, Record] = Factory(dict)
+    in_order: list[Record] = Factory(list)
     spans: dict[int, list[tuple[int, int]]] = Factory(dict)
     version: int = 0
     floor: int = 0
@@ -51,15 +56,17 @@ class _Records:
 
     def add(self, record: Record) -> None:
         self.records[record.version] = record
+        self.in_order.append(record)
         insort(self.spans.setdefault(level(record.start, record.end), []), (record.start, record.version))
 
     def replace(self, records: Iterable[Record]) -> None:
-        self.records, self.spans = {}, {}
+        self.records, self.in_order, self.spans = {}, [], {}
         for record in sorted(records):
             self.add(record)
 
-    def last(self) -> Record | None:
-        return next(reversed(self.records.values()), None)
+    def last(self, until: int | None = None) -> Record | None:
+        number = len(self.in_order) if until is None else bisect_right(self.in_order, until, key=_BY_RECORDED)
+        return self.in_order[number - 1] if number else None
 
     def newer(self, after: int, *, reverse: bool) -> Iterator[Record]:
         tail = takewhile(lambda record: record.version > after, reversed(self.records.values()))
@@ -229,22 +236,32 @@ class MemoryLog:
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
         with self._space.lock:
             known = self._streams()
-            return [_last(known.get(stream), until) for stream in streams]
+            found = map(known.get, streams)
+            return [None if records is None else records.last(until) for records in found]
 
-    def head(self, stream: Stream) -> Head | None:
+    def head(self, stream: Stream, until: int | None = None) -> Head | None:
         with self._space.lock:
             found = self._streams().get(stream)
-            return None if found is None else Head(stream, found.version, found.floor, found.live)
+            if found is None:
+                return None
+            if until is None:
+                return Head(stream, found.version, found.floor, found.live)
+            last = found.last(until)
+            return None if last is None else head_then(stream, last.version, last.op)
 
-    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
+    def heads(
+        self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
+    ) -> Iterator[Head]:
         with self._space.lock:
             keys = sorted(
                 stream.key
                 for stream, found in self._streams().items()
-                if stream.kind == kind and stream.key.startswith(prefix) and (found.live or not live)
+                if stream.kind == kind
+                and stream.key.startswith(prefix)
+                and (found.live or not live or until is not None)
             )
         for key in keys[bisect_right(keys, after) if after is not None else 0 :]:
-            head = self.head(Stream(kind, key))
+            head = self.head(Stream(kind, key), until)
             if head is not None and (head.live or not live):
                 yield head
                 self._check_open()
@@ -334,13 +351,6 @@ class MemoryLog:
     def _writable(self) -> _Namespace:
         self._check_open()
         return self._space.namespaces.setdefault(self._namespace, _Namespace(floor=self._space.floor))
-
-
-def _last(stream: _Records | None, until: int | None) -> Record | None:
-    if stream is None:
-        return None
-    records = reversed(stream.records.values())
-    return next((record for record in records if until is None or record.recorded <= until), None)
 
 
 def _recorded(namespace: _Namespace, batch: Batch) -> int:

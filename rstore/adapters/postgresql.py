@@ -36,13 +36,16 @@ from rstore.domain.log import (
     check_expected,
     dotted,
     folded_version,
+    head_then,
     reach,
     undotted,
 )
+from rstore.domain.operators import DELITEM
 
 __all__ = ["PostgresqlLog", "Server"]
 
 _PAGE: Final = 256
+_NEAR: Final = 32
 _FEED_PAGE: Final = 64  # the next records may be of other streams, and larger
 _IDS: Final = 16_384
 _FIRST_LOOK_SECONDS: Final = 0.004
@@ -84,10 +87,31 @@ _BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # A vacuum that is running already does the same.
 _VACUUM: Final = "VACUUM (SKIP_LOCKED) rstore.stream, rstore.record"
 
+# Of a stream that was written to since a time, the version of the newest record by then. That is nearly always among
+# the newest ones. If not, it is between the oldest and those: half of what is between two bounds is left by each look
+# at the record below the middle. An index on times would cost every append.
+_EARLIER: Final = f"""
+    coalesce(
+        (SELECT version FROM (
+            SELECT version, recorded FROM rstore.record WHERE stream = s.id ORDER BY version DESC LIMIT {_NEAR}) AS near
+        WHERE recorded <= %(until)s ORDER BY version DESC LIMIT 1),
+        (WITH RECURSIVE bounds (low, high) AS (
+            SELECT (SELECT min(version) FROM rstore.record WHERE stream = s.id), s.newest
+            UNION ALL
+            SELECT CASE WHEN m.recorded <= %(until)s THEN middle ELSE low END,
+                CASE WHEN m.recorded <= %(until)s THEN high ELSE m.version END
+            FROM bounds CROSS JOIN LATERAL (SELECT (low + high) / 2) AS halves (middle)
+            CROSS JOIN LATERAL (
+                SELECT version, recorded FROM rstore.record WHERE stream = s.id AND version <= middle
+                ORDER BY version DESC LIMIT 1) AS m
+            WHERE high - low > 1)
+        SELECT version FROM rstore.record
+        WHERE stream = s.id AND version <= (SELECT max(low) FROM bounds) AND recorded <= %(until)s
+        ORDER BY version DESC LIMIT 1))"""
+
 # Of each stream that is selected, the newest record, or the newest that was recorded up to a time.
 _NEWEST: Final = "r.version = s.newest"
-_UNTIL: Final = """
-    r.version = (SELECT max(version) FROM rstore.record WHERE stream = s.id AND recorded <= %s)"""
+_UNTIL: Final = f"r.version = CASE WHEN s.recorded <= %(until)s THEN s.newest ELSE {_EARLIER} END"
 
 
 def _each_way(sql: str) -> dict[str, str]:
@@ -97,19 +121,21 @@ def _each_way(sql: str) -> dict[str, str]:
 
 _LAST: Final = _each_way(f"""
 SELECT {_OF_R}, s.id, s.namespace FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
-WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND s.kind = %s AND s.key = %s""")
+WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
+    AND s.kind = %(kind)s AND s.key = %(key)s""")
 
 # The rest is looked at too: a schema that was dropped and made anew uses its ids again.
 _LAST_OF_ID: Final = _each_way(f"""
 SELECT {_OF_R} FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
-WHERE s.id = %s AND s.namespace = %s AND s.kind = %s AND s.key = %s""")
+WHERE s.id = %(id)s AND s.namespace = %(home)s AND s.kind = %(kind)s AND s.key = %(key)s""")
 
 # LATERAL and OFFSET: they are looked up one by one. The planner might rather list all streams, and search for each.
 _LAST_OF_MANY: Final = _each_way(f"""
-SELECT asked.nth, r.* FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS asked (kind, key, nth)
+SELECT asked.nth, r.* FROM unnest(%(kinds)s::text[], %(keys)s::text[]) WITH ORDINALITY AS asked (kind, key, nth)
 CROSS JOIN LATERAL (
     SELECT {_OF_R} FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
-    WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND s.kind = asked.kind AND s.key = asked.key
+    WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
+        AND s.kind = asked.kind AND s.key = asked.key
     OFFSET 0) AS r""")
 
 _HEAD: Final = f"SELECT s.version, s.floor, s.live FROM {_STREAM}"
@@ -143,6 +169,17 @@ _HEADS: Final = """
 SELECT key, version, floor, live FROM rstore.stream
 WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %s AND key {above} %s {live}
 ORDER BY key LIMIT %s"""
+
+# Who was not written to since need not be looked up: whether it lives tells its last operator.
+_HEADS_THEN: Final = f"""
+SELECT s.key, coalesce(r.version, s.newest), coalesce(r.op, CASE WHEN s.live THEN '' ELSE '{DELITEM}' END)
+FROM rstore.stream AS s LEFT JOIN LATERAL (
+    SELECT version, op FROM rstore.record
+    WHERE stream = s.id AND version = CASE WHEN s.recorded > %(until)s THEN {_EARLIER} END) AS r ON true
+WHERE s.newest > 0 AND (s.recorded <= %(until)s OR r.version IS NOT NULL)
+    AND s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
+    AND s.kind = %(kind)s AND s.key {{above}} %(low)s
+ORDER BY s.key LIMIT %(size)s"""
 
 _COUNT: Final = """
 SELECT count(*) FROM rstore.stream
@@ -344,24 +381,26 @@ class PostgresqlLog:
         return Replay(Head(stream, version, floor, live), snapshot, [_record(row[4:]) for row in rest])
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
-        which, recorded = (_NEWEST, ()) if until is None else (_UNTIL, (until,))
         with self._pool.lease() as db:
             if len(streams) == 1:
-                return [self._last(db, streams[0], which, recorded)]
-            asked = ([stream.kind for stream in streams], [stream.key for stream in streams])
-            rows = db.rows(_LAST_OF_MANY[which], (*asked, *recorded, self._namespace))
+                return [self._last(db, streams[0], until)]
+            kinds, keys = [stream.kind for stream in streams], [stream.key for stream in streams]
+            values = {"kinds": kinds, "keys": keys, "namespace": self._namespace, "until": until}
+            rows = db.rows(_LAST_OF_MANY[_NEWEST if until is None else _UNTIL], values)
         found = {nth: _record(row) for nth, *row in rows}
         return [found.get(nth) for nth in range(1, len(streams) + 1)]
 
-    def _last(self, db: Connection, stream: Stream, which: str, recorded: tuple[int, ...]) -> Record | None:
+    def _last(self, db: Connection, stream: Stream, until: int | None) -> Record | None:
         """Return the newest record: the most frequent read of all, and faster if the stream's id is known.
 
         An id is never used again: that of a stream that is gone leads to nothing.
         """
-        known = self._ids.get(stream)
-        rows = db.rows(_LAST_OF_ID[which], (*recorded, *known, *stream)) if known is not None else []
+        which, known, rows = _NEWEST if until is None else _UNTIL, self._ids.get(stream), []
+        values = {"kind": stream.kind, "key": stream.key, "until": until}
+        if known is not None:
+            rows = db.rows(_LAST_OF_ID[which], {"id": known[0], "home": known[1], **values})
         if not rows:
-            rows = db.rows(_LAST[which], (*recorded, self._namespace, *stream))
+            rows = db.rows(_LAST[which], {"namespace": self._namespace, **values})
             if not rows:
                 return None
             if len(self._ids) >= _IDS:
@@ -369,25 +408,44 @@ class PostgresqlLog:
             self._ids[stream] = rows[0][-2:]
         return _record(rows[0][:10])
 
-    def head(self, stream: Stream) -> Head | None:
+    def head(self, stream: Stream, until: int | None = None) -> Head | None:
+        if until is not None:
+            found = self._page_then("=", *stream, until, 1)
+            return found[0] if found else None
         with self._pool.lease() as db:
             rows = db.rows(_HEAD, (self._namespace, *stream))
         return Head(stream, *rows[0]) if rows else None
 
-    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
+    def heads(
+        self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
+    ) -> Iterator[Head]:
         above, low = (">", after) if after is not None and after >= prefix else (">=", prefix)
         while True:
-            sql = _HEADS.format(above=above, live="AND live" if live else "")
-            with self._pool.lease() as db:
-                rows = db.rows(sql, (self._namespace, kind, low, _PAGE))
-            for key, version, floor, is_live in rows:
-                if not key.startswith(prefix):
+            if until is None:
+                page = self._page(above, kind, low, live=live)
+            else:
+                page = self._page_then(above, kind, low, until, _PAGE)
+            for head in page:
+                if not head.stream.key.startswith(prefix):
                     return
-                yield Head(Stream(kind, key), version, floor, is_live)
-                self._pool.check_open()
-            if len(rows) < _PAGE:
+                if head.live or not live:
+                    yield head
+                    self._pool.check_open()
+            if len(page) < _PAGE:
                 return
-            above, low = ">", rows[-1][0]
+            above, low = ">", page[-1].stream.key
+
+    def _page(self, above: str, kind: str, low: str, *, live: bool) -> list[Head]:
+        sql = _HEADS.format(above=above, live="AND live" if live else "")
+        with self._pool.lease() as db:
+            rows = db.rows(sql, (self._namespace, kind, low, _PAGE))
+        return [Head(Stream(kind, key), version, floor, is_live) for key, version, floor, is_live in rows]
+
+    def _page_then(self, above: str, kind: str, low: str, until: int, size: int) -> list[Head]:
+        values = {"namespace": self._namespace, "kind": kind, "low": low, "until": until, "size": size}
+        with self._pool.lease() as db:
+            rows = db.rows(_HEADS_THEN.format(above=above), values)
+        return [head_then(Stream(kind, key), version, op) for key, version, op in rows]
 
     def count(self, kind: str) -> int:
         with self._pool.lease() as db:

@@ -10,11 +10,12 @@ more than one of them is a transaction (``_redis_transactions.py``). Readers ask
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from heapq import merge
 from itertools import islice
 from operator import attrgetter, itemgetter
-from typing import Final
+from typing import Final, TypeAlias
 
 from rstore.adapters._redis_cluster import Servers, connect
 from rstore.adapters._redis_dsn import Server
@@ -36,10 +37,12 @@ from rstore.adapters._redis_namespace import create_partitions, discard, find_pa
 from rstore.adapters._redis_replay import Asked, replay_by_reads, replay_by_script
 from rstore.adapters._redis_server import Request, Run
 from rstore.adapters._redis_snapshot import Snapshot, head_of
+from rstore.adapters._redis_then import At, last_of, newest_by_reads, newest_by_script
 from rstore.adapters._redis_transactions import Ledger
 from rstore.adapters._redis_writes import Call, Clock, Write
 from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreNotAvailableError
 from rstore.domain.log import (
+    KV,
     TIME_MAX,
     TIME_MIN,
     Batch,
@@ -51,6 +54,7 @@ from rstore.domain.log import (
     Saved,
     Stream,
     dotted,
+    head_then,
     undotted,
 )
 
@@ -60,6 +64,8 @@ _PAGE: Final = 256
 _FIRST_PAGE: Final = 16
 _LOOK_SECONDS: Final = 0.05
 _ABOVE: Final = b"\xff"
+
+_Shown: TypeAlias = Callable[[Servers, Sequence[At]], list[Head | None]]
 
 
 class RedisLog:
@@ -212,9 +218,37 @@ class RedisLog:
         node = self._opened()
         if not streams:
             return []
-        found = zip(streams, self._packed_heads(node, streams), strict=True)
-        records = ((stream, self._newest(node, stream, unpack_head(packed), until)) for stream, packed in found)
-        return [None if record is None else self._placed(stream, record) for stream, record in records]
+        places = self._places(streams)
+        if until is not None and len(streams) == 1 and not self._frozen:  # in one round trip
+            records = newest_by_script(node, places, until, whole=True)
+        else:
+            heads = list(map(unpack_head, self._packed_heads(node, streams)))
+            earlier = {} if until is None else self._earlier(node, places, heads, until, whole=True)
+            records = [
+                earlier[index] if index in earlier else last_of(node, place, head)
+                for index, (place, head) in enumerate(zip(places, heads, strict=True))
+            ]
+        return [
+            None if record is None else self._placed(stream, record)
+            for stream, record in zip(streams, records, strict=True)
+        ]
+
+    def _earlier(
+        self, node: Servers, places: Sequence[At], heads: Sequence[StoredHead | None], until: int, *, whole: bool
+    ) -> dict[int, Record | None]:
+        """Return of the streams that were written to since a time the newest record by then, by their number."""
+        asked = {
+            index: (place, head)
+            for index, (place, head) in enumerate(zip(places, heads, strict=True))
+            if head is not None and head.recorded > until
+        }
+        if self._frozen:
+            return newest_by_reads(node, asked, until)
+        found = newest_by_script(node, [place for place, _ in asked.values()], until, whole=whole)
+        return dict(zip(asked, found, strict=True))
+
+    def _places(self, streams: Sequence[Stream]) -> list[At]:
+        return [(self._partition(stream), stream) for stream in streams]
 
     def _packed_heads(self, node: Servers, streams: Sequence[Stream]) -> list[bytes | None]:
         """Return the heads of streams, in one round trip to each server."""
@@ -234,36 +268,40 @@ class RedisLog:
         heads = dict(zip(commands, map(iter, answers), strict=True))
         return [next(heads[home.slot]) for home in homes]
 
-    def _newest(self, node: Servers, stream: Stream, head: StoredHead | None, until: int | None) -> Record | None:
-        if head is None or not head.newest:
-            return None
-        is_last = until is None or head.recorded <= until
-        if is_last and head.record is not None:
-            return head.record
-        snapshot = Snapshot(node, self._partition(stream), stream, head)
-        if is_last:
-            return next(snapshot.records([head.newest]))
-        spans = snapshot.spans(TIME_MIN, TIME_MAX)
-        earlier = [span.version for span in spans if until is not None and span.recorded <= until]
-        return next(snapshot.records([max(earlier)])) if earlier else None
-
-    def head(self, stream: Stream) -> Head | None:
+    def head(self, stream: Stream, until: int | None = None) -> Head | None:
         node, home = self._opened(), self._partition(stream)
+        if until is not None:
+            (found,) = self._shown(node, [(home, stream)], until)
+            return found
         head = unpack_head(*node.at(home.slot).ask((b"GETRANGE", home.head(stream), 0, HEAD_END)))
         return None if head is None else head.shown(stream)
 
-    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
+    def heads(
+        self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
+    ) -> Iterator[Head]:
         node = self._opened()
         low, high = b"[" + stream_name(Stream(kind, prefix)), b"(" + stream_name(Stream(kind, prefix)) + _ABOVE
         if after is not None and after >= prefix:
             low = b"(" + stream_name(Stream(kind, after))
-        listing = _Listing(node, high, live=live)
+        listing = _Listing(node, high, live=live and until is None, shown=partial(self._shown, until=until))
         firsts = listing.pages([(home, low) for home in self._partitions], _FIRST_PAGE)
         each = [listing.heads(home, page) for home, page in zip(self._partitions, firsts, strict=True)]
         for head in merge(*each, key=attrgetter("stream.key")) if self._is_spread else each[0]:
             if head.live or not live:
                 yield head
                 node.check_open()
+
+    def _shown(self, node: Servers, places: Sequence[At], until: int | None) -> list[Head | None]:
+        """Return the heads of streams, or those of a time; None of one that is gone, or was not there."""
+        looks = [Request(home.slot, [(b"GETRANGE", home.head(stream), 0, HEAD_END)]) for home, stream in places]
+        heads = [unpack_head(packed) for (packed,) in node.ask_each(looks)]
+        if until is None:
+            return [head and head.shown(stream) for head, (_, stream) in zip(heads, places, strict=True)]
+        earlier = self._earlier(node, places, heads, until, whole=False)
+        return [
+            head and _head_then(stream, head, earlier.get(index, head))
+            for index, (head, (_, stream)) in enumerate(zip(heads, places, strict=True))
+        ]
 
     def count(self, kind: str) -> int:
         node, low = self._opened(), stream_name(Stream(kind, ""))
@@ -380,10 +418,10 @@ def _merged(calls: Sequence[Call], answers: Sequence[Sequence[int]]) -> list[int
 
 
 class _Listing:
-    """The pages of streams by name, up to ``high``, of one or more partitions."""
+    """The pages of streams by name, up to ``high``, of one or more partitions, and what is shown of them."""
 
-    def __init__(self, node: Servers, high: bytes, *, live: bool) -> None:
-        self._node, self._high, self._live = node, high, live
+    def __init__(self, node: Servers, high: bytes, *, live: bool, shown: _Shown) -> None:
+        self._node, self._high, self._live, self._shown = node, high, live, shown
 
     def heads(self, home: Partition, first: list[tuple[bytes, Head | None]]) -> Iterator[Head]:
         """Yield the heads of a partition whose first page is given."""
@@ -406,20 +444,20 @@ class _Listing:
                 for home, low in starts
             ]
         )
-        looks = [
-            Request(home.slot, [(b"GETRANGE", home.head(stream_named(name)), 0, HEAD_END) for name in names])
-            for (home, _), (names,) in zip(starts, listed, strict=True)
+        places = [
+            (home, stream_named(name)) for (home, _), (names,) in zip(starts, listed, strict=True) for name in names
         ]
-        found = self._node.ask_each(looks)
-        return [
-            [(name, _shown(name, packed)) for name, packed in zip(names, heads, strict=True)]
-            for (names,), heads in zip(listed, found, strict=True)
-        ]
+        heads = iter(self._shown(self._node, places))
+        return [[(name, next(heads)) for name in names] for (names,) in listed]
 
 
-def _shown(name: bytes, packed: bytes) -> Head | None:
-    head = unpack_head(packed)
-    return None if head is None else head.shown(stream_named(name))
+def _head_then(stream: Stream, head: StoredHead, newest: StoredHead | Record | None) -> Head | None:
+    """Return a head as it was by its newest record of then, if that is not the newest of all."""
+    if isinstance(newest, Record):
+        return head_then(stream, newest.version, newest.op)
+    if newest is None or not head.newest:
+        return None
+    return Head(stream, head.newest, 0, stream.kind != KV or bool(head.live))
 
 
 def _numbered(number: int, feed: Iterable[tuple[Stream, Record]]) -> Iterator[tuple[int, int, Stream, Record]]:

@@ -33,36 +33,71 @@ from rstore.domain.log import (
     check_expected,
     dotted,
     folded_version,
+    head_then,
     level,
     reach,
     undotted,
 )
 
 _PAGE: Final = 256
+_NEAR: Final = 32  # records: to look at as many one by one takes no longer than to bisect
 _LOOK_SECONDS: Final = 0.01
 
 _COLUMNS: Final = 'version, position, recorded, start, "end", item, op, data, meta'
 
+_OF_R: Final = ", ".join(f"r.{column}" for column in _COLUMNS.split(", "))
+
 _ROW_TYPES: Final = {(int, int, int, int, int, str, str, bytes, meta) for meta in (bytes, type(None))}
 
 _LISTED_TYPES: Final = {(str, int, int, int)}
+_THEN_TYPES: Final = {(str, int, str)}
 _HEAD_TYPES: Final = {(int, int, int, int, int, int, recorded) for recorded in (int, type(None))}
 
-_LAST_OF_ID: Final = f"""
-SELECT {_COLUMNS} FROM rstore_record WHERE stream = ? AND recorded <= ? ORDER BY version DESC LIMIT 1"""
+# The position of a stream's newest record, and of the newest by a time. That is nearly always among the newest ones. If
+# not, it is between the oldest and those: half of what is between two bounds is left by each look at the record below
+# the middle. An index on times would cost every append.
+_NEWEST_OF: Final = "SELECT position FROM rstore_record WHERE stream = {stream} ORDER BY version DESC LIMIT 1"
+_NEWEST_BY_THEN: Final = f"""
+SELECT coalesce(
+    (SELECT position FROM (
+        SELECT position, recorded FROM rstore_record WHERE stream = {{stream}} ORDER BY version DESC LIMIT {_NEAR})
+    WHERE recorded <= :until LIMIT 1),
+    (WITH RECURSIVE bounds (low, high) AS (
+        SELECT (SELECT min(version) FROM rstore_record WHERE stream = {{stream}}),
+            (SELECT max(version) FROM rstore_record WHERE stream = {{stream}})
+        UNION ALL
+        SELECT iif(r.recorded <= :until, (low + high) / 2, low), iif(r.recorded <= :until, high, r.version)
+        FROM bounds CROSS JOIN rstore_record AS r ON r.position = (
+            SELECT position FROM rstore_record WHERE stream = {{stream}} AND version <= (low + high) / 2
+            ORDER BY version DESC LIMIT 1)
+        WHERE high - low > 1)
+    SELECT position FROM rstore_record
+    WHERE stream = {{stream}} AND version <= (SELECT max(low) FROM bounds) AND recorded <= :until
+    ORDER BY version DESC LIMIT 1))"""
 
-_LAST: Final = f"""
-SELECT stream, {_COLUMNS} FROM rstore_record WHERE stream =
-    (SELECT id FROM rstore_stream WHERE namespace = ? AND kind = ? AND key = ?)
-AND recorded <= ? ORDER BY version DESC LIMIT 1"""
 
-# CROSS JOIN: keys asked for are looked up one by one. The planner would rather list all streams, and search for each.
-_LAST_OF_MANY: Final = f"""
-SELECT s.key, {", ".join(f"r.{column}" for column in _COLUMNS.split(", "))}
-FROM json_each(?) AS asked
-CROSS JOIN rstore_stream AS s ON s.namespace = ? AND s.kind = ? AND s.key = asked.value
-CROSS JOIN rstore_record AS r ON r.position =
-    (SELECT position FROM rstore_record WHERE stream = s.id AND recorded <= ? ORDER BY version DESC LIMIT 1)"""
+def _each_way(sql: str, stream: str) -> dict[str, str]:
+    """Return a statement for the newest record of a stream, and one for its newest by a time."""
+    return {way: sql.format(newest=f"({way.format(stream=stream)})") for way in (_NEWEST_OF, _NEWEST_BY_THEN)}
+
+
+_LAST_OF_ID: Final = _each_way(f"SELECT {_COLUMNS} FROM rstore_record WHERE position = {{newest}}", ":id")
+
+# CROSS JOIN: streams are looked up first. The planner might rather list them all, and search for each.
+_LAST: Final = _each_way(
+    f"""
+SELECT s.id, {_OF_R} FROM rstore_stream AS s CROSS JOIN rstore_record AS r ON r.position = {{newest}}
+WHERE s.namespace = :namespace AND s.kind = :kind AND s.key = :key""",
+    "s.id",
+)
+
+_LAST_OF_MANY: Final = _each_way(
+    f"""
+SELECT s.key, {_OF_R} FROM json_each(:keys) AS asked
+CROSS JOIN rstore_stream AS s ON s.namespace = :namespace AND s.kind = :kind AND s.key = asked.value
+CROSS JOIN rstore_record AS r ON r.position = {{newest}}""",
+    "s.id",
+)
 
 _HEAD: Final = """
 SELECT s.id, s.live, s.levels, s.floor, s.died, max(s.floor, coalesce(r.version, 0)), r.recorded
@@ -79,6 +114,16 @@ _HEADS: Final = """
 SELECT s.key, max(s.floor, coalesce((SELECT max(version) FROM rstore_record WHERE stream = s.id), 0)), s.floor, s.live
 FROM rstore_stream AS s
 WHERE s.namespace = ? AND s.kind = ? AND s.key >= ? {live} ORDER BY s.key LIMIT ?"""
+
+_HEADS_THEN: Final = f"""
+SELECT s.key, r.version, r.op FROM rstore_stream AS s
+CROSS JOIN rstore_record AS r ON r.position = ({_NEWEST_BY_THEN.format(stream="s.id")})
+WHERE s.namespace = :namespace AND s.kind = :kind AND s.key >= :low ORDER BY s.key LIMIT :page"""
+
+_HEAD_THEN: Final = f"""
+SELECT r.version, r.op FROM rstore_stream AS s
+CROSS JOIN rstore_record AS r ON r.position = ({_NEWEST_BY_THEN.format(stream="s.id")})
+WHERE s.namespace = :namespace AND s.kind = :kind AND s.key = :key"""
 
 # One entry for a live stream whose level is known: no other table changes, so one statement is the transaction.
 _APPEND_ONE: Final = """
@@ -123,7 +168,7 @@ _DISCARD: Final = (
 _NEWEST: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'rstore_record'"
 
 _FOLLOW: Final = f"""
-SELECT s.kind, s.key, {", ".join(f"r.{column}" for column in _COLUMNS.split(", "))}
+SELECT s.kind, s.key, {_OF_R}
 FROM rstore_record AS r CROSS JOIN rstore_stream AS s ON s.id = r.stream
 WHERE r.position > ? AND s.namespace = ? ORDER BY r.position"""
 
@@ -293,37 +338,42 @@ class SqliteLog:
             return Replay(head.shown(stream), snapshot, list(map(_record, rows)))
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
-        recorded = TIME_MAX if until is None else until
         with self._file.lease() as db:
             if len(streams) == 1:
-                return [_last(db, streams[0], recorded)]
+                return [_last(db, streams[0], until)]
             db.execute("BEGIN")
             found: dict[Stream, Record] = {}
+            sql = _LAST_OF_MANY[_NEWEST_OF if until is None else _NEWEST_BY_THEN]
             for kind in {stream.kind for stream in streams}:
                 keys = json.dumps([stream.key for stream in streams if stream.kind == kind])
-                for key, *row in db.execute(_LAST_OF_MANY, (keys, db.namespace, kind, recorded)).fetchall():
+                values = {"keys": keys, "namespace": db.namespace, "kind": kind, "until": until}
+                for key, *row in db.execute(sql, values).fetchall():
                     found[Stream(kind, key)] = Record._make(row)
         return [found.get(stream) for stream in streams]
 
-    def head(self, stream: Stream) -> Head | None:
+    def head(self, stream: Stream, until: int | None = None) -> Head | None:
         with self._file.lease() as db:
+            if until is not None:
+                return _head_then(db, stream, until)
             head = _head(db, stream)
         return None if head is None else head.shown(stream)
 
-    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
-        sql = _HEADS.format(live="AND s.live" if live else "")
+    def heads(
+        self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
+    ) -> Iterator[Head]:
         low = prefix if after is None else max(prefix, _next(after))
         while True:
             with self._file.lease() as db:
-                rows = db.execute(sql, (db.namespace, kind, low, _PAGE)).fetchall()
-            for key, version, floor, is_live in (_checked(row, _LISTED_TYPES) for row in rows):
-                if not key.startswith(prefix):
+                page = _heads(db, kind, low, live) if until is None else _heads_then(db, kind, low, until)
+            for head in page:
+                if not head.stream.key.startswith(prefix):
                     return
-                yield Head(Stream(kind, key), version, floor, bool(is_live))
-                self._file.check_open()
-            if len(rows) < _PAGE:
+                if head.live or not live:
+                    yield head
+                    self._file.check_open()
+            if len(page) < _PAGE:
                 return
-            low = _next(rows[-1][0])
+            low = _next(page[-1].stream.key)
 
     def count(self, kind: str) -> int:
         with self._file.lease() as db:
@@ -451,6 +501,24 @@ def _head(db: Connection, stream: Stream) -> _Head | None:
     return None if row is None else _Head._make(_checked(row, _HEAD_TYPES))
 
 
+def _head_then(db: Connection, stream: Stream, until: int) -> Head | None:
+    values = {"namespace": db.namespace, "kind": stream.kind, "key": stream.key, "until": until}
+    row = db.execute(_HEAD_THEN, values).fetchone()
+    return None if row is None else head_then(stream, *row)
+
+
+def _heads(db: Connection, kind: str, low: str, live: bool) -> list[Head]:
+    rows = db.execute(_HEADS.format(live="AND s.live" if live else ""), (db.namespace, kind, low, _PAGE)).fetchall()
+    listed = (_checked(row, _LISTED_TYPES) for row in rows)
+    return [Head(Stream(kind, key), version, floor, bool(is_live)) for key, version, floor, is_live in listed]
+
+
+def _heads_then(db: Connection, kind: str, low: str, until: int) -> list[Head]:
+    values = {"namespace": db.namespace, "kind": kind, "low": low, "until": until, "page": _PAGE}
+    listed = (_checked(row, _THEN_TYPES) for row in db.execute(_HEADS_THEN, values).fetchall())
+    return [head_then(Stream(kind, key), version, op) for key, version, op in listed]
+
+
 def _create_stream(db: Connection, stream: Stream, floor: int) -> _Head:
     cursor = db.execute(
         "INSERT INTO rstore_stream (namespace, kind, key, live, levels, floor) VALUES (?, ?, ?, 0, 0, ?)",
@@ -496,14 +564,15 @@ def _checked(row: Sequence[Any], types: Collection[tuple[type, ...]]) -> Sequenc
     return row
 
 
-def _last(db: Connection, stream: Stream, recorded: int) -> Record | None:
+def _last(db: Connection, stream: Stream, until: int | None) -> Record | None:
     """Return the newest record: the most frequent read of all, a third faster if the stream's id is known."""
-    known = db.ids.get(stream)
+    way, known = _NEWEST_OF if until is None else _NEWEST_BY_THEN, db.ids.get(stream)
     if known is not None:
-        row = db.execute(_LAST_OF_ID, (known, recorded)).fetchone()
+        row = db.execute(_LAST_OF_ID[way], {"id": known, "until": until}).fetchone()
         if row is not None:
             return Record._make(row)
-    row = db.execute(_LAST, (db.namespace, *stream, recorded)).fetchone()
+    values = {"namespace": db.namespace, "kind": stream.kind, "key": stream.key, "until": until}
+    row = db.execute(_LAST[way], values).fetchone()
     if row is None:
         return None
     db.remember(stream, row[0])

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from itertools import islice
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from rstore.domain.errors import FrozenStoreError
 from rstore.domain.log import (
-    KV,
     TIME_MAX,
     TIME_MIN,
     Batch,
@@ -22,9 +20,6 @@ from rstore.domain.log import (
     Stream,
     folded_version,
 )
-from rstore.domain.operators import DELITEM
-
-_PAGE: Final = 256
 
 
 class AsOf:
@@ -93,18 +88,13 @@ class AsOf:
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
         return self._log.last(streams, self._bound(until))
 
-    def head(self, stream: Stream) -> Head | None:
-        (record,) = self.last((stream,))
-        return None if record is None else _head(stream, record)
+    def head(self, stream: Stream, until: int | None = None) -> Head | None:
+        return self._log.head(stream, self._bound(until))
 
-    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
-        known, size = self._log.heads(kind, prefix, live=False, after=after), 1
-        while streams := [head.stream for head in islice(known, size)]:
-            for stream, record in zip(streams, self.last(streams), strict=True):
-                head = None if record is None else _head(stream, record)
-                if head is not None and (head.live or not live):
-                    yield head
-            size = min(2 * size, _PAGE)  # pages grow: who wants only the first one does not pay for more
+    def heads(
+        self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
+    ) -> Iterator[Head]:
+        return self._log.heads(kind, prefix, live=live, after=after, until=self._bound(until))
 
     def count(self, kind: str) -> int:
         return sum(1 for _ in self.heads(kind))
@@ -135,7 +125,3 @@ class AsOf:
 
     def _bound(self, until: int | None) -> int:
         return self.until if until is None else min(until, self.until)
-
-
-def _head(stream: Stream, record: Record) -> Head:
-    return Head(stream, record.version, 0, live=stream.kind != KV or record.op != DELITEM)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from rstore.domain.errors import StoreConflictError, StoreError
+from rstore.domain.operators import DELITEM
 
 KV: Final = "kv"
 """Kind of a key/value pair."""
@@ -230,17 +231,30 @@ class Log(Protocol):
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
         """Return for each stream its newest record (with ``recorded <= until``).
 
-        In one consistent read; where a namespace has several partitions, in one of each.
+        In one consistent read; where a namespace has several partitions, in one of each. To go back in time costs
+        little more than the present, and does not grow with the number of later records: not of a key's, at least.
         """
 
-    def head(self, stream: Stream) -> Head | None:
-        """Return the stream's head, or None if there is no such stream."""
+    def head(self, stream: Stream, until: int | None = None) -> Head | None:
+        """Return the stream's head, or None if there is no such stream.
 
-    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
+        Args:
+            until: the head as it was when the newest record with ``recorded <= until`` was, if there is one: see
+                :func:`head_then`. No payload is read, where the backend can leave it out.
+        """
+
+    def heads(
+        self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
+    ) -> Iterator[Head]:
         """Yield the heads of the streams of a kind whose keys begin with ``prefix``, by key in code-point order.
 
         Read in pages: it may go on while the log is written to, and then shows each stream that was there all the
-        time exactly once. ``after`` is the key to go on from.
+        time exactly once.
+
+        Args:
+            live: only those that live.
+            after: the key to go on from.
+            until: the heads as they were then, as :meth:`head` shows them.
         """
 
     def count(self, kind: str) -> int:
@@ -280,6 +294,15 @@ class Log(Protocol):
 
     def discard(self) -> None:
         """Erase the namespace. Writing to it makes it anew."""
+
+
+def head_then(stream: Stream, version: int, op: str) -> Head:
+    """Return the head of a stream when its newest record was of this version and operator.
+
+    A key does not live if that is its deletion. Of other streams records do not tell: they live as long as they have
+    any.
+    """
+    return Head(stream, version, 0, live=stream.kind != KV or op != DELITEM)
 
 
 def check_expected(write: Batch | Rewrite, version: int, floor: int) -> None:

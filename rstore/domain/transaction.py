@@ -27,6 +27,7 @@ from rstore.domain.log import (
     Saved,
     Stream,
     check_expected,
+    head_then,
 )
 
 PROVISIONAL: Final = 1 << 62
@@ -230,7 +231,9 @@ class Transaction:
         records = reversed(self._written.get(stream, _Written()).records)
         return next((record for record in records if until is None or record.recorded <= until), None)
 
-    def head(self, stream: Stream) -> Head | None:
+    def head(self, stream: Stream, until: int | None = None) -> Head | None:
+        if until is not None:
+            return self._head_then(stream, until) or self._log.head(stream, until)
         written = self._written.get(stream)
         if written is not None:
             return self._head(stream, written)
@@ -241,14 +244,21 @@ class Transaction:
     def _head(self, stream: Stream, written: _Written) -> Head:
         return Head(stream, self._version(stream), 0, written.live)
 
-    def heads(self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None) -> Iterator[Head]:
-        own = {
-            stream: self._head(stream, written)
+    def _head_then(self, stream: Stream, until: int) -> Head | None:
+        last = self._last(stream, until)
+        return None if last is None else head_then(stream, last.version, last.op)
+
+    def heads(
+        self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
+    ) -> Iterator[Head]:
+        found = {
+            stream: self._head(stream, written) if until is None else self._head_then(stream, until)
             for stream, written in self._written.items()
             if stream.kind == kind and stream.key.startswith(prefix) and (after is None or stream.key > after)
         }
+        own = {stream: head for stream, head in found.items() if head is not None}
         shown = sorted((head for head in own.values() if head.live or not live), key=attrgetter("stream.key"))
-        stored = self._log.heads(kind, prefix, live=live, after=after)
+        stored = self._log.heads(kind, prefix, live=live, after=after, until=until)
         return merge((head for head in stored if head.stream not in own), shown, key=attrgetter("stream.key"))
 
     def count(self, kind: str) -> int:
