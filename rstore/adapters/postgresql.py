@@ -45,7 +45,7 @@ from rstore.domain.operators import DELITEM
 __all__ = ["PostgresqlLog", "Server"]
 
 _PAGE: Final = 256
-_NEAR: Final = 32
+_NEAR: Final = 512  # versions: to look at as many takes no longer than to bisect
 _FEED_PAGE: Final = 64  # the next records may be of other streams, and larger
 _IDS: Final = 16_384
 _FIRST_LOOK_SECONDS: Final = 0.004
@@ -87,36 +87,40 @@ _BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # A vacuum that is running already does the same.
 _VACUUM: Final = "VACUUM (SKIP_LOCKED) rstore.stream, rstore.record"
 
-# Of a stream that was written to since a time, the version of the newest record by then. That is nearly always among
-# the newest ones. If not, it is between the oldest and those: half of what is between two bounds is left by each look
-# at the record below the middle. An index on times would cost every append.
-_EARLIER: Final = f"""
-    coalesce(
-        (SELECT version FROM (
-            SELECT version, recorded FROM rstore.record WHERE stream = s.id ORDER BY version DESC LIMIT {_NEAR}) AS near
-        WHERE recorded <= %(until)s ORDER BY version DESC LIMIT 1),
-        (WITH RECURSIVE bounds (low, high) AS (
-            SELECT (SELECT min(version) FROM rstore.record WHERE stream = s.id), s.newest
-            UNION ALL
-            SELECT CASE WHEN m.recorded <= %(until)s THEN middle ELSE low END,
-                CASE WHEN m.recorded <= %(until)s THEN high ELSE m.version END
-            FROM bounds CROSS JOIN LATERAL (SELECT (low + high) / 2) AS halves (middle)
-            CROSS JOIN LATERAL (
-                SELECT version, recorded FROM rstore.record WHERE stream = s.id AND version <= middle
-                ORDER BY version DESC LIMIT 1) AS m
-            WHERE high - low > 1)
-        SELECT version FROM rstore.record
-        WHERE stream = s.id AND version <= (SELECT max(low) FROM bounds) AND recorded <= %(until)s
-        ORDER BY version DESC LIMIT 1))"""
+# Of a stream that was written to since a time, the version of the newest record by then: that is nearly always among
+# the newest ones.
+_NEAR_VERSION: Final = f"""
+    (SELECT max(version) FROM rstore.record
+    WHERE stream = s.id AND version > s.newest - {_NEAR} AND recorded <= %(until)s)"""
 
-# Of each stream that is selected, the newest record, or the newest that was recorded up to a time.
+# If not, it is between the oldest and those: half of what is between two bounds is left by each look at the record
+# below the middle. An index on times would cost every append.
+_FAR_VERSION: Final = """
+    (WITH RECURSIVE bounds (low, high) AS (
+        SELECT (SELECT min(version) FROM rstore.record WHERE stream = s.id), s.newest
+        UNION ALL
+        SELECT CASE WHEN m.recorded <= %(until)s THEN middle ELSE low END,
+            CASE WHEN m.recorded <= %(until)s THEN high ELSE m.version END
+        FROM bounds CROSS JOIN LATERAL (SELECT (low + high) / 2) AS halves (middle)
+        CROSS JOIN LATERAL (
+            SELECT version, recorded FROM rstore.record WHERE stream = s.id AND version <= middle
+            ORDER BY version DESC LIMIT 1) AS m
+        WHERE high - low > 1)
+    SELECT version FROM rstore.record
+    WHERE stream = s.id AND version <= (SELECT max(low) FROM bounds) AND recorded <= %(until)s
+    ORDER BY version DESC LIMIT 1)"""
+_EARLIER: Final = f"coalesce({_NEAR_VERSION}, {_FAR_VERSION})"
+
+# Of each stream that is selected, the newest record, or the newest that was recorded up to a time; or that only if it
+# is near, which saves the server half of the work of getting ready.
 _NEWEST: Final = "r.version = s.newest"
 _UNTIL: Final = f"r.version = CASE WHEN s.recorded <= %(until)s THEN s.newest ELSE {_EARLIER} END"
+_NEARLY: Final = f"r.version = CASE WHEN s.recorded <= %(until)s THEN s.newest ELSE {_NEAR_VERSION} END"
 
 
 def _each_way(sql: str) -> dict[str, str]:
     """Return a statement for each of these."""
-    return {which: sql.format(which=which) for which in (_NEWEST, _UNTIL)}
+    return {which: sql.format(which=which) for which in (_NEWEST, _UNTIL, _NEARLY)}
 
 
 _LAST: Final = _each_way(f"""
@@ -169,6 +173,11 @@ _HEADS: Final = """
 SELECT key, version, floor, live FROM rstore.stream
 WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %s AND key {above} %s {live}
 ORDER BY key LIMIT %s"""
+
+_HEAD_THEN: Final = _each_way("""
+SELECT r.version, r.op FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {which}
+WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
+    AND s.kind = %(kind)s AND s.key = %(key)s""")
 
 # Who was not written to since need not be looked up: whether it lives tells its last operator.
 _HEADS_THEN: Final = f"""
@@ -395,12 +404,13 @@ class PostgresqlLog:
 
         An id is never used again: that of a stream that is gone leads to nothing.
         """
-        which, known, rows = _NEWEST if until is None else _UNTIL, self._ids.get(stream), []
+        near, far = (_NEWEST, _NEWEST) if until is None else (_NEARLY, _UNTIL)
+        known, rows = self._ids.get(stream), []
         values = {"kind": stream.kind, "key": stream.key, "until": until}
         if known is not None:
-            rows = db.rows(_LAST_OF_ID[which], {"id": known[0], "home": known[1], **values})
+            rows = db.rows(_LAST_OF_ID[near], {"id": known[0], "home": known[1], **values})
         if not rows:
-            rows = db.rows(_LAST[which], {"namespace": self._namespace, **values})
+            rows = db.rows(_LAST[far], {"namespace": self._namespace, **values})
             if not rows:
                 return None
             if len(self._ids) >= _IDS:
@@ -410,8 +420,7 @@ class PostgresqlLog:
 
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         if until is not None:
-            found = self._page_then("=", *stream, until, 1)
-            return found[0] if found else None
+            return self._head_then(stream, until)
         with self._pool.lease() as db:
             rows = db.rows(_HEAD, (self._namespace, *stream))
         return Head(stream, *rows[0]) if rows else None
@@ -434,6 +443,12 @@ class PostgresqlLog:
             if len(page) < _PAGE:
                 return
             above, low = ">", page[-1].stream.key
+
+    def _head_then(self, stream: Stream, until: int) -> Head | None:
+        values = {"namespace": self._namespace, "kind": stream.kind, "key": stream.key, "until": until}
+        with self._pool.lease() as db:
+            rows = db.rows(_HEAD_THEN[_NEARLY], values) or db.rows(_HEAD_THEN[_UNTIL], values)
+        return head_then(stream, *rows[0]) if rows else None
 
     def _page(self, above: str, kind: str, low: str, *, live: bool) -> list[Head]:
         sql = _HEADS.format(above=above, live="AND live" if live else "")
