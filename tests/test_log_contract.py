@@ -979,12 +979,12 @@ class TestThen:
         stream, other = Stream(kind, "long"), Stream(kind, "other")
         for recorded in range(0, 700, 7):
             # starts that don't increase: whoever looks for the newest by its span is wrong
-            added = [entry(0 if kind == KV else (17 * recorded + i) % 90, op="setitem") for i in range(3)]
+            added = [entry(0 if kind == KV else (17 * recorded + i) % 90, op="setitem") for i in range(10)]
             append(log, stream, added, recorded=recorded)
         append(log, other, [entry()], recorded=350)
         known = versions_in_order(log, stream)
-        rewrite(log, stream, known[50:140])
-        rewrite(log, stream, known[200::2])
+        rewrite(log, stream, known[50:440])
+        rewrite(log, stream, known[900::2])
         append(log, stream, [entry(op="setitem")], recorded=0)  # no earlier than what is there
         for until in (-1, 0, 1, 6, 7, 100, 116, 117, 330, 350, 480, 600, 692, 693, 694, TIME_MAX):
             expected = [then(log, stream, until), then(log, other, until)]
