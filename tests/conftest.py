@@ -187,7 +187,7 @@ def pytest_configure() -> None:
 
 
 ENCRYPTED_ON_A_CLUSTER = ("test_payload", "test_properties", "test_readme")
-NEVER_OPENED = ("test_bank", "test_following", "test_time_machine_properties", "test_transactions")
+NEVER_OPENED = ("test_bank", "test_following", "test_repository", "test_time_machine_properties", "test_transactions")
 """Tests of what handles sealed entries as they are: if it is right for plain ones on a server, it is for all."""
 
 
