@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from hashlib import sha256
@@ -35,7 +36,8 @@ _Found: TypeAlias = tuple[Position, Stream, Record]
 class _Pauses:
     """What lies between two looks at the log, until nothing came for so many seconds.
 
-    They are counted, not measured: a clock that is held, or set, does not hold this up.
+    They are counted as well as measured: a clock that is held does not hold this up, nor does what comes and is for
+    others, which takes more time to look at than it was waited for.
     """
 
     def __init__(self, wait: float | None) -> None:
@@ -48,14 +50,15 @@ class _Pauses:
 
     def restart(self) -> None:
         """Begin to wait: something came."""
-        self._waited = 0.0
+        self._counted, self._began = 0.0, time.monotonic()
 
     def pause(self, log: Log, after: Position | None) -> bool:
         """Wait for something after a position, and return true; or false if there was nothing for long enough."""
-        if self._wait is None or self._waited >= self._wait:
+        waited = max(self._counted, time.monotonic() - self._began)
+        if self._wait is None or waited >= self._wait:
             return False
-        seconds = min(_LOOK_SECONDS, self._wait - self._waited)
-        self._waited += _LEAST_SECONDS if log.wait(after, seconds) else seconds
+        seconds = min(_LOOK_SECONDS, self._wait - waited)
+        self._counted += _LEAST_SECONDS if log.wait(after, seconds) else seconds
         return True
 
 
@@ -151,23 +154,24 @@ class Following(Audit, Scopes):
 
     def _live(self, after: Position | None, streams: Wanted, pauses: _Pauses) -> Iterator[_Found]:
         while True:
-            page = self._page(after)
+            page, more = self._page(after)
             for found in page:
                 after = found[0]
                 if streams.has(found[1]):
-                    pauses.restart()
                     yield found
-            if not (page or pauses.pause(self._log, after)):
+                    pauses.restart()
+            if not (more or pauses.pause(self._log, after)):
                 return
 
-    def _page(self, after: Position | None) -> list[_Found]:
+    def _page(self, after: Position | None) -> tuple[list[_Found], bool]:
+        """Return what comes next, and whether there may be more of it."""
         page, size = [], 0
         for found in self._log.follow(after):
             page.append(found)
             size += len(found[2].data)
             if size >= _PAGE_BYTES or len(page) == _PAGE:
-                break
-        return page
+                return page, True
+        return page, False
 
     # -- projections --------------------------------------------------------------------------------------------------
 
