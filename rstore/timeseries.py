@@ -272,7 +272,9 @@ class TimeSeries(Face):
                 spool.add(self._merged(stream, run))
             put = (
                 Record(version, None, seen.recorded, *entry)
-                for version, entry in zip(seen.versions[-len(spool) :], spool.entries(), strict=True)
+                for version, entry in zip(
+                    seen.versions[len(seen.versions) - len(spool) :], spool.entries(), strict=True
+                )
             )
             return self._log.rewrite([Rewrite(stream, None, range(version + 1), put, floor=head.floor)])
 

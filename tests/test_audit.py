@@ -233,6 +233,16 @@ class TestEraseBefore:
         assert store.range("s") == before[-1][1]
         assert store.timeseries() == ["ended", "s"]
 
+    def test_a_series_that_had_no_points_at_that_time(self, store: Store, clock: Any) -> None:
+        store.extend("s", (1, 1), (2, 2))
+        store.remove("s")
+        tick(clock)
+        store.extend("s", (3, 3))
+        assert store.compact(before=NOON).records == 2
+        assert store.at(NOON).range("s") == []
+        assert store.range("s") == [(3, 3)]
+        assert len(store.history("s")) == 1
+
     def test_event_sequences(self, store: Store, clock: Any) -> None:
         for n in range(6):
             store.apply("k", {"set": n, "sum": n if n == 0 else (operator.add, n), "late": n})
