@@ -13,7 +13,10 @@ _CACHED: Final = 1024
 
 
 class Projections:
-    """A bounded cache, shared by threads. That of a transaction lies above that of its store, which it leaves alone."""
+    """A bounded cache, shared by threads. That of a transaction lies above that of its store.
+
+    What was folded from what is stored goes to the one below, what holds only in the transaction does not.
+    """
 
     def __init__(self, below: Projections | None = None) -> None:
         self._kept: OrderedDict[str, Projection] = OrderedDict()
@@ -45,7 +48,7 @@ class Projections:
     def put(self, key: str, projection: Projection | None) -> None:
         """Keep a projection, or forget it; if there are too many, forget the one not used for longest."""
         if self._below is not None and projection is not None and projection.version < PROVISIONAL:
-            self._below.put(key, projection)  # of what is stored, so it is of use later
+            self._below.put(key, projection)
         with self._lock:
             self._kept.pop(key, None)
             self._doubted.discard(key)

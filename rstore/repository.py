@@ -294,12 +294,8 @@ class Repository(Generic[M]):
         result = self._stored(field, getattr(instance, name))
         if op not in (SETITEM, DELITEM) and before:
             operand = value if field.is_plain else self._converter.unstructure(value)
-            try:
-                after = fold(Projection(state=before), [Fact(1, 0, name, op, operand)]).state[name]
-                if type(after) is type(result) and bool(after == result):
-                    return OPERATORS[op].function, operand
-            except Exception:  # noqa: S110  # whatever a user's values raise: it does not do the same to them
-                pass
+            if _comes_to(before, Fact(1, 0, name, op, operand), result):
+                return OPERATORS[op].function, operand
         return operator.setitem, result
 
     # -- between instances and states ---------------------------------------------------------------------------------
@@ -356,6 +352,15 @@ class Repository(Generic[M]):
             if isinstance(became, str) and became not in self._fields:
                 raise ValueError(f"upcast: {item!r} became {became!r}, which is no field of {self._model.__name__}")
         return dict(upcast)
+
+
+def _comes_to(stored: Mapping[str, Any], fact: Fact, result: Any) -> bool:
+    """Tell whether an operator, applied to what is stored, gives the same as it gave for an instance."""
+    try:
+        after = fold(Projection(state=stored), [fact]).state[fact.item]
+        return type(after) is type(result) and bool(after == result)
+    except Exception:  # an operator that fails on stored forms, or values that can't be compared: not the same
+        return False
 
 
 def _fields(model: type[Any]) -> dict[str, _Field]:

@@ -86,8 +86,8 @@ class Scopes(Face):
             work.ended = True
             try:
                 self._work.reset(token)
-            except ValueError:  # a generator that held it was closed elsewhere
-                raise StoreError("a transaction has to end where it began: nothing of it was stored") from None
+            except ValueError as exc:  # a generator that held it was closed elsewhere
+                raise StoreError("a transaction has to end where it began: nothing of it was stored") from exc
         batches = work.log.batches(now())
         if batches:
             self._settle(work, batches, self._base.append(batches))
@@ -130,7 +130,6 @@ class Scopes(Face):
         >>> store.transact(take)
         2
         """
-
         marker = None if once is None else self._marker(Stream("transaction", once), once)
 
         def attempt() -> T | None:

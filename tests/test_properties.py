@@ -90,6 +90,20 @@ def naive_state(events: Iterable[Event]) -> dict[str, Any]:
     return state
 
 
+def naive_history(events: list[Event], state: dict[str, Any], when: int | None) -> list[Event] | None:
+    """Return the events after an apply, which makes up a time if none is given; None if it has to be refused."""
+    stamp = max([now(), *(event.timestamp + 1 for event in events)]) if when is None else when
+    added = [as_event(stamp, item, change) for item, change in deepcopy(state).items()]
+    history = sorted([*events, *added], key=operator.attrgetter("timestamp"))
+    if any(event.timestamp == when for event in events):
+        return None
+    try:
+        naive_state(history)
+    except Exception:  # whatever an operator raises
+        return None
+    return history
+
+
 def naive_kept(events: list[Event]) -> list[Event]:
     """Return what a prune keeps: for each item what came since its last setitem, nothing if it was deleted after."""
     kept = []
@@ -261,19 +275,13 @@ class StoreMachine(RuleBasedStateMachine):
             assert store.apply(key, state) == naive_state(events)
             return
         when = None if t is None else now() + t
-        stamp = max([now(), *(event.timestamp + 1 for event in events)]) if when is None else when
-        added = [as_event(stamp, item, change) for item, change in deepcopy(state).items()]
-        history = sorted([*events, *added], key=operator.attrgetter("timestamp"))
-        try:
-            if any(event.timestamp == when for event in events):
-                raise ValueError("taken")
-            expected = naive_state(history)
-        except Exception:
+        history = naive_history(events, state, when)
+        if history is None:
             with pytest.raises(StoreIntegrityError):
                 store.apply(key, state, t=when)
             return
         returned = store.apply(key, state, t=when)
-        assert returned == expected
+        assert returned == naive_state(history)
         returned["changed by the caller"] = [returned.pop(item).clear() for item in _mutable(returned)]
         self.es[key] = history
 

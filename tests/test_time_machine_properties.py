@@ -29,6 +29,7 @@ from tests.test_properties import (
     STATEFUL,
     Clock,
     as_event,
+    naive_history,
     naive_kept,
     naive_state,
     now,
@@ -184,21 +185,15 @@ class TimeMachine(RuleBasedStateMachine):
             del known.ts[key]
 
     def _apply(self, store: Store, known: Known, key: str, state: dict[str, Any], t: int | None) -> None:
-        events, when = known.es.get(key, []), None if t is None else START + 3 * t
-        stamp = max([now(), *(event.timestamp + 1 for event in events)]) if when is None else when
-        added = [as_event(stamp, item, change) for item, change in state.items()]
-        history = sorted([*events, *added], key=operator.attrgetter("timestamp"))
-        try:
-            if any(event.timestamp == when for event in events):
-                raise ValueError("taken")
-            expected = naive_state(history)
-        except Exception:
+        when = None if t is None else START + 3 * t
+        history = naive_history(known.es.get(key, []), state, when)
+        if history is None:
             with pytest.raises(StoreIntegrityError):
                 store.apply(key, state, t=when)
             return
-        assert store.apply(key, state, t=when) == expected
+        assert store.apply(key, state, t=when) == naive_state(history)
         known.es[key] = history
-        known.log += [(ES, key, event.value) for event in added]
+        known.log += [(ES, key, as_event(0, item, change).value) for item, change in state.items()]
 
     # -- the way back --
 

@@ -7,13 +7,14 @@ Tables, indexes and the functions that write are in :mod:`rstore.adapters._postg
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, groupby
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
+from rstore.adapters._looking import wait_for_change
 from rstore.adapters._postgresql_chunks import CHUNK_BYTES, Chunk, bit, checked_size, chunked, level_of, records_to_put
 from rstore.adapters._postgresql_schema import CONFLICT, LIFT
 from rstore.adapters._postgresql_server import Connection, Pool, Row, Server
@@ -48,8 +49,7 @@ _PAGE: Final = 256
 _NEAR: Final = 512  # versions: to look at as many takes no longer than to bisect
 _FEED_PAGE: Final = 64  # the next records may be of other streams, and larger
 _IDS: Final = 16_384
-_FIRST_LOOK_SECONDS: Final = 0.004
-_LAST_LOOK_SECONDS: Final = 0.016
+_LOOK_SECONDS: Final = (0.004, 0.016)
 
 _COLUMNS: Final = 'version, txid, place, recorded, start, "end", item, op, data, meta'
 _OF_R: Final = ", ".join(f"r.{column}" for column in _COLUMNS.split(", "))
@@ -486,16 +486,7 @@ class PostgresqlLog:
             size = max(1, min(2 * size, _FEED_PAGE, CHUNK_BYTES // (mean + 1)))
 
     def wait(self, after: Position | None, seconds: float) -> bool:
-        before, waited, pause = self._end_of_wal(), 0.0, _FIRST_LOOK_SECONDS
-        if next(self.follow(after), None) is not None:
-            return True
-        while waited < seconds:
-            time.sleep(min(pause, seconds - waited))
-            waited += pause
-            pause = min(2 * pause, _LAST_LOOK_SECONDS)
-            if self._end_of_wal() != before:
-                return True
-        return False
+        return wait_for_change(self._end_of_wal, partial(self.follow, after), seconds, *_LOOK_SECONDS)
 
     def _end_of_wal(self) -> str:
         with self._pool.lease() as db:

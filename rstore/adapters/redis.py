@@ -9,7 +9,6 @@ more than one of them is a transaction (``_redis_transactions.py``). Readers ask
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from heapq import merge
@@ -17,6 +16,7 @@ from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import Final, TypeAlias
 
+from rstore.adapters._looking import wait_for_change
 from rstore.adapters._redis_cluster import Servers, connect
 from rstore.adapters._redis_dsn import Server
 from rstore.adapters._redis_feed import feed
@@ -329,26 +329,14 @@ class RedisLog:
 
     def wait(self, after: Position | None, seconds: float) -> bool:
         node = self._opened()
-        if self._is_spread:
-            return self._wait_for_any(node, after, seconds)
+        if self._is_spread:  # nobody can block on the feeds of several nodes
+            look = partial(self._given_out, node)
+            return wait_for_change(look, partial(self.follow, after), seconds, _LOOK_SECONDS, _LOOK_SECONDS)
         (home,) = self._partitions
         milliseconds = max(1, int(1000 * min(seconds, node.server.timeout / 2)))
         block = b"XREAD", b"COUNT", 1, b"BLOCK", milliseconds, b"STREAMS", home.feed, b"%d" % (after or 0)
         (found,) = node.at(home.slot).ask(block)
         return found is not None
-
-    def _wait_for_any(self, node: Servers, after: Position | None, seconds: float) -> bool:
-        """Look at the last positions of all partitions again and again: nobody can block on those of several nodes."""
-        before, waited = self._given_out(node), 0.0
-        if next(self.follow(after), None) is not None:
-            return True
-        while waited < seconds:
-            time.sleep(min(_LOOK_SECONDS, seconds - waited))
-            waited += _LOOK_SECONDS
-            node.check_open()
-            if self._given_out(node) != before:
-                return True
-        return False
 
     def checkpoint(self, position: Position) -> str:
         if isinstance(position, Place):
@@ -403,6 +391,7 @@ class RedisLog:
         return [known.get(each, 0) for each in self._partitions]
 
     def _given_out(self, node: Servers) -> list[list[bytes | None]]:
+        node.check_open()
         return node.ask_each([Request(each.slot, [(b"HGET", each.meta, b"n")]) for each in self._partitions])
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from rstore.adapters._looking import wait_for_change
 from rstore.adapters._sqlite_file import Connection, SqliteFile
 from rstore.domain.log import (
     KV,
@@ -391,16 +392,8 @@ class SqliteLog:
                 yield record.position, Stream(kind, key), record
 
     def wait(self, after: Position | None, seconds: float) -> bool:
-        # no connection is held meanwhile: a child that is forked with one in use could not use the store
-        newest, waited = self._newest(), 0.0
-        if next(self.follow(after), None) is not None:
-            return True
-        while waited < seconds:
-            time.sleep(min(_LOOK_SECONDS, seconds - waited))
-            waited += _LOOK_SECONDS
-            if self._newest() != newest:
-                return True
-        return False
+        # each look takes a connection of its own: a child that is forked with one in use could not use the store
+        return wait_for_change(self._newest, partial(self.follow, after), seconds, _LOOK_SECONDS, _LOOK_SECONDS)
 
     def _newest(self) -> tuple[int] | None:
         """Return the last position that was given out, to whatever namespace."""

@@ -190,8 +190,18 @@ class Transaction:
         stored: Iterable[Record] = ()
         if not written.replaced and after < PROVISIONAL:
             self._see(stream, self._log.head(stream))
-            bounds = {"start": start, "end": end, "until": until, "after": after, "limit": limit}
-            stored = self._log.read(stream, item=item, ops=ops, alive=alive, reverse=reverse, **bounds)  # type: ignore[arg-type]
+            stored = self._log.read(
+                stream,
+                start=start,
+                end=end,
+                item=item,
+                ops=ops,
+                until=until,
+                after=after,
+                alive=alive,
+                reverse=reverse,
+                limit=limit,
+            )
         own.sort(key=_BY_TIME, reverse=reverse)
         yield from islice(merge(stored, own, key=_BY_TIME, reverse=reverse), limit)
 
