@@ -7,6 +7,7 @@ Tables, indexes and the functions that write are in :mod:`rstore.adapters._postg
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, groupby
@@ -14,7 +15,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
-from rstore.adapters._looking import wait_for_change
 from rstore.adapters._postgresql_chunks import CHUNK_BYTES, Chunk, bit, checked_size, chunked, level_of, records_to_put
 from rstore.adapters._postgresql_schema import CONFLICT, LIFT
 from rstore.adapters._postgresql_server import Connection, Pool, Row, Server
@@ -42,6 +42,7 @@ from rstore.domain.log import (
     undotted,
 )
 from rstore.domain.operators import DELITEM
+from rstore.domain.waiting import wait_for_change
 
 __all__ = ["PostgresqlLog", "Server"]
 
@@ -486,7 +487,7 @@ class PostgresqlLog:
             size = max(1, min(2 * size, _FEED_PAGE, CHUNK_BYTES // (mean + 1)))
 
     def wait(self, after: Position | None, seconds: float) -> bool:
-        return wait_for_change(self._end_of_wal, partial(self.follow, after), seconds, *_LOOK_SECONDS)
+        return wait_for_change(self._end_of_wal, partial(self.follow, after), time.sleep, seconds, *_LOOK_SECONDS)
 
     def _end_of_wal(self) -> str:
         with self._pool.lease() as db:

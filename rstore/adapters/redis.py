@@ -9,6 +9,7 @@ more than one of them is a transaction (``_redis_transactions.py``). Readers ask
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from heapq import merge
@@ -16,7 +17,6 @@ from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import Final, TypeAlias
 
-from rstore.adapters._looking import wait_for_change
 from rstore.adapters._redis_cluster import Servers, connect
 from rstore.adapters._redis_dsn import Server
 from rstore.adapters._redis_feed import feed
@@ -57,6 +57,7 @@ from rstore.domain.log import (
     head_then,
     undotted,
 )
+from rstore.domain.waiting import wait_for_change
 
 __all__ = ["RedisLog", "Server"]
 
@@ -331,7 +332,7 @@ class RedisLog:
         node = self._opened()
         if self._is_spread:  # nobody can block on the feeds of several nodes
             look = partial(self._given_out, node)
-            return wait_for_change(look, partial(self.follow, after), seconds, _LOOK_SECONDS, _LOOK_SECONDS)
+            return wait_for_change(look, partial(self.follow, after), time.sleep, seconds, _LOOK_SECONDS, _LOOK_SECONDS)
         (home,) = self._partitions
         milliseconds = max(1, int(1000 * min(seconds, node.server.timeout / 2)))
         block = b"XREAD", b"COUNT", 1, b"BLOCK", milliseconds, b"STREAMS", home.feed, b"%d" % (after or 0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -14,7 +15,6 @@ from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rstore.adapters._looking import wait_for_change
 from rstore.adapters._sqlite_file import Connection, SqliteFile
 from rstore.domain.log import (
     KV,
@@ -39,6 +39,7 @@ from rstore.domain.log import (
     reach,
     undotted,
 )
+from rstore.domain.waiting import wait_for_change
 
 _PAGE: Final = 256
 _NEAR: Final = 32  # records: to look at as many one by one takes no longer than to bisect
@@ -393,7 +394,9 @@ class SqliteLog:
 
     def wait(self, after: Position | None, seconds: float) -> bool:
         # each look takes a connection of its own: a child that is forked with one in use could not use the store
-        return wait_for_change(self._newest, partial(self.follow, after), seconds, _LOOK_SECONDS, _LOOK_SECONDS)
+        return wait_for_change(
+            self._newest, partial(self.follow, after), time.sleep, seconds, _LOOK_SECONDS, _LOOK_SECONDS
+        )
 
     def _newest(self) -> tuple[int] | None:
         """Return the last position that was given out, to whatever namespace."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 
 def wait_for_change(
-    look: Callable[[], object], news: Callable[[], Iterator[Any]], seconds: float, shortest: float, longest: float
+    look: Callable[[], object],
+    news: Callable[[], Iterator[Any]],
+    sleep: Callable[[float], object],
+    seconds: float,
+    shortest: float,
+    longest: float,
 ) -> bool:
     """Tell whether there are news, or what is looked at changes within so many seconds.
 
@@ -19,7 +23,7 @@ def wait_for_change(
     if next(news(), None) is not None:
         return True
     while waited < seconds:
-        time.sleep(min(pause, seconds - waited))
+        sleep(min(pause, seconds - waited))
         waited += pause
         pause = min(2 * pause, longest)
         if look() != before:
