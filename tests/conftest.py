@@ -186,20 +186,22 @@ def pytest_configure() -> None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(RAM))
 
 
-ENCRYPTED_ON_A_CLUSTER = ("test_payload", "test_properties", "test_readme")
-NEVER_OPENED = ("test_bank", "test_following", "test_repository", "test_time_machine_properties", "test_transactions")
-"""Tests of what handles sealed entries as they are: if it is right for plain ones on a server, it is for all."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: two for each core, since half of the time a test waits for servers and processes."""
+    return 2 * (os.cpu_count() or 1)
+
+
+ENCRYPTED_ON_SERVERS = ("test_audit", "test_payload", "test_properties", "test_readme")
+"""Tests of what is stored. All others are of what is done with sealed bytes, which a server does as with any bytes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run in plain only what servers do alike with sealed bytes: most tests on a cluster, and some on all of them."""
+    """Run on servers only plain what is about anything but what is stored; in memory and on SQLite, all runs twice."""
 
     def is_twice(item: pytest.Item) -> bool:
-        params, stem = getattr(getattr(item, "callspec", None), "params", {}), item.path.stem
-        if params.get("key") is None:
-            return False
-        if stem in NEVER_OPENED:
-            return params.get("backend") in ("postgresql", "redis", "cluster")
-        return params.get("backend") == "cluster" and stem not in ENCRYPTED_ON_A_CLUSTER
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        on_server = params.get("backend") in ("postgresql", "redis", "cluster")
+        return on_server and params.get("key") is not None and item.path.stem not in ENCRYPTED_ON_SERVERS
 
     items[:] = [item for item in items if not is_twice(item)]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -321,16 +322,16 @@ _DIE = """
     else:
         setattr(cls, step, dying)
     with Store(dsn, frozen=False) as store:
-        store.set_many(pairs)
 """
 
 UNDECIDED = ["before begin", "after begin", "half promise", "after promise"]
 DECIDED = ["after decide", "half keep", "after keep"]
 
 
-def die(cluster: Cluster, moment: str, pairs: dict[str, Any]) -> None:
+def die(cluster: Cluster, moment: str, pairs: dict[str, Any], write: str = "store.set_many(pairs)") -> None:
     """Let a process write to several partitions, and die at a moment of that."""
-    command = [sys.executable, "-c", textwrap.dedent(_DIE), cluster.dsn, moment]
+    program = textwrap.dedent(_DIE) + textwrap.indent(textwrap.dedent(write), 8 * " ")
+    command = [sys.executable, "-c", program, cluster.dsn, moment]
     ended = subprocess.run(command, input=repr(pairs), capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 42, ended.stderr
 
@@ -399,6 +400,45 @@ def test_a_single_write_to_a_promised_key_settles_the_whole_transaction(
     assert store.get_many(keys) == (dict.fromkeys(keys, 1) if moment in DECIDED else {}) | {keys[-1]: 2}
     if moment in DECIDED:
         assert unsettled(cluster) == set()
+
+
+VIEWED: dict[str, Callable[[Any, list[str]], list[Any]]] = {
+    "one": lambda view, keys: [view.get(key) for key in keys],
+    "many": lambda view, keys: [view.get_many(keys).get(key) for key in keys],
+    "listing": lambda view, keys: [1 if key in view.keys() else None for key in keys],  # noqa: SIM118
+    "versions": lambda view, keys: [1 if view.version(key, "kv") else None for key in keys],
+    "points": lambda view, keys: [dict(view.range(key)).get(1) for key in keys],
+    "fold": lambda view, keys: [(view.current(key) or {}).get("item") for key in keys],
+}
+
+_ALL_KINDS = """
+    with store.transaction():
+        for key, value in pairs.items():
+            store[key] = value
+            store.extend(key, (1, value))
+            store.apply(key, {"item": value})
+"""
+
+
+@pytest.mark.parametrize("read", VIEWED)
+def test_a_view_has_all_or_nothing_of_a_writer_that_died(
+    cluster: Cluster, opened: Callable[..., Store], read: str
+) -> None:
+    keys = apart(3)
+    store = opened(HASTY)
+    die(cluster, "after decide", dict.fromkeys(keys, 1), _ALL_KINDS)
+    view = store.at(time.time_ns() // 1_000_000)
+    assert VIEWED[read](view, keys) == [1] * 3
+    assert unsettled(cluster) == set()
+
+
+def test_a_view_that_may_not_write_shows_what_is_there(cluster: Cluster, opened: Callable[..., Store]) -> None:
+    keys = apart(2)
+    opened()
+    die(cluster, "after decide", dict.fromkeys(keys, 1))
+    left = unsettled(cluster)
+    assert opened(HASTY, frozen=True).at(time.time_ns() // 1_000_000).get_many(keys) == {keys[0]: 1}
+    assert unsettled(cluster) == left
 
 
 def test_promises_are_kept_though_nobody_comes_for_long(cluster: Cluster, opened: Callable[..., Store]) -> None:

@@ -528,7 +528,7 @@ class TestProject:
             while not done.is_set():
                 other.update_with("n/changes", lambda n: n + 1000, default=0)
                 added += 1000
-                time.sleep(0.003)
+                time.sleep(0.01)
             return added
 
         writing = Doing(write)

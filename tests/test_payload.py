@@ -79,23 +79,21 @@ class IssueStore(Store):
         return json.loads(data)
 
 
-class Sealed(NamedTuple):
+class Sealed:
     """A record in the log of a backend, to be tampered with."""
 
-    backend: Backend
-    stream: Stream
-    namespace: str = "default"
+    def __init__(self, backend: Backend, stream: Stream, namespace: str = "default") -> None:
+        self._log, self.stream = backend.log(namespace), stream
 
     def record(self) -> Record:
-        record = self.backend.log(self.namespace).last((self.stream,))[0]
+        (record,) = self._log.last([self.stream])
         assert record is not None
         return record
 
     def put(self, **changes: Any) -> None:
         """Change the last record behind the store's back."""
         record = self.record()
-        changed = [record._replace(**changes)]
-        self.backend.log(self.namespace).rewrite([Rewrite(self.stream, None, [record.version], changed)])
+        self._log.rewrite([Rewrite(self.stream, None, [record.version], [record._replace(**changes)])])
 
 
 # -- serializers ------------------------------------------------------------------------------------------------------

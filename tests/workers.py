@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.conftest import Backend
 
 STRESS = "RSTORE_STRESS_SECONDS" in os.environ
-SECONDS = float(os.environ.get("RSTORE_STRESS_SECONDS", "2"))
+SECONDS = float(os.environ.get("RSTORE_STRESS_SECONDS", "1"))
 WORKERS = 8 if STRESS else 3
 PATIENCE = 60
 """Seconds after which whoever was told to stop, and has not, hangs."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -175,6 +175,19 @@ class Ledger:
             for txid in notes:
                 met.setdefault(txid, [])
             for txid in set(promised):
+                met.setdefault(txid, []).append(partition)
+        for txid, partitions in met.items():
+            self.settle(txid, partitions)
+
+    def settle_promised(self, names: Mapping[Partition, Sequence[bytes]] | None = None) -> None:
+        """Wait until the transactions are over to which streams of such names are promised, or any stream."""
+        if names is None:
+            looks = [Request(each.slot, [(b"HVALS", each.promised)]) for each in self._partitions]
+        else:
+            looks = [Request(each.slot, [(b"HMGET", each.promised, *those)]) for each, those in names.items()]
+        met: dict[bytes, list[Partition]] = {}
+        for partition, (txids,) in zip(names or self._partitions, self.servers.ask_each(looks), strict=True):
+            for txid in filter(None, set(txids)):
                 met.setdefault(txid, []).append(partition)
         for txid, partitions in met.items():
             self.settle(txid, partitions)

@@ -183,6 +183,7 @@ class RedisLog:
     ) -> Iterator[Record]:
         node = self._opened()
         home = self._partition(stream)
+        self._await_writers(until, [stream])
         head = head_of(node, home, stream)
         if head is None:
             return
@@ -208,6 +209,7 @@ class RedisLog:
     ) -> Replay | None:
         asked = Asked(end, horizon, after, TIME_MAX if until is None else until)
         replay = replay_by_reads if self._frozen else replay_by_script
+        self._await_writers(until, [stream])
         found = replay(self._opened(), self._partition(stream), stream, asked)
         if found is None or not self._is_spread:
             return found
@@ -219,6 +221,7 @@ class RedisLog:
         node = self._opened()
         if not streams:
             return []
+        self._await_writers(until, streams)
         places = self._places(streams)
         if until is not None and len(streams) == 1 and not self._frozen:  # in one round trip
             records = newest_by_script(node, places, until, whole=True)
@@ -233,6 +236,23 @@ class RedisLog:
             None if record is None else self._placed(stream, record)
             for stream, record in zip(streams, records, strict=True)
         ]
+
+    def _await_writers(self, until: int | None, streams: Sequence[Stream] | None = None) -> None:
+        """Before streams, or all, are read as of a time, wait for whom they are promised to, and finish if he is dead.
+
+        Of a write to several partitions, one part may be there and the others not. Who looks at a time that is over
+        does not expect that to change. A frozen log could not finish it, and reads of the present save the round trip.
+        """
+        ledger = self._ledger
+        if until is None or ledger is None or self._frozen or not self._is_spread:
+            return
+        if streams is None:
+            ledger.settle_promised()
+            return
+        names: dict[Partition, list[bytes]] = {}
+        for stream in streams:
+            names.setdefault(self._partition(stream), []).append(stream_name(stream))
+        ledger.settle_promised(names)
 
     def _earlier(
         self, node: Servers, places: Sequence[At], heads: Sequence[StoredHead | None], until: int, *, whole: bool
@@ -272,6 +292,7 @@ class RedisLog:
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         node, home = self._opened(), self._partition(stream)
         if until is not None:
+            self._await_writers(until, [stream])
             (found,) = self._shown(node, [(home, stream)], until)
             return found
         head = unpack_head(*node.at(home.slot).ask((b"GETRANGE", home.head(stream), 0, HEAD_END)))
@@ -281,6 +302,7 @@ class RedisLog:
         self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
     ) -> Iterator[Head]:
         node = self._opened()
+        self._await_writers(until)
         low, high = b"[" + stream_name(Stream(kind, prefix)), b"(" + stream_name(Stream(kind, prefix)) + _ABOVE
         if after is not None and after >= prefix:
             low = b"(" + stream_name(Stream(kind, after))
