@@ -304,6 +304,11 @@ class MemoryLog:
         size = sum(len(record.data) for record in dropped.values()) - sum(len(record.data) for record in put)
         return Saved(len(dropped) - len(put), size)
 
+    def namespaces(self) -> list[str]:
+        with self._space.lock:
+            self._check_open()
+            return sorted(self._space.namespaces)
+
     def vacuum(self) -> None:
         self._check_open()
 

@@ -33,7 +33,7 @@ from rstore.adapters._redis_layout import (
 )
 from rstore.adapters._redis_line import Command
 from rstore.adapters._redis_lua_transactions import RAISE
-from rstore.adapters._redis_namespace import create_partitions, discard, find_partitions
+from rstore.adapters._redis_namespace import create_partitions, discard, find_partitions, list_namespaces
 from rstore.adapters._redis_replay import Asked, replay_by_reads, replay_by_script
 from rstore.adapters._redis_server import Request, Run
 from rstore.adapters._redis_snapshot import Snapshot, head_of
@@ -331,6 +331,9 @@ class RedisLog:
         edges = b"[" + low, b"(" + low + _ABOVE
         answers = node.ask_each([Request(each.slot, [(b"ZLEXCOUNT", each.live, *edges)]) for each in self._partitions])
         return sum(int(number) for (number,) in answers)
+
+    def namespaces(self) -> list[str]:
+        return list_namespaces(self._opened())
 
     def _partition(self, stream: Stream) -> Partition:
         number = len(self._partitions)

@@ -167,6 +167,8 @@ _DISCARD: Final = (
     "DELETE FROM rstore_count WHERE namespace = :id",
 )
 
+_NAMESPACES: Final = "SELECT name FROM rstore_namespace WHERE live ORDER BY name"
+
 _NEWEST: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'rstore_record'"
 
 _FOLLOW: Final = f"""
@@ -383,6 +385,10 @@ class SqliteLog:
                 "SELECT live FROM rstore_count WHERE namespace = ? AND kind = ?", (db.namespace, kind)
             ).fetchone()
         return row[0] if row else 0
+
+    def namespaces(self) -> list[str]:
+        with self._file.lease() as db:
+            return [name for (name,) in db.execute(_NAMESPACES)]
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         # there is one writer at a time, so positions are given out in the order in which they are committed

@@ -99,6 +99,9 @@ class AsOf:
     def count(self, kind: str) -> int:
         return sum(1 for _ in self.heads(kind))
 
+    def namespaces(self) -> list[str]:
+        return self._log.namespaces()
+
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         return (found for found in self._log.follow(after) if found[2].recorded <= self.until)
 

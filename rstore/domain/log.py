@@ -267,6 +267,12 @@ class Log(Protocol):
             StoreConflictError: a stream is not at the version that its rewrite expects.
         """
 
+    def namespaces(self) -> list[str]:
+        """Return the names of all namespaces of the backend, in code-point order.
+
+        Those that are made or discarded at the same time may be among them or not.
+        """
+
     def vacuum(self) -> None:
         """Give the space of what was erased back to the file system, as far as the backend can."""
 

@@ -276,6 +276,9 @@ class Transaction:
         stored = (self._log.head(stream) for stream in own)
         return self._log.count(kind) + sum(own.values()) - sum(head.live for head in stored if head)
 
+    def namespaces(self) -> list[str]:
+        return self._log.namespaces()
+
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         return self._log.follow(after)
 
