@@ -82,14 +82,14 @@ class Apart:
     """
 
     def __init__(self, dsn: str, stack: ExitStack) -> None:
-        self._connect, self.prefix = open_log(dsn), uuid4().hex
+        self._connect, self._prefix = open_log(dsn), uuid4().hex
         self._used: set[str] = set()
         if dsn in os.environ.values():
             stack.callback(self._erase)
 
     def __call__(self, namespace: str, frozen: bool) -> Log:
         self._used.add(namespace)
-        return self._connect(f"{self.prefix} {namespace}", frozen)
+        return self._connect(f"{self._prefix} {namespace}", frozen)
 
     def _erase(self) -> None:
         for namespace in list(self._used):

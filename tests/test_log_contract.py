@@ -1427,7 +1427,8 @@ class TestDiscard:
 
 def own(backend: Backend, log: Log) -> list[str]:
     """Return the names of the namespaces that this test has made, among those of others on the same server."""
-    prefix = f"{backend.connect.prefix} " if isinstance(backend.connect, Apart) else ""
+    connect: Any = backend.connect
+    prefix = f"{connect._prefix} " if isinstance(connect, Apart) else ""
     return [name.removeprefix(prefix) for name in log.namespaces() if name.startswith(prefix)]
 
 
