@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import define
 
@@ -111,3 +112,27 @@ class Upkeep(Following):
             return first or second
         work.resealed += sum(len(rewrite.drop) for rewrite in rewrites)
         return None
+
+    def backup(self, path: str | os.PathLike[str], progress: Report | None = None) -> None:
+        """Copy a SQLite file, with all its namespaces, into a new one, as it is at this moment; others may write to it.
+
+        The new file appears when it is whole and safe on the disk, and not at all if anything fails. It is a store of
+        its own, also if it is moved to where the first one was.
+
+        Args:
+            path: the name of the new file.
+            progress: is told how many pages are copied.
+
+        Raises:
+            StoreError: there is such a file; it can't be written; or the backend is none that is kept in a file, and
+                has tools of its own.
+        """
+        self._log.backup(os.fspath(path), _told(progress))
+
+
+def _told(progress: Report | None) -> Callable[[int, int], None]:
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress(Progress(done, total))
+
+    return tell

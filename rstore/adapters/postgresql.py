@@ -474,6 +474,13 @@ class PostgresqlLog:
         with self._pool.lease() as db:
             return [name for (name,) in db.rows(_NAMESPACES)]
 
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # noqa: ARG002  # the port's names
+        self._pool.check_open()
+        raise StoreError(
+            f"{self.name} is backed up by pg_dump --schema=rstore; "
+            "or by 'rstore copy', which makes a SQLite file of a namespace"
+        )
+
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         place = Place(TIME_MIN, 0) if after is None else after
         with self._pool.lease() as db:

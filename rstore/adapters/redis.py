@@ -40,7 +40,7 @@ from rstore.adapters._redis_snapshot import Snapshot, head_of
 from rstore.adapters._redis_then import At, last_of, newest_by_reads, newest_by_script
 from rstore.adapters._redis_transactions import Ledger
 from rstore.adapters._redis_writes import Call, Clock, Write
-from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreNotAvailableError
+from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreError, StoreNotAvailableError
 from rstore.domain.log import (
     KV,
     TIME_MAX,
@@ -345,6 +345,13 @@ class RedisLog:
             return record
         self._clock.see(record.position)
         return record._replace(position=Place(record.position, self._partition(stream).number))
+
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # noqa: ARG002  # the port's names
+        self._opened()
+        raise StoreError(
+            f"{self.name} is backed up by BGSAVE and a copy of the RDB file of each server; "
+            "or by 'rstore copy', which makes a SQLite file of a namespace"
+        )
 
     # -- follow -------------------------------------------------------------------------------------------------------
 

@@ -9,12 +9,13 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from rstore.adapters._sqlite_backup import back_up
 from rstore.adapters._sqlite_file import Connection, SqliteFile
 from rstore.domain.log import (
     KV,
@@ -467,6 +468,10 @@ class SqliteLog:
             db.execute(_RAISE_FLOOR, (version, db.namespace))
         _count(db, rewrite.stream.kind, live - head.live)
         return Saved(records - len(kept), size)
+
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:
+        with self._file.lease() as db:
+            back_up(db, path, progress)
 
     def vacuum(self) -> None:
         with self._file.turn(), self._file.lease() as db:

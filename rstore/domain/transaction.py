@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from operator import attrgetter
@@ -159,6 +159,9 @@ class Transaction:
 
     def discard(self) -> None:
         raise _unerasable()
+
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # the port's names
+        raise StoreError("a backup can't be part of a transaction: make it before it or after it")
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
