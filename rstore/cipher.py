@@ -63,6 +63,10 @@ class Cipher:
         self._keys = [_parse(key) for key in given]
         self._subkey = lru_cache(_SUBKEYS)(_subkey)  # one cache for each cipher, gone with it
 
+    def is_current(self, sealed: bytes | memoryview) -> bool:
+        """Tell whether something was encrypted with the first key, by what it says of itself."""
+        return bytes(sealed[:_ID_BYTES]) == self._keys[0].id
+
     def encrypt(self, scope: bytes, plain: bytes, bound: bytes) -> bytes:
         """Return ``key id | nonce | ciphertext`` of ``plain``, which opens only with the same ``bound`` data."""
         key = self._keys[0]

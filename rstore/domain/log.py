@@ -111,7 +111,9 @@ class Rewrite(NamedTuple):
     to a version need not mind what is appended meanwhile. ``live`` says whether it lives afterwards (None: as before).
 
     A rewrite moves the stream's version on by one, so that whoever folded before notices; with ``moves=False`` it does
-    not, for streams of which only the last record counts, and keeps that. A rewrite that finds nothing to change does
+    not: for streams of which only the last record counts, and keeps that; and where the records that are put hold the
+    same as those that they replace, sealed anew. What is put for a record that is not there any more is passed over, or
+    conflicts. A rewrite that finds nothing to change does
     nothing. A stream that is left without records and life is forgotten.
     """
 
@@ -267,8 +269,25 @@ class Log(Protocol):
             StoreConflictError: a stream is not at the version that its rewrite expects.
         """
 
+    def namespaces(self) -> list[str]:
+        """Return the names of all namespaces of the backend, in code-point order.
+
+        Those that are made or discarded at the same time may be among them or not.
+        """
+
     def vacuum(self) -> None:
         """Give the space of what was erased back to the file system, as far as the backend can."""
+
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:
+        """Copy the whole backend into a new file, as it is at this moment, if it is itself a file.
+
+        Args:
+            progress: is told now and then how much is done of how much; what it raises ends the backup.
+
+        Raises:
+            StoreError: there is such a file, or it can't be written, and is not left behind; or the backend has tools
+                of its own, which are named.
+        """
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         """Yield ``(position, stream, record)`` of the whole namespace after a position, then end.
