@@ -63,6 +63,10 @@ class Cipher:
         self._keys = [_parse(key) for key in given]
         self._subkey = lru_cache(_SUBKEYS)(_subkey)  # one cache for each cipher, gone with it
 
+    def has_keys_of(self, other: Cipher) -> bool:
+        """Tell whether both have the same keys, in the same order."""
+        return self._keys == other._keys
+
     def encrypt(self, scope: bytes, plain: bytes, bound: bytes) -> bytes:
         """Return ``key id | nonce | ciphertext`` of ``plain``, which opens only with the same ``bound`` data."""
         key = self._keys[0]

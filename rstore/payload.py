@@ -254,6 +254,37 @@ class Payload:
             raise self._error(StorePayloadError, stream, "who and why can't be read")
         return words
 
+    # -- envelopes to envelopes ---------------------------------------------------------------------------------------
+
+    def named(self, namespace: str) -> Payload:
+        """Return what seals and opens the same way, with the same keys, for another namespace."""
+        return Payload(namespace, self._dump, self._load, self._cipher, plaintext=self._plaintext)
+
+    def seals_as(self, other: Payload) -> bool:
+        """Tell whether what another one has sealed may stay as it is: for the same namespace, with the same keys."""
+        mine, theirs = self._cipher, other._cipher
+        same_keys = mine is theirs or (mine is not None and theirs is not None and mine.has_keys_of(theirs))
+        return self._namespace == other._namespace and same_keys
+
+    def opened(self, stream: Stream, record: Record) -> tuple[Body, Body | None]:
+        """Return the bodies of a record's value and note, verified and decrypted. Nothing of them is loaded."""
+        note = None if record.meta is None else _bare(*self._opened(stream, record, record.meta, _NOTE))
+        return _bare(*self._open(stream, record)), note
+
+    def adopted(self, stream: Stream, record: Record, source: Payload) -> Record:
+        """Return a record that another one has sealed as this one seals it."""
+        body, note = (each and _body(*each) for each in source.opened(stream, record))
+        sealed = self.entry(
+            stream,
+            record.op,
+            body or NOTHING,
+            item=record.item,
+            start=record.start,
+            end=record.end,
+            note=note,
+        )
+        return record._replace(data=sealed.data, meta=sealed.meta)
+
     def check(self, stream: Stream, record: Record) -> None:
         """Raise if a record that has no value of its own, such as a hole, is not what was written there."""
         self._open(stream, record)
@@ -303,6 +334,11 @@ def note_body(words: Mapping[str, Any]) -> Body:
 
 ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
 """Types whose values nobody can change, so that they may be shared."""
+
+
+def _bare(flags: int, data: bytes) -> Body:
+    """Return a body that was opened, as it was before it was compressed and sealed."""
+    return Body(flags & ~(_COMPRESSED | _ENCRYPTED), data)
 
 
 def _plain(body: Body) -> bytes:

@@ -30,6 +30,20 @@ class StoreNotAvailableError(StoreError):
     """The store can't be found, reached or locked in time."""
 
 
+class StoreNotEmptyError(StoreError):
+    """A copy or an import into a namespace that holds something else."""
+
+    def __init__(self, name: str, namespace: str, problem: str = "is not empty") -> None:
+        super().__init__(name, namespace, problem)
+        self.name, self.namespace, self.problem = name, namespace, problem
+
+    def __str__(self) -> str:
+        return (
+            f"namespace {self.namespace!r} in {self.name} {self.problem}: choose another namespace, or discard() this "
+            "one first; nothing was changed"
+        )
+
+
 class StoreIntegrityError(StoreError):
     """The write would make a history that can't be folded; nothing was stored."""
 
