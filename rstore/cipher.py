@@ -67,6 +67,10 @@ class Cipher:
         """Tell whether both have the same keys, in the same order."""
         return self._keys == other._keys
 
+    def is_current(self, sealed: bytes | memoryview) -> bool:
+        """Tell whether something was encrypted with the first key, by what it says of itself."""
+        return bytes(sealed[:_ID_BYTES]) == self._keys[0].id
+
     def encrypt(self, scope: bytes, plain: bytes, bound: bytes) -> bytes:
         """Return ``key id | nonce | ciphertext`` of ``plain``, which opens only with the same ``bound`` data."""
         key = self._keys[0]

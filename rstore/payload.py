@@ -146,6 +146,37 @@ class Payload:
         meta = None if note is None else self._sealed(stream, note, *place, _NOTE)
         return Entry(start, end, item, op, self._sealed(stream, body, *place), meta)
 
+    @staticmethod
+    def is_encrypted(data: bytes) -> bool:
+        """Tell whether a sealed payload is encrypted, by what it says of itself: no key is needed."""
+        return len(data) > 1 and bool(data[1] & _ENCRYPTED)
+
+    def is_current(self, record: Record) -> bool:
+        """Tell whether value and note of a record are encrypted with the first key, without opening them."""
+        return all(map(self._is_current, (record.data, record.meta)))
+
+    def _is_current(self, data: bytes | None) -> bool:
+        if data is None or self._cipher is None:
+            return True
+        return self.is_encrypted(data) and self._cipher.is_current(memoryview(data)[_HEADER_BYTES:])
+
+    def resealed(self, stream: Stream, record: Record) -> Record:
+        """Return a record with value and note encrypted with the first key. Neither is decompressed or loaded.
+
+        Raises:
+            StorePayloadError: one of them can't be opened.
+        """
+        data = self._resealed(stream, record, record.data)
+        meta = None if record.meta is None else self._resealed(stream, record, record.meta, _NOTE)
+        return record._replace(data=data, meta=meta)
+
+    def _resealed(self, stream: Stream, record: Record, data: bytes, what: bytes = b"") -> bytes:
+        if self._is_current(data):
+            return data
+        flags, body = self._unsealed(stream, record, data, what)
+        place = record.item, record.op, record.start, record.end
+        return self._sealed(stream, Body(flags & ~_ENCRYPTED, body), *place, what)
+
     def _sealed(self, stream: Stream, body: Body, item: str, op: str, start: int, end: int, what: bytes = b"") -> bytes:
         flags, scope = body.flags | _ENCRYPTED, _scope(self._namespace, stream)
         sealed: bytes = self._cipher.encrypt(  # type: ignore[union-attr]  # there is one
@@ -158,6 +189,11 @@ class Payload:
         return self._opened(stream, record, record.data)
 
     def _opened(self, stream: Stream, record: Record, data: bytes, what: bytes = b"") -> tuple[int, bytes]:
+        flags, body = self._unsealed(stream, record, data, what)
+        return flags, self._decompress(stream, body) if flags & _COMPRESSED else body
+
+    def _unsealed(self, stream: Stream, record: Record, data: bytes, what: bytes) -> tuple[int, bytes]:
+        """Return the flags and the body of an envelope, verified and decrypted."""
         try:
             envelope, flags, checksum = _PLAIN.unpack_from(data)
         except (struct.error, TypeError):
@@ -166,14 +202,13 @@ class Payload:
             detail = f"envelope format {envelope}, flags {flags}: written by a newer rstore, or by something else"
             raise self._error(StoreFormatError, stream, detail)
         if flags & _ENCRYPTED:
-            body = self._decrypt(stream, record, data, what)
-        elif not self._plaintext:
+            return flags, self._decrypt(stream, record, data, what)
+        if not self._plaintext:
             raise self._error(StorePlaintextError, stream)
-        else:
-            body = data[_PLAIN.size :]
-            if zlib.crc32(body, flags) != checksum:
-                raise self._error(StorePayloadError, stream, "the checksum does not match: it was damaged")
-        return flags, self._decompress(stream, body) if flags & _COMPRESSED else body
+        body = data[_PLAIN.size :]
+        if zlib.crc32(body, flags) != checksum:
+            raise self._error(StorePayloadError, stream, "the checksum does not match: it was damaged")
+        return flags, body
 
     def _decompress(self, stream: Stream, body: bytes) -> bytes:
         try:
@@ -200,6 +235,11 @@ class Payload:
             raise self._error(StorePayloadError, stream, detail) from None
 
     # -- envelopes to values ------------------------------------------------------------------------------------------
+
+    @property
+    def has_key(self) -> bool:
+        """Whether what is written is encrypted."""
+        return self._cipher is not None
 
     def check_op(self, stream: Stream, record: Record, known: Collection[str]) -> str:
         """Return the record's operator, or raise if it is none of those that its kind of stream has.
@@ -268,21 +308,18 @@ class Payload:
 
     def opened(self, stream: Stream, record: Record) -> tuple[Body, Body | None]:
         """Return the bodies of a record's value and note, verified and decrypted. Nothing of them is loaded."""
-        note = None if record.meta is None else _bare(*self._opened(stream, record, record.meta, _NOTE))
-        return _bare(*self._open(stream, record)), note
+        body = self._bare(stream, record, record.data, b"")
+        return body, None if record.meta is None else self._bare(stream, record, record.meta, _NOTE)
+
+    def _bare(self, stream: Stream, record: Record, data: bytes, what: bytes) -> Body:
+        flags, body = self._unsealed(stream, record, data, what)
+        return Body(flags & ~_ENCRYPTED, body)
 
     def adopted(self, stream: Stream, record: Record, source: Payload) -> Record:
         """Return a record that another one has sealed as this one seals it."""
-        body, note = (each and _body(*each) for each in source.opened(stream, record))
-        sealed = self.entry(
-            stream,
-            record.op,
-            body or NOTHING,
-            item=record.item,
-            start=record.start,
-            end=record.end,
-            note=note,
-        )
+        body, note = source.opened(stream, record)
+        start, end, item, op = record.start, record.end, record.item, record.op
+        sealed = self.entry(stream, op, body, item=item, start=start, end=end, note=note)
         return record._replace(data=sealed.data, meta=sealed.meta)
 
     def check(self, stream: Stream, record: Record) -> None:
@@ -334,11 +371,6 @@ def note_body(words: Mapping[str, Any]) -> Body:
 
 ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})
 """Types whose values nobody can change, so that they may be shared."""
-
-
-def _bare(flags: int, data: bytes) -> Body:
-    """Return a body that was opened, as it was before it was compressed and sealed."""
-    return Body(flags & ~(_COMPRESSED | _ENCRYPTED), data)
 
 
 def _plain(body: Body) -> bytes:

@@ -15,13 +15,13 @@ from typing import Any, ClassVar, Self
 from rstore.adapters import open_log
 from rstore.domain.log import ES, TS, Connector, Saved, check_name
 from rstore.face import Note, Work
-from rstore.following import Following
 from rstore.moments import Moment, posix_ms
 from rstore.payload import Payload
 from rstore.projections import Projections
+from rstore.upkeep import Upkeep
 
 
-class Store(Following):
+class Store(Upkeep):
     """A store of key/value pairs, time series and event sequences, with optional encryption.
 
     All three are kept in one append-only log: what was stored before stays there until it is pruned or compacted.

@@ -33,6 +33,8 @@ INNER = {
     "rstore.scopes": ("rstore.payload", "rstore.projections", "rstore.face"),
     "rstore.audit": ("rstore.projections", "rstore.face", "rstore.moments", *FACES),
     "rstore.following": ("rstore.face", "rstore.audit", "rstore.scopes"),
+    "rstore.progress": (),
+    "rstore.upkeep": ("rstore.following", "rstore.progress"),
     "rstore.repository": ("rstore.audit", "rstore.moments", "rstore.sequences"),
 }
 

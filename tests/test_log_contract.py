@@ -40,7 +40,7 @@ from rstore.domain.log import (
     Stream,
     level,
 )
-from tests.conftest import Backend, case, in_turn
+from tests.conftest import Apart, Backend, case, in_turn
 
 SERIES = Stream(TS, "series")
 OTHER = Stream(TS, "other")
@@ -1563,7 +1563,34 @@ class TestDiscard:
         assert [record.start for _, _, record in follower.follow(checkpoint)] == [4]
 
 
+def own(backend: Backend, log: Log) -> list[str]:
+    """Return the names of the namespaces that this test has made, among those of others on the same server."""
+    connect: Any = backend.connect
+    prefix = f"{connect._prefix} " if isinstance(connect, Apart) else ""
+    return [name.removeprefix(prefix) for name in log.namespaces() if name.startswith(prefix)]
+
+
 class TestNamespaces:
+    def test_all_of_a_backend_are_listed_in_code_point_order(self, backend: Backend) -> None:
+        names = ["b", "a", "%2F", "a:0}:x", "{*}?", "Z", "é", "\U0010ffff", "\uffff", "a/b"]
+        logs = [backend.log(name) for name in names]
+        append(
+            logs[0], Stream(KV, "x:0}:meta"), entries(1, 2)
+        )  # what looks like another one where keys are found by name
+        append(logs[0], Stream(KV, "a:0}:meta"), entries(0, 0))
+
+        for log in (logs[1], backend.log("a", frozen=True)):
+            assert log.namespaces() == sorted(log.namespaces())
+            assert own(backend, log) == sorted(names)
+
+    def test_one_that_was_discarded_is_not_listed_until_it_is_written_to(self, backend: Backend) -> None:
+        log, other = backend.log("gone"), backend.log("other")
+        append(log, SERIES, entries(1))
+        log.discard()
+        assert own(backend, other) == ["other"]
+        append(log, SERIES, entries(1))
+        assert own(backend, other) == ["gone", "other"]
+
     @pytest.mark.parametrize("names", [("a", "b"), ("a", "A"), ("a", "a%"), ("__", "_"), ("x:y", "x"), ("😀", "😀😀")])
     def test_they_do_not_see_each_other(self, backend: Backend, names: tuple[str, str]) -> None:
         one, two = map(backend.log, names)
@@ -1604,6 +1631,7 @@ CALLS: dict[str, Callable[[Log], object]] = {
     "restore": lambda log: log.restore([Copy(OTHER, 1, True, 0, [Record(1, None, 1, *entry(1))])]),
     "restore nothing": lambda log: log.restore([]),
     "vacuum": lambda log: log.vacuum(),
+    "namespaces": lambda log: log.namespaces(),
     "follow": lambda log: list(log.follow()),
 }
 

@@ -81,11 +81,27 @@ class Cluster:
     def check_server(self, home: Partition, *, writing: bool) -> None:
         """Raise StoreNotAvailableError if a node is too old, or writing would fail, or be lost."""
         self._find_slots()
-        slots = {address: slot for slot, address in self._slots.items()}.values() or [0]
+        slots = self._slot_of_each() or [0]
         for answers in self.exchange([Request(slot, questions(writing=writing)) for slot in slots]):
             check_facts(self.server.name, *answers)
         for answers in self.exchange([Request(home.slot, attempts(home, writing=writing))]):
             check_attempts(self.server.name, answers)
+
+    def slot_of_each(self) -> list[int]:
+        """Return for each node that has slots one of these.
+
+        Raises:
+            StoreNotAvailableError: who we are may not ask which nodes there are.
+        """
+        self.check_open()
+        self._find_slots()
+        slots = self._slot_of_each()
+        if not slots:
+            raise StoreNotAvailableError(f"{self.server.name}: to look at all nodes, allow this user +cluster|slots")
+        return slots
+
+    def _slot_of_each(self) -> list[int]:
+        return list({address: slot for slot, address in self._slots.items()}.values())
 
     def at(self, slot: int) -> Shard:
         """Return what answers for a slot."""

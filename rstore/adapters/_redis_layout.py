@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from struct import Struct, error
 from typing import Final, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from zlib import crc32
 
 from attrs import field, frozen
@@ -131,6 +131,23 @@ class Partition:
 
     def _key(self, name: str) -> bytes:
         return f"{self._prefix}{name}".encode()
+
+
+META_PATTERN: Final = b"rstore:{*:0}:meta"
+"""What the meta of each namespace's first partition is called; so may be other keys, see :func:`namespace_of`."""
+
+
+def namespace_of(meta: bytes) -> str | None:
+    """Return the namespace that a key like :data:`META_PATTERN` is the first meta of; None if it is another key.
+
+    A user's keys are part of ours, and may end like that one.
+    """
+    quoted = meta.removeprefix(b"rstore:{").removesuffix(b":0}:meta")
+    try:
+        namespace = unquote(quoted.decode("ascii"), errors="strict")
+    except UnicodeDecodeError:
+        return None
+    return namespace if quote(namespace, safe="").encode() == quoted else None
 
 
 def partition_of(key: str, number: int) -> int:

@@ -10,16 +10,26 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from rstore.adapters._redis_cluster import Owner, Servers
-from rstore.adapters._redis_layout import EPOCH, EPOCH_SLOT, SCHEMA, Partition, damaged, stored_number
+from rstore.adapters._redis_layout import (
+    EPOCH,
+    EPOCH_SLOT,
+    META_PATTERN,
+    SCHEMA,
+    Partition,
+    damaged,
+    namespace_of,
+    stored_number,
+)
 from rstore.adapters._redis_lua_namespace import CREATE, END, RAISE_EPOCH, SWEEP
 from rstore.adapters._redis_server import Request, Run
 from rstore.domain.errors import StoreNotAvailableError
 
 _SWEPT: Final = 1000
+_SCANNED: Final = 1000
 _MOST_PARTITIONS: Final = 16384
 
 
@@ -41,6 +51,27 @@ def find_partitions(node: Servers, namespace: str) -> list[Partition]:
     if not 0 < stored_number(number) <= _MOST_PARTITIONS:
         raise damaged()
     return [Partition(namespace, each) for each in range(int(number))]
+
+
+def list_namespaces(node: Servers) -> list[str]:
+    """Return the names of all namespaces, in code-point order: each server is searched for their keys.
+
+    No index of them is kept: it would be a key in another slot, and so could not be changed together with them.
+    """
+    found = {name for slot in node.slot_of_each() for name in _scanned(node.at(slot))}
+    names = sorted(found)  # of str: by code points
+    homes = [Partition(name, 0) for name in names]
+    answers = node.ask_each([Request(home.slot, [(b"HEXISTS", home.meta, b"n")]) for home in homes])
+    return [name for name, (is_there,) in zip(names, answers, strict=True) if is_there]
+
+
+def _scanned(owner: Owner) -> Iterator[str]:
+    cursor = b"0"
+    while True:
+        ((cursor, keys),) = owner.ask((b"SCAN", cursor, b"MATCH", META_PATTERN, b"COUNT", _SCANNED))
+        yield from (name for name in map(namespace_of, keys) if name is not None)
+        if int(cursor) == 0:
+            return
 
 
 def create_partitions(node: Servers, partitions: Sequence[Partition]) -> None:

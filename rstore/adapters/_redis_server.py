@@ -96,6 +96,10 @@ class Node:
         """Return what answers for a slot."""
         return self
 
+    def slot_of_each(self) -> list[int]:
+        """Return for each server a slot that it has."""
+        return [0]
+
     def ask(self, *commands: Command) -> list[Any]:
         """Send commands that may be repeated, in one go, and return the replies."""
         replies = self._exchange(commands) if commands else []

@@ -353,7 +353,7 @@ class SqliteFile:
         if self._schema_version(db) == 0:  # nobody was faster
             for statement in _SCHEMA.split(";\n"):
                 db.execute(statement)
-            db.execute(f"PRAGMA application_id = {int.from_bytes(os.urandom(4), signed=True)}")
+            identify(db)
             db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     def _schema_version(self, db: Connection) -> int:
@@ -479,6 +479,11 @@ class _Lease:
         self._file.give(self._connection)
         if isinstance(error, sqlite3.Error | UnicodeDecodeError):
             raise self._file.translated(error) from error
+
+
+def identify(db: sqlite3.Connection) -> None:
+    """Let a file be another one than all that stores may have seen under its name."""
+    db.execute(f"PRAGMA application_id = {int.from_bytes(os.urandom(4), signed=True)}")
 
 
 @contextmanager

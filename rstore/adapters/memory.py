@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice, takewhile
 from operator import attrgetter, itemgetter
@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import Factory, define, field
 
-from rstore.domain.errors import StoreClosedError, StoreNotAvailableError
+from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
 from rstore.domain.log import (
     SS,
     TIME_MAX,
@@ -292,6 +292,7 @@ class MemoryLog:
         if not dropped and live == stream.live and (live or stream.records):
             return Saved(0, 0)
         kept = [record for version, record in stream.records.items() if version not in dropped]
+        put = [record for record in put if record.version in dropped]  # what was erased meanwhile does not come back
         stream.replace([*kept, *(record._replace(position=dropped[record.version].position) for record in put)])
         stream.died = min([stream.died, *(record.version - 1 for record in put)])
         if rewrite.moves:
@@ -328,8 +329,17 @@ class MemoryLog:
                     stream.live = copy.live
             self._space.written.notify_all()
 
+    def namespaces(self) -> list[str]:
+        with self._space.lock:
+            self._check_open()
+            return sorted(self._space.namespaces)
+
     def vacuum(self) -> None:
         self._check_open()
+
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # noqa: ARG002  # the port's names
+        self._check_open()
+        raise StoreError(f"{self.name} has no file to be backed up: keep the store in a SQLite file")
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         with self._space.lock:

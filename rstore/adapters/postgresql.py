@@ -212,6 +212,8 @@ _COUNT: Final = """
 SELECT count(*) FROM rstore.stream
 WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %s AND live"""
 
+_NAMESPACES: Final = "SELECT name FROM rstore.namespace ORDER BY name"
+
 # Transactions below this one have all come to their end. Those in progress count, but for those that are known not to
 # write to the log: writers have locked the table of streams before they got their id, and hold it to their end. So
 # others, however long, do not hold a follower up. Who is not yet known by its id counts too: it is in the snapshot a
@@ -491,6 +493,17 @@ class PostgresqlLog:
         with self._pool.lease() as db:
             rows = db.rows(_COUNT, (self._namespace, kind))
         return int(rows[0][0])
+
+    def namespaces(self) -> list[str]:
+        with self._pool.lease() as db:
+            return [name for (name,) in db.rows(_NAMESPACES)]
+
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # noqa: ARG002  # the port's names
+        self._pool.check_open()
+        raise StoreError(
+            f"{self.name} is backed up by pg_dump --schema=rstore; "
+            "or by 'rstore copy', which makes a SQLite file of a namespace"
+        )
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         place = Place(TIME_MIN, 0) if after is None else after

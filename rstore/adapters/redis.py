@@ -34,14 +34,14 @@ from rstore.adapters._redis_layout import (
 )
 from rstore.adapters._redis_line import Command
 from rstore.adapters._redis_lua_transactions import RAISE
-from rstore.adapters._redis_namespace import create_partitions, discard, find_partitions
+from rstore.adapters._redis_namespace import create_partitions, discard, find_partitions, list_namespaces
 from rstore.adapters._redis_replay import Asked, replay_by_reads, replay_by_script
 from rstore.adapters._redis_server import Request, Run
 from rstore.adapters._redis_snapshot import Snapshot, head_of
 from rstore.adapters._redis_then import At, last_of, newest_by_reads, newest_by_script
 from rstore.adapters._redis_transactions import Ledger
 from rstore.adapters._redis_writes import Call, Clock, Restoring, Write
-from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreNotAvailableError
+from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreError, StoreNotAvailableError
 from rstore.domain.log import (
     KV,
     TIME_MAX,
@@ -365,6 +365,9 @@ class RedisLog:
         answers = node.ask_each([Request(each.slot, [(b"ZLEXCOUNT", each.live, *edges)]) for each in self._partitions])
         return sum(int(number) for (number,) in answers)
 
+    def namespaces(self) -> list[str]:
+        return list_namespaces(self._opened())
+
     def _partition(self, stream: Stream) -> Partition:
         number = len(self._partitions)
         return self._partitions[0 if number == 1 else partition_of(stream.key, number)]
@@ -375,6 +378,13 @@ class RedisLog:
             return record
         self._clock.see(record.position)
         return record._replace(position=Place(record.position, self._partition(stream).number))
+
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # noqa: ARG002  # the port's names
+        self._opened()
+        raise StoreError(
+            f"{self.name} is backed up by BGSAVE and a copy of the RDB file of each server; "
+            "or by 'rstore copy', which makes a SQLite file of a namespace"
+        )
 
     # -- follow -------------------------------------------------------------------------------------------------------
 

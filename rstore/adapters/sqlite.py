@@ -9,12 +9,13 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from rstore.adapters._sqlite_backup import back_up
 from rstore.adapters._sqlite_file import Connection, SqliteFile
 from rstore.domain.log import (
     KV,
@@ -169,6 +170,8 @@ _DISCARD: Final = (
     "DELETE FROM rstore_stream WHERE namespace = :id",
     "DELETE FROM rstore_count WHERE namespace = :id",
 )
+
+_NAMESPACES: Final = "SELECT name FROM rstore_namespace WHERE live ORDER BY name"
 
 _NEWEST: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'rstore_record'"
 
@@ -408,6 +411,10 @@ class SqliteLog:
             ).fetchone()
         return row[0] if row else 0
 
+    def namespaces(self) -> list[str]:
+        with self._file.lease() as db:
+            return [name for (name,) in db.execute(_NAMESPACES)]
+
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         # there is one writer at a time, so positions are given out in the order in which they are committed
         low = 0 if after is None else after
@@ -485,6 +492,10 @@ class SqliteLog:
             db.execute(_RAISE_FLOOR, (version, db.namespace))
         _count(db, rewrite.stream.kind, live - head.live)
         return Saved(records - len(kept), size)
+
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:
+        with self._file.lease() as db:
+            back_up(db, path, progress)
 
     def vacuum(self) -> None:
         with self._file.turn(), self._file.lease() as db:

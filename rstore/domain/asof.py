@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NoReturn
 
-from rstore.domain.errors import FrozenStoreError
+from rstore.domain.errors import FrozenStoreError, StoreError
 from rstore.domain.log import (
     TIME_MAX,
     TIME_MIN,
@@ -100,6 +100,9 @@ class AsOf:
     def count(self, kind: str) -> int:
         return sum(1 for _ in self.heads(kind))
 
+    def namespaces(self) -> list[str]:
+        return self._log.namespaces()
+
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         return (found for found in self._log.follow(after) if found[2].recorded <= self.until)
 
@@ -111,6 +114,9 @@ class AsOf:
 
     def position(self, checkpoint: str) -> Position:
         return self._log.position(checkpoint)
+
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # the port's names
+        raise StoreError("a view of the past can't be backed up: back up the store itself")
 
     def append(self, batches: Sequence[Batch]) -> NoReturn:
         raise FrozenStoreError(self.name)

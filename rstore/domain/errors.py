@@ -44,6 +44,17 @@ class StoreNotEmptyError(StoreError):
         )
 
 
+class StoreFileError(StoreError):
+    """A file that is not what was exported, or that can't be imported as it is; nothing was stored."""
+
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(line, problem)
+        self.line, self.problem = line, problem
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.problem}; nothing was stored"
+
+
 class StoreIntegrityError(StoreError):
     """The write would make a history that can't be folded; nothing was stored."""
 

@@ -303,8 +303,25 @@ class Log(Protocol):
             StoreError: a version is greater than any that the backend can keep.
         """
 
+    def namespaces(self) -> list[str]:
+        """Return the names of all namespaces of the backend, in code-point order.
+
+        Those that are made or discarded at the same time may be among them or not.
+        """
+
     def vacuum(self) -> None:
         """Give the space of what was erased back to the file system, as far as the backend can."""
+
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:
+        """Copy the whole backend into a new file, as it is at this moment, if it is itself a file.
+
+        Args:
+            progress: is told now and then how much is done of how much; what it raises ends the backup.
+
+        Raises:
+            StoreError: there is such a file, or it can't be written, and is not left behind; or the backend has tools
+                of its own, which are named.
+        """
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         """Yield ``(position, stream, record)`` of the whole namespace after a position, then end.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from operator import attrgetter
@@ -165,6 +165,9 @@ class Transaction:
     def discard(self) -> None:
         raise _unerasable()
 
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # the port's names
+        raise StoreError("a backup can't be part of a transaction: make it before it or after it")
+
     # -- read ---------------------------------------------------------------------------------------------------------
 
     def read(
@@ -280,6 +283,9 @@ class Transaction:
         own = {stream: written.live for stream, written in self._written.items() if stream.kind == kind}
         stored = (self._log.head(stream) for stream in own)
         return self._log.count(kind) + sum(own.values()) - sum(head.live for head in stored if head)
+
+    def namespaces(self) -> list[str]:
+        return self._log.namespaces()
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         return self._log.follow(after)

@@ -1,0 +1,138 @@
+"""What an operator does to a store: look around, encrypt all of it with another key, back it up."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from attrs import define
+
+from rstore.domain.errors import StoreConflictError, StoreError
+from rstore.domain.log import Position, Record, Rewrite, Stream
+from rstore.following import Following
+from rstore.progress import Progress, Report
+
+
+@define(eq=False)
+class _Rekeying:
+    """How far a rekey has come: what it has looked at up to a position, and how much of that it has sealed anew."""
+
+    position: Position | None = None
+    looked: int = 0
+    resealed: int = 0
+
+
+class Upkeep(Following):
+    """What is done to a namespace, or a whole backend, from outside."""
+
+    def namespaces(self) -> list[str]:
+        """Return the names of all namespaces of the backend, in code-point order.
+
+        >>> store.namespaces()
+        ['default']
+        """
+        return self._log.namespaces()
+
+    def rekey(self, progress: Report | None = None) -> int:
+        """Encrypt everything with the first key that is not, and return how many records that were.
+
+        That is values, who and why, snapshots and all that is private; no version, time or position changes, and
+        nothing is unpickled. Open the store with the new key before the old one, ``key=[new, old]``, and let all others
+        do so first: what they still write with the old key stays as it is. With ``plaintext=True`` also what is not
+        encrypted becomes so. If it is interrupted, call it again: it goes on with the rest.
+
+        Others may write meanwhile. What is in a transaction that has not ended yet, is not seen.
+
+        Args:
+            progress: is told how many records were looked at; the total is not known.
+
+        Raises:
+            StoreError: the store has no key.
+            StoreWrongKeyError: something is encrypted with a key that is not among those of the store.
+            StorePlaintextError: something is not encrypted, and the store was not opened with ``plaintext=True``.
+            StorePayloadError: something is damaged.
+
+        >>> store.rekey()
+        Traceback (most recent call last):
+            ...
+        rstore.domain.errors.StoreError: there is no key to encrypt with: open the store with key=[new, old]
+        """
+        self._check_writable()
+        if not self._payload.has_key:
+            raise StoreError("there is no key to encrypt with: open the store with key=[new, old]")
+        work = _Rekeying()
+        while self._decide(lambda: self._rekey(work)):
+            if progress is not None:
+                progress(Progress(work.looked, None))
+        return work.resealed
+
+    def _rekey(self, work: _Rekeying) -> bool:
+        """Seal the records of the next page anew, and tell whether there may be more.
+
+        The page is read twice: what is rewritten has to be read after the floor that the rewrite expects.
+        """
+        page, more = self._page(work.position)
+        if not page:
+            return False
+        end = page[-1][0]
+        stale = {stream for _, stream, record in page if not self._payload.is_current(record)}
+        if stale:
+            heads = filter(None, map(self._log.head, sorted(stale)))
+            floors = {head.stream: head.floor for head in heads}
+            page, _ = self._page(work.position)
+            end = min(end, page[-1][0]) if page else end
+            self._reseal(work, [found[1:] for found in page if found[1] in floors], floors)
+        work.position, work.looked = end, work.looked + len(page)
+        return more or bool(stale)
+
+    def _reseal(self, work: _Rekeying, found: Sequence[tuple[Stream, Record]], floors: dict[Stream, int]) -> None:
+        put: dict[Stream, list[Record]] = defaultdict(list)
+        for stream, record in found:
+            if not self._payload.is_current(record):
+                put[stream].append(self._payload.resealed(stream, record))
+        rewrites = [
+            # moves=False: nothing that anybody has read, folded or expects is different
+            Rewrite(stream, None, [record.version for record in records], records, moves=False, floor=floors[stream])
+            for stream, records in put.items()
+        ]
+        conflict = self._rewrite(work, rewrites)
+        if conflict is not None:
+            raise conflict  # the page is looked at again
+
+    def _rewrite(self, work: _Rekeying, rewrites: Sequence[Rewrite]) -> StoreConflictError | None:
+        """Rewrite all streams but those that others have rewritten meanwhile, and return the conflict with one."""
+        try:
+            self._log.rewrite(rewrites)
+        except StoreConflictError as exc:
+            if len(rewrites) == 1:
+                return exc
+            half = len(rewrites) // 2
+            first, second = self._rewrite(work, rewrites[:half]), self._rewrite(work, rewrites[half:])
+            return first or second
+        work.resealed += sum(len(rewrite.drop) for rewrite in rewrites)
+        return None
+
+    def backup(self, path: str | os.PathLike[str], progress: Report | None = None) -> None:
+        """Copy a SQLite file, with all its namespaces, into a new one, as it is at this moment; others may write to it.
+
+        The new file appears when it is whole and safe on the disk, and not at all if anything fails. It is a store of
+        its own, also if it is moved to where the first one was.
+
+        Args:
+            path: the name of the new file.
+            progress: is told how many pages are copied.
+
+        Raises:
+            StoreError: there is such a file; it can't be written; or the backend is none that is kept in a file, and
+                has tools of its own.
+        """
+        self._log.backup(os.fspath(path), _told(progress))
+
+
+def _told(progress: Report | None) -> Callable[[int, int], None]:
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress(Progress(done, total))
+
+    return tell
