@@ -102,7 +102,9 @@ def shown(store: Store) -> dict[str, Any]:
         "heads": heads,
         "then": dict(store.at(log[len(log) // 2]["recorded"]).items()) if log else {},
         "tokens": [
-            (stream, record.version, record.item) for _, stream, record in follow(store) if "once" in stream.kind
+            (stream, record.item, head.version, head.live, head.died)
+            for _, stream, record in follow(store)
+            if "once" in stream.kind and (head := store._base.head(stream))
         ],
     }
 
@@ -378,6 +380,26 @@ class TestKilled:
         assert shown(target) == shown(source)
         write_more(target)
         target.discard()
+
+    @pytest.mark.parametrize("again", [copy, lambda source, target: load(target, io.StringIO(exported(source)))])
+    def test_what_has_arrived_is_not_sent_again(
+        self, plain: Store, monkeypatch: pytest.MonkeyPatch, again: Callable[[Store, Store], Digest]
+    ) -> None:
+        monkeypatch.setattr(copying, "_BATCH_RECORDS", 50)
+        sent: list[int] = []
+        with Store("memory://", frozen=False) as target:
+            restore = target._base.restore
+
+            def counting(copies: Any) -> None:
+                restore(copies)
+                sent.append(sum(len(each.records) for each in copies))
+
+            target._base.restore = failing(counting, 4)  # type: ignore[method-assign]
+            with pytest.raises(Interrupt):
+                again(plain, target)
+            assert sent == [50] * 4
+            assert again(plain, target) == digest(plain)
+            assert sum(sent) == digest(plain).records + 50  # what was not noted when it was interrupted
 
     def test_wherever_it_is_interrupted(self, plain: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(copying, "_BATCH_RECORDS", 60)
@@ -672,7 +694,7 @@ class TestLoad:
             load(target, io.StringIO(text))
 
     def test_interrupted_it_goes_on_where_it_was(self, plain: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(copying, "_BATCH_RECORDS", 60)
+        monkeypatch.setattr(copying, "_BATCH_RECORDS", 150)
         text, ends = exported(plain), 0
         for name in ("append", "restore"):
             for at in range(1, 20):
@@ -695,17 +717,17 @@ def swapped(lines: list[str], at: int) -> list[str]:
 class TestPoints:
     @pytest.mark.parametrize("name", ["points.csv", "points.csv.gz", "points.parquet"])
     def test_series_come_back(self, memory: Store, tmp_path: Path, name: str) -> None:
-        memory.extend("a", ((t, t / 7) for t in range(20_000)))
+        memory.extend("a", ((t, t / 7) for t in range(5_000)))
         memory.extend("b", (-(2**63), 0.1), (2**63 - 1, 1e300))
-        assert export_points(memory, ["a", "b"], tmp_path / name) == 20_002
+        assert export_points(memory, ["a", "b"], tmp_path / name) == 5_002
         before = [memory.range(key) for key in "ab"]
         memory.remove("a", "b")
-        assert import_points(memory, tmp_path / name) == 20_002
+        assert import_points(memory, tmp_path / name) == 5_002
         assert [memory.range(key) for key in "ab"] == before
-        assert import_points(memory, tmp_path / name, key="again") == 20_002
+        assert import_points(memory, tmp_path / name, key="again") == 5_002
         assert [memory.range(f"again/{key}") for key in "ab"] == before
-        assert export_points(memory, "a", tmp_path / name) == 20_000
-        assert import_points(memory, tmp_path / name, key="one") == 20_000
+        assert export_points(memory, "a", tmp_path / name) == 5_000
+        assert import_points(memory, tmp_path / name, key="one") == 5_000
         assert memory.range("one") == before[0]
 
     def test_numbers_texts_and_nothing(self, tmp_path: Path) -> None:
