@@ -282,6 +282,38 @@ class TestCopy:
             assert shown(target) == shown(plain)
             assert target["meanwhile"] == 1
 
+    def test_what_another_writers_transaction_keeps_from_followers_is_not_left_out(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(copying, "_LOOKS", 2)
+        dsn, name = conftest.postgresql(), uuid4().hex
+        with (
+            Store(dsn, name, frozen=False) as source,
+            Store(dsn, f"{name} other", frozen=False) as other,
+            Store("memory://", name, frozen=False) as target,
+        ):
+            source["a"] = 1
+
+            def long() -> Iterator[Entry]:
+                yield from (Entry(n, n, "", "extend", b"") for n in range(9_000))  # it has begun to send
+                source["b"] = 2
+                with pytest.raises(StoreError, match="another writer's transaction"):
+                    copy(source, target)
+                with pytest.raises(StoreError, match="while it was exported"):
+                    exported(source)
+
+            other._base.append([Batch(Stream(TS, "long"), long(), 1)])
+            assert copy(source, target) == digest(source)
+            assert dict(target) == {"a": 1, "b": 2}
+            source.discard()
+            other.discard()
+
+    def test_a_view_and_a_transaction_take_no_copies(self, memory: Store) -> None:
+        with pytest.raises(FrozenStoreError):
+            memory.at(0)._base.restore([])
+        with memory.transaction(), pytest.raises(StoreError, match="can't be part of a transaction"):
+            memory._log.restore([])
+
     def test_a_source_that_is_written_to_all_the_time_is_an_error_and_the_copy_can_be_ended_later(
         self, plain: Store
     ) -> None:
@@ -289,7 +321,7 @@ class TestCopy:
             plain["meanwhile"] = plain.get("meanwhile", 0) + 1
 
         with Store("memory://", frozen=False) as target:
-            with pytest.raises(StoreError, match="when nobody writes there"):
+            with pytest.raises(StoreError, match=r"call it again when .* and it goes on where it was"):
                 copy(plain, target, progress=write)
             assert copy(plain, target) == digest(plain)
 
@@ -569,13 +601,13 @@ class TestExport:
     def test_a_store_that_is_written_to_meanwhile_is_not_exported_by_halves(
         self, plain: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        heads_of = jsonlines.heads_of
+        pages_of_heads = jsonlines.pages_of_heads
 
         def slow(log: Any) -> Iterator[Any]:
-            yield from heads_of(log)
+            yield from pages_of_heads(log)
             plain["meanwhile"] = 1
 
-        monkeypatch.setattr(jsonlines, "heads_of", slow)
+        monkeypatch.setattr(jsonlines, "pages_of_heads", slow)
         with pytest.raises(StoreError, match="was written to while it was exported"):
             exported(plain)
 
