@@ -237,6 +237,14 @@ class TestCopy:
                 copy(plain, target)
             assert follow(target) == before
 
+    def test_from_one_namespace_to_another_of_the_same_backend(self, backend: Backend, key: str | None) -> None:
+        source, target = backend.store(key=key), backend.store(namespace="other", key=key)
+        fill(source)
+        copy(source, target)
+        assert shown(target) == shown(source)
+        source.discard()
+        write_more(target)
+
     def test_a_store_is_not_copied_to_itself(self, plain: Store) -> None:
         before = shown(plain)
         with pytest.raises(StoreNotEmptyError):
