@@ -35,6 +35,7 @@ from rstore import (
     transfer,
 )
 from rstore.domain.log import ES, KV, SS, TS, Batch, Entry, Stream
+from rstore.inspection import check
 from rstore.transfer import Digest, Progress, copy, digest, export, export_points, import_points, load
 from tests import conftest
 from tests.conftest import BACKENDS, KEY, OTHER_KEY, Backend, case
@@ -170,8 +171,10 @@ class TestCopy:
                 before, expected = shown(store), digest(store)
                 assert copy(store, target) == expected == digest(target)
                 assert shown(target) == before
+                assert list(check(target)) == []
                 assert [stream.kind for _, stream, _ in follow(target) if stream.kind in (SS, "copy", "project")] == []
                 write_more(target)
+                assert list(check(target)) == []
                 store = target
 
     def test_an_unopened_copy_of_what_is_encrypted_needs_no_key(self, backend: Backend, tmp_path: Path) -> None:
