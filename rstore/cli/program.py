@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import typer
 
-from rstore.cli import change, draw, look
+from rstore.cli import change, draw, look, move
 from rstore.cli.command import options_before
 from rstore.cli.refusal import EXIT_CODES, INTERRUPTED, NEGATIVE, OK, STORE, USAGE, Refusal
 from rstore.domain.errors import StoreError, StoreMissingKeyError, StorePlaintextError, StoreWrongKeyError
@@ -49,7 +49,7 @@ def program() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     options_before(app)
-    for group in (change, draw, look):
+    for group in (look, draw, change, move):
         app.add_typer(group.app)
     return app
 
