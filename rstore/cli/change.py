@@ -160,6 +160,7 @@ def discard(session: Session, yes: Annotated[bool, typer.Option("--yes", "-y", h
 
     Example: rstore discard --namespace scratch --yes
     """
+    check_usage(yes or sys.stdin.isatty(), "nobody is there to be asked: say --yes")
     if not (yes or typer.confirm(f"Erase all of {session.store!r} for ever?", err=True)):
         raise Refusal("nothing was erased")
     session.store.discard()

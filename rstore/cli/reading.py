@@ -84,10 +84,10 @@ def keys_of(view: Audit, kind: str, prefix: str) -> Iterable[str]:
 
 def unknown(view: Audit, key: str, kind: str | None) -> str:
     """Return a message that there is no such key, and what there is of this name instead."""
-    names = {KV: "value", TS: "series", ES: "event sequence"}
+    names = {KV: "a value", TS: "a series", ES: "an event sequence"}
     others = [names[each] for each in KINDS if each != kind and key in keys_of(view, each, key)]
-    wanted = "key" if kind is None else names[kind]
-    return f"there is no {wanted} {key!r}{f': it is the key of a {others[0]}' if others else ''}"
+    wanted = "key" if kind is None else names[kind].partition(" ")[2]
+    return f"there is no {wanted} {key!r}{f': it is the key of {others[0]}' if others else ''}"
 
 
 def show_state(session: Session, key: str, found: tuple[int | None, dict[str, Any]] | None, suffix: str = "") -> None:
