@@ -16,7 +16,7 @@ from rstore.domain.log import Batch, Log, Position, Record, Stream, check_name
 from rstore.face import now
 from rstore.scopes import Scopes
 
-_PROJECT: Final = "project"
+PROJECT: Final = "project"
 """Kind of the streams that hold the checkpoints of projections: private."""
 
 _WRITER: Final = "rstore.projection"
@@ -211,7 +211,7 @@ class Following(Audit, Scopes):
         (2, 2, 0)
         """
         self._check_writable()
-        stream, pauses = Stream(_PROJECT, check_name("projection", name, empty=False)), _Pauses(wait)
+        stream, pauses = Stream(PROJECT, check_name("projection", name, empty=False)), _Pauses(wait)
         work = _Projecting(stream, wanted(kind, prefix), fn, _BATCH)
         if rebuild:
             self._log.append([self._progress(stream, "", None)])
@@ -279,5 +279,5 @@ class Following(Audit, Scopes):
             raise
 
     def _progress(self, stream: Stream, checkpoint: str, expect: int | None) -> Batch:
-        entry = self._payload.entry(stream, _PROJECT, item=checkpoint, start=0, end=0)
+        entry = self._payload.entry(stream, PROJECT, item=checkpoint, start=0, end=0)
         return Batch(stream, (entry,), now(), expect, replace=True)
