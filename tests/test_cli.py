@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,9 +27,12 @@ from rstore.cli.changes import parse_changes
 from rstore.cli.charts import Curve, characters, runs, steps, thinned
 from rstore.cli.program import program
 from rstore.cli.program import run as run_here
+from rstore.cli.progress import reported
 from rstore.cli.times import parse_time, show_time, write_time
 from rstore.cli.units import MICROSECONDS, NANOSECONDS, SECONDS, recognised
 from rstore.cli.values import parse_value, show_value, to_json
+from rstore.domain.log import Rewrite, Stream
+from rstore.progress import Progress
 from tests.conftest import KEY, OTHER_KEY, redis
 
 COMMAND = (sys.executable, "-m", "rstore")
@@ -436,6 +440,123 @@ def test_a_question_is_answered_on_a_terminal(file: Store) -> None:
         assert child.exitstatus == code
         with use_again(file) as again:
             assert list(again) == left
+
+
+# -- moving and caring -------------------------------------------------------------------------------------------------
+
+INFO = """\
+what         value
+───────────────────────────────────────────────
+backend      FILE
+namespace    default
+namespaces   default, other
+keys         kv 0, ts 1, es 1
+records      es 6, kv 2, ts 1
+bytes        BYTES
+oldest       2026-11-01 09:00:00.000
+newest       2026-11-01 09:02:00.000
+encrypted    0%"""
+
+
+def test_info(file: Store) -> None:
+    tell_a_story(file)
+    Store(file_name(), "other", frozen=False).open().close()
+    seen = run_seen("info").replace(f"sqlite://{file_name()}", "FILE")
+    assert re.sub(r"(bytes +)[\d,]+", r"\1BYTES", re.sub("─+", "─" * 47, seen)) == INFO
+    assert json.loads(run("info", "--json"))["records"] == {"es": 6, "kv": 2, "ts": 1}
+
+
+def file_name() -> str:
+    return os.environ["RSTORE_DSN"]
+
+
+def test_a_sound_store_passes_the_check_and_a_damaged_one_does_not(file: Store) -> None:
+    tell_a_story(file)
+    assert run("check") == ""
+    stream = Stream("ts", "temperature")
+    (record,) = file._log.read(stream)
+    damaged = record._replace(data=record.data[:-1] + bytes([record.data[-1] ^ 1]))
+    file._log.rewrite([Rewrite(stream, None, [record.version], [damaged])])
+    (line,) = run("check", code=1).splitlines()
+    assert line.startswith("ts\ttemperature\t1\t")
+
+
+def test_a_backup_is_a_store(file: Store, tmp_path: Path) -> None:
+    tell_a_story(file)
+    run("backup", str(tmp_path / "backup.db"))
+    assert run("log", "--oldest", "--dsn", str(tmp_path / "backup.db")) == run("log", "--oldest")
+    assert "is there already" in fail("backup", str(tmp_path / "backup.db"), code=3)
+
+
+def test_a_store_goes_to_a_server_and_back(file: Store, tmp_path: Path) -> None:
+    tell_a_story(file)
+    there, namespace, back = redis(), uuid4().hex, str(tmp_path / "back.db")
+    (tmp_path / "key").write_text(KEY)
+    records, digest = run(
+        "copy", file_name(), there, "--to-namespace", namespace, "--to-key-file", str(tmp_path / "key")
+    ).split()
+    assert (records, len(digest)) == ("9", 64)
+    run("copy", there, back, "--namespace", namespace, "--key-file", str(tmp_path / "key"))
+    log = run("log", "--oldest")
+    assert log == run("log", "--oldest", "-d", back, "--namespace", namespace, "--key-file", str(tmp_path / "key"))
+    assert "copied" not in fail("copy", file_name(), back, "--to-namespace", namespace, code=3)
+
+
+def test_everything_is_exported_and_comes_back(file: Store, tmp_path: Path) -> None:
+    tell_a_story(file)
+    lines, back = str(tmp_path / "all.jsonl.gz"), str(tmp_path / "back.db")
+    sums = run("export", lines)
+    assert run("import", lines, "--dsn", back) == sums
+    assert run("import", "-", "--dsn", f"{back}2", stdin=run("export")) == sums
+    assert run("log", "--oldest", "--dsn", back) == run("log", "--oldest")
+    assert "empty" in fail("import", lines, code=3)
+
+
+def test_tables_of_points(file: Store, tmp_path: Path) -> None:
+    tell_a_story(file)
+    table = run("export", "--format", "csv", "--series", "temperature")
+    assert table.splitlines()[:2] == ["time,value", f"{NOW},20.5"]
+    weather = tmp_path / "weather.csv"
+    weather.write_text("date,low,high,sky\n2026-11-01,3.5,9,fog\n2026-11-02,,11,rain\n")
+    run("import", str(weather), "--time", "date", "--column", "low", "--column", "high", "--series", "berlin")
+    assert run("keys", "berlin*") == "ts\tberlin/high\nts\tberlin/low\n"
+    assert run_here(["export", str(tmp_path / "t.parquet"), "-s", "berlin/high"]) == 0
+    assert run_here(["import", str(tmp_path / "t.parquet"), "--series", "again"]) == 0
+    assert file.range("again") == file.range("berlin/high") == [(1_793_491_200_000, 9), (1_793_577_600_000, 11)]
+
+
+def test_long_work_shows_how_far_it_is_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr("rstore.cli.progress._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setenv("TERM", "xterm")
+    with reported("records") as told:
+        assert told
+        for done in (1000, 2000, 3000, 1):
+            told(Progress(done, 4000))
+            time.sleep(0.15)  # it is painted ten times a second
+    assert re.search(r"3,000 records .*/s.* \d:\d\d:\d\d", screen.getvalue())
+    monkeypatch.setattr("sys.stderr", StringIO())
+    with reported("records") as told:
+        assert told is None
+
+
+def test_a_shell_has_the_store(file: Store) -> None:
+    file["price"] = 12
+    child = pexpect.spawn(
+        COMMAND[0], [*COMMAND[1:], "shell"], encoding="utf-8", env={**os.environ, "PYTHON_BASIC_REPL": "1"}
+    )
+    child.expect_exact(">>>")
+    child.sendline("s['price'] + 30")
+    child.expect_exact("42")
+    child.sendline("s['price'] = 1")
+    child.expect_exact("FrozenStoreError")
+    child.sendline("exit()")
+    child.read()
 
 
 # -- help and completion -----------------------------------------------------------------------------------------------

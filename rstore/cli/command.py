@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Annotated, Any, Final
 
 import typer
-from attrs import fields_dict, frozen
+from attrs import frozen
 
 from rstore.audit import Audit
 from rstore.cli.output import Output
@@ -124,7 +124,7 @@ def command(
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
         def run(ctx: typer.Context, **given: Any) -> None:
-            late = Place(**{name: given.pop(name) for name in fields_dict(Place)})
+            late = Place(**{name: given.pop(name) for name in _PLACE})
             said = {name: given.pop(name) for name in own}
             place = late.over(ctx.obj or Place())
             with _told_apart(place), ExitStack() as stack:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from itertools import groupby
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from attrs import asdict
 
 from rstore.audit import Change
 from rstore.cli.command import LOOK, Session, check_usage, command, when
 from rstore.cli.output import MOMENT, TEXT, VALUE, Column, Output
+from rstore.cli.progress import reported
 from rstore.cli.reading import (
     KINDS,
     End,
@@ -37,9 +39,30 @@ from rstore.domain.log import ES, KV, TS
 from rstore.domain.operators import OPERATORS, name_of
 from rstore.face import now
 
+if TYPE_CHECKING:
+    from rstore.inspection import Info
+
 app = typer.Typer()
 
 _NEWEST: Final = 20
+
+
+@command(app, LOOK)
+def info(session: Session) -> None:
+    """Show what is in a store: keys, records, bytes, from when to when, and how much of it is encrypted.
+
+    No key is needed for that.
+
+    Example: rstore info --dsn app.db
+    """
+    from rstore.inspection import info as look
+
+    with reported("records") as told:
+        found = look(session.store, told)
+    if session.out.json:
+        session.out.json_line(asdict(found))
+        return
+    session.out.rows([Column("what", TEXT, "dim"), Column("value")], _info_rows(found, session.out))
 
 
 @command(app, LOOK, at=True)
@@ -260,6 +283,25 @@ def diff(
         *(("+", item, value) for item, value in found.added.items()),
     ]
     session.out.rows([Column("sign"), place, Column("value", VALUE)], rows)
+
+
+def _info_rows(found: Info, out: Output) -> list[tuple[str, str]]:
+    show = MOMENT.seen if out.is_terminal else MOMENT.plain
+    return [
+        ("backend", found.backend),
+        ("namespace", found.namespace),
+        ("namespaces", ", ".join(found.namespaces)),
+        ("keys", _counts(found.keys)),
+        ("records", _counts(found.records)),
+        ("bytes", f"{found.bytes:,}"),
+        ("oldest", "" if found.oldest is None else show(found.oldest)),
+        ("newest", "" if found.newest is None else show(found.newest)),
+        ("encrypted", f"{found.encrypted:.0%}"),
+    ]
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
 
 
 def _matching(found: Iterable[tuple[str, str]], pattern: str | None) -> Iterable[tuple[str, str]]:

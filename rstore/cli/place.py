@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Mapping
+from getpass import getpass
 from pathlib import Path
 from typing import Final
 
-from attrs import fields_dict, frozen
+from attrs import evolve, field, fields_dict, frozen
 
 from rstore.cli.refusal import USAGE, Refusal
 from rstore.serializers import JsonStore, MsgpackStore
@@ -29,6 +29,7 @@ class Place:
     serializer: str | None = None
     json: bool = False
     debug: bool = False
+    keys: list[str] | None = field(default=None, repr=False)
 
     def over(self, earlier: Place) -> Place:
         """Return what was said in two places, of which this one is the last."""
@@ -51,6 +52,13 @@ class Place:
         namespace = self.namespace if self.namespace is not None else os.environ.get("RSTORE_NAMESPACE")
         return self._class()(dsn, namespace, self._keys(), frozen, plaintext=self.plaintext)
 
+    def elsewhere(self, namespace: str | None, key_file: str | None) -> Place:
+        """Return the place that something is copied to: with another namespace or other keys, where they were said."""
+        given = os.environ.get("RSTORE_TO_KEY")
+        keys = read_keys(key_file) if key_file else _listed(given) if given else None
+        place = self if namespace is None else evolve(self, namespace=namespace)
+        return place if keys is None else evolve(place, keys=keys)
+
     def _class(self) -> type[Store]:
         name = self.serializer or os.environ.get("RSTORE_SERIALIZER") or "pickle"
         if name not in SERIALIZERS:
@@ -58,13 +66,20 @@ class Place:
         return SERIALIZERS[name]
 
     def _keys(self) -> list[str] | None:
+        if self.keys is not None:
+            return self.keys
         if self.ask_key and self.key_file:
             raise Refusal("the key comes from a file or from you: drop --ask-key or --key-file", USAGE)
         if self.ask_key:
-            return [getpass.getpass("Key: ", None)]
+            return [getpass("Key: ")]
         if self.key_file:
             return read_keys(self.key_file)
-        return (os.environ.get("RSTORE_KEY") or "").split(",") if os.environ.get("RSTORE_KEY") else None
+        given = os.environ.get("RSTORE_KEY")
+        return _listed(given) if given else None
+
+
+def _listed(keys: str) -> list[str]:
+    return [key.strip() for key in keys.split(",")]
 
 
 def read_keys(name: str) -> list[str]:
