@@ -63,6 +63,10 @@ class Cipher:
         self._keys = [_parse(key) for key in given]
         self._subkey = lru_cache(_SUBKEYS)(_subkey)  # one cache for each cipher, gone with it
 
+    def has_keys_of(self, other: Cipher) -> bool:
+        """Tell whether both have the same keys, in the same order."""
+        return self._keys == other._keys
+
     def is_current(self, sealed: bytes | memoryview) -> bool:
         """Tell whether something was encrypted with the first key, by what it says of itself."""
         return bytes(sealed[:_ID_BYTES]) == self._keys[0].id

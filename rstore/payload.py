@@ -294,6 +294,34 @@ class Payload:
             raise self._error(StorePayloadError, stream, "who and why can't be read")
         return words
 
+    # -- envelopes to envelopes ---------------------------------------------------------------------------------------
+
+    def named(self, namespace: str) -> Payload:
+        """Return what seals and opens the same way, with the same keys, for another namespace."""
+        return Payload(namespace, self._dump, self._load, self._cipher, plaintext=self._plaintext)
+
+    def seals_as(self, other: Payload) -> bool:
+        """Tell whether what another one has sealed may stay as it is: for the same namespace, with the same keys."""
+        mine, theirs = self._cipher, other._cipher
+        same_keys = mine is theirs or (mine is not None and theirs is not None and mine.has_keys_of(theirs))
+        return self._namespace == other._namespace and same_keys
+
+    def opened(self, stream: Stream, record: Record) -> tuple[Body, Body | None]:
+        """Return the bodies of a record's value and note, verified and decrypted. Nothing of them is loaded."""
+        body = self._bare(stream, record, record.data, b"")
+        return body, None if record.meta is None else self._bare(stream, record, record.meta, _NOTE)
+
+    def _bare(self, stream: Stream, record: Record, data: bytes, what: bytes) -> Body:
+        flags, body = self._unsealed(stream, record, data, what)
+        return Body(flags & ~_ENCRYPTED, body)
+
+    def adopted(self, stream: Stream, record: Record, source: Payload) -> Record:
+        """Return a record that another one has sealed as this one seals it."""
+        body, note = source.opened(stream, record)
+        start, end, item, op = record.start, record.end, record.item, record.op
+        sealed = self.entry(stream, op, body, item=item, start=start, end=end, note=note)
+        return record._replace(data=sealed.data, meta=sealed.meta)
+
     def check(self, stream: Stream, record: Record) -> None:
         """Raise if a record that has no value of its own, such as a hole, is not what was written there."""
         self._open(stream, record)

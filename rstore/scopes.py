@@ -105,7 +105,7 @@ class Scopes(Face):
         try:
             yield
         except BaseException:
-            work.log.restore(mark)
+            work.log.go_back(mark)
             work.projections.clear()
             raise
 

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +27,7 @@ from psycopg.conninfo import conninfo_to_dict
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters import _postgresql_chunks, open_log
 from rstore.adapters._postgresql_schema import LIFT, SCHEMA_VERSION
-from rstore.domain.log import ES, TIME_MAX, TS, Batch, Entry, Log, Record, Rewrite, Stream
+from rstore.domain.log import ES, TIME_MAX, TS, Batch, Copy, Entry, Log, Record, Rewrite, Stream
 from tests.conftest import KEY, postgresql
 from tests.proxy import CALLS, Proxy, turns_of
 from tests.servers import Postgres, free_port, wait_until
@@ -407,6 +408,8 @@ def test_the_rights_that_the_docs_grant_suffice(database: str, role: str, frozen
                     fill(theirs)
                     theirs.delete("a")
                     theirs.compact()
+                    for version in (10_000, 1 << 45):  # above all that was given out, for which room is made
+                        theirs._log.restore([Copy(Stream(TS, f"{version}"), version, True, 0)])
                     theirs.discard()
         finally:
             db.execute(f"DROP OWNED BY {login}")
@@ -508,6 +511,37 @@ def test_an_earlier_schema_is_brought_up_to_date_by_the_first_writer(database: s
     assert min(new) > last.version
     with connect(database) as db:
         assert db.execute("SELECT schema_version FROM rstore.about").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_a_schema_that_could_not_restore_learns_it(database: str) -> None:
+    with Store(database, frozen=False) as store:
+        fill(store)
+    with connect(database) as db:
+        db.execute("DROP FUNCTION rstore.restore, rstore.pass_over")
+        db.execute("UPDATE rstore.about SET schema_version = 2")
+    with Store(database, frozen=False) as store:
+        store._log.restore([Copy(Stream(TS, "new"), 5, True, 0)])
+        assert store._log.head(Stream(TS, "new")).version == 5
+
+
+def test_a_copy_with_versions_far_above_waits_for_writers_so_that_followers_skip_none(database: str) -> None:
+    stream, high = (
+        Stream(TS, "slow"),
+        Copy(Stream(TS, "high"), 1 << 45, True, 0, [Record(1, None, 1, 0, 0, "", "", b"")]),
+    )
+    with Store(database, frozen=False) as one, Store(database, frozen=False) as two, ThreadPoolExecutor() as pool:
+
+        def slow() -> Iterator[Entry]:
+            yield from (Entry(number, number, "", "extend", b"") for number in range(9000))  # it has begun to send
+            restoring.append(pool.submit(two._log.restore, [high]))
+            time.sleep(0.2)
+            assert not restoring[0].done()
+            assert list(two._log.follow()) == []
+
+        restoring: list[Future[None]] = []
+        one._log.append([Batch(stream, slow(), 1)])
+        restoring[0].result()
+        assert [stream.key for _, stream, _ in one._log.follow()] == ["slow"] * 9000 + ["high"]
 
 
 def test_a_database_that_cannot_hold_all_text_is_refused(database: str) -> None:

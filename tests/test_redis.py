@@ -24,7 +24,7 @@ from redis.exceptions import ResponseError
 
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters import open_log
-from rstore.domain.log import ES, KV, SS, TIME_MAX, TIME_MIN, TS, Batch, Entry, Log, Record, Rewrite, Stream
+from rstore.domain.log import ES, KV, SS, TIME_MAX, TIME_MIN, TS, Batch, Copy, Entry, Log, Record, Rewrite, Stream
 from tests.conftest import KEY
 from tests.proxy import CALLS, Proxy, turns_of
 from tests.servers import HOST, Valkey, free_port, wait_until
@@ -77,6 +77,15 @@ def stack() -> Iterator[ExitStack]:
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor() as pool:
         yield pool
+
+
+def test_a_version_that_leaves_no_room_for_more_is_refused(log: Log) -> None:
+    stream = Stream(TS, "high")
+    log.restore([Copy(stream, 2**52 - 1, True, 0)])
+    with pytest.raises(StoreError, match=r"'high' is at version 4503599627370496.* up to 4503599627370495"):
+        log.restore([Copy(Stream(TS, "first"), 1, True, 0), Copy(stream, 2**52, True, 0)])
+    assert [head.stream.key for head in log.heads(TS)] == ["high"]
+    assert log.append([Batch(stream, [Entry(0, 0, "", "extend", b"")], 1, expect=2**52 - 1)])[0] >= 2**52
 
 
 def opened(stack: ExitStack, dsn: str, **options: Any) -> Store:

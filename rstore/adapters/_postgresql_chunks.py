@@ -9,7 +9,7 @@ from attrs import Factory, define, evolve
 
 from rstore.adapters._postgresql_server import Row
 from rstore.domain.errors import StoreError
-from rstore.domain.log import KV, TOP_LEVEL, Batch, Entry, Record, Stream, level
+from rstore.domain.log import KV, TOP_LEVEL, Batch, Copy, Entry, Record, Stream, level, merged_copies
 
 CHUNK_BYTES: Final = 4 << 20
 _CHUNK_ROWS: Final = 4096
@@ -112,11 +112,43 @@ def records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[
         yield sent()
 
 
+def copies_to_restore(copies: Iterable[Copy]) -> Iterator[list[Any]]:
+    """Yield values for ``_RESTORE``, of as many copies and records as are sent at once.
+
+    Raises:
+        ValueError, StoreError: see :func:`merged_copies`.
+    """
+    part: list[Copy] = []
+    size = number = 0
+    for stream, version, live, died, records in copies:
+        cut = 0
+        for end, record in enumerate(records, 1):
+            size += checked_size(record)
+            if size > CHUNK_BYTES or number + end - cut >= _CHUNK_ROWS:
+                yield _restored([*part, Copy(stream, record.version, True, 0, records[cut:end])])
+                part, size, number, cut = [], 0, 0, end
+        part.append(Copy(stream, version, live, died, records[cut:]))
+        number += len(records) - cut + 1
+    if part:
+        yield _restored(part)
+
+
+def _restored(copies: Sequence[Copy]) -> list[Any]:
+    heads, records = merged_copies(copies)
+    places = {stream: place for place, stream in enumerate(sorted(heads), 1)}
+    of_streams = [(*stream, heads[stream].version, heads[stream].live, heads[stream].died) for stream in places]
+    rows = []
+    for stream, (version, _, recorded, start, end, *rest) in records:
+        of_level = level_of(stream, start, end)
+        rows.append((places[stream], version, recorded, start, end, of_level, bit(of_level), *rest))
+    return [*_columns(of_streams, 5), *_columns(rows, 11)]
+
+
 def _columns(rows: Sequence[Row], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
-def checked_size(entry: Entry) -> int:
+def checked_size(entry: Entry | Record) -> int:
     """Return the bytes of an entry's payload, or raise if they are too many."""
     size = len(entry.data)
     if size > _LARGEST:

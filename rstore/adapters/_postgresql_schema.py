@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 LIFT: Final = 1 << 40
 """What an epoch adds: more than the transactions, and the records, of any server. There is room for a million."""
+
+FEW: Final = 1_000_000
+"""As many numbers are drawn in less than a second."""
 
 CONFLICT: Final = "RS409"
 """The code of an error of ours: a stream is not where its writer expects it."""
@@ -85,6 +88,7 @@ SELECT 0, system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM
 
 UPGRADES: Final[Mapping[int, str]] = {
     1: "ALTER TABLE rstore.about ADD COLUMN timeline text COLLATE \"C\" NOT NULL DEFAULT '';",
+    2: "",  # only functions have changed
 }
 """What to do to the tables of an earlier schema version, before the functions are replaced."""
 
@@ -423,6 +427,69 @@ BEGIN
     END IF;
 END $$;
 
+-- Go on with numbers above a version that another log has given out. As many as were drawn are passed over, if they
+-- are few. Otherwise an epoch begins: no writer may be in progress then, whose positions a follower would never see.
+CREATE OR REPLACE FUNCTION rstore.pass_over(top bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    missing bigint := top - rstore.epoch() - nextval('rstore.place');
+BEGIN
+    IF missing > {few} THEN
+        LOCK TABLE rstore.stream IN EXCLUSIVE MODE;
+        UPDATE rstore.about SET epoch = greatest(epoch, (top / {lift} + 1) * {lift});
+    ELSIF missing > 0 THEN
+        PERFORM nextval('rstore.place') FROM generate_series(1, missing);
+    END IF;
+END $$;
+
+-- Keep records of other logs. The first arrays have an element for each stream, in order of (kind, key), the others one
+-- for each record. top is the greatest version of all that is restored in this transaction.
+CREATE OR REPLACE FUNCTION rstore.restore(
+    patience bigint, durable boolean, of_name text, top bigint,
+    kinds text[], keys text[], versions bigint[], lives boolean[], dieds bigint[],
+    of_stream bigint[], record_versions bigint[], recordeds bigint[], starts bigint[], ends bigint[],
+    of_level bigint[], masks bigint[], items text[], ops text[], datas bytea[], metas bytea[]
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    s rstore.stream;
+    ids bigint[];
+    known bigint[];
+    txids bigint[];
+    home bigint;
+    epoch bigint;
+BEGIN
+    PERFORM rstore.begin_write(patience, durable);
+    PERFORM rstore.pass_over(top);
+    epoch := rstore.epoch();
+    home := rstore.hold_namespace(of_name);
+    FOR i IN 1 .. cardinality(kinds) LOOP
+        s := rstore.lock_stream(home, kinds[i], keys[i]);
+        IF s.id IS NULL THEN
+            s := rstore.create_stream(home, kinds[i], keys[i]);
+        END IF;
+        ids[i] := s.id;
+        known[i] := CASE WHEN s.txid > 0 THEN s.version ELSE 0 END;  -- a new one has no transaction yet
+        txids[i] := greatest(s.txid, epoch + pg_current_xact_id()::text::bigint);
+    END LOOP;
+    INSERT INTO rstore.record
+    SELECT ids[b], e_version, home, txids[b], nextval('rstore.place'), e_recorded, e_start, e_end, e_level,
+        e_item, e_op, e_data, e_meta
+    FROM unnest(of_stream, record_versions, recordeds, starts, ends, of_level, items, ops, datas, metas)
+        AS e (b, e_version, e_recorded, e_start, e_end, e_level, e_item, e_op, e_data, e_meta)
+    WHERE e_version > known[b];
+    UPDATE rstore.stream AS t SET version = versions[r.b], floor = versions[r.b], newest = greatest(t.newest, r.newest),
+        recorded = greatest(t.recorded, r.recorded), levels = t.levels | r.mask, largest = greatest(t.largest, r.size)
+    FROM (
+        SELECT b, max(v) AS newest, max(m) AS recorded, bit_or(l) AS mask, max(length(d)) AS size
+        FROM unnest(of_stream, record_versions, recordeds, masks, datas) AS e (b, v, m, l, d)
+        WHERE v > known[b] GROUP BY b) AS r
+    WHERE t.id = ids[r.b];
+    UPDATE rstore.stream AS t SET version = h.version, live = h.live, died = h.died, txid = txids[h.b],
+        floor = CASE WHEN h.version > known[h.b] THEN h.version ELSE t.floor END
+    FROM unnest(versions, lives, dieds) WITH ORDINALITY AS h (version, live, died, b)
+    WHERE t.id = ids[h.b] AND h.version >= known[h.b];
+END $$;
+
 -- Erase a namespace. All who are writing to it are waited for: they hold its row, or that of a stream.
 CREATE OR REPLACE FUNCTION rstore.discard(patience bigint, durable boolean, of_name text) RETURNS void
 LANGUAGE plpgsql AS $$
@@ -439,5 +506,6 @@ END $$;
 UPDATE rstore.about SET schema_version = {version};
 """.replace("{conflict}", CONFLICT)
     .replace("{lift}", str(LIFT))
+    .replace("{few}", str(FEW))
     .replace("{version}", str(SCHEMA_VERSION))
 )

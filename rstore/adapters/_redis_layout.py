@@ -236,7 +236,7 @@ class StoredHead(NamedTuple):
         return self.floor < version < self.version - self.version % UNIT
 
     def shown(self, stream: Stream) -> Head:
-        return Head(stream, self.version, self.floor, bool(self.live))
+        return Head(stream, self.version, self.floor, bool(self.live), self.died)
 
     def each_level(self) -> Iterator[int]:
         return (of_level for of_level in range(TOP_LEVEL + 1) if self.levels >> of_level & 1)

@@ -1,4 +1,4 @@
-"""The script that writes to a partition: batches and rewrites, as ``_redis_writes.py`` sends them."""
+"""The script that writes to a partition: batches, rewrites and copies, as ``_redis_writes.py`` sends them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ local function append_one()
 end
 """
 
-# What a write is made of. ``space`` is the partition's meta; an ``op`` is a Batch or a Rewrite of one stream.
+# What a write is made of. ``space`` is the partition's meta; an ``op`` is a Batch, a Rewrite or a Copy of one stream.
 _WRITES: Final = r"""
 local META, FEED, LIVE, ALL = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local next_key, next_arg = 5, 1
@@ -68,7 +68,7 @@ local function read_op()
   local op = {h = key(), r = key(), i = key(), name = arg()}
   op.verb, op.inline, op.live, op.option, op.has_expect, op.has_floor, op.stage, op.expect, op.floor, op.count,
     op.recorded = struct.unpack(">BBBBBBBI8I8I4c8", arg())
-  if op.verb > 0 then op.g, op.o = key(), key() end
+  if op.verb == 1 or op.verb == 2 then op.g, op.o = key(), key() end
   if op.verb == 2 then op.drop = arg() end
   if op.stage == 1 then
     op.stage = key()
@@ -105,6 +105,17 @@ local function unfile(op, record)
   redis.call("HDEL", op.r, text(version_of(record)))
   redis.call("ZREM", op.i, span_of(record))
   op.head.filed = op.head.filed - 1
+end
+
+local function add(op, record)  -- the newest record
+  op.head.levels = with_level(op.head.levels, record)
+  if op.inline == 1 then
+    if op.head.record then file(op, op.head.record) end
+    op.head.record = record
+  else
+    file(op, record)
+  end
+  op.head.newest, op.head.recorded = version_of(record), record:sub(17, 24)
 end
 
 -- What is buried stays for a minute at least: its key lives for two, and is added to for one. So what is rewritten all
@@ -177,20 +188,47 @@ local function append(op, space)
     local version = text(head.version)
     local record = number8(head.version) .. number8(space.n) .. recorded .. body
     redis.call("XADD", FEED, text(space.n) .. "-0", "s", op.name, "v", version)
-    head.levels = with_level(head.levels, record)
-    if op.inline == 1 then
-      if head.record then file(op, head.record) end
-      head.record = record
-    else
-      file(op, record)
-    end
-    head.newest, head.recorded = head.version, recorded
+    add(op, record)
   end
   if replace then head.floor = head.version end
   if op.live == 0 then head.died = head.version end
   set_live(op, op.live)
   store_head(op.h, head)
   return head.version
+end
+"""
+
+# A part is version and place, which is the record's number among all that are restored at once, then what follows the
+# position in a record. ``first`` is the position before all of these; the feed is given them when all are there.
+_RESTORE: Final = r"""
+local function restore(op, space, first, fed)
+  local version, known = op.expect, op.head and op.head.version or 0
+  if not op.head then
+    redis.call("ZADD", ALL, 0, op.name)
+    op.head = {version = 0, floor = 0, died = 0, era = space.n, newest = 0, filed = 0,
+      live = 0, recorded = NEVER, levels = NO_LEVELS}
+  end
+  for part in parts(op) do
+    local own, place = struct.unpack(">I8I8", part)
+    if own > known then
+      add(op, number8(own) .. number8(first + place) .. part:sub(17))
+      fed[#fed + 1] = {first + place, op.name, text(own)}
+    end
+    space.n = math.max(space.n, first + place)
+  end
+  if version < known then return known end
+  if version > known then op.head.version, op.head.floor = version, version end
+  op.head.died = op.floor
+  set_live(op, op.live)
+  store_head(op.h, op.head)
+  return version
+end
+
+local function feed(fed)
+  table.sort(fed, function(one, other) return one[1] < other[1] end)
+  for _, entry in ipairs(fed) do
+    redis.call("XADD", FEED, text(entry[1]) .. "-0", "s", entry[2], "v", entry[3])
+  end
 end
 """
 
@@ -346,8 +384,14 @@ local function moment_of(ops, least)  -- when all that is appended is recorded: 
 end
 
 local function write(ops, space, answer, moment)
+  for _, op in ipairs(ops) do  -- no version is above the position
+    if op.verb == 3 then space.n = math.max(space.n, op.expect) end
+  end
+  local first, fed = space.n, {}
   for _, op in ipairs(ops) do
-    if op.verb == 2 then
+    if op.verb == 3 then
+      answer[#answer + 1] = restore(op, space, first, fed)
+    elseif op.verb == 2 then
       local records, bytes = rewrite(op, space)
       answer[#answer + 1] = records
       answer[#answer + 1] = bytes
@@ -356,11 +400,12 @@ local function write(ops, space, answer, moment)
       answer[#answer + 1] = append(op, space)
     end
   end
+  feed(fed)
   redis.call("HSET", META, "n", text(space.n), "floor", text(space.floor))
 end
 """
 
-WRITER: Final = LAYOUT + _WRITES + _APPEND + _REWRITE + _MAIN
+WRITER: Final = LAYOUT + _WRITES + _APPEND + _RESTORE + _REWRITE + _MAIN
 """What all need that check and write."""
 
 WRITE: Final = Script(

@@ -1,11 +1,11 @@
-"""Batches and rewrites on their way to the script that writes them: ``_redis_lua_write.py``."""
+"""Batches, rewrites and copies on their way to the script that writes them: ``_redis_lua_write.py``."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from struct import Struct, pack
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -16,13 +16,25 @@ from rstore.adapters._redis_lua_transactions import PROMISE, WRITE_SHARED
 from rstore.adapters._redis_lua_write import WRITE
 from rstore.adapters._redis_server import Run
 from rstore.domain.errors import StoreError
-from rstore.domain.log import KV, Batch, Record, Rewrite, check_expected
+from rstore.domain.log import KV, Batch, Copy, Record, Rewrite, Stream, check_expected
 
-Write: TypeAlias = Batch | Rewrite
+
+class Restoring(NamedTuple):
+    """What is to be restored of one stream: its head, and records with their number among all that are restored."""
+
+    head: Copy
+    records: list[tuple[int, Record]]
+
+    @property
+    def stream(self) -> Stream:
+        return self.head.stream
+
+
+Write: TypeAlias = Batch | Rewrite | Restoring
 
 # verb, inline, live, if_live or moves, has expect, has floor, is staged, expect, floor, number of parts, recorded
 _HEADER: Final = Struct(">BBBBBBBQQI8s")
-_APPEND, _REPLACE, _REWRITE = range(3)
+_APPEND, _REPLACE, _REWRITE, _RESTORE = range(4)
 _LIVE: Final = {False: 0, True: 1, None: 2}
 _RANGED, _LISTED = b"\0", b"\1"
 
@@ -79,12 +91,12 @@ class Call:
 
     def add(self, index: int, write: Write) -> None:
         """Add a batch or rewrite, the one at ``index``, and take all entries or records from it."""
-        parts = self._taken(map(pack_body, write.entries) if isinstance(write, Batch) else map(_packed_put, write.put))
+        parts = self._taken(_packed_parts(write))
         self._keys += self.partition.living(write.stream)
         self._args += stream_name(write.stream), _header(write, parts)
         if isinstance(write, Rewrite):
             self._args.append(_packed_drop(write.drop))
-        if isinstance(write, Rewrite) or write.replace:
+        if isinstance(write, Rewrite) or (isinstance(write, Batch) and write.replace):
             self._keys += self.partition.graveyards(write.stream)
             self._buries = True
         if parts.staged:
@@ -167,6 +179,10 @@ class Call:
 
 
 def _header(write: Write, parts: _Parts) -> bytes:
+    if isinstance(write, Restoring):
+        _, version, live, died, _ = write.head
+        is_key, is_staged = write.stream.kind == KV, parts.staged is not None
+        return _HEADER.pack(_RESTORE, is_key, live, 0, 0, 0, is_staged, version, died, parts.number, TIMELESS)
     if isinstance(write, Batch):
         verb, option, floor = _REPLACE if write.replace else _APPEND, write.if_live, None
         recorded = packed_time(write.recorded)
@@ -185,6 +201,20 @@ def _header(write: Write, parts: _Parts) -> bytes:
         parts.number,
         recorded,
     )
+
+
+def _packed_parts(write: Write) -> Iterator[bytes]:
+    """Yield what is written, part by part."""
+    if isinstance(write, Batch):
+        return map(pack_body, write.entries)
+    if isinstance(write, Rewrite):
+        return map(_packed_put, write.put)
+    return (_packed_copy(place, record) for place, record in write.records)
+
+
+def _packed_copy(place: int, record: Record) -> bytes:
+    version, recorded = packed_number(record.version), packed_time(record.recorded)
+    return version + packed_number(place) + recorded + pack_body(record)
 
 
 def _packed_put(record: Record) -> bytes:

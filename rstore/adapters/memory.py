@@ -19,6 +19,7 @@ from rstore.domain.log import (
     TIME_MAX,
     TIME_MIN,
     Batch,
+    Copy,
     Entry,
     Head,
     Position,
@@ -32,6 +33,7 @@ from rstore.domain.log import (
     folded_version,
     head_then,
     level,
+    merged_copies,
     reach,
     undotted,
 )
@@ -245,7 +247,7 @@ class MemoryLog:
             if found is None:
                 return None
             if until is None:
-                return Head(stream, found.version, found.floor, found.live)
+                return Head(stream, found.version, found.floor, found.live, found.died)
             last = found.last(until)
             return None if last is None else head_then(stream, last.version, last.op)
 
@@ -304,6 +306,28 @@ class MemoryLog:
         namespace.erase(len(dropped) - len(put))
         size = sum(len(record.data) for record in dropped.values()) - sum(len(record.data) for record in put)
         return Saved(len(dropped) - len(put), size)
+
+    def restore(self, copies: Sequence[Copy]) -> None:
+        heads, records = merged_copies(copies)
+        with self._space.lock:
+            namespace = self._writable()
+            # a new one begins at version 0, whatever was forgotten: versions come from elsewhere
+            known = {stream: namespace.streams.setdefault(stream, _Records()) for stream in heads}
+            for name, record in records:
+                stream = known[name]
+                if record.version > stream.version:
+                    self._space.position += 1
+                    stream.version = stream.floor = record.version
+                    stream.add(record._replace(position=self._space.position))
+                    namespace.feed.append((self._space.position, name, record.version))
+            for name, copy in heads.items():
+                stream = known[name]
+                if copy.version >= stream.version:
+                    stream.floor = stream.floor if copy.version == stream.version else copy.version
+                    stream.version, stream.died = copy.version, copy.died
+                    namespace.live[name.kind] += copy.live - stream.live
+                    stream.live = copy.live
+            self._space.written.notify_all()
 
     def namespaces(self) -> list[str]:
         with self._space.lock:

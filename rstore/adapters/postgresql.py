@@ -15,7 +15,16 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
 
-from rstore.adapters._postgresql_chunks import CHUNK_BYTES, Chunk, bit, checked_size, chunked, level_of, records_to_put
+from rstore.adapters._postgresql_chunks import (
+    CHUNK_BYTES,
+    Chunk,
+    bit,
+    checked_size,
+    chunked,
+    copies_to_restore,
+    level_of,
+    records_to_put,
+)
 from rstore.adapters._postgresql_schema import CONFLICT, LIFT
 from rstore.adapters._postgresql_server import Connection, Pool, Row, Server
 from rstore.domain.errors import StoreConflictError, StoreError
@@ -26,6 +35,7 @@ from rstore.domain.log import (
     TIME_MIN,
     TOP_LEVEL,
     Batch,
+    Copy,
     Entry,
     Head,
     Position,
@@ -38,6 +48,7 @@ from rstore.domain.log import (
     dotted,
     folded_version,
     head_then,
+    merged_copies,
     reach,
     undotted,
 )
@@ -81,6 +92,11 @@ _PUT: Final = _call(
     "put", _ONE_STREAM + "bigint bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] bytea[] bytea[]"
 )
 _REWRITE: Final = _call("rewrite", _ONE_STREAM + "bigint bigint bigint[] bigint[] boolean boolean")
+_RESTORE: Final = _call(
+    "restore",
+    _TERMS + "bigint text[] text[] bigint[] boolean[] bigint[] bigint[] bigint[] bigint[] bigint[] bigint[] bigint[] "
+    "bigint[] text[] text[] bytea[] bytea[]",
+)
 _DISCARD: Final = _call("discard", _TERMS)
 
 _BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -143,7 +159,7 @@ CROSS JOIN LATERAL (
         AND s.kind = asked.kind AND s.key = asked.key
     OFFSET 0) AS r""")
 
-_HEAD: Final = f"SELECT s.version, s.floor, s.live FROM {_STREAM}"
+_HEAD: Final = f"SELECT s.version, s.floor, s.live, s.died FROM {_STREAM}"
 
 # Where its records are, and how large they may be.
 _PLACES: Final = f"SELECT s.id, s.levels, s.died, s.largest FROM {_STREAM}"
@@ -152,7 +168,7 @@ _PLACES: Final = f"SELECT s.id, s.levels, s.died, s.largest FROM {_STREAM}"
 # which the snapshot has folded. A snapshot that does not say so is damaged: what follows is not read. If there is no
 # record of the version that is given, a failover lost it, and what was folded up to it is of no use: the floor says so.
 _REPLAY: Final = f"""
-WITH s AS (SELECT s.id, s.version, s.live, CASE
+WITH s AS (SELECT s.id, s.version, s.live, s.died, CASE
         WHEN %s::bigint BETWEEN s.floor + 1 AND s.version - 1 AND NOT EXISTS (
             SELECT FROM rstore.record AS r WHERE r.stream = s.id AND r.version = %s)
         THEN s.version ELSE s.floor END AS floor
@@ -164,14 +180,15 @@ snapshot AS (
 folded AS (
     SELECT coalesce(%s::bigint, (
         SELECT CASE WHEN item ~ '^[0-9]{{1,18}}$' THEN item::bigint ELSE {TIME_MAX} END FROM snapshot), 0) AS version)
-SELECT s.version AS head, s.floor, s.live, 0 AS part, {_OF_R} FROM s LEFT JOIN snapshot AS r ON %s::bigint IS NULL
+SELECT s.version AS head, s.floor, s.live, s.died, 0 AS part, {_OF_R}
+FROM s LEFT JOIN snapshot AS r ON %s::bigint IS NULL
 UNION ALL
-SELECT s.version, s.floor, s.live, 1, {_OF_R} FROM s JOIN rstore.record AS r ON r.stream = s.id
+SELECT s.version, s.floor, s.live, s.died, 1, {_OF_R} FROM s JOIN rstore.record AS r ON r.stream = s.id
 WHERE r.version > (SELECT version FROM folded) AND r.start <= %s AND r.recorded <= %s
 ORDER BY part, start, version"""
 
 _HEADS: Final = """
-SELECT key, version, floor, live FROM rstore.stream
+SELECT key, version, floor, live, died FROM rstore.stream
 WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %s AND key {above} %s {live}
 ORDER BY key LIMIT %s"""
 
@@ -317,6 +334,13 @@ class PostgresqlLog:
             check_expected(batches[conflict - 1], versions[0], 0)
         return {batch.stream: version for batch, version in zip(batches, versions, strict=True)}
 
+    def restore(self, copies: Sequence[Copy]) -> None:
+        heads, _ = merged_copies(copies)
+        top = max((copy.version for copy in heads.values()), default=0)
+        with self._pool.lease(wrote=True) as db, db.transaction():
+            for values in copies_to_restore(copies):
+                db.execute(_RESTORE, (*self._terms(), top, *values))
+
     # -- read ---------------------------------------------------------------------------------------------------------
 
     def read(
@@ -387,10 +411,10 @@ class PostgresqlLog:
             rows = db.rows(_REPLAY, (after, after, *place, *snapshots, after, after, end, recorded))
         if not rows:
             return None
-        (version, floor, live, _, *first), *rest = rows
+        (version, floor, live, died, _, *first), *rest = rows
         snapshot = None if first[0] is None else _record(first)
         folded_version(snapshot)
-        return Replay(Head(stream, version, floor, live), snapshot, [_record(row[4:]) for row in rest])
+        return Replay(Head(stream, version, floor, live, died), snapshot, [_record(row[5:]) for row in rest])
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
         with self._pool.lease() as db:
@@ -457,7 +481,7 @@ class PostgresqlLog:
         sql = _HEADS.format(above=above, live="AND live" if live else "")
         with self._pool.lease() as db:
             rows = db.rows(sql, (self._namespace, kind, low, _PAGE))
-        return [Head(Stream(kind, key), version, floor, is_live) for key, version, floor, is_live in rows]
+        return [Head(Stream(kind, key), *head) for key, *head in rows]
 
     def _page_then(self, above: str, kind: str, low: str, until: int, size: int) -> list[Head]:
         values = {"namespace": self._namespace, "kind": kind, "low": low, "until": until, "size": size}

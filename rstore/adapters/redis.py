@@ -22,6 +22,7 @@ from rstore.adapters._redis_dsn import Server
 from rstore.adapters._redis_feed import feed
 from rstore.adapters._redis_layout import (
     HEAD_END,
+    MOST,
     Partition,
     Place,
     StoredHead,
@@ -39,13 +40,14 @@ from rstore.adapters._redis_server import Request, Run
 from rstore.adapters._redis_snapshot import Snapshot, head_of
 from rstore.adapters._redis_then import At, last_of, newest_by_reads, newest_by_script
 from rstore.adapters._redis_transactions import Ledger
-from rstore.adapters._redis_writes import Call, Clock, Write
+from rstore.adapters._redis_writes import Call, Clock, Restoring, Write
 from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreError, StoreNotAvailableError
 from rstore.domain.log import (
     KV,
     TIME_MAX,
     TIME_MIN,
     Batch,
+    Copy,
     Head,
     Position,
     Record,
@@ -55,6 +57,7 @@ from rstore.domain.log import (
     Stream,
     dotted,
     head_then,
+    merged_copies,
     undotted,
 )
 from rstore.domain.waiting import wait_for_change
@@ -65,6 +68,7 @@ _PAGE: Final = 256
 _FIRST_PAGE: Final = 16
 _LOOK_SECONDS: Final = 0.05
 _ABOVE: Final = b"\xff"
+_MOST_RESTORED: Final = MOST // 2  # so that there is room for what comes after it
 
 _Shown: TypeAlias = Callable[[Servers, Sequence[At]], list[Head | None]]
 
@@ -158,6 +162,35 @@ class RedisLog:
             for call in calls.values():
                 call.forget()
             raise
+
+    def restore(self, copies: Sequence[Copy]) -> None:
+        ledger = self._writable()
+        heads, records = merged_copies(copies, _MOST_RESTORED)
+        writes: dict[Partition, dict[Stream, Restoring]] = {}
+        for stream, copy in heads.items():
+            writes.setdefault(self._partition(stream), {})[stream] = Restoring(copy, [])
+        for place, (stream, record) in enumerate(records, 1):
+            writes[self._partition(stream)][stream].records.append((place, record))
+        # all partitions count from one number, so that positions are in the order of the records across them
+        start = self._clock.n
+        if self._is_spread:
+            start = max([*self._lasts(ledger.servers), self._clock.n, *(copy.version for copy in heads.values())])
+        for home, restoring in writes.items():
+            self._restore(ledger, home, list(restoring.values()), start)
+
+    def _restore(self, ledger: Ledger, home: Partition, restoring: Sequence[Restoring], start: int) -> None:
+        """Restore what is of one partition, all or nothing, with positions after a start if there are several."""
+        clock = Clock()
+        clock.see(start)
+        call = Call(ledger.servers, home, clock if self._is_spread else None)
+        try:
+            for index, each in enumerate(restoring):
+                call.add(index, each)
+            ledger.write([call])
+        except BaseException:
+            call.forget()
+            raise
+        self._clock.see(clock.n)
 
     def discard(self) -> None:
         discard(self._writable().servers, self._partitions)

@@ -24,6 +24,7 @@ from rstore.domain.log import (
     TIME_MIN,
     TOP_LEVEL,
     Batch,
+    Copy,
     Entry,
     Head,
     Position,
@@ -37,6 +38,7 @@ from rstore.domain.log import (
     folded_version,
     head_then,
     level,
+    merged_copies,
     reach,
     undotted,
 )
@@ -52,7 +54,7 @@ _OF_R: Final = ", ".join(f"r.{column}" for column in _COLUMNS.split(", "))
 
 _ROW_TYPES: Final = {(int, int, int, int, int, str, str, bytes, meta) for meta in (bytes, type(None))}
 
-_LISTED_TYPES: Final = {(str, int, int, int)}
+_LISTED_TYPES: Final = {(str, int, int, int, int)}
 _THEN_TYPES: Final = {(str, int, str)}
 _HEAD_TYPES: Final = {(int, int, int, int, int, int, recorded) for recorded in (int, type(None))}
 
@@ -114,7 +116,8 @@ SELECT {_COLUMNS} FROM rstore_record INDEXED BY rstore_record_span WHERE level =
 AND start <= ? AND recorded <= ? ORDER BY start DESC, position DESC LIMIT 1"""
 
 _HEADS: Final = """
-SELECT s.key, max(s.floor, coalesce((SELECT max(version) FROM rstore_record WHERE stream = s.id), 0)), s.floor, s.live
+SELECT s.key, max(s.floor, coalesce((SELECT max(version) FROM rstore_record WHERE stream = s.id), 0)), s.floor, s.live,
+    s.died
 FROM rstore_stream AS s
 WHERE s.namespace = ? AND s.kind = ? AND s.key >= ? {live} ORDER BY s.key LIMIT ?"""
 
@@ -190,7 +193,7 @@ class _Head(NamedTuple):
     recorded: int | None
 
     def shown(self, stream: Stream) -> Head:
-        return Head(stream, self.version, self.floor, bool(self.live))
+        return Head(stream, self.version, self.floor, bool(self.live), self.died)
 
 
 _Parts: TypeAlias = list[tuple[str, tuple[int, ...]]]
@@ -279,6 +282,27 @@ class SqliteLog:
             db.execute(_CHANGE_STREAM, (batch.live, levels, floor, died, head.id))
             born[batch.stream.kind] += batch.live - head.live
         return version
+
+    def restore(self, copies: Sequence[Copy]) -> None:
+        heads, records = merged_copies(copies)
+        with self._file.transaction() as db:
+            self._file.revive_namespace(db)
+            # a new stream begins at version 0, whatever the namespace's floor is: versions come from elsewhere
+            known = {stream: _head(db, stream) or _create_stream(db, stream, 0) for stream in heads}
+            missing = [(stream, record) for stream, record in records if record.version > known[stream].version]
+            levels = {stream: head.levels for stream, head in known.items()}
+            for stream, record in missing:
+                levels[stream] |= _bit(_level(stream, record.start, record.end))
+            db.executemany(_INSERT, (_row(known[stream].id, stream, record) for stream, record in missing))
+            born: Counter[str] = Counter()
+            for stream, copy in heads.items():
+                head = known[stream]
+                if copy.version >= head.version:
+                    floor = head.floor if copy.version == head.version else copy.version
+                    db.execute(_CHANGE_STREAM, (copy.live, levels[stream], floor, copy.died, head.id))
+                    born[stream.kind] += copy.live - head.live
+            for kind, change in born.items():
+                _count(db, kind, change)
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
@@ -496,6 +520,12 @@ def _level(stream: Stream, start: int, end: int) -> int | None:
     return None if stream.kind == KV else level(start, end)
 
 
+def _row(number: int, stream: Stream, record: Record) -> tuple[Any, ...]:
+    """Return what a record of the stream with this id is inserted as."""
+    version, _, recorded, start, end, *rest = record
+    return number, version, recorded, start, end, _level(stream, start, end), *rest
+
+
 def _bit(of_level: int | None) -> int:
     """Return the level's bit as SQLite sees it: its integers have a sign."""
     if of_level is None:
@@ -517,7 +547,9 @@ def _head_then(db: Connection, stream: Stream, until: int) -> Head | None:
 def _heads(db: Connection, kind: str, low: str, live: bool) -> list[Head]:
     rows = db.execute(_HEADS.format(live="AND s.live" if live else ""), (db.namespace, kind, low, _PAGE)).fetchall()
     listed = (_checked(row, _LISTED_TYPES) for row in rows)
-    return [Head(Stream(kind, key), version, floor, bool(is_live)) for key, version, floor, is_live in listed]
+    return [
+        Head(Stream(kind, key), version, floor, bool(is_live), died) for key, version, floor, is_live, died in listed
+    ]
 
 
 def _heads_then(db: Connection, kind: str, low: str, until: int) -> list[Head]:

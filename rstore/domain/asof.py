@@ -10,6 +10,7 @@ from rstore.domain.log import (
     TIME_MAX,
     TIME_MIN,
     Batch,
+    Copy,
     Head,
     Log,
     Position,
@@ -121,6 +122,9 @@ class AsOf:
         raise FrozenStoreError(self.name)
 
     def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
+        raise FrozenStoreError(self.name)
+
+    def restore(self, copies: Sequence[Copy]) -> None:
         raise FrozenStoreError(self.name)
 
     def vacuum(self) -> None:

@@ -30,6 +30,31 @@ class StoreNotAvailableError(StoreError):
     """The store can't be found, reached or locked in time."""
 
 
+class StoreNotEmptyError(StoreError):
+    """A copy or an import into a namespace that holds something else."""
+
+    def __init__(self, name: str, namespace: str, problem: str = "is not empty") -> None:
+        super().__init__(name, namespace, problem)
+        self.name, self.namespace, self.problem = name, namespace, problem
+
+    def __str__(self) -> str:
+        return (
+            f"namespace {self.namespace!r} in {self.name} {self.problem}: choose another namespace, or discard() this "
+            "one first; nothing was changed"
+        )
+
+
+class StoreFileError(StoreError):
+    """A file that is not what was exported, or that can't be imported as it is; nothing was stored."""
+
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(line, problem)
+        self.line, self.problem = line, problem
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.problem}; nothing was stored"
+
+
 class StoreIntegrityError(StoreError):
     """The write would make a history that can't be folded; nothing was stored."""
 

@@ -7,6 +7,7 @@ log sees bytes only. Everything that a Store shows is folded from records by the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from rstore.domain.errors import StoreConflictError, StoreError
@@ -23,6 +24,8 @@ SS: Final = "ss"
 
 TIME_MIN: Final = -(2**63)
 TIME_MAX: Final = 2**63 - 1
+VERSION_MAX: Final = 2**62 - 1
+"""No version is greater: above it are those of records that wait for the end of a transaction."""
 TOP_LEVEL: Final = 63
 NAME_BYTES: Final = 1024
 _DIGITS: Final = len(str(TIME_MAX))
@@ -75,13 +78,15 @@ class Head(NamedTuple):
     """What the log knows of a stream without reading its records.
 
     ``version`` is the newest version given out. ``floor`` is what it was after the last rewrite: a fold of an earlier
-    version is no longer of use. A stream is ``live`` until an append says otherwise.
+    version is no longer of use. A stream is ``live`` until an append says otherwise; ``died`` is the version of the
+    append that last did so, 0 if none did, or if the head is shown as of a time.
     """
 
     stream: Stream
     version: int
     floor: int
     live: bool
+    died: int = 0
 
 
 class Batch(NamedTuple):
@@ -122,6 +127,21 @@ class Rewrite(NamedTuple):
     live: bool | None = None
     moves: bool = True
     floor: int | None = None
+
+
+class Copy(NamedTuple):
+    """What another log has of one stream: records as they are there, and what its head says after them.
+
+    ``records`` are in order of their versions and keep them, and all else but their positions. ``version`` is that of
+    the stream after them: at least that of the last one, and more if a rewrite has moved the stream on. ``live`` and
+    ``died`` are as in a :class:`Head`.
+    """
+
+    stream: Stream
+    version: int
+    live: bool
+    died: int
+    records: Sequence[Record] = ()
 
 
 class Replay(NamedTuple):
@@ -267,6 +287,22 @@ class Log(Protocol):
             StoreConflictError: a stream is not at the version that its rewrite expects.
         """
 
+    def restore(self, copies: Sequence[Copy]) -> None:
+        """Keep records as another log has them, durably: all or nothing, where one append is.
+
+        Positions are new, and increase in the order in which the records are given. A stream may come up in several
+        copies, each of which goes on where the one before it ended.
+
+        Records whose version the stream has reached are passed over, and so is the head of a copy whose version it has
+        passed: what was interrupted may be repeated as a whole. So each partition of a cluster may be written to by
+        itself. What is restored counts as rewritten, and versions go on above it. They may be ones that were given out
+        here before, to streams that were forgotten since: whoever has folded those has to be done with it.
+
+        Raises:
+            ValueError: the records of a stream are not in order, or its head is not at or after the last one.
+            StoreError: a version is greater than any that the backend can keep.
+        """
+
     def namespaces(self) -> list[str]:
         """Return the names of all namespaces of the backend, in code-point order.
 
@@ -332,6 +368,35 @@ def check_expected(write: Batch | Rewrite, version: int, floor: int) -> None:
         raise StoreConflictError(*write.stream, write.expect, version)
     if isinstance(write, Rewrite) and write.floor is not None and write.floor != floor:
         raise StoreConflictError(*write.stream, write.floor, version)
+
+
+def merged_copies(
+    copies: Iterable[Copy], most: int = VERSION_MAX
+) -> tuple[dict[Stream, Copy], list[tuple[Stream, Record]]]:
+    """Return what a log has to restore: for each stream the last copy of it, and all records in order.
+
+    Raises:
+        ValueError: the records of a stream are not in order, or its head is not at or after the last one.
+        StoreError: a version is greater than ``most``.
+    """
+    heads: dict[Stream, Copy] = {}
+    records: list[tuple[Stream, Record]] = []
+    times: dict[Stream, int] = {}
+    for copy in copies:
+        before = heads[copy.stream].version if copy.stream in heads else 0
+        given = [record.version for record in copy.records]
+        recorded = [times.get(copy.stream, TIME_MIN), *(record.recorded for record in copy.records)]
+        is_rising = all(a < b for a, b in pairwise([before, *given])) and all(a <= b for a, b in pairwise(recorded))
+        if not is_rising or not max([before, copy.died, 0, *given]) <= copy.version:
+            raise ValueError(f"the copy of {copy.stream.kind} {copy.stream.key!r} is not in the order of its versions")
+        if copy.version > most:
+            raise StoreError(
+                f"{copy.stream.kind} {copy.stream.key!r} is at version {copy.version}, and this backend keeps versions "
+                f"up to {most}: copy it to SQLite or PostgreSQL; nothing was stored"
+            )
+        heads[copy.stream], times[copy.stream] = copy, recorded[-1]
+        records += [(copy.stream, record) for record in copy.records]
+    return heads, records
 
 
 def dotted(numbers: Iterable[int]) -> str:

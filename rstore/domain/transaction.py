@@ -16,7 +16,9 @@ from rstore.domain.log import (
     SS,
     TIME_MAX,
     TIME_MIN,
+    VERSION_MAX,
     Batch,
+    Copy,
     Entry,
     Head,
     Log,
@@ -30,7 +32,7 @@ from rstore.domain.log import (
     head_then,
 )
 
-PROVISIONAL: Final = 1 << 62
+PROVISIONAL: Final = VERSION_MAX + 1
 """Versions from here on are those of records that are not appended yet: above all that a log gives out."""
 
 _BY_TIME: Final = attrgetter("start", "version")
@@ -84,10 +86,10 @@ class Transaction:
         return writes + [Batch(stream, (), recorded, version, if_live=True) for stream, version in read_only]
 
     def mark(self) -> dict[Stream, _Written]:
-        """Return what :meth:`restore` goes back to."""
+        """Return what :meth:`go_back` goes back to."""
         return {stream: evolve(written, records=written.records.copy()) for stream, written in self._written.items()}
 
-    def restore(self, mark: dict[Stream, _Written]) -> None:
+    def go_back(self, mark: dict[Stream, _Written]) -> None:
         """Forget what was written since."""
         self._written = mark
 
@@ -153,6 +155,9 @@ class Transaction:
 
     def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
         raise _unerasable()
+
+    def restore(self, copies: Sequence[Copy]) -> None:
+        raise StoreError("a copy can't be part of a transaction: make it before it or after it")
 
     def vacuum(self) -> None:
         raise _unerasable()

@@ -1,0 +1,89 @@
+"""Files as they are given: by name, compressed or not, or open already."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO, Final, TextIO, TypeAlias, cast
+
+TextFile: TypeAlias = str | os.PathLike[str] | TextIO
+"""A file by its name, which may end in ``.gz``, or one that is open for text."""
+
+BinaryFile: TypeAlias = str | os.PathLike[str] | BinaryIO
+"""A file by its name, or one that is open for bytes."""
+
+_OPTIONS: Final[dict[str, Any]] = {"encoding": "utf-8", "newline": ""}
+
+
+@contextmanager
+def written(file: TextFile) -> Iterator[TextIO]:
+    """Yield what text is to be written to. By its name, a file is there as a whole at the end, or as it was before."""
+    if not isinstance(file, str | os.PathLike):
+        yield file
+        file.flush()
+        return
+    path = os.fspath(file)
+    with _replacing(path) as part, _open_as(path, part, "x") as text:
+        yield text
+
+
+@contextmanager
+def written_bytes(file: BinaryFile) -> Iterator[BinaryIO]:
+    """Yield what bytes are to be written to, likewise."""
+    if not isinstance(file, str | os.PathLike):
+        yield file
+        file.flush()
+        return
+    with _replacing(os.fspath(file)) as part, open(part, "xb") as data:
+        yield data
+
+
+@contextmanager
+def _replacing(path: str) -> Iterator[str]:
+    """Yield the name of a file that takes the place of another one once it is complete and safe."""
+    part = f"{path}.{secrets.token_hex(4)}.part"
+    try:
+        yield part
+        with open(part, "rb") as whole:
+            os.fsync(whole.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(part)
+        raise
+
+
+@contextmanager
+def read_again(file: TextFile) -> Iterator[Callable[[], TextIO]]:
+    """Yield what returns the file from its beginning, each time that it is called.
+
+    One that can't be wound back, such as a pipe, is set aside in a temporary file.
+    """
+    if isinstance(file, str | os.PathLike):
+        path = os.fspath(file)
+        with _open_as(path, path, "r") as text:
+            yield lambda: _at(text, 0)
+    elif file.seekable():
+        begin = file.tell()
+        yield lambda: _at(file, begin)
+    else:
+        with tempfile.TemporaryFile("w+", prefix="rstore-", **_OPTIONS) as aside:
+            shutil.copyfileobj(file, aside)
+            yield lambda: _at(aside, 0)
+
+
+def _open_as(path: str, name: str, mode: str) -> TextIO:
+    """Open the file of a name as what another one says that it is."""
+    if path.endswith(".gz"):
+        return cast("TextIO", gzip.open(name, f"{mode}t", compresslevel=1, **_OPTIONS))  # who calls does
+    return cast("TextIO", open(name, mode, **_OPTIONS))
+
+
+def _at(text: TextIO, place: int) -> TextIO:
+    text.seek(place)
+    return text
