@@ -6,7 +6,7 @@ import code
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, TextIO
+from typing import Annotated, Any, Final, Literal, TextIO, TypeAlias, cast, get_args
 
 import typer
 
@@ -23,9 +23,9 @@ Formatted = Annotated[
     typer.Option("--format", "-f", help="jsonl, csv or parquet, if the name of the file does not say it."),
 ]
 
-_JSON_LINES: Final = "jsonl"
-_TABLES: Final = ("csv", "parquet")
-_SUFFIXES: Final[Mapping[str, str]] = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+_Written: TypeAlias = Literal["jsonl", "csv", "parquet"]
+
+_SUFFIXES: Final[Mapping[str, _Written]] = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _DIGEST: Final = [Column("records", COUNT), Column("digest")]
 _POINTS: Final = [Column("points", COUNT)]
 
@@ -49,17 +49,17 @@ def export(
     """
     from rstore import transfer
 
-    form = _form(file, form)
-    check_usage(form in _TABLES or not series, "--series is for CSV and Parquet: JSON Lines hold everything")
-    target = _standard(sys.stdout, form) if file == "-" else file
-    if form in _TABLES:
-        with reported("points") as told:
-            count = transfer.export_points(session.store, _series(session, series), target, form, told)
-        _show(session, _POINTS, (count,), file)
-    else:
+    written = _written(file, form)
+    target = _standard(sys.stdout, written) if file == "-" else file
+    if written == "jsonl":
+        check_usage(not series, "--series is for tables, CSV or Parquet: JSON Lines hold everything")
         with reported("records") as told:
             found = transfer.export(session.store, target, told)
         _show(session, _DIGEST, (found.records, found.sha), file)
+    else:
+        with reported("points") as told:
+            count = transfer.export_points(session.store, _series(session, series), target, written, told)
+        _show(session, _POINTS, (count,), file)
 
 
 @command(app, MOVE, "import", writes=True)
@@ -86,19 +86,19 @@ def import_(
     """
     from rstore import transfer
 
-    form = _form(file, form)
-    source = _standard(sys.stdin, form) if file == "-" else file
-    if form in _TABLES:
+    written = _written(file, form)
+    source = _standard(sys.stdin, written) if file == "-" else file
+    if written == "jsonl":
+        check_usage(not (series or time or column), "--series, --time and --column are for tables, CSV or Parquet")
+        with reported("records") as told:
+            found = transfer.load(session.store, source, told)
+        session.out.rows(_DIGEST, [(found.records, found.sha)])
+    else:
         with reported("points") as told:
             count = transfer.import_points(
-                session.store, source, form, key=series, time=time, columns=column or None, progress=told
+                session.store, source, written, key=series, time=time, columns=column or None, progress=told
             )
         session.out.rows(_POINTS, [(count,)])
-        return
-    check_usage(not (series or time or column), "--series, --time and --column are for tables: CSV or Parquet")
-    with reported("records") as told:
-        found = transfer.load(session.store, source, told)
-    session.out.rows(_DIGEST, [(found.records, found.sha)])
 
 
 @command(app, MOVE, store=False)
@@ -181,14 +181,16 @@ def shell(session: Session, write: Annotated[bool, typer.Option("--write", help=
             start_ipython(argv=["--no-banner", "--no-confirm-exit"], user_ns=names)
 
 
-def _form(file: str, form: str | None) -> str:
-    found = form or _SUFFIXES.get(Path(file.removesuffix(".gz")).suffix.lower(), _JSON_LINES)
-    check_usage(found in (_JSON_LINES, *_TABLES), f"--format is {_JSON_LINES} or {' or '.join(_TABLES)}, not {found!r}")
-    return found
+def _written(file: str, form: str | None) -> _Written:
+    """Return how a file is written: as was said, or as its name says."""
+    if form is None:
+        return _SUFFIXES.get(Path(file.removesuffix(".gz")).suffix.lower(), "jsonl")
+    check_usage(form in get_args(_Written), f"--format is {' or '.join(get_args(_Written))}, not {form!r}")
+    return cast("_Written", form)
 
 
-def _standard(stream: TextIO, form: str) -> Any:
-    return stream.buffer if form == "parquet" else stream
+def _standard(stream: TextIO, written: _Written) -> Any:
+    return stream.buffer if written == "parquet" else stream
 
 
 def _series(session: Session, keys: list[str] | None) -> list[str]:
