@@ -11,10 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 from unittest.mock import ANY
 from uuid import uuid4
@@ -24,6 +26,7 @@ import pytest
 from freezegun import freeze_time
 
 from rstore import Store
+from rstore.cli import main
 from rstore.cli.changes import parse_changes
 from rstore.cli.charts import Curve, characters, runs, steps, thinned
 from rstore.cli.program import program
@@ -415,6 +418,11 @@ def test_without_a_store_it_says_how_to_name_one() -> None:
     assert fail("keys", code=2) == (
         "rstore: which store? Say it with --dsn FILE, --dsn postgresql://..., or in RSTORE_DSN"
     )
+
+
+def test_the_script_that_is_installed_runs_it() -> None:
+    with (Path(__file__).parent.parent / "pyproject.toml").open("rb") as file:
+        assert resolve_name(tomllib.load(file)["project"]["scripts"]["rstore"]) is main
 
 
 def test_without_typer_it_says_what_to_install() -> None:
