@@ -331,7 +331,7 @@ def test_options_stand_before_the_command_or_after_it(tmp_path: Path, say: Calla
     words = ("--namespace", "n", "--json", "--serializer", "json")
     assert say("--dsn", dsn, *words, "get", "price") == '{"key":"price","value":1}\n'
     assert say("--dsn", "nowhere.db", *words, "get", "price", "--dsn", dsn) == '{"key":"price","value":1}\n'
-    assert "open it with that" in fail("get", "price", "--dsn", dsn, "--namespace", "n", code=3)
+    assert "say which --serializer" in fail("get", "price", "--dsn", dsn, "--namespace", "n", code=3)
 
 
 def test_keys_come_from_a_file_the_environment_or_a_prompt(
@@ -340,7 +340,9 @@ def test_keys_come_from_a_file_the_environment_or_a_prompt(
     keys = tmp_path / "keys"
     keys.write_text(f"# the key of 2026\n{KEY}\n\n{OTHER_KEY}\n")
     say("set", "pin", "1234", "--key-file", str(keys))
-    assert "--key-file" in fail("get", "pin", code=3)
+    assert fail("get", "pin", code=3) == (
+        "rstore: kv 'pin' in namespace 'default': encrypted: say the key with --key-file, --ask-key or RSTORE_KEY"
+    )
     child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "get", "pin", "--ask-key"], encoding="utf-8")
     child.expect_exact("Key:")
     child.sendline(KEY)
@@ -363,6 +365,8 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
+        ("get price --key-file KEYS", 3, "not encrypted, and this store has a key: --plaintext reads those too"),
+        ("get pin --key-file KEYS", 3, "encrypted with another key: add its line to the --key-file"),
         ("get nothing", 1, "there is no value 'nothing'"),
         ("get account", 1, "there is no value 'account': it is the key of an event sequence"),
         ("current temperature", 1, "there is no event sequence 'temperature': it is the key of a series"),
@@ -387,25 +391,34 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
         ("get", 2, "Missing argument 'key'"),
         ("get price --serializer xml", 2, "the serializer is pickle or json or msgpack, not 'xml'"),
         ("get price --dsn http://x", 2, "unknown scheme http://"),
-        ("get price --dsn nowhere.db", 3, "nowhere.db"),
+        ("get price --dsn nowhere.db", 3, "no file sqlite://nowhere.db (`rstore set` and others that write make one)"),
+        ("discard --dsn nowhere.db --yes", 3, "no file sqlite://nowhere.db"),
+        ("import nowhere --dsn nowhere.db", 3, "No such file or directory: nowhere"),
+        ("rekey", 3, "put it into a --key-file, in a line before the old one"),
+        ("keys --dsn postgresql://ada:secret@localhost:1/db", 3, "postgresql://ada@localhost:1/db: connection"),
         ("get price --key-file nowhere", 3, "No such file or directory: nowhere"),
         ("apply account owner+=1", 3, "operator.add fails on item 'owner'"),
     ],
 )
 def test_errors_are_one_line_and_an_exit_code(
-    words: str, code: int, message: str, file: Store, capsys: pytest.CaptureFixture[str]
+    words: str, code: int, message: str, file: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "keys").write_text(KEY)
+    with Store(file_name(), key=OTHER_KEY, frozen=False) as other:
+        other["pin"] = 1
     file["price"] = 1
     file.apply("account", {"owner": "Ada"})
     file.extend("temperature", (NOW, 20.5))
     file.extend("steps", (1, 1), (2, 2))
     file.extend("texts", (1, "a"))
-    assert run_here(words.split()) == code
+    assert run_here(words.replace("KEYS", str(tmp_path / "keys")).split()) == code
     out, err = capsys.readouterr()
     assert out == ""
+    assert not Path("nowhere.db").exists()
     (line,) = err.splitlines()
     assert line.startswith("rstore: ")
     assert message in line
+    assert "secret" not in line
 
 
 def test_a_traceback_is_shown_to_who_asks_for_it(file: Store, capsys: pytest.CaptureFixture[str]) -> None:

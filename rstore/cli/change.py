@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rstore.cli.changes import parse_changes
-from rstore.cli.command import CHANGE, Session, check_usage, command, when
+from rstore.cli.command import CHANGE, Access, Session, check_usage, command, when
 from rstore.cli.output import COUNT, Column
 from rstore.cli.progress import reported
 from rstore.cli.reading import Key, Kind, show_state, stamp, the_kind
@@ -27,7 +27,7 @@ Text = Annotated[bool, typer.Option("--text", help="Values are text, also if the
 Before = Annotated[str | None, typer.Option("--before", help="Keep what --at needs from this time on.")]
 
 
-@command(app, CHANGE, "set", writes=True)
+@command(app, CHANGE, "set", access=Access.CREATE)
 def set_(
     session: Session,
     key: Key,
@@ -43,7 +43,7 @@ def set_(
     session.store.set(key, _value(text)(value))
 
 
-@command(app, CHANGE, writes=True)
+@command(app, CHANGE, access=Access.CHANGE)
 def delete(session: Session, keys: Keys) -> None:
     """Delete values, all of them or none. What they were stays in the log.
 
@@ -55,7 +55,7 @@ def delete(session: Session, keys: Keys) -> None:
     session.store.delete(*keys)
 
 
-@command(app, CHANGE, writes=True)
+@command(app, CHANGE, access=Access.CREATE)
 def apply(
     session: Session,
     key: Key,
@@ -74,7 +74,7 @@ def apply(
     show_state(session, key, session.store.current(key, withtimestamp=True))
 
 
-@command(app, CHANGE, writes=True)
+@command(app, CHANGE, access=Access.CREATE)
 def extend(
     session: Session,
     key: Key,
@@ -96,7 +96,7 @@ def extend(
     session.store.extend(key, ((stamp(time, key, base), value(rest)) for time, rest in pairs))
 
 
-@command(app, CHANGE, writes=True)
+@command(app, CHANGE, access=Access.CHANGE)
 def remove(
     session: Session,
     key: Key,
@@ -114,7 +114,7 @@ def remove(
     session.store.remove(key, start=low, end=high)
 
 
-@command(app, CHANGE, writes=True)
+@command(app, CHANGE, access=Access.CHANGE)
 def revert(
     session: Session,
     key: Key,
@@ -128,7 +128,7 @@ def revert(
     session.store.revert(key, parse_time(time, now()), the_kind(session.store, key, kind))
 
 
-@command(app, CHANGE, writes=True)
+@command(app, CHANGE, access=Access.CHANGE)
 def prune(
     session: Session,
     keys: Annotated[list[str] | None, typer.Argument(help="The keys; without: all.")] = None,
@@ -145,7 +145,7 @@ def prune(
     _show_saved(session, session.store.prune(*(keys or known), before=when(before)))
 
 
-@command(app, CHANGE, writes=True)
+@command(app, CHANGE, access=Access.CHANGE)
 def compact(session: Session, before: Before = None) -> None:
     """Erase what no read of the present needs, and give the space back.
 
@@ -154,7 +154,7 @@ def compact(session: Session, before: Before = None) -> None:
     _show_saved(session, session.store.compact(when(before)))
 
 
-@command(app, CHANGE, writes=True)
+@command(app, CHANGE, access=Access.CHANGE)
 def discard(session: Session, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Erase the namespace with all that is in it, after asking.
 
@@ -166,7 +166,7 @@ def discard(session: Session, yes: Annotated[bool, typer.Option("--yes", "-y", h
     session.store.discard()
 
 
-@command(app, CHANGE, writes=True)
+@command(app, CHANGE, access=Access.CHANGE)
 def rekey(session: Session) -> None:
     """Encrypt with the first key all that is not, and show how many records that were.
 

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from enum import Enum
 from functools import wraps
 from typing import Annotated, Any, Final
 
@@ -103,22 +104,25 @@ def _parameters(options: Mapping[str, Any]) -> list[inspect.Parameter]:
 _CONTEXT: Final = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
 
+class Access(Enum):
+    """What a command does with its store."""
+
+    READ = "it is frozen"
+    CHANGE = "it has to be there"
+    CREATE = "it is made if there is none"
+    NONE = "the command opens what it needs itself"
+
+
 def command(
-    app: typer.Typer,
-    panel: str,
-    name: str | None = None,
-    *,
-    at: bool = False,
-    writes: bool = False,
-    store: bool = True,
+    app: typer.Typer, panel: str, name: str | None = None, *, access: Access = Access.READ, at: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a command of a function: its first parameter is the :class:`Session`, the others are what users type.
 
     Args:
-        at: it reads, and takes ``--at``: it is to read from ``session.view``.
-        writes: it writes, and takes ``--who`` and ``--why``; otherwise the store is frozen.
-        store: whether there is a store; otherwise it opens what it needs itself.
+        access: what it does with its store. What writes takes ``--who`` and ``--why``.
+        at: it takes ``--at``, and reads from ``session.view``.
     """
+    writes = access in (Access.CHANGE, Access.CREATE)
     own = {**({"at": _AT} if at else {}), **({"who": _WHO, "why": _WHY} if writes else {})}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -128,14 +132,9 @@ def command(
             said = {name: given.pop(name) for name in own}
             place = late.over(ctx.obj or Place())
             with _told_apart(place), ExitStack() as stack:
-                opened = stack.enter_context(place.store(frozen=not writes)) if store else None
-                if opened is not None and writes:
-                    stack.enter_context(opened.context(said["who"] or os.environ.get("RSTORE_WHO"), said["why"]))
-                moment = when(said.get("at"))
-                view = None if opened is None or moment is None else opened.at(moment)
-                out = Output(place.json)
-                function(Session(out, place, opened, view), **given)
-                out.flush()
+                session = _session(stack, place, access, **said)
+                function(session, **given)
+                session.out.flush()
 
         shown = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         parameters = [_CONTEXT, *shown, *_parameters({**own, **_PLACE})]
@@ -146,6 +145,28 @@ def command(
         return function
 
     return decorate
+
+
+def _session(
+    stack: ExitStack,
+    place: Place,
+    access: Access,
+    at: str | None = None,
+    who: str | None = None,
+    why: str | None = None,
+) -> Session:
+    """Return a session whose store is open as long as the stack."""
+    out, moment = Output(place.json), when(at)
+    if access is Access.NONE:
+        return Session(out, place)
+    if access is Access.READ:
+        store = stack.enter_context(place.store(frozen=True))
+        return Session(out, place, store, None if moment is None else store.at(moment))
+    if access is Access.CHANGE:
+        place.store(frozen=True).open().close()  # a misspelt name is an error, not a new store
+    store = stack.enter_context(place.store(frozen=False))
+    stack.enter_context(store.context(who or os.environ.get("RSTORE_WHO"), why))
+    return Session(out, place, store)
 
 
 def options_before(app: typer.Typer) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, TextIO, TypeAlias, cast, get_
 
 import typer
 
-from rstore.cli.command import MOVE, Session, check_usage, command
+from rstore.cli.command import MOVE, Access, Session, check_usage, command
 from rstore.cli.output import COUNT, TEXT, Column
 from rstore.cli.progress import reported
 from rstore.cli.refusal import NEGATIVE, Refusal
@@ -28,6 +28,13 @@ _Written: TypeAlias = Literal["jsonl", "csv", "parquet"]
 _SUFFIXES: Final[Mapping[str, _Written]] = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _DIGEST: Final = [Column("records", COUNT), Column("digest")]
 _POINTS: Final = [Column("points", COUNT)]
+
+
+def _found(file: str) -> str:
+    """Return the name of a file that is there: otherwise no store is to be made for it."""
+    if file != "-":
+        Path(file).stat()
+    return file
 
 
 @command(app, MOVE)
@@ -62,10 +69,10 @@ def export(
         _show(session, _POINTS, (count,), file)
 
 
-@command(app, MOVE, "import", writes=True)
+@command(app, MOVE, "import", access=Access.CREATE)
 def import_(
     session: Session,
-    file: Annotated[str, typer.Argument(help="A file; - is standard input.", show_default=False)],
+    file: Annotated[str, typer.Argument(help="A file; - is standard input.", show_default=False, callback=_found)],
     form: Formatted = None,
     series: Annotated[
         str | None,
@@ -101,7 +108,7 @@ def import_(
         session.out.rows(_POINTS, [(count,)])
 
 
-@command(app, MOVE, store=False)
+@command(app, MOVE, access=Access.NONE)
 def copy(
     session: Session,
     source: Annotated[str, typer.Argument(help="Where it is: a file, postgresql://..., ...", show_default=False)],
@@ -155,7 +162,7 @@ def check(session: Session) -> None:
         raise typer.Exit(NEGATIVE)
 
 
-@command(app, MOVE, "new-key", store=False)
+@command(app, MOVE, "new-key", access=Access.NONE)
 def new_key_(session: Session) -> None:
     """Print a new key, to be kept in a file that nobody else can read.
 
@@ -164,7 +171,7 @@ def new_key_(session: Session) -> None:
     session.out.line(new_key())
 
 
-@command(app, MOVE, store=False)
+@command(app, MOVE, access=Access.NONE)
 def shell(session: Session, write: Annotated[bool, typer.Option("--write", help="Let it write.")] = False) -> None:
     """Open Python, or IPython if there is one, with the store as `s`.
 

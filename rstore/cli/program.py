@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import typer
@@ -11,7 +11,8 @@ import typer
 from rstore.cli import change, draw, look, move
 from rstore.cli.command import options_before
 from rstore.cli.refusal import EXIT_CODES, INTERRUPTED, NEGATIVE, OK, STORE, USAGE, Refusal
-from rstore.domain.errors import StoreError, StoreMissingKeyError, StorePlaintextError, StoreWrongKeyError
+from rstore.cli.values import show_text
+from rstore.domain.errors import StoreError
 
 _HELP: Final = """Key/value pairs, time series and event sequences that remember their past.
 
@@ -33,7 +34,7 @@ def run(words: Sequence[str]) -> int:
     except Exception as exc:  # also errors of our own are told in a line: --debug shows where they come from
         message, code = _ending(exc)
         if message:
-            print(f"rstore: {message}", file=sys.stderr)
+            print(f"rstore: {_line(message)}", file=sys.stderr)
     return code or OK
 
 
@@ -61,8 +62,26 @@ def _ending(exc: Exception) -> tuple[str, int]:
     return next((tell(exc), code) for kinds, tell, code in _ENDINGS if isinstance(exc, kinds))
 
 
+def _line(message: str) -> str:
+    """Return a message as one line, without what could play with a terminal, and with advice for who types."""
+    for advice, typed in _ADVICE.items():
+        message = message.replace(advice, typed)
+    return show_text(" ".join(message.split()))
+
+
+_ADVICE: Final[Mapping[str, str]] = {
+    "open it with frozen=False to create it": "`rstore set` and others that write make one",
+    "open it with plaintext=True to read unencrypted values too": "--plaintext reads those too",
+    "open the store with key=[new, old]": "put it into a --key-file, in a line before the old one",
+    "open the store with key=...": "say the key with --key-file, --ask-key or RSTORE_KEY",
+    "pass the one that it was written with, or a list with old and new keys": "add its line to the --key-file",
+    "open it with that": "say which --serializer",
+}
+"""What the library advises who writes programs, and what that is for who types."""
+
+
 def _tell_usage(exc: Any) -> str:
-    return f"{' '.join(exc.format_message().split())} (rstore COMMAND --help shows how)"
+    return f"{exc.format_message()} (rstore COMMAND --help shows how)"
 
 
 def _tell_system(exc: Any) -> str:
@@ -72,9 +91,6 @@ def _tell_system(exc: Any) -> str:
 _ENDINGS: Final[Sequence[tuple[tuple[type[Exception], ...], Callable[[Any], str], int]]] = (
     ((typer.Abort,), lambda _: "nothing was done", NEGATIVE),
     ((typer.TyperException,), _tell_usage, USAGE),
-    ((StoreMissingKeyError,), lambda exc: f"{exc} (here: --key-file, --ask-key or RSTORE_KEY)", STORE),
-    ((StoreWrongKeyError,), lambda exc: f"{exc} (here: one a line in a --key-file)", STORE),
-    ((StorePlaintextError,), lambda exc: f"{exc} (here: --plaintext)", STORE),
     ((StoreError,), str, STORE),
     ((TypeError, ValueError, OverflowError), str, USAGE),
     ((OSError,), _tell_system, STORE),
