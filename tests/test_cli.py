@@ -471,8 +471,7 @@ def test_points_that_are_interrupted_are_not_stored(file: Store) -> None:
     writer = subprocess.Popen([*COMMAND, "extend", "steps"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert writer.stdin
     writer.stdin.write("".join(f"{time} {time}\n" for time in range(20_000)))
-    writer.stdin.flush()
-    time.sleep(1)
+    writer.stdin.flush()  # more than a pipe holds: it is reading
     writer.send_signal(signal.SIGINT)
     _, said = writer.communicate(timeout=30)
     assert (writer.returncode, said) == (130, "")
@@ -633,15 +632,22 @@ def test_help_lists_all_commands_and_exit_codes() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("_RSTORE_COMPLETE", f"source_{shell}")
-    assert f"_RSTORE_COMPLETE=complete_{shell}" in run()
-    monkeypatch.setenv("_RSTORE_COMPLETE", f"complete_{shell}")
-    monkeypatch.setenv("COMP_WORDS", "rstore his")
-    monkeypatch.setenv("COMP_CWORD", "1")
-    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "rstore his")
-    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
-    assert "history" in run()
+def test_completion(shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    typed = {"COMP_WORDS": "rstore his", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "rstore his"}
+    for name, value in {**typed, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}.items():
+        monkeypatch.setenv(name, value)
+    for instruction, expected in (("source", f"_RSTORE_COMPLETE=complete_{shell}"), ("complete", "history")):
+        monkeypatch.setenv("_RSTORE_COMPLETE", f"{instruction}_{shell}")
+        with pytest.raises(SystemExit, match="0"):
+            run_here([])
+        assert expected in capsys.readouterr().out
+
+
+def test_completion_is_shown_for_the_shell_that_asks() -> None:
+    shown = subprocess.run(
+        ["bash", "-c", f"{' '.join(COMMAND)} --show-completion; true"], capture_output=True, text=True, check=True
+    )
+    assert "complete -o default -F _rstore_completion rstore" in shown.stdout
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------

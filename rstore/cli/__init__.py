@@ -9,6 +9,8 @@ def main() -> int:
     """Run the command on the arguments of the process, and return its exit code."""
     try:
         from rstore.cli.program import run
+    except KeyboardInterrupt:
+        return 130
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.startswith("rstore"):
             raise

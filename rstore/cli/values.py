@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-_SEPARATORS: Final = (",", ":")
+_ESCAPED: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_LEGIBLE: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def parse_value(text: str) -> Any:
@@ -65,8 +66,8 @@ def is_json(value: Any) -> bool:
 
 def write_json(value: Any) -> str:
     """Return a value as one line of JSON, with escapes where a character is not printable."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=_SEPARATORS)
-    return text if text.isprintable() else json.dumps(value, allow_nan=False, separators=_SEPARATORS)
+    text = _LEGIBLE.encode(value)
+    return text if text.isprintable() else _ESCAPED.encode(value)
 
 
 def _refuse(name: str) -> None:
