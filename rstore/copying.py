@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from itertools import islice
 from typing import Final, Self
 
 from attrs import frozen
 
-from rstore.digests import COPY, Digest, Steps, Tally, heads_of, marker_kind, moved, opened_by, tally
+from rstore.digests import (
+    COPY,
+    Digest,
+    Steps,
+    Tally,
+    heads_of,
+    is_behind,
+    marker_kind,
+    moved,
+    opened_by,
+    pages_of_heads,
+    tally,
+)
 from rstore.domain.errors import FrozenStoreError, StoreError, StoreNotEmptyError
 from rstore.domain.log import KV, TIME_MAX, Batch, Copy, Head, Log, Position, Record, Rewrite, Stream
 from rstore.domain.operators import DELITEM
@@ -22,6 +33,8 @@ _MARKER: Final = Stream(COPY, "")
 _BATCH_RECORDS: Final = 1_000
 _BATCH_BYTES: Final = 8 << 20
 _ROUNDS: Final = 3
+_LOOKS: Final = 50
+_LOOK_SECONDS: Final = 0.2
 HEADS: Final = 1_000
 """As many heads are stored at once."""
 
@@ -147,7 +160,7 @@ class _Copying:
             is_quiet = self._copy_heads(steps)
             there, here = self._tallies()
             kinds = here.differing(there)
-            if not kinds:
+            if is_quiet and not kinds:
                 self._landing.end()
                 return tally(self._target.log).digest() if self._is_resealed else here.digest()
             if is_quiet and next(moved(self._source.log, self._position), None) is None:
@@ -160,9 +173,8 @@ class _Copying:
             "and it goes on where it was"
         )
 
-    def _copy_records(self, steps: Steps) -> bool:
-        """Copy the records that came since, and tell whether there were any."""
-        before = steps.done
+    def _copy_records(self, steps: Steps) -> None:
+        """Copy the records that came since."""
         for position, stream, record in moved(self._source.log, self._position):
             is_full = self._landing.add(stream, self._sealed(stream, record))
             self._position = position
@@ -171,17 +183,33 @@ class _Copying:
                 self._flush()
         self._flush()
         steps.report()
-        return steps.done > before
 
     def _copy_heads(self, steps: Steps) -> bool:
         """Copy where all streams stand, and tell whether nothing was written to the source meanwhile."""
-        is_quiet = True
-        heads = heads_of(self._source.log)
-        while page := list(islice(heads, HEADS)):
+        is_quiet, ready = True, list[Head]()
+        for page in pages_of_heads(self._source.log):
             # records that were written before these heads were read come first: a stream that has passed them has them
-            is_quiet = not self._copy_records(steps) and is_quiet
-            self._landing.settle(page)
+            if is_behind(self._source.log, page, self._position):
+                is_quiet = False
+                self._catch_up(page, steps)
+            ready += page
+            if len(ready) >= HEADS:
+                self._landing.settle(ready)
+                ready = []
+        self._landing.settle(ready)
         return is_quiet
+
+    def _catch_up(self, heads: Sequence[Head], steps: Steps) -> None:
+        """Copy all records that streams have by now, as soon as they are shown."""
+        for _ in range(_LOOKS):
+            self._copy_records(steps)
+            if not is_behind(self._source.log, heads, self._position):
+                return
+            self._source.log.wait(self._position, _LOOK_SECONDS)
+        raise StoreError(
+            f"{self._source.log.name} is written to without a pause, or another writer's transaction holds back what "
+            "came after it began: call it again when that has ended, and it goes on where it was"
+        )
 
     def _flush(self) -> None:
         if self._position is not None:
@@ -217,7 +245,8 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
 
     Raises:
         StoreNotEmptyError: the target holds something else.
-        StoreError: both sides differ in the end, or writing to the source did not end.
+        StoreError: both sides differ in the end, or writing to the source did not end; nor did, on PostgreSQL, a
+            transaction of anybody's that keeps back what was written since it began.
 
     >>> store['greeting'] = 'hello'
     >>> with Store('memory://', frozen=False) as other:

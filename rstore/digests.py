@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.domain.log import ES, KV, SS, TS, Head, Log, Position, Record, Stream
@@ -22,6 +23,7 @@ KINDS: Final = (KV, TS, ES)
 _LEFT: Final = (SS, COPY, "project")
 """Kinds that are not copied: snapshots are made anew, and positions mean nothing in another log."""
 
+_PAGE: Final = 32
 _HASH_BYTES: Final = 32
 _MODULUS: Final = 1 << 8 * _HASH_BYTES
 REPORTED: Final = 1_000
@@ -51,6 +53,22 @@ def heads_of(log: Log) -> Iterator[Head]:
     """Yield the heads that a copy takes along."""
     for kind in KINDS:
         yield from log.heads(kind, live=False)
+
+
+def pages_of_heads(log: Log) -> Iterator[list[Head]]:
+    """Yield the same, some at a time: as many as their newest records may be in memory."""
+    heads = heads_of(log)
+    while page := list(islice(heads, _PAGE)):
+        yield page
+
+
+def is_behind(log: Log, heads: Iterable[Head], position: Position | None) -> bool:
+    """Tell whether streams have records after a position, also such as ``follow`` does not show yet.
+
+    On PostgreSQL it does not, as long as any writer is in progress that began before them.
+    """
+    newest = filter(None, log.last([head.stream for head in heads]))
+    return any(position is None or record.position > position for record in newest)
 
 
 class Tally:

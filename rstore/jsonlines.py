@@ -25,7 +25,7 @@ from typing import Any, Final, TextIO, TypeAlias
 from attrs import frozen
 
 from rstore.copying import HEADS, Landing, Side
-from rstore.digests import COPY, KINDS, Digest, Steps, Tally, heads_of, moved, opened_by, tally
+from rstore.digests import COPY, KINDS, Digest, Steps, Tally, is_behind, moved, opened_by, pages_of_heads, tally
 from rstore.domain.errors import StoreError, StoreFileError, StorePayloadError
 from rstore.domain.log import TIME_MAX, TIME_MIN, VERSION_MAX, Head, Position, Record, Stream, check_name
 from rstore.payload import Payload
@@ -78,6 +78,7 @@ def export(store: Store, file: TextFile, progress: Report | None = None) -> Dige
     """
     side, done, steps, heads = Side.of(store), Tally(), Steps(progress), 0
     last: Position | None = None
+    is_quiet = True
     with written(file) as text:
         writer = _Writer(text)
         header = {"rstore": _FORMAT, "namespace": side.namespace, "encrypted": _is_encrypted(side)}
@@ -87,11 +88,13 @@ def export(store: Store, file: TextFile, progress: Report | None = None) -> Dige
             done.add(stream, record)
             writer.write(_record_line(store, stream, record))
             steps.step()
-        for head in heads_of(side.log):
-            done.add_head(head.stream, head.version, head.live)
-            writer.write(_head_line(head))
-            heads += 1
-        if next(moved(side.log, last), None) is not None:
+        for page in pages_of_heads(side.log):
+            is_quiet = is_quiet and not is_behind(side.log, page, last)
+            for head in page:
+                done.add_head(head.stream, head.version, head.live)
+                writer.write(_head_line(head))
+            heads += len(page)
+        if not is_quiet or next(moved(side.log, last), None) is not None:
             raise StoreError(
                 f"{side.log.name} was written to while it was exported: export it again, or a backup of it"
             )

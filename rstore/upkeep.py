@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Final
 
 from attrs import define
 
 from rstore.domain.errors import StoreConflictError, StoreError
-from rstore.domain.log import Position, Record, Rewrite, Stream
+from rstore.domain.log import ES, KV, SS, TS, Position, Record, Rewrite, Stream
 from rstore.following import Following
 from rstore.progress import Progress, Report
+
+_PAGE: Final = 256
+_WAITS: Final = 40
+_WAIT_SECONDS: Final = 0.25
 
 
 @define(eq=False)
@@ -39,16 +45,16 @@ class Upkeep(Following):
 
         That is values, who and why, snapshots and all that is private; no version, time or position changes, and
         nothing is unpickled. Open the store with the new key before the old one, ``key=[new, old]``, and let all others
-        do so first: what they still write with the old key stays as it is. With ``plaintext=True`` also what is not
+        do so first. With ``plaintext=True`` also what is not
         encrypted becomes so. If it is interrupted, call it again: it goes on with the rest.
 
-        Others may write meanwhile. What is in a transaction that has not ended yet, is not seen.
+        Others may write meanwhile. What they write with the old key until this is nearly done is encrypted anew, too.
 
         Args:
             progress: is told how many records were looked at; the total is not known.
 
         Raises:
-            StoreError: the store has no key.
+            StoreError: the store has no key; or others keep writing with another one.
             StoreWrongKeyError: something is encrypted with a key that is not among those of the store.
             StorePlaintextError: something is not encrypted, and the store was not opened with ``plaintext=True``.
             StorePayloadError: something is damaged.
@@ -62,10 +68,24 @@ class Upkeep(Following):
         if not self._payload.has_key:
             raise StoreError("there is no key to encrypt with: open the store with key=[new, old]")
         work = _Rekeying()
-        while self._decide(lambda: self._rekey(work)):
-            if progress is not None:
-                progress(Progress(work.looked, None))
-        return work.resealed
+        for _ in range(_WAITS):
+            while self._decide(lambda: self._rekey(work)):
+                if progress is not None:
+                    progress(Progress(work.looked, None))
+            if all(map(self._payload.is_current, self._newest())):
+                return work.resealed
+            self._log.wait(work.position, _WAIT_SECONDS)
+        raise StoreError(
+            "not everything is encrypted with the first key yet: others still write with another one, "
+            "or are in a transaction that has not ended; see to that, and call rekey() again"
+        )
+
+    def _newest(self) -> Iterator[Record]:
+        """Yield the last record of each stream: what a transaction in progress keeps from being followed is there."""
+        for kind in (KV, TS, ES, SS):
+            streams = (head.stream for head in self._log.heads(kind, live=False))
+            while page := list(islice(streams, _PAGE)):
+                yield from filter(None, self._log.last(page))
 
     def _rekey(self, work: _Rekeying) -> bool:
         """Seal the records of the next page anew, and tell whether there may be more.

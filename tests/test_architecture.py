@@ -27,6 +27,8 @@ INNER = {
     "rstore.cipher": (),
     "rstore.spool": (),
     "rstore.payload": ("rstore.cipher",),
+    "rstore.textfiles": (),
+    "rstore.digests": ("rstore.payload", "rstore.progress"),
     "rstore.projections": (),
     "rstore.face": ("rstore.payload", "rstore.projections"),
     "rstore.moments": (),

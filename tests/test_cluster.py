@@ -24,6 +24,7 @@ from rstore.adapters import _redis_writes, open_log
 from rstore.adapters._redis_layout import Partition, partition_of
 from rstore.adapters._redis_transactions import Ledger, Transaction
 from rstore.domain.log import KV, TIME_MAX, Batch, Entry, Log, Rewrite, Stream
+from rstore.inspection import check
 from tests.servers import HOST, Cluster, Valkey, free_port
 
 SECRET = "s3cret-w0rd"
@@ -169,6 +170,9 @@ def test_who_may_only_read_is_led_by_redirections(cluster: Cluster, store: Store
         assert frozen.get_many(KEYS) == dict.fromkeys(KEYS, 1)
         assert (frozen.keys(), frozen.range("series")) == (sorted(KEYS), [(1, 1)])
         assert len(list(frozen._log.follow())) == len(KEYS) + 1
+        assert list(check(frozen)) == []
+        with pytest.raises(StoreNotAvailableError, match=r"allow this user \+cluster\|slots"):
+            frozen.namespaces()  # redirections lead to keys that one knows of
 
 
 def test_discard_leaves_nothing_on_any_node_and_others_alone(cluster: Cluster, opened: Callable[..., Store]) -> None:

@@ -28,6 +28,7 @@ from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, Stor
 from rstore.adapters import _postgresql_chunks, open_log
 from rstore.adapters._postgresql_schema import LIFT, SCHEMA_VERSION
 from rstore.domain.log import ES, TIME_MAX, TS, Batch, Copy, Entry, Log, Record, Rewrite, Stream
+from rstore.inspection import check
 from tests.conftest import KEY, postgresql
 from tests.proxy import CALLS, Proxy, turns_of
 from tests.servers import Postgres, free_port, wait_until
@@ -376,6 +377,8 @@ def test_a_role_that_may_only_select_reads_everything_and_writes_nothing(databas
         try:
             with Store(dsn_with(database, user=role), key=key) as reader:
                 assert shown(reader) == shown(store)
+                assert reader.namespaces() == ["default"]
+                assert list(check(reader)) == []
                 with pytest.raises(FrozenStoreError):
                     reader["a"] = 1
             with pytest.raises(StoreNotAvailableError, match=r"privilege.*permission denied"):

@@ -25,6 +25,7 @@ from redis.exceptions import ResponseError
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters import open_log
 from rstore.domain.log import ES, KV, SS, TIME_MAX, TIME_MIN, TS, Batch, Copy, Entry, Log, Record, Rewrite, Stream
+from rstore.inspection import check
 from tests.conftest import KEY
 from tests.proxy import CALLS, Proxy, turns_of
 from tests.servers import HOST, Valkey, free_port, wait_until
@@ -288,6 +289,8 @@ def test_a_user_who_may_only_read_reads_everything_and_writes_nothing(
     fill(store)
     theirs = opened(stack, reader, key=key, frozen=True)
     assert shown(theirs) == shown(store)
+    assert "default" in theirs.namespaces()
+    assert list(check(theirs)) == []
     points = theirs.points("series")
     first = next(points)
     store.remove("series", start=100)

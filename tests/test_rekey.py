@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 
 from rstore import (
@@ -24,6 +25,7 @@ from rstore import (
 from rstore.domain.log import Head, Log, Record, Rewrite, Stream
 from rstore.payload import Payload
 from rstore.progress import Progress
+from tests import conftest
 from tests.conftest import KEY, OTHER_KEY, Backend
 
 BOTH = [OTHER_KEY, KEY]
@@ -259,3 +261,20 @@ def test_it_takes_a_key_and_leave_to_write(backend: Backend) -> None:
         backend.store(key=KEY, frozen=True).rekey()
     with pytest.raises(StoreError, match="transaction"), backend.store(key=KEY, plaintext=True).transaction() as inside:
         inside.rekey()
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_what_a_transaction_in_progress_hides_is_not_forgotten(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Followers do not go on beyond a writer that has not ended. A rekey waits for it, and says so in the end."""
+    monkeypatch.setattr("rstore.upkeep._WAITS", 2)
+    old, store = backend.store(key=KEY), backend.store(key=BOTH)
+    with psycopg.connect(conftest.postgresql()) as writer:
+        writer.execute("LOCK TABLE rstore.stream IN ROW SHARE MODE")
+        writer.execute("SELECT pg_current_xact_id()")
+        old["k"] = 1
+        with pytest.raises(StoreError, match=r"a transaction that has not ended.*call rekey\(\) again"):
+            store.rekey()
+    assert store.rekey() == 1
+    assert backend.store(key=OTHER_KEY)["k"] == 1

@@ -35,6 +35,7 @@ from rstore import (
     transfer,
 )
 from rstore.domain.log import ES, KV, SS, TS, Batch, Entry, Stream
+from rstore.inspection import check
 from rstore.transfer import Digest, Progress, copy, digest, export, export_points, import_points, load
 from tests import conftest
 from tests.conftest import BACKENDS, KEY, OTHER_KEY, Backend, case
@@ -102,7 +103,9 @@ def shown(store: Store) -> dict[str, Any]:
         "heads": heads,
         "then": dict(store.at(log[len(log) // 2]["recorded"]).items()) if log else {},
         "tokens": [
-            (stream, record.version, record.item) for _, stream, record in follow(store) if "once" in stream.kind
+            (stream, record.item, head.version, head.live, head.died)
+            for _, stream, record in follow(store)
+            if "once" in stream.kind and (head := store._base.head(stream))
         ],
     }
 
@@ -168,8 +171,10 @@ class TestCopy:
                 before, expected = shown(store), digest(store)
                 assert copy(store, target) == expected == digest(target)
                 assert shown(target) == before
+                assert list(check(target)) == []
                 assert [stream.kind for _, stream, _ in follow(target) if stream.kind in (SS, "copy", "project")] == []
                 write_more(target)
+                assert list(check(target)) == []
                 store = target
 
     def test_an_unopened_copy_of_what_is_encrypted_needs_no_key(self, backend: Backend, tmp_path: Path) -> None:
@@ -235,6 +240,14 @@ class TestCopy:
                 copy(plain, target)
             assert follow(target) == before
 
+    def test_from_one_namespace_to_another_of_the_same_backend(self, backend: Backend, key: str | None) -> None:
+        source, target = backend.store(key=key), backend.store(namespace="other", key=key)
+        fill(source)
+        copy(source, target)
+        assert shown(target) == shown(source)
+        source.discard()
+        write_more(target)
+
     def test_a_store_is_not_copied_to_itself(self, plain: Store) -> None:
         before = shown(plain)
         with pytest.raises(StoreNotEmptyError):
@@ -280,6 +293,38 @@ class TestCopy:
             assert shown(target) == shown(plain)
             assert target["meanwhile"] == 1
 
+    def test_what_another_writers_transaction_keeps_from_followers_is_not_left_out(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(copying, "_LOOKS", 2)
+        dsn, name = conftest.postgresql(), uuid4().hex
+        with (
+            Store(dsn, name, frozen=False) as source,
+            Store(dsn, f"{name} other", frozen=False) as other,
+            Store("memory://", name, frozen=False) as target,
+        ):
+            source["a"] = 1
+
+            def long() -> Iterator[Entry]:
+                yield from (Entry(n, n, "", "extend", b"") for n in range(9_000))  # it has begun to send
+                source["b"] = 2
+                with pytest.raises(StoreError, match="another writer's transaction"):
+                    copy(source, target)
+                with pytest.raises(StoreError, match="while it was exported"):
+                    exported(source)
+
+            other._base.append([Batch(Stream(TS, "long"), long(), 1)])
+            assert copy(source, target) == digest(source)
+            assert dict(target) == {"a": 1, "b": 2}
+            source.discard()
+            other.discard()
+
+    def test_a_view_and_a_transaction_take_no_copies(self, memory: Store) -> None:
+        with pytest.raises(FrozenStoreError):
+            memory.at(0)._base.restore([])
+        with memory.transaction(), pytest.raises(StoreError, match="can't be part of a transaction"):
+            memory._log.restore([])
+
     def test_a_source_that_is_written_to_all_the_time_is_an_error_and_the_copy_can_be_ended_later(
         self, plain: Store
     ) -> None:
@@ -287,7 +332,7 @@ class TestCopy:
             plain["meanwhile"] = plain.get("meanwhile", 0) + 1
 
         with Store("memory://", frozen=False) as target:
-            with pytest.raises(StoreError, match="when nobody writes there"):
+            with pytest.raises(StoreError, match=r"call it again when .* and it goes on where it was"):
                 copy(plain, target, progress=write)
             assert copy(plain, target) == digest(plain)
 
@@ -378,6 +423,26 @@ class TestKilled:
         assert shown(target) == shown(source)
         write_more(target)
         target.discard()
+
+    @pytest.mark.parametrize("again", [copy, lambda source, target: load(target, io.StringIO(exported(source)))])
+    def test_what_has_arrived_is_not_sent_again(
+        self, plain: Store, monkeypatch: pytest.MonkeyPatch, again: Callable[[Store, Store], Digest]
+    ) -> None:
+        monkeypatch.setattr(copying, "_BATCH_RECORDS", 50)
+        sent: list[int] = []
+        with Store("memory://", frozen=False) as target:
+            restore = target._base.restore
+
+            def counting(copies: Any) -> None:
+                restore(copies)
+                sent.append(sum(len(each.records) for each in copies))
+
+            target._base.restore = failing(counting, 4)  # type: ignore[method-assign]
+            with pytest.raises(Interrupt):
+                again(plain, target)
+            assert sent == [50] * 4
+            assert again(plain, target) == digest(plain)
+            assert sum(sent) == digest(plain).records + 50  # what was not noted when it was interrupted
 
     def test_wherever_it_is_interrupted(self, plain: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(copying, "_BATCH_RECORDS", 60)
@@ -547,13 +612,13 @@ class TestExport:
     def test_a_store_that_is_written_to_meanwhile_is_not_exported_by_halves(
         self, plain: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        heads_of = jsonlines.heads_of
+        pages_of_heads = jsonlines.pages_of_heads
 
         def slow(log: Any) -> Iterator[Any]:
-            yield from heads_of(log)
+            yield from pages_of_heads(log)
             plain["meanwhile"] = 1
 
-        monkeypatch.setattr(jsonlines, "heads_of", slow)
+        monkeypatch.setattr(jsonlines, "pages_of_heads", slow)
         with pytest.raises(StoreError, match="was written to while it was exported"):
             exported(plain)
 
@@ -672,7 +737,7 @@ class TestLoad:
             load(target, io.StringIO(text))
 
     def test_interrupted_it_goes_on_where_it_was(self, plain: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(copying, "_BATCH_RECORDS", 60)
+        monkeypatch.setattr(copying, "_BATCH_RECORDS", 150)
         text, ends = exported(plain), 0
         for name in ("append", "restore"):
             for at in range(1, 20):
@@ -695,17 +760,17 @@ def swapped(lines: list[str], at: int) -> list[str]:
 class TestPoints:
     @pytest.mark.parametrize("name", ["points.csv", "points.csv.gz", "points.parquet"])
     def test_series_come_back(self, memory: Store, tmp_path: Path, name: str) -> None:
-        memory.extend("a", ((t, t / 7) for t in range(20_000)))
+        memory.extend("a", ((t, t / 7) for t in range(5_000)))
         memory.extend("b", (-(2**63), 0.1), (2**63 - 1, 1e300))
-        assert export_points(memory, ["a", "b"], tmp_path / name) == 20_002
+        assert export_points(memory, ["a", "b"], tmp_path / name) == 5_002
         before = [memory.range(key) for key in "ab"]
         memory.remove("a", "b")
-        assert import_points(memory, tmp_path / name) == 20_002
+        assert import_points(memory, tmp_path / name) == 5_002
         assert [memory.range(key) for key in "ab"] == before
-        assert import_points(memory, tmp_path / name, key="again") == 20_002
+        assert import_points(memory, tmp_path / name, key="again") == 5_002
         assert [memory.range(f"again/{key}") for key in "ab"] == before
-        assert export_points(memory, "a", tmp_path / name) == 20_000
-        assert import_points(memory, tmp_path / name, key="one") == 20_000
+        assert export_points(memory, "a", tmp_path / name) == 5_000
+        assert import_points(memory, tmp_path / name, key="one") == 5_000
         assert memory.range("one") == before[0]
 
     def test_numbers_texts_and_nothing(self, tmp_path: Path) -> None:

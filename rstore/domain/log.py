@@ -116,7 +116,9 @@ class Rewrite(NamedTuple):
     to a version need not mind what is appended meanwhile. ``live`` says whether it lives afterwards (None: as before).
 
     A rewrite moves the stream's version on by one, so that whoever folded before notices; with ``moves=False`` it does
-    not, for streams of which only the last record counts, and keeps that. A rewrite that finds nothing to change does
+    not: for streams of which only the last record counts, and keeps that; and where the records that are put hold the
+    same as those that they replace, sealed anew. What is put for a record that is not there any more is passed over, or
+    conflicts. A rewrite that finds nothing to change does
     nothing. A stream that is left without records and life is forgotten.
     """
 

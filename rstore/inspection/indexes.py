@@ -1,8 +1,8 @@
 """Whether all ways of reading a log show the same, though others may write meanwhile.
 
 What the feed has shown of each stream is compared with what heads, lists, and reads by span, version and item show.
-Where that differs, it may be since somebody has just rewritten the stream. So such a stream is looked at twice more,
-record by record, and only what is wrong with the same record both times is a problem.
+Where that differs, it may be since somebody has just written to the stream, or rewritten it. So such a stream is looked
+at twice more, record by record, and only what is wrong with the same record both times is a problem.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from rstore.inspection.records import kind_of
 
 _LISTED: Final = (KV, TS, ES, SS, PROJECT)
 _PAGE: Final = 256
-_LOOKS: Final = 3
+_COUNTS: Final = 3
+_MOST_LOOKS: Final = 12
 _PAUSE_SECONDS: Final = 0.02
+_MOST_PAUSE_SECONDS: Final = 0.5
 _TOGETHER: Final = 1 << 18
 _ITEMS: Final = 16
 _LIFT: Final = 1 << 20
@@ -134,7 +136,7 @@ class Indexes:
     def _miscounted(self, kind: str) -> Iterator[Problem]:
         """Yield a problem if a count is wrong in the same way each time, however many are made meanwhile."""
         problem = self._miscount(kind)
-        for _ in range(1, _LOOKS):
+        for _ in range(1, _COUNTS):
             if problem is None:
                 return
             time.sleep(_PAUSE_SECONDS)
@@ -225,20 +227,38 @@ def _added(traces: Iterable[Trace]) -> _Sum:
 # -- a second and a third look, record by record ----------------------------------------------------------------------
 
 
+_Flaw: TypeAlias = tuple[int | None, str]
+"""A version, or None, and what is wrong with it."""
+
+
 def _confirmed(log: Log, suspects: Sequence[Stream]) -> list[Problem]:
-    """Return what is wrong with streams each time that one looks."""
-    found = _look(log, suspects)
-    for _ in range(2, _LOOKS):
-        if found:
-            time.sleep(_PAUSE_SECONDS)
-            again = set(_look(log, suspects))
-            found = [problem for problem in found if problem in again]
-    return found
+    """Return what is wrong with streams each of two times that one looks.
+
+    A look during which a stream was rewritten does not count: a version may be another record before it and after. One
+    that is rewritten during each look is not compared.
+    """
+    first: dict[Stream, list[_Flaw]] = {}
+    second: dict[Stream, list[_Flaw]] = {}
+    waiting = list(suspects)
+    for number in range(_MOST_LOOKS):
+        for stream, flaws in _look(log, waiting).items():
+            (second if stream in first else first)[stream] = flaws
+        waiting = [stream for stream in waiting if stream not in second and first.get(stream, True)]
+        if not waiting:
+            break
+        time.sleep(min(_PAUSE_SECONDS * 2**number, _MOST_PAUSE_SECONDS))
+    return [
+        Problem(*stream, *flaw)
+        for stream in suspects
+        for flaw in dict.fromkeys(first.get(stream, ()))  # a record may be missing in several parts of its span
+        if flaw in second.get(stream, ())
+    ]
 
 
-def _look(log: Log, streams: Sequence[Stream]) -> list[Problem]:
-    """Return all that is wrong with streams at this moment."""
+def _look(log: Log, streams: Sequence[Stream]) -> dict[Stream, list[_Flaw]]:
+    """Return all that is wrong with streams at this moment, unless they were rewritten meanwhile."""
     feed: dict[Stream, list[Trace]] = {stream: [] for stream in streams}
+    floors = {stream: _floor(log, stream) for stream in streams}
     end = None
 
     def gather() -> None:
@@ -249,16 +269,14 @@ def _look(log: Log, streams: Sequence[Stream]) -> list[Problem]:
                 feed[stream].append(trace_of(record))
 
     tried(gather)  # that the feed can't be read on is a problem that was seen before
-    found = (
-        Problem(*stream, version, message)
-        for stream, traces in feed.items()
-        for version, message in _CloseLook(log, stream, traces, end).flaws()
-    )
-    return list(dict.fromkeys(found))  # a record may be missing in several parts of its span
+    found = {stream: list(_CloseLook(log, stream, traces, end).flaws()) for stream, traces in feed.items()}
+    return {stream: flaws for stream, flaws in found.items() if _floor(log, stream) == floors[stream]}
 
 
-_Flaw: TypeAlias = tuple[int | None, str]
-"""A version, or None, and what is wrong with it."""
+def _floor(log: Log, stream: Stream) -> int | None:
+    """Return what a stream's rewrites raise; None if there is no such stream, or its head can't be read."""
+    head = tried(partial(log.head, stream))
+    return head.floor if isinstance(head, Head) else None
 
 
 @define(eq=False)
