@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -146,8 +146,9 @@ class Face:
 
 def who_runs() -> tuple[int, int]:
     """Return what tells the running thread and asyncio task from others."""
+    asyncio = sys.modules.get("asyncio")  # where nobody has imported it, there is no task, and it takes its time
     try:
-        task = asyncio.current_task()
+        task = None if asyncio is None else asyncio.current_task()
     except RuntimeError:  # no loop is running here
         task = None
     return threading.get_ident(), id(task)

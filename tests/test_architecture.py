@@ -14,7 +14,8 @@ import rstore
 
 ROOT = Path(rstore.__file__).parent
 DOMAIN = "rstore.domain"
-DRIVERS = ("sqlite3", "cryptography", "msgspec", "psycopg", "psycopg_pool", "redis", "cattrs")
+DRIVERS = ("sqlite3", "cryptography", "msgspec", "psycopg", "psycopg_pool", "redis", "cattrs", "asyncio", "typer")
+SCREEN = ("typer", "rich", "plotext", "matplotlib")
 IMPURE = {
     *("time", "datetime", "random", "secrets", "uuid", "os", "sys", "io", "pathlib", "tempfile", "shutil", "signal"),
     *("socket", "ssl", "select", "subprocess", "threading", "multiprocessing", "asyncio", "concurrent", "sqlite3"),
@@ -127,6 +128,14 @@ def test_only_the_composition_root_knows_the_adapters() -> None:
 def test_only_cipher_imports_cryptography() -> None:
     importing = {name for name, tree in MODULES.items() if any(is_below(i, "cryptography") for i in imports(tree))}
     assert importing == {"rstore.cipher"}
+
+
+def test_only_the_command_knows_of_terminals_and_nobody_knows_the_command() -> None:
+    for name, tree in MODULES.items():
+        inside = is_below(name, "rstore.cli") or name == "rstore.__main__"
+        found = [each for each in imports(tree) if is_below(each, "rstore.cli") or each.split(".")[0] in SCREEN]
+        assert inside or not found, (name, found)
+    assert {each.split(".")[0] for name in MODULES for each in imports(MODULES[name])} >= set(SCREEN)
 
 
 def test_the_wall_clock_is_read_in_one_place_and_looked_up_on_its_module() -> None:

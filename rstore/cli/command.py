@@ -1,0 +1,203 @@
+"""What all commands have in common: options that say which store, the store itself, and where to print to."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from enum import Enum
+from functools import wraps
+from typing import Annotated, Any, Final
+
+import typer
+from attrs import frozen
+
+from rstore.audit import Audit
+from rstore.cli.output import Output
+from rstore.cli.place import SERIALIZERS, Place
+from rstore.cli.refusal import PIPE, USAGE, Refusal
+from rstore.cli.times import parse_time
+from rstore.face import now
+from rstore.store import Store
+
+LOOK, DRAW, CHANGE, MOVE = "Look", "Draw", "Change", "Move and care"
+
+
+@frozen
+class Session:
+    """A command at work: its store, that store as it is read (``--at`` a time), its output, and what was said."""
+
+    out: Output
+    place: Place
+    _store: Store | None = None
+    _view: Audit | None = None
+
+    @property
+    def store(self) -> Store:
+        """The store, which is open."""
+        if self._store is None:
+            raise AssertionError("the command was declared without a store")
+        return self._store
+
+    @property
+    def view(self) -> Audit:
+        """The store as it was known at the time that was asked for; the store itself if none was."""
+        return self.store if self._view is None else self._view
+
+
+def when(text: str | None) -> int | None:
+    """Return a time that was typed, in POSIX milliseconds."""
+    return None if text is None else parse_time(text, now())
+
+
+def _option(*names: str, help: str, panel: str = "Which store") -> Any:  # noqa: A002  # it is typer's name for it
+    return typer.Option(*names, help=help, rich_help_panel=panel)
+
+
+_PLACE: Final[Mapping[str, Any]] = {
+    "dsn": Annotated[
+        str | None,
+        _option(
+            "--dsn",
+            "-d",
+            help="A SQLite file, postgresql://..., redis://..., ... [RSTORE_DSN, which `ps` does not show]",
+        ),
+    ],
+    "namespace": Annotated[str | None, _option("--namespace", help="[RSTORE_NAMESPACE, else 'default']")],
+    "key_file": Annotated[
+        str | None,
+        _option(
+            "--key-file", help="A file of keys, one a line: the first encrypts, all decrypt [keys with , in RSTORE_KEY]"
+        ),
+    ],
+    "ask_key": Annotated[bool, _option("--ask-key", help="Ask for the key.")],
+    "plaintext": Annotated[bool, _option("--plaintext", help="With a key, read also what is not encrypted.")],
+    "serializer": Annotated[
+        str | None, _option("--serializer", help=f"{', '.join(SERIALIZERS)} [RSTORE_SERIALIZER, else pickle]")
+    ],
+    "json": Annotated[bool, _option("--json", help="Print one JSON object a line.", panel="Options")],
+    "debug": Annotated[
+        bool, _option("--debug", help="Show where an error comes from [RSTORE_DEBUG=1].", panel="Options")
+    ],
+}
+"""The options that may stand before the name of a command, and after it."""
+
+_AT: Final = Annotated[
+    str | None,
+    _option("--at", help="Show what was known then: '2026-11-01 09:00', '3 days ago', POSIX ms.", panel="Options"),
+]
+_WHO: Final = Annotated[str | None, _option("--who", help="Who changes it [RSTORE_WHO].", panel="Options")]
+_WHY: Final = Annotated[str | None, _option("--why", help="Why it is changed.", panel="Options")]
+
+
+def _parameters(options: Mapping[str, Any]) -> list[inspect.Parameter]:
+    keyword, no = inspect.Parameter.KEYWORD_ONLY, False
+    return [
+        inspect.Parameter(name, keyword, default=no if annotation.__origin__ is bool else None, annotation=annotation)
+        for name, annotation in options.items()
+    ]
+
+
+_CONTEXT: Final = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+
+
+class Access(Enum):
+    """What a command does with its store."""
+
+    READ = "it is frozen"
+    CHANGE = "it has to be there"
+    CREATE = "it is made if there is none"
+    NONE = "the command opens what it needs itself"
+
+
+def command(
+    app: typer.Typer, panel: str, name: str | None = None, *, access: Access = Access.READ, at: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function: its first parameter is the :class:`Session`, the others are what users type.
+
+    Args:
+        access: what it does with its store. What writes takes ``--who`` and ``--why``.
+        at: it takes ``--at``, and reads from ``session.view``.
+    """
+    writes = access in (Access.CHANGE, Access.CREATE)
+    own = {**({"at": _AT} if at else {}), **({"who": _WHO, "why": _WHY} if writes else {})}
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def run(ctx: typer.Context, **given: Any) -> None:
+            late = Place(**{name: given.pop(name) for name in _PLACE})
+            said = {name: given.pop(name) for name in own}
+            place = late.over(ctx.obj or Place())
+            with _told_apart(place), ExitStack() as stack:
+                session = _session(stack, place, access, **said)
+                function(session, **given)
+                session.out.flush()
+
+        shown = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        parameters = [_CONTEXT, *shown, *_parameters({**own, **_PLACE})]
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what typer reads
+            [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+        )
+        app.command(name, rich_help_panel=panel)(run)
+        return function
+
+    return decorate
+
+
+def _session(
+    stack: ExitStack,
+    place: Place,
+    access: Access,
+    at: str | None = None,
+    who: str | None = None,
+    why: str | None = None,
+) -> Session:
+    """Return a session whose store is open as long as the stack."""
+    out, moment = Output(place.json), when(at)
+    if access is Access.NONE:
+        return Session(out, place)
+    if access is Access.READ:
+        store = stack.enter_context(place.store(frozen=True))
+        return Session(out, place, store, None if moment is None else store.at(moment))
+    if access is Access.CHANGE:
+        place.store(frozen=True).open().close()  # a misspelt name is an error, not a new store
+    store = stack.enter_context(place.store(frozen=False))
+    stack.enter_context(store.context(who or os.environ.get("RSTORE_WHO"), why))
+    return Session(out, place, store)
+
+
+def options_before(app: typer.Typer) -> None:
+    """Let the options that say which store stand before the name of the command too."""
+
+    def remember(ctx: typer.Context, **given: Any) -> None:
+        ctx.obj = Place(**given)
+
+    remember.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [_CONTEXT.replace(kind=inspect.Parameter.KEYWORD_ONLY), *_parameters(_PLACE)]
+    )
+    app.callback()(remember)
+
+
+@contextmanager
+def _told_apart(place: Place) -> Iterator[None]:
+    """Show where an error comes from if that was asked for, and end in silence when nobody reads any more."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer goes nowhere
+        raise Refusal("", PIPE) from None
+    except (Refusal, typer.Exit):
+        raise
+    except Exception:
+        if place.debug or os.environ.get("RSTORE_DEBUG", "0") not in ("", "0"):
+            traceback.print_exc()
+        raise
+
+
+def check_usage(told: bool, message: str) -> None:
+    """Raise a refusal that says how the command has to be written, unless it was."""
+    if not told:
+        raise Refusal(message, USAGE)

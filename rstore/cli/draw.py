@@ -1,0 +1,67 @@
+"""Commands that draw."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rstore.audit import Audit
+from rstore.cli.charts import Curve, characters, number, picture, steps
+from rstore.cli.command import DRAW, Session, check_usage, command
+from rstore.cli.reading import End, Start, last_point, stamp, unknown
+from rstore.cli.refusal import Refusal
+from rstore.domain.log import ES
+from rstore.domain.operators import name_of
+from rstore.domain.projection import Fact, Projection, fold
+
+app = typer.Typer()
+
+Out = Annotated[str | None, typer.Option("--out", "-o", help="Draw into a file: .png or .svg.")]
+
+
+@command(app, DRAW, at=True)
+def plot(
+    session: Session,
+    keys: Annotated[list[str], typer.Argument(help="The keys of series.", show_default=False)],
+    out: Out = None,
+    start: Start = None,
+    end: End = None,
+) -> None:
+    """Draw time series, in the terminal or into a file.
+
+    Times are recognised in timestamps that look like POSIX seconds, milliseconds, microseconds or nanoseconds.
+
+    Example: rstore plot temperature humidity --start '2 days ago' --out climate.png
+    """
+    draw(session, [_curve(session.view, key, start, end) for key in keys], out)
+
+
+def draw_item(session: Session, key: str, item: str, out: str | None) -> None:
+    """Draw an item of an event sequence over time as steps."""
+    found = session.view.events(key, item=item)
+    if not found:
+        raise Refusal(unknown(session.view, key, ES) if found is None else f"{key!r} has no events of an item {item!r}")
+    projection, values = Projection(), []
+    for event in found:
+        projection = fold(projection, [Fact(0, event.timestamp, item, name_of(event.op), event.value)])
+        values.append(number(projection.state.get(item), item, event.timestamp))
+    draw(session, [steps(Curve(item, [event.timestamp for event in found], values))], out)
+
+
+def draw(session: Session, curves: list[Curve], out: str | None) -> None:
+    """Draw curves into a file, or where the command prints to."""
+    check_usage(not session.out.json, "--json prints no picture: use range or history for what is in it")
+    if out is not None:
+        picture(curves, out)
+    else:
+        session.out.line(characters(curves, colours=session.out.is_terminal).rstrip("\n"))
+
+
+def _curve(view: Audit, key: str, start: str | None, end: str | None) -> Curve:
+    last = last_point(view, key)
+    low, high = (stamp(text, key, last) for text in (start, end))
+    points = view.range(key, low, end=high)
+    if not points:
+        raise Refusal(f"{key!r} has no points in that span")
+    return Curve(key, [time for time, _ in points], [number(value, key, time) for time, value in points])

@@ -1,0 +1,214 @@
+"""Commands that move what is stored, and that care for it."""
+
+from __future__ import annotations
+
+import code
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TextIO, TypeAlias, cast, get_args
+
+import typer
+
+from rstore.cli.command import MOVE, Access, Session, check_usage, command
+from rstore.cli.output import COUNT, TEXT, Column
+from rstore.cli.progress import reported
+from rstore.cli.refusal import NEGATIVE, Refusal
+from rstore.store import new_key
+
+app = typer.Typer()
+
+Formatted = Annotated[
+    str | None,
+    typer.Option("--format", "-f", help="jsonl, csv or parquet, if the name of the file does not say it."),
+]
+
+_Written: TypeAlias = Literal["jsonl", "csv", "parquet"]
+
+_SUFFIXES: Final[Mapping[str, _Written]] = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+_DIGEST: Final = [Column("records", COUNT), Column("digest")]
+_POINTS: Final = [Column("points", COUNT)]
+
+
+def _found(file: str) -> str:
+    """Return the name of a file that is there: otherwise no store is to be made for it."""
+    if file != "-":
+        Path(file).stat()
+    return file
+
+
+@command(app, MOVE)
+def export(
+    session: Session,
+    file: Annotated[str, typer.Argument(help="A file; - is standard output.")] = "-",
+    form: Formatted = None,
+    series: Annotated[
+        list[str] | None,
+        typer.Option("--series", "-s", help="Of a table: one series. May be repeated; else all."),
+    ] = None,
+) -> None:
+    """Write all records with all that belongs to them as JSON Lines, or the points of series as CSV or Parquet.
+
+    JSON Lines keep both times, who and why, and what is encrypted as it is; import brings all of it back bit for bit.
+    With a key, values are written in clear beside, for people: export without the key to write none.
+
+    Example: rstore export app.jsonl.gz
+    """
+    from rstore import transfer
+
+    written = _written(file, form)
+    target = _standard(sys.stdout, written) if file == "-" else file
+    if written == "jsonl":
+        check_usage(not series, "--series is for tables, CSV or Parquet: JSON Lines hold everything")
+        with reported("records") as told:
+            found = transfer.export(session.store, target, told)
+        _show(session, _DIGEST, (found.records, found.sha), file)
+    else:
+        with reported("points") as told:
+            count = transfer.export_points(session.store, _series(session, series), target, written, told)
+        _show(session, _POINTS, (count,), file)
+
+
+@command(app, MOVE, "import", access=Access.CREATE)
+def import_(
+    session: Session,
+    file: Annotated[str, typer.Argument(help="A file; - is standard input.", show_default=False, callback=_found)],
+    form: Formatted = None,
+    series: Annotated[
+        str | None,
+        typer.Option("--series", "-s", help="Of a table: the key, or what comes before its columns."),
+    ] = None,
+    time: Annotated[str | None, typer.Option("--time", "-t", help="Of a table: the column of times.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", "-c", help="Of a table: a column of values. May be repeated; else all."),
+    ] = None,
+) -> None:
+    """Read JSON Lines that `rstore export` has written into an empty namespace, or a table of points as series.
+
+    A CSV or Parquet table has a column of times, ints or dates (UTC if they do not say it), and columns of values, each
+    of which becomes a series. Interrupted, it goes on when it is called again.
+
+    Example: rstore import weather.csv --time date --column temp_max --series seattle
+    """
+    from rstore import transfer
+
+    written = _written(file, form)
+    source = _standard(sys.stdin, written) if file == "-" else file
+    if written == "jsonl":
+        check_usage(not (series or time or column), "--series, --time and --column are for tables, CSV or Parquet")
+        with reported("records") as told:
+            found = transfer.load(session.store, source, told)
+        session.out.rows(_DIGEST, [(found.records, found.sha)])
+    else:
+        with reported("points") as told:
+            count = transfer.import_points(
+                session.store, source, written, key=series, time=time, columns=column or None, progress=told
+            )
+        session.out.rows(_POINTS, [(count,)])
+
+
+@command(app, MOVE, access=Access.NONE)
+def copy(
+    session: Session,
+    source: Annotated[str, typer.Argument(help="Where it is: a file, postgresql://..., ...", show_default=False)],
+    target: Annotated[str, typer.Argument(help="Where it goes to, which is empty there.", show_default=False)],
+    to_namespace: Annotated[
+        str | None, typer.Option("--to-namespace", help="Its name there, if it is another.")
+    ] = None,
+    to_key_file: Annotated[
+        str | None, typer.Option("--to-key-file", help="The keys there, if they are others [RSTORE_TO_KEY].")
+    ] = None,
+) -> None:
+    """Copy a namespace with all its history to another backend, and compare both.
+
+    Interrupted at any moment, it goes on when it is called again. Payloads are copied unopened where namespace and keys
+    are the same.
+
+    Example: rstore copy app.db postgresql://user@host/db --namespace orders
+    """
+    from rstore import transfer
+
+    there = session.place.elsewhere(to_namespace, to_key_file)
+    old, new = session.place.store_at(source, frozen=True), there.store_at(target, frozen=False)
+    with old, new, reported("records") as told:
+        found = transfer.copy(old, new, progress=told)
+    session.out.rows(_DIGEST, [(found.records, found.sha)])
+
+
+@command(app, MOVE)
+def backup(session: Session, file: Annotated[Path, typer.Argument(help="A new file.", show_default=False)]) -> None:
+    """Copy a SQLite store into a file, also while it is written to.
+
+    Example: rstore backup /backups/app.db
+    """
+    with reported("pages") as told:
+        session.store.backup(file, told)
+
+
+@command(app, MOVE)
+def check(session: Session) -> None:
+    """Read every record, and tell what is wrong with any; exit with 1 if something is.
+
+    Example: rstore check --key-file app.key
+    """
+    from rstore.inspection import check as look
+
+    columns = [Column("kind", TEXT, "dim"), Column("key", TEXT, "yellow"), Column("version", COUNT), Column("problem")]
+    with reported("records") as told:
+        count = session.out.rows(columns, look(session.store, told))
+    if count:
+        session.out.flush()
+        raise typer.Exit(NEGATIVE)
+
+
+@command(app, MOVE, "new-key", access=Access.NONE)
+def new_key_(session: Session) -> None:
+    """Print a new key, to be kept in a file that nobody else can read.
+
+    Example: (umask 077; rstore new-key > app.key)
+    """
+    session.out.line(new_key())
+
+
+@command(app, MOVE, access=Access.NONE)
+def shell(session: Session, write: Annotated[bool, typer.Option("--write", help="Let it write.")] = False) -> None:
+    """Open Python, or IPython if there is one, with the store as `s`.
+
+    Example: rstore shell --dsn app.db
+    """
+    with session.place.store(frozen=not write) as store:
+        names = {"s": store}
+        banner = f"s is {store!r}"
+        try:
+            from IPython import start_ipython
+        except ModuleNotFoundError:
+            code.interact(banner, local=names, exitmsg="")
+        else:
+            start_ipython(argv=["--no-banner", "--no-confirm-exit"], user_ns=names)
+
+
+def _written(file: str, form: str | None) -> _Written:
+    """Return how a file is written: as was said, or as its name says."""
+    if form is None:
+        return _SUFFIXES.get(Path(file.removesuffix(".gz")).suffix.lower(), "jsonl")
+    check_usage(form in get_args(_Written), f"--format is {' or '.join(get_args(_Written))}, not {form!r}")
+    return cast("_Written", form)
+
+
+def _standard(stream: TextIO, written: _Written) -> Any:
+    return stream.buffer if written == "parquet" else stream
+
+
+def _series(session: Session, keys: list[str] | None) -> list[str]:
+    known = session.store.timeseries()
+    missing = sorted(set(keys or ()).difference(known))
+    if missing or not known:
+        raise Refusal(f"there is no series {', '.join(map(repr, missing))}" if missing else "there are no series")
+    return keys or known
+
+
+def _show(session: Session, columns: Sequence[Column], row: Sequence[Any], file: str) -> None:
+    """Show what was done, unless that would get among what was exported."""
+    if file != "-":
+        session.out.rows(columns, [row])

@@ -1,0 +1,99 @@
+"""The program: all commands, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import typer
+
+from rstore.cli import change, draw, look, move
+from rstore.cli.command import options_before
+from rstore.cli.refusal import EXIT_CODES, INTERRUPTED, NEGATIVE, OK, STORE, USAGE, Refusal
+from rstore.cli.values import show_text
+from rstore.domain.errors import StoreError
+
+_HELP: Final = """Key/value pairs, time series and event sequences that remember their past.
+
+Values are unpickled when they are read, which runs code of whoever wrote them: open only stores that you trust, or use
+--serializer json.
+
+Example: RSTORE_DSN=app.db rstore log
+"""
+_BLOCK: Final = "\b\n"
+"""What stands before lines of help that are not to be joined."""
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command on its arguments, tell what went wrong in one line, and return the exit code."""
+    try:
+        code = program()(list(words), prog_name="rstore", standalone_mode=False)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as exc:  # also errors of our own are told in a line: --debug shows where they come from
+        message, code = _ending(exc)
+        if message:
+            print(f"rstore: {_line(message)}", file=sys.stderr)
+    return code or OK
+
+
+def program() -> typer.Typer:
+    """Return the program with all its commands."""
+    is_seen = sys.stdout.isatty()
+    codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
+    app = typer.Typer(
+        help=_HELP,
+        epilog=f"{_BLOCK}Exit codes:\n{codes}",
+        no_args_is_help=True,
+        rich_markup_mode="rich" if is_seen else None,  # boxes are for people
+        pretty_exceptions_enable=False,
+    )
+    options_before(app)
+    for group in (look, draw, change, move):
+        app.add_typer(group.app)
+    return app
+
+
+def _ending(exc: Exception) -> tuple[str, int]:
+    """Return what to tell the user of an error, and the exit code."""
+    if isinstance(exc, Refusal):
+        return str(exc), exc.code
+    return next((tell(exc), code) for kinds, tell, code in _ENDINGS if isinstance(exc, kinds))
+
+
+def _line(message: str) -> str:
+    """Return a message as one line, without what could play with a terminal, and with advice for who types."""
+    for advice, typed in _ADVICE.items():
+        message = message.replace(advice, typed)
+    return show_text(" ".join(message.split()))
+
+
+_ADVICE: Final[Mapping[str, str]] = {
+    "open it with frozen=False to create it": "`rstore set` and others that write make one",
+    "open it with plaintext=True to read unencrypted values too": "--plaintext reads those too",
+    "open the store with key=[new, old]": "put it into a --key-file, in a line before the old one",
+    "open the store with key=...": "say the key with --key-file, --ask-key or RSTORE_KEY",
+    "pass the one that it was written with, or a list with old and new keys": "add its line to the --key-file",
+    "open it with that": "say which --serializer",
+}
+"""What the library advises who writes programs, and what that is for who types."""
+
+
+def _tell_usage(exc: Any) -> str:
+    return f"{exc.format_message()} (rstore COMMAND --help shows how)"
+
+
+def _tell_system(exc: Any) -> str:
+    return f"{exc.strerror or exc}{f': {exc.filename}' if exc.filename else ''}"
+
+
+_ENDINGS: Final[Sequence[tuple[tuple[type[Exception], ...], Callable[[Any], str], int]]] = (
+    ((typer.Abort,), lambda _: "nothing was done", NEGATIVE),
+    ((typer.TyperException,), _tell_usage, USAGE),
+    ((StoreError,), str, STORE),
+    ((TypeError, ValueError, OverflowError), str, USAGE),
+    ((OSError,), _tell_system, STORE),
+    ((Exception,), lambda exc: f"{type(exc).__name__}: {exc} (--debug shows where)", STORE),
+)
+"""Kinds of errors, what to tell of one, and its exit code: the first row that fits counts."""

@@ -1,0 +1,101 @@
+"""What commands that read have in common: arguments, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Final
+
+import typer
+
+from rstore.audit import Audit
+from rstore.cli.command import Session, check_usage
+from rstore.cli.output import TEXT, VALUE, Column
+from rstore.cli.refusal import USAGE, Refusal
+from rstore.cli.times import parse_time
+from rstore.cli.units import recognised
+from rstore.cli.values import to_json
+from rstore.domain.log import ES, KV, TS
+from rstore.face import now
+
+Key = Annotated[str, typer.Argument(help="The key.", show_default=False)]
+Kind = Annotated[
+    str | None, typer.Option("--kind", "-k", help="kv (values), ts (time series) or es (event sequences).")
+]
+Prefix = Annotated[str | None, typer.Option("--prefix", "-p", help="Only keys that begin with it.")]
+Start = Annotated[str | None, typer.Option("--start", help="The first time that counts.")]
+End = Annotated[str | None, typer.Option("--end", help="The last time that counts.")]
+
+KINDS: Final = (KV, TS, ES)
+
+
+def check_kind(kind: str | None) -> str | None:
+    """Return a kind that was typed.
+
+    Raises:
+        Refusal: there is no such kind.
+    """
+    check_usage(kind is None or kind in KINDS, f"--kind is {', '.join(KINDS)}, not {kind!r}")
+    return kind
+
+
+def the_kind(view: Audit, key: str, kind: str | None) -> str:
+    """Return which of its kinds a key is to be looked at as: the one that it has, unless one was asked for.
+
+    Raises:
+        Refusal: there is no such key, or there are several of this name.
+    """
+    has = [each for each in KINDS if view.version(key, each)]
+    if check_kind(kind) is not None and kind in has:
+        return str(kind)
+    if kind is not None or not has:
+        raise Refusal(unknown(view, key, kind))
+    check_usage(len(has) == 1, f"{key!r} is the key of several things: say which, --kind {' or --kind '.join(has)}")
+    return has[0]
+
+
+def stamp(text: str | None, key: str, last: int) -> int | None:
+    """Return a series' timestamp of a time that was typed: an int as it is, another in the unit of the series.
+
+    Raises:
+        Refusal: its timestamps look like no times.
+    """
+    if text is None or text.strip().lstrip("+-").isdecimal():
+        return None if text is None else int(text)
+    unit = recognised(last)
+    if unit is None:
+        raise Refusal(f"the timestamps of {key!r} look like no times ({last}): write {text!r} as one of them", USAGE)
+    return unit.from_ms(parse_time(text, now()))
+
+
+def last_point(view: Audit, key: str) -> int:
+    """Return the last timestamp of a series, or raise a refusal if there is none."""
+    point = view.last(key)
+    if point is None:
+        raise Refusal(unknown(view, key, TS))
+    return point[0]
+
+
+def keys_of(view: Audit, kind: str, prefix: str) -> Iterable[str]:
+    """Return the keys of a kind that begin with a prefix."""
+    if kind == KV:
+        return (key for key in view if key.startswith(prefix))
+    return view.timeseries(prefix) if kind == TS else view.eventsources(prefix)
+
+
+def unknown(view: Audit, key: str, kind: str | None) -> str:
+    """Return a message that there is no such key, and what there is of this name instead."""
+    names = {KV: "a value", TS: "a series", ES: "an event sequence"}
+    others = [names[each] for each in KINDS if each != kind and key in keys_of(view, each, key)]
+    wanted = "key" if kind is None else names[kind].partition(" ")[2]
+    return f"there is no {wanted} {key!r}{f': it is the key of {others[0]}' if others else ''}"
+
+
+def show_state(session: Session, key: str, found: tuple[int | None, dict[str, Any]] | None, suffix: str = "") -> None:
+    """Print the state of an event sequence, or raise a refusal if there is none."""
+    if found is None:
+        raise Refusal(f"{unknown(session.view, key, ES)}{suffix}")
+    timestamp, state = found
+    if session.out.json:
+        session.out.json_line({"key": key, "timestamp": timestamp, "state": {k: to_json(v) for k, v in state.items()}})
+    else:
+        session.out.rows([Column("item", TEXT, "green"), Column("value", VALUE)], state.items())

@@ -1,0 +1,133 @@
+"""Times as people type them, and as they read them."""
+
+from __future__ import annotations
+
+import calendar
+import datetime
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from rstore.moments import posix_ms
+
+_INTEGER: Final = re.compile(r"[+-]?\d+")
+_AGO: Final = re.compile(r"(?P<count>\d+|an?)\s*(?P<unit>[a-z]+)\s+ago")
+_DAY: Final = re.compile(r"(?P<day>today|yesterday|tomorrow)(?:\s+(?P<clock>\d.*))?")
+_CLOCK: Final = re.compile(r"\d{1,2}:\d{2}.*")
+_FORMS: Final = (
+    "write it as 2026-11-01 09:00, 2026-11-01T09:00+01:00, 'yesterday 09:00', '3 days ago', now, or POSIX ms"
+)
+
+_DAYS: Final[Mapping[str, int]] = {"today": 0, "yesterday": -1, "tomorrow": 1}
+
+_LENGTHS: Final[Mapping[str, datetime.timedelta]] = {
+    "millisecond": datetime.timedelta(milliseconds=1),
+    "second": datetime.timedelta(seconds=1),
+    "minute": datetime.timedelta(minutes=1),
+    "hour": datetime.timedelta(hours=1),
+}
+"""Units that are always as long. A day is not, where clocks are put forward and back."""
+
+_DATES: Final[Mapping[str, tuple[int, int]]] = {"day": (1, 0), "week": (7, 0), "month": (0, 1), "year": (0, 12)}
+"""Units of the calendar, in days and months: three days ago is the same time of the day."""
+
+_SHORT: Final[Mapping[str, str]] = {
+    "ms": "millisecond",
+    "s": "second",
+    "sec": "second",
+    "min": "minute",
+    "h": "hour",
+    "hr": "hour",
+    "d": "day",
+    "w": "week",
+    "y": "year",
+}
+
+
+def parse_time(text: str, now: int) -> int:
+    """Return the time that a text stands for, in POSIX milliseconds; without an offset it is of the local time zone.
+
+    Args:
+        now: the present, in POSIX milliseconds.
+
+    Raises:
+        ValueError: it is no time; the message shows how to write one.
+
+    >>> parse_time('90 s ago', 100_000), parse_time('1970-01-01 00:00:01Z', 0), parse_time('17', 0)
+    (10000, 1000, 17)
+    """
+    words = text.strip()
+    if _INTEGER.fullmatch(words):
+        return posix_ms(int(words))
+    if words.lower() == "now":
+        return now
+    try:
+        return posix_ms(_moment(words.lower(), _local(now)))
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text[:60]!r} is no time: {_FORMS}") from None
+
+
+def show_time(time: int) -> str:
+    """Return a time given in POSIX milliseconds as people read it, in the local time zone.
+
+    >>> show_time(1_700_000_000_123)[5:7], show_time(2**62)
+    ('11', '4611686018427387904')
+    """
+    return _shown(time, "%Y-%m-%d %H:%M:%S", with_zone=False)
+
+
+def write_time(time: int) -> str:
+    """Return a time given in POSIX milliseconds in ISO 8601, with the offset of the local time zone, for programs."""
+    return _shown(time, "%Y-%m-%dT%H:%M:%S", with_zone=True)
+
+
+def _shown(time: int, form: str, *, with_zone: bool) -> str:
+    try:
+        moment = _local(time)
+    except (ValueError, OverflowError, OSError):  # beyond the calendar: 64 bits go further than the year 9999
+        return str(time)
+    zone = moment.isoformat(timespec="seconds")[19:] if with_zone else ""
+    return f"{moment.strftime(form)}.{time % 1000:03d}{zone}"
+
+
+def _local(time: int) -> datetime.datetime:
+    seconds, milliseconds = divmod(time, 1000)
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC) + datetime.timedelta(milliseconds=milliseconds)
+    return moment.astimezone()
+
+
+def _moment(words: str, now: datetime.datetime) -> datetime.datetime:
+    if ago := _AGO.fullmatch(words):
+        count = 1 if ago["count"].startswith("a") else int(ago["count"])
+        return _before(now, count, _unit(ago["unit"]))
+    if day := _DAY.fullmatch(words):
+        date = now.date() + datetime.timedelta(days=_DAYS[day["day"]])
+        return _at_clock(date, day["clock"] or "00:00")
+    if _CLOCK.fullmatch(words):
+        return _at_clock(now.date(), words)
+    moment = datetime.datetime.fromisoformat(words.upper())
+    return moment if moment.tzinfo else moment.astimezone()
+
+
+def _at_clock(date: datetime.date, clock: str) -> datetime.datetime:
+    time = datetime.time.fromisoformat(clock if clock.index(":") == 2 else f"0{clock}")
+    moment = datetime.datetime.combine(date, time)
+    return moment if moment.tzinfo else moment.astimezone()
+
+
+def _unit(word: str) -> str:
+    singular = word.removesuffix("s") if len(word) > 2 else word
+    unit = _SHORT.get(singular, singular)
+    if unit not in _LENGTHS and unit not in _DATES:
+        raise ValueError(word)
+    return unit
+
+
+def _before(now: datetime.datetime, count: int, unit: str) -> datetime.datetime:
+    if unit in _LENGTHS:
+        return now - count * _LENGTHS[unit]
+    days, months = _DATES[unit]
+    wall = now.replace(tzinfo=None) - datetime.timedelta(days=days * count)
+    year, month = divmod(wall.year * 12 + wall.month - 1 - months * count, 12)
+    last = calendar.monthrange(year, month + 1)[1]
+    return wall.replace(year=year, month=month + 1, day=min(wall.day, last)).astimezone()

@@ -1,0 +1,44 @@
+"""The unit of a series' timestamps, which are ints of any meaning, recognised by their size."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Unit(NamedTuple):
+    """A unit of POSIX timestamps: its name, and how many of it make a second."""
+
+    name: str
+    per_second: int
+
+    def from_ms(self, time: int) -> int:
+        """Return a time in POSIX milliseconds in this unit."""
+        return time * self.per_second // 1000
+
+    def to_ms(self, timestamp: int) -> int:
+        """Return a timestamp of this unit in POSIX milliseconds, the part below them cut off."""
+        return timestamp * 1000 // self.per_second
+
+    def seconds(self, timestamp: int) -> float:
+        """Return a timestamp of this unit in POSIX seconds."""
+        return timestamp / self.per_second
+
+
+SECONDS, MILLISECONDS = Unit("s", 1), Unit("ms", 1000)
+MICROSECONDS, NANOSECONDS = Unit("us", 1_000_000), Unit("ns", 1_000_000_000)
+
+_UNITS: Final = (SECONDS, MILLISECONDS, MICROSECONDS, NANOSECONDS)
+_FIRST_YEAR, _LAST_YEAR = 100_000_000, 10_000_000_000
+"""Seconds: from 1973 to 2286 the units do not overlap."""
+
+
+def recognised(*timestamps: int) -> Unit | None:
+    """Return the unit in which all timestamps lie between the years 1973 and 2286, if there is one.
+
+    >>> recognised(1_700_000_000).name, recognised(1_700_000_000_000).name, recognised(1, 1_700_000_000), recognised()
+    ('s', 'ms', None, None)
+    """
+    for unit in _UNITS if timestamps else ():
+        if all(_FIRST_YEAR * unit.per_second <= each < _LAST_YEAR * unit.per_second for each in timestamps):
+            return unit
+    return None

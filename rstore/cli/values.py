@@ -1,0 +1,74 @@
+"""Values as people type them, and as they are shown: what is shown can be typed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+_ESCAPED: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_LEGIBLE: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def parse_value(text: str) -> Any:
+    """Return what a text stands for: what it is as JSON, if it is; otherwise the text itself.
+
+    >>> parse_value('12'), parse_value('{"a": [true, null]}'), parse_value('Ada Lovelace'), parse_value('"12"')
+    (12, {'a': [True, None]}, 'Ada Lovelace', '12')
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return text
+
+
+def show_value(value: Any) -> str:
+    """Return a value in one line without control characters, so that no stored value can play with a terminal.
+
+    Text is shown as it is if it would come back from :func:`parse_value` as itself, else as JSON. What JSON can't hold
+    is shown as Python does.
+
+    >>> [show_value(value) for value in ('Ada', '12', 12, {'a': [1.5, None]}, (1, 2), b'x')]
+    ['Ada', '"12"', '12', '{"a":[1.5,null]}', '(1, 2)', "b'x'"]
+    """
+    if isinstance(value, str) and value.strip() == value != "" and value.isprintable() and parse_value(value) == value:
+        return value
+    return write_json(value) if is_json(value) else show_text(repr(value))
+
+
+def show_text(text: str) -> str:
+    r"""Return a text with escapes in place of what is not printable.
+
+    >>> show_text('price\x1b[2J')
+    'price\\x1b[2J'
+    """
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def to_json(value: Any) -> Any:
+    """Return a value if JSON can hold it as it is, else ``{"repr": ...}``.
+
+    >>> to_json([1, 'a', None]), to_json((1, 2))
+    ([1, 'a', None], {'repr': '(1, 2)'})
+    """
+    return value if is_json(value) else {"repr": repr(value)}
+
+
+def is_json(value: Any) -> bool:
+    """Tell whether a value comes back from JSON as it is: not tuples, say, or keys that are no text."""
+    if isinstance(value, dict):
+        return all(type(key) is str and is_json(each) for key, each in value.items())
+    if isinstance(value, list):
+        return all(map(is_json, value))
+    if isinstance(value, float):
+        return type(value) is float and value - value == 0  # neither NaN nor infinite
+    return value is None or type(value) in (bool, int, str)
+
+
+def write_json(value: Any) -> str:
+    """Return a value as one line of JSON, with escapes where a character is not printable."""
+    text = _LEGIBLE.encode(value)
+    return text if text.isprintable() else _ESCAPED.encode(value)
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
