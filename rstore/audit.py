@@ -270,7 +270,8 @@ class Audit(KeyValues, TimeSeries, EventSequences):
     def _revert_series(self, key: str, time: int) -> None:
         version, span = self.version(key, TS), self._changed(key, time)
         if span is not None:
-            self._overwrite(Stream(TS, key), *span, self.at(time).points(key, span[0], end=span[1]), version)
+            stream = Stream(TS, key)
+            self._overwrite(stream, *span, self.at(time)._rows(stream, *span), version)  # noqa: SLF001  # a kind of self
 
     def _changed(self, key: str, since: int, until: int | None = None) -> tuple[int, int] | None:
         """Return the first and the last timestamp of a series that anything was said of between two times."""

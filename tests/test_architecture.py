@@ -14,22 +14,36 @@ import rstore
 
 ROOT = Path(rstore.__file__).parent
 DOMAIN = "rstore.domain"
-DRIVERS = ("sqlite3", "cryptography", "msgspec", "psycopg", "psycopg_pool", "redis", "cattrs")
+DRIVERS = (
+    *("sqlite3", "cryptography", "msgspec", "psycopg", "psycopg_pool", "redis", "cattrs"),
+    *("numpy", "pandas", "polars", "pyarrow"),
+)
 IMPURE = {
     *("time", "datetime", "random", "secrets", "uuid", "os", "sys", "io", "pathlib", "tempfile", "shutil", "signal"),
     *("socket", "ssl", "select", "subprocess", "threading", "multiprocessing", "asyncio", "concurrent", "sqlite3"),
     *("logging", "pickle", "marshal", "importlib", "ctypes"),
 }
 FACES = ("rstore.keyvalues", "rstore.timeseries", "rstore.sequences")
+IN_FACES = ("rstore.payload", "rstore.spool", "rstore.face", "rstore.moments")
+FRAMES = tuple(
+    f"rstore.frames.{name}"
+    for name in ("frame", "times", "gathering", "choosing", "from_pandas", "from_polars", "from_arrow", "from_numpy")
+)
 INNER = {
     # what a module may import of rstore besides the domain; a module that isn't named here may import everything
     "rstore.cipher": (),
     "rstore.spool": (),
-    "rstore.payload": ("rstore.cipher",),
+    "rstore.packing": (),
+    "rstore.columns": ("rstore.packing",),
+    "rstore.payload": ("rstore.cipher", "rstore.columns", "rstore.packing"),
+    "rstore.frames": ("rstore.columns", "rstore.frames", "rstore.payload"),
+    **dict.fromkeys(FRAMES, ("rstore.columns", "rstore.frames", "rstore.packing")),
     "rstore.projections": (),
     "rstore.face": ("rstore.payload", "rstore.projections"),
     "rstore.moments": (),
-    **dict.fromkeys(FACES, ("rstore.payload", "rstore.spool", "rstore.face", "rstore.moments")),
+    **dict.fromkeys(("rstore.keyvalues", "rstore.sequences"), IN_FACES),
+    "rstore.segments": (*IN_FACES, "rstore.columns", "rstore.frames", "rstore.packing"),
+    "rstore.timeseries": (*IN_FACES, "rstore.frames", "rstore.segments"),
     "rstore.scopes": ("rstore.payload", "rstore.projections", "rstore.face"),
     "rstore.audit": ("rstore.projections", "rstore.face", "rstore.moments", *FACES),
     "rstore.following": ("rstore.face", "rstore.audit", "rstore.scopes"),
