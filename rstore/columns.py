@@ -351,7 +351,7 @@ def decode(data: bytes, count: int, load: Load) -> Table:
     unknown = {column.kind for column in found} - {*FORMATS, TEXT, OBJECT}
     if unknown:
         raise UnknownColumnError(f"columns of kind {', '.join(map(repr, unknown))}")
-    blocks = _blocks(memoryview(data), 4 + size, [size for column in columns for size in column[5:7]])
+    blocks = iter(_blocks(memoryview(data), 4 + size, [size for column in columns for size in column[5:7]]))
     values, absent = [], []
     for column in found:
         mask, block = next(blocks), next(blocks)
@@ -360,13 +360,15 @@ def decode(data: bytes, count: int, load: Load) -> Table:
     return Table(Layout(Times(*times), found, framed), values, absent)
 
 
-def _blocks(data: memoryview, start: int, sizes: Sequence[int]) -> Iterator[memoryview]:
+def _blocks(data: memoryview, start: int, sizes: Sequence[int]) -> list[memoryview]:
+    blocks = []
     for size in sizes:
         start += -start % _ALIGN
-        if len(data) < start + size:
-            raise ValueError("a column is cut off")
-        yield data[start : start + size]
+        blocks.append(data[start : start + size])
         start += size
+    if len(data) != start + -start % _ALIGN:
+        raise ValueError("a column is cut off, or too long")
+    return blocks
 
 
 def _values(kind: str, block: memoryview, count: int, load: Load) -> Any:

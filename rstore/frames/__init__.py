@@ -6,7 +6,6 @@ A library is a module of this package with three functions: ``owns`` (is it mine
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -26,18 +25,25 @@ LIBRARIES: Final = {"pandas": "pandas", "polars": "polars", "arrow": "pyarrow", 
 def recognized(points: tuple[Any, ...]) -> Frame | None:
     """Return what was given to ``extend`` as a frame, None if it is none.
 
-    No library is imported to find out: who has a frame has imported it.
+    No library is imported to find out: a frame's class tells where it comes from.
 
     Raises:
         TypeError, ValueError: it is a frame that is no series; the message tells why.
     """
     if len(points) != 1:
         return None
+    (given,) = points
+    origins = _origins(given[0] if isinstance(given, tuple) and given else given)
     for name, library in LIBRARIES.items():
-        if library in sys.modules and (found := _module(name)).owns(points[0]):
-            frame: Frame = found.read(points[0])
+        if library in origins and (found := _module(name)).owns(given):
+            frame: Frame = found.read(given)
             return frame
     return None
+
+
+def _origins(thing: object) -> set[str]:
+    """Return the packages that a thing's class, and those above it, come from."""
+    return {cls.__module__.partition(".")[0] for cls in type(thing).__mro__}
 
 
 def check_library(to: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from rstore.columns import OBJECT, TEXT, Layout, Times
+from rstore.columns import OBJECT, TEXT, Column, Layout, Times
 from rstore.frames.frame import Frame, Values, array_column, check_label, frame_of, object_column, text_column
 from rstore.frames.from_numpy import shown_array
 from rstore.frames.times import Ints, check_present, whole_times
@@ -91,11 +91,16 @@ def show(frame: Frame) -> Any:
     """Return a frame as what it was: a DataFrame, or a Series."""
     layout, table = frame.table.layout, frame.table
     index = _index(frame.times, layout)
-    columns = [_shown(Values(*each)) for each in zip(layout.columns, table.data, table.absent, strict=True)]
-    if not layout.framed:
-        return pd.Series(columns[0], index, name=layout.columns[0].name, copy=False)
-    named = zip(layout.columns, columns, strict=True)
-    return pd.DataFrame({column.name: values for column, values in named}, index, copy=False)
+    series = {
+        column.name: pd.Series(_shown(Values(column, data, absent)), index, _dtype(column), column.name, copy=False)
+        for column, data, absent in zip(layout.columns, table.data, table.absent, strict=True)
+    }
+    return pd.DataFrame(series, index, copy=False) if layout.framed else next(iter(series.values()))
+
+
+def _dtype(column: Column) -> Any:
+    """Return the type that pandas would have to guess: it takes objects that are texts for texts."""
+    return object if column.kind == OBJECT else None
 
 
 def _index(times: Ints, layout: Layout) -> Any:
