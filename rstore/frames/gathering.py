@@ -11,6 +11,7 @@ import numpy as np
 from rstore.columns import FORMATS, OBJECT, Column, Layout, Table, Times, stretches
 from rstore.domain.series import Run, thin
 from rstore.frames.frame import Frame, Values, guessed_column
+from rstore.frames.times import joint_times
 
 _NUMBERS: Final = frozenset(FORMATS) - {"time", "b1"}
 
@@ -50,7 +51,7 @@ def gathered(runs: Iterable[Run], meaning: Callable[[], Times | None]) -> Frame:
         ValueError: values of no column are among rows of several, or times of several units together.
     """
     found = list(chain.from_iterable(map(stretches, runs)))
-    times = _joined([np.asarray(stamps, np.int64) for stamps, _ in found]) if found else np.empty(0, np.int64)
+    times = joint_times([stamps for stamps, _ in found])
     tables = [values for _, values in found if isinstance(values, Table)]
     layouts = list(dict.fromkeys(table.layout for table in tables))
     if len(layouts) == 1 and len(tables) == len(found):

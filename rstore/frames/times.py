@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rstore import packing
 from rstore.columns import NOT_A_TIME, UNITS
 from rstore.packing import REGULAR, WIDTHS, unpack_ints
 
@@ -26,19 +28,28 @@ def pack_times(times: Ints) -> bytes:
     return WIDTHS[width : width + 1] + steps.astype(f"<u{1 << width}").tobytes()
 
 
-def unpack_times(start: int, count: int, data: bytes) -> Ints:
-    """Return what :func:`rstore.packing.unpack_times` does, as an array."""
-    if count == 1:
-        return np.array([start], np.int64)
-    if data[0] == REGULAR:
-        step = np.frombuffer(data, "<i8", 1, offset=1)  # read with a sign: sums wrap around to the same
-        regular: Ints = np.arange(count, dtype=np.int64) * step + start
-        return regular
+def unpack_times(start: int, count: int, data: bytes) -> Any:
+    """Return what :func:`rstore.packing.unpack_times` does; as an array, if the times are irregular."""
+    if count == 1 or data[0] == REGULAR:
+        return packing.unpack_times(start, count, data)
     steps, _ = unpack_ints(count - 1, data)
     times = np.empty(count, np.int64)
     times[0] = start
     times[1:] = np.asarray(steps).astype(np.uint64, copy=False).view(np.int64)
     return np.cumsum(times, out=times)
+
+
+def joint_times(parts: Sequence[Any]) -> Ints:
+    """Return times one after the other as an array. Ranges are not written out before they have their place in it."""
+    times = np.empty(sum(map(len, parts)), np.int64)
+    low = 0
+    for part in parts:
+        if isinstance(part, range) and part.step < 2**62:
+            times[low : low + len(part)] = np.arange(len(part)) * part.step + part.start  # wraps around where it must
+        else:
+            times[low : low + len(part)] = np.asarray(part, np.int64)
+        low += len(part)
+    return times
 
 
 def rescaled(times: Ints, unit: str, to: str) -> Ints:
