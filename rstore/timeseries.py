@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from itertools import islice
-from typing import Any, overload
+from itertools import chain, islice
+from typing import Any, TypeVar, overload
 
 from rstore import frames
+from rstore.columns import Times
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import TIME_MAX, TIME_MIN, TS, Batch, Stream, check_name, check_time
 from rstore.domain.operators import REMOVE
+from rstore.domain.resampling import FILLS, HOWS, filled, resample
 from rstore.domain.series import gaps, split, thin
 from rstore.face import ATTEMPTS, check_expect, check_key, check_one, now
+from rstore.grids import grid
 from rstore.segments import Point, Segments
 from rstore.spool import Spool
+
+T = TypeVar("T")
 
 
 class TimeSeries(Segments):
@@ -149,6 +154,57 @@ class TimeSeries(Segments):
         """Return the keys of all series, or of those that begin with a prefix, in code-point order."""
         return [head.stream.key for head in self._log.heads(TS, check_name("prefix", prefix))]
 
+    def resample(
+        self,
+        key: str,
+        freq: int | str,
+        how: str = "first",
+        fill: str | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        to: str | None = None,
+    ) -> Any:
+        """Return one point for each bin of time, from that of the first point to that of the last.
+
+        A bin holds what comes at its edge and later, before the next one, and is named by its edge. Edges are where
+        pandas puts them by default: a multiple of ``freq`` from the midnight before the first point, in the time zone
+        of the series. Without a unit they are multiples of ``freq``. None and NaN do not count. Of rows each column is
+        resampled. An empty bin has None; its sum and count are 0.
+
+        Args:
+            freq: in the unit of the series; or, if it has one, such as ``'5min'`` or ``'1D'``: a number of ``ns``,
+                ``us``, ``ms``, ``s``, ``min``, ``h`` or ``D``, which are days from midnight to midnight.
+            how: ``first``, ``last``, ``min``, ``max``, ``mean``, ``sum``, ``count`` or ``ohlc``: the values become
+                one, or for ``ohlc`` a dict of ``open``, ``high``, ``low`` and ``close``.
+            fill: ``previous``: give empty bins the value before; ``linear``: what lies between that and the next one.
+            start, end: only points from then to then, both inclusive.
+            to: return a frame, as :meth:`range` does.
+
+        Raises:
+            ValueError: there is no such frequency, ``how`` or ``fill``; or the series has no unit.
+            TypeError: values can't be added up or compared.
+
+        >>> store.extend('series', (1, 10), (4, 20), (25, 30))
+        >>> store.resample('series', 10, 'mean')
+        [(0, 15.0), (10, None), (20, 30.0)]
+        >>> store.resample('series', 10, 'sum', start=4), store.resample('series', 10, 'last', 'linear')
+        ([(0, 20), (10, 0), (20, 30)], [(0, 20), (10, 25.0), (20, 30)])
+        """
+        if to is not None:
+            frames.check_library(to)
+        if fill is not None:
+            _one_of(FILLS, "fill", fill)
+        way, low, high = _one_of(HOWS, "how", how), *_bounds(start, end)
+        stream = Stream(TS, check_key(key))
+        wanted = grid(freq, self._meaning(stream) or Times())
+        runs = self._runs(stream, low, high)
+        first = next(runs, None)
+        bins = [] if first is None else list(resample(chain((first,), runs), wanted.edges(int(first[0][0])), way))
+        bins = bins if fill is None else filled(bins, fill)
+        found = [(edge, values[None] if values.keys() == {None} else values) for edge, values in bins]
+        return found if to is None else frames.framed(found, wanted.times, to)
+
     def _gaps(self, key: str, start: int, end: int | None, freq: int | None) -> Iterator[int]:
         stream = Stream(TS, check_key(key))
         low = check_time("start", start)
@@ -248,6 +304,12 @@ def _flat(points: tuple[Any, ...]) -> Iterable[Any]:
 def _bounds(start: int | None, end: int | None) -> tuple[int, int]:
     low = TIME_MIN if start is None else check_time("start", start)
     return low, TIME_MAX if end is None else check_time("end", end)
+
+
+def _one_of(table: Mapping[str, T], what: str, name: str) -> T:
+    if name not in table:
+        raise ValueError(f"{what} is one of {', '.join(table)}, not {name!r}")
+    return table[name]
 
 
 def _check_n(n: int | None) -> int | None:

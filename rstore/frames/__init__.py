@@ -6,7 +6,7 @@ A library is a module of this package with three functions: ``owns`` (is it mine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,6 +69,13 @@ def shown(rows: Iterable[Run], freq: int | None, n: int | None, meaning: Callabl
     from rstore.frames.gathering import gathered, limited
 
     return _module(to).show(gathered(limited(rows, freq, n), meaning))
+
+
+def framed(points: Sequence[tuple[int, Any]], times: Times, to: str) -> Any:
+    """Return points as a frame of a library; those of which the values are dicts as one of several columns."""
+    from rstore.frames.gathering import of_points
+
+    return _module(to).show(of_points(points, times))
 
 
 def _module(name: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rstore.columns import FORMATS, OBJECT, Column, Layout, Table, Times, stretches
 from rstore.domain.series import Run, thin
-from rstore.frames.frame import Frame, Values, guessed_column
+from rstore.frames.frame import Frame, Values, frame_of, guessed_column
 from rstore.frames.times import joint_times
 
 _NUMBERS: Final = frozenset(FORMATS) - {"time", "b1"}
@@ -57,6 +57,31 @@ def gathered(runs: Iterable[Run], meaning: Callable[[], Times | None]) -> Frame:
     if len(layouts) == 1 and len(tables) == len(found):
         return Frame(times, _united(layouts[0], [_piece(table, alone=False) for table in tables]))
     return Frame(times, _brought_together([values for _, values in found], layouts, meaning))
+
+
+def of_points(points: Sequence[tuple[int, Any]], meaning: Times) -> Frame:
+    """Return points without a type as a frame; rows as columns, in which what is None is missing."""
+    times, values = [time for time, _ in points], [value for _, value in points]
+    rows = [value for value in values if isinstance(value, dict)]
+    names: Iterable[str | None] = dict.fromkeys(chain.from_iterable(rows)) if rows else (None,)
+    columns = [_known_of(name, [row.get(name) for row in rows] if rows else values) for name in names]
+    return frame_of(np.array(times, np.int64), meaning, columns, framed=bool(rows))
+
+
+def _known_of(name: str | None, values: list[Any]) -> Values:
+    """Return values as a column of the type that those have which are there."""
+    types = {type(value) for value in values if value is not None}
+    if types == {int, float}:
+        types, values = {float}, [None if value is None else float(value) for value in values]
+    if len(types) != 1 or None not in values:
+        return guessed_column(name, values)
+    nothing = types.pop()
+    if nothing not in (int, float, bool, str):
+        return guessed_column(name, values)
+    found = guessed_column(name, [nothing() if value is None else value for value in values])
+    if found.column.kind == OBJECT:
+        return guessed_column(name, values)
+    return found._replace(absent=np.fromiter((value is None for value in values), np.uint8, len(values)))
 
 
 def _brought_together(found: Sequence[Any], layouts: Sequence[Layout], meaning: Callable[[], Times | None]) -> Table:
