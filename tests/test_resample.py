@@ -53,7 +53,9 @@ def series(draw: st.DrawFn) -> pd.Series:
     """Points of some hours, days or weeks, which may contain a change of the clocks."""
     low = draw(st.sampled_from(YEAR) | st.sampled_from([int(pd.Timestamp("2026-03-28T22:00").timestamp())]))
     width = draw(st.sampled_from([3600, 86_400, 14 * 86_400]))
-    stamps = draw(st.lists(st.integers(low, low + width), min_size=1, max_size=20, unique=True))
+    anywhere = st.integers(low, low + width)
+    at_an_edge = anywhere.map(lambda stamp: stamp - stamp % 300)
+    stamps = draw(st.lists(anywhere | at_an_edge, min_size=1, max_size=20, unique=True))
     index = pd.DatetimeIndex(np.array(sorted(stamps), "M8[s]"))
     zone = draw(st.sampled_from(ZONES))
     index = index if zone is None else index.tz_localize("UTC").tz_convert(zone)
