@@ -17,6 +17,7 @@ from rstore.domain.projection import Projection
 from rstore.face import ATTEMPTS, check_key
 from rstore.keyvalues import KeyValues
 from rstore.moments import Moment, posix_ms
+from rstore.notebook import History
 from rstore.projections import Projections
 from rstore.sequences import EventSequences, State
 from rstore.timeseries import TimeSeries
@@ -156,7 +157,7 @@ class Audit(KeyValues, TimeSeries, EventSequences):
             found.sort(key=lambda each: (each[0].recorded, each[0].version))
         else:
             found.sort(key=lambda each: each[0].version)
-        return [self._change(stream, record) for record, stream in found]
+        return History(self._change(stream, record) for record, stream in found)
 
     def log(
         self,

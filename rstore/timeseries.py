@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, islice
@@ -16,6 +17,8 @@ from rstore.domain.resampling import FILLS, HOWS, filled, resample
 from rstore.domain.series import gaps, split, thin
 from rstore.face import ATTEMPTS, check_expect, check_key, check_one, now
 from rstore.grids import grid
+from rstore.moments import Stamp, in_series
+from rstore.notebook import Points
 from rstore.segments import Point, Segments
 from rstore.spool import Spool
 
@@ -26,7 +29,8 @@ class TimeSeries(Segments):
     """Time series: for each key, one value for each timestamp.
 
     Timestamps are ints of any meaning in signed 64 bits. ``start`` and ``end`` are inclusive. A series that began as a
-    frame of datetimes counts in the unit of those, from 1970 in UTC, and keeps it.
+    frame of datetimes counts in the unit of those, from 1970 in UTC, and keeps it. Of such a series ``start`` and
+    ``end`` may be datetimes, or ISO 8601 strings, in its time zone if they name none.
     """
 
     # -- read ---------------------------------------------------------------------------------------------------------
@@ -35,10 +39,10 @@ class TimeSeries(Segments):
     def range(
         self,
         key: str,
-        start: int | None = None,
+        start: Stamp | None = None,
         *,
         n: int | None = None,
-        end: int | None = None,
+        end: Stamp | None = None,
         freq: int | None = None,
         to: None = None,
     ) -> list[Point]: ...
@@ -46,20 +50,20 @@ class TimeSeries(Segments):
     def range(
         self,
         key: str,
-        start: int | None = None,
+        start: Stamp | None = None,
         *,
         n: int | None = None,
-        end: int | None = None,
+        end: Stamp | None = None,
         freq: int | None = None,
         to: str,
     ) -> Any: ...
     def range(
         self,
         key: str,
-        start: int | None = None,
+        start: Stamp | None = None,
         *,
         n: int | None = None,
-        end: int | None = None,
+        end: Stamp | None = None,
         freq: int | None = None,
         to: str | None = None,
     ) -> Any:
@@ -85,28 +89,31 @@ class TimeSeries(Segments):
         ([10, 20, 30], ['a', 'b', 'c'])
         """
         if to is not None:
-            return self._framed(key, _bounds(start, end), freq, n, to)
+            return self._framed(key, start, end, freq, n, to)
         freq = _check_freq(self._freq if freq is None else freq)
         if n is None and freq is None:
-            found: list[Point] = []
-            for times, values in self._runs(Stream(TS, check_key(key)), *_bounds(start, end)):
+            found = Points()
+            stream = Stream(TS, check_key(key))
+            for times, values in self._runs(stream, *self._span(stream, start, end)):
                 found.extend(zip(times, values, strict=True))
             return found
-        return list(self.points(key, start, n=n, end=end, freq=freq))
+        return Points(self.points(key, start, n=n, end=end, freq=freq))
 
-    def _framed(self, key: str, bounds: tuple[int, int], freq: int | None, n: int | None, to: str) -> Any:
+    def _framed(
+        self, key: str, start: Stamp | None, end: Stamp | None, freq: int | None, n: int | None, to: str
+    ) -> Any:
         frames.check_library(to)
         stream, step = Stream(TS, check_key(key)), _check_freq(self._freq if freq is None else freq)
-        rows = self._rows(stream, *bounds, unpack=frames.unpack_times())
+        rows = self._rows(stream, *self._span(stream, start, end), unpack=frames.unpack_times())
         return frames.shown(rows, step, _check_n(n), partial(self._meaning, stream), to)
 
     def points(
         self,
         key: str,
-        start: int | None = None,
+        start: Stamp | None = None,
         *,
         n: int | None = None,
-        end: int | None = None,
+        end: Stamp | None = None,
         freq: int | None = None,
     ) -> Iterator[Point]:
         """Iterate over what :meth:`range` would return, lazily and in constant memory.
@@ -114,7 +121,7 @@ class TimeSeries(Segments):
         The points are those of the moment when the first one is asked for.
         """
         stream = Stream(TS, check_key(key))
-        low, high = _bounds(start, end)
+        low, high = self._span(stream, start, end)
         freq, n = _check_freq(self._freq if freq is None else freq), _check_n(n)
         found: Iterable[Point] = (point for run in self._runs(stream, low, high) for point in zip(*run, strict=True))
         return islice(found if freq is None else thin(found, freq), n)
@@ -160,8 +167,8 @@ class TimeSeries(Segments):
         freq: int | str,
         how: str = "first",
         fill: str | None = None,
-        start: int | None = None,
-        end: int | None = None,
+        start: Stamp | None = None,
+        end: Stamp | None = None,
         *,
         to: str | None = None,
     ) -> Any:
@@ -195,15 +202,25 @@ class TimeSeries(Segments):
             frames.check_library(to)
         if fill is not None:
             _one_of(FILLS, "fill", fill)
-        way, low, high = _one_of(HOWS, "how", how), *_bounds(start, end)
-        stream = Stream(TS, check_key(key))
+        way, stream = _one_of(HOWS, "how", how), Stream(TS, check_key(key))
         wanted = grid(freq, self._meaning(stream) or Times())
-        runs = self._runs(stream, low, high)
+        runs = self._runs(stream, *self._span(stream, start, end))
         first = next(runs, None)
         bins = [] if first is None else list(resample(chain((first,), runs), wanted.edges(int(first[0][0])), way))
         bins = bins if fill is None else filled(bins, fill)
-        found = [(edge, values[None] if values.keys() == {None} else values) for edge, values in bins]
+        found = Points((edge, values[None] if values.keys() == {None} else values) for edge, values in bins)
         return found if to is None else frames.framed(found, wanted.times, to)
+
+    def _span(self, stream: Stream, start: Stamp | None, end: Stamp | None) -> tuple[int, int]:
+        """Return the first and the last timestamp that counts. What a datetime means is looked up in the series."""
+        low, high = TIME_MIN if start is None else start, TIME_MAX if end is None else end
+        if isinstance(low, str | datetime.datetime) or isinstance(high, str | datetime.datetime):
+            times = self._meaning(stream)
+            if times is not None:
+                low, high = in_series(low, times, up=True), in_series(high, times, up=False)
+            elif self._is_new(stream)[0]:
+                return TIME_MAX, TIME_MIN  # there is nothing anyway
+        return check_time("start", low), check_time("end", high)
 
     def _gaps(self, key: str, start: int, end: int | None, freq: int | None) -> Iterator[int]:
         stream = Stream(TS, check_key(key))
@@ -256,7 +273,9 @@ class TimeSeries(Segments):
             else:
                 self._check_version(stream, version)
 
-    def remove(self, *keys: str, start: int | None = None, end: int | None = None, expect: int | None = None) -> None:
+    def remove(
+        self, *keys: str, start: Stamp | None = None, end: Stamp | None = None, expect: int | None = None
+    ) -> None:
         """Remove the points from ``start`` to ``end``, or all of them. A series without points is no longer listed.
 
         Args:
@@ -265,10 +284,10 @@ class TimeSeries(Segments):
         Raises:
             StoreConflictError: the series is at another version than expected.
         """
-        low, high = _bounds(start, end)
         streams = [Stream(TS, check_key(key)) for key in dict.fromkeys(keys)]
         version = check_one(check_expect(expect), streams)
-        for stream in streams:
+        spans = [self._span(stream, start, end) for stream in streams]
+        for stream, (low, high) in zip(streams, spans, strict=True):
             self._decide(partial(self._remove, stream, low, high, version), 1 if version is not None else ATTEMPTS)
 
     def _remove(self, stream: Stream, low: int, high: int, expect: int | None) -> None:
@@ -299,11 +318,6 @@ def _flat(points: tuple[Any, ...]) -> Iterable[Any]:
     if not isinstance(only, Iterable) or isinstance(only, str | bytes):
         raise TypeError(f"points are (timestamp, value) pairs or one iterable of them, not {type(only).__name__}")
     return only
-
-
-def _bounds(start: int | None, end: int | None) -> tuple[int, int]:
-    low = TIME_MIN if start is None else check_time("start", start)
-    return low, TIME_MAX if end is None else check_time("end", end)
 
 
 def _one_of(table: Mapping[str, T], what: str, name: str) -> T:

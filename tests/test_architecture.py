@@ -41,12 +41,16 @@ INNER = {
     **dict.fromkeys(FRAMES, ("rstore.columns", "rstore.frames", "rstore.packing")),
     "rstore.projections": (),
     "rstore.face": ("rstore.payload", "rstore.projections"),
-    "rstore.moments": (),
+    "rstore.moments": ("rstore.columns", "rstore.grids"),
+    "rstore.notebook": ("rstore.audit",),  # for its types only
     **dict.fromkeys(("rstore.keyvalues", "rstore.sequences"), IN_FACES),
     "rstore.segments": (*IN_FACES, "rstore.columns", "rstore.frames", "rstore.packing"),
-    "rstore.timeseries": (*IN_FACES, "rstore.columns", "rstore.frames", "rstore.grids", "rstore.segments"),
+    "rstore.timeseries": (
+        *IN_FACES,
+        *("rstore.columns", "rstore.frames", "rstore.grids", "rstore.notebook", "rstore.segments"),
+    ),
     "rstore.scopes": ("rstore.payload", "rstore.projections", "rstore.face"),
-    "rstore.audit": ("rstore.projections", "rstore.face", "rstore.moments", *FACES),
+    "rstore.audit": ("rstore.projections", "rstore.face", "rstore.moments", "rstore.notebook", *FACES),
     "rstore.following": ("rstore.face", "rstore.audit", "rstore.scopes"),
     "rstore.repository": ("rstore.audit", "rstore.moments", "rstore.sequences"),
 }

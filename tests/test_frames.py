@@ -344,6 +344,28 @@ def test_a_series_keeps_its_time_zone(store: Store) -> None:
         store.extend("naive", seconds(1, tz="Europe/Berlin"))
 
 
+def test_a_series_of_datetimes_is_asked_for_by_datetimes(store: Store) -> None:
+    store.extend("zoned", pd.Series(range(4), BERLIN))
+    store.extend("naive", pd.Series(range(4), HOURS))
+
+    assert [value for _, value in store.range("zoned", "2026-03-29T00:00", end="2026-03-29 01:30")] == [1, 2]
+    assert [value for _, value in store.range("zoned", "2026-03-28T23:00Z")] == [1, 2, 3]
+    assert [value for _, value in store.points("naive", HOURS[1], end=HOURS[2].to_pydatetime())] == [1, 2]
+    assert store.range("naive", HOURS[2], to="pandas").tolist() == [2, 3]
+    assert [value for _, value in store.resample("zoned", "2h", "sum", end="2026-03-29T01:00")] == [0, 3]
+    assert store.range("no such series", "2026-01-01") == []
+    store.remove("naive", start="2026-03-28T00:30", end="2026-03-28T02:30")
+    assert [value for _, value in store.range("naive")] == [0, 3]
+
+    store.extend("ints", (1, 2))
+    with pytest.raises(TypeError, match="start must be an int, not str"):
+        store.range("ints", "2026-01-01")
+    with pytest.raises(ValueError, match="the series have no time zone, and 2026-01-01T00:00:00"):
+        store.range("naive", end="2026-01-01T00:00Z")
+    with pytest.raises(ValueError, match="'noon' is no time"):
+        store.range("naive", "noon")
+
+
 def test_a_view_of_the_past_shows_the_unit_of_then(backend: Backend) -> None:
     store = backend.store(key=KEY)
     with freeze_time("2026-01-01"):
