@@ -59,6 +59,9 @@ ALL_TYPES = pd.DataFrame(
         "seconds": pd.array(["2026-01-01", None, "1677-09-22", "2262-04-11"], "datetime64[s]"),
         "nanoseconds": pd.array([1, None, TIME_MIN + 1, TIME_MAX], "datetime64[ns]"),
         "zoned": BERLIN,
+        "Arrow": pd.array([0.5, None, 1.5, 2.5], "double[pyarrow]"),
+        "Arrow's time": pd.array([1, None, 3, 4], "timestamp[ns, tz=UTC][pyarrow]"),
+        "Arrow's text": pd.array(["a", None, "", "b"], pd.ArrowDtype(pa.string())),
         "object": pd.Series([None, 2**70, "mixed", [1.5]], dtype=object),
     }
 )

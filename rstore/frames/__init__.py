@@ -34,8 +34,8 @@ def recognized(points: tuple[Any, ...]) -> Frame | None:
         return None
     (given,) = points
     origins = _origins(given[0] if isinstance(given, tuple) and given else given)
-    for name, library in LIBRARIES.items():
-        if library in origins and (found := _module(name)).owns(given):
+    for name, package in LIBRARIES.items():
+        if package in origins and (found := library(name)).owns(given):
             frame: Frame = found.read(given)
             return frame
     return None
@@ -50,7 +50,7 @@ def check_library(to: str) -> None:
     """Raise if there is no such kind of frame, or its library is not installed."""
     if to not in LIBRARIES:
         raise ValueError(f"to is one of {', '.join(LIBRARIES)}, not {to!r}")
-    _module(to)
+    library(to)
 
 
 def unpack_times() -> UnpackTimes:
@@ -68,17 +68,22 @@ def shown(rows: Iterable[Run], freq: int | None, n: int | None, meaning: Callabl
     """
     from rstore.frames.gathering import gathered, limited
 
-    return _module(to).show(gathered(limited(rows, freq, n), meaning))
+    return library(to).show(gathered(limited(rows, freq, n), meaning))
 
 
 def framed(points: Sequence[tuple[int, Any]], times: Times, to: str) -> Any:
     """Return points as a frame of a library; those of which the values are dicts as one of several columns."""
     from rstore.frames.gathering import of_points
 
-    return _module(to).show(of_points(points, times))
+    return library(to).show(of_points(points, times))
 
 
-def _module(name: str) -> Any:
+def library(name: str) -> Any:
+    """Return the module for a library.
+
+    Raises:
+        StoreNotAvailableError: it is not installed.
+    """
     try:
         return import_module(f"rstore.frames.from_{name}")
     except ModuleNotFoundError as exc:

@@ -27,7 +27,7 @@ def read(table: Any) -> Frame:
     ]
     chosen = time_column(choices)
     times, meaning = _read_times(choices[chosen].name, _whole(table.column(chosen)))
-    columns = [_column(choice.name, _whole(table.column(i))) for i, choice in enumerate(choices) if i != chosen]
+    columns = [read_column(choice.name, table.column(i)) for i, choice in enumerate(choices) if i != chosen]
     return frame_of(times, meaning, columns, framed=True)
 
 
@@ -54,7 +54,9 @@ def _read_times(name: str, array: Any) -> tuple[Ints, Times]:
     return array.view(pa.int64()).to_numpy(), Times(array.type.unit, array.type.tz, name)
 
 
-def _column(name: str, array: Any) -> Values:
+def read_column(name: str | None, array: Any) -> Values:
+    """Return an array of Arrow as a column."""
+    array = _whole(array)
     of_type = array.type
     if pa.types.is_string(of_type) or pa.types.is_large_string(of_type) or pa.types.is_string_view(of_type):
         return text_column(name, array.to_pylist())
@@ -80,11 +82,12 @@ def show(frame: Frame) -> Any:
     times = pa.array(frame.times)
     columns = {label_for_times(layout): times if unit is None else times.view(pa.timestamp(unit, zone))}
     for each in zip(layout.columns, table.data, table.absent, strict=True):
-        columns[each[0].name or "value"] = _shown(Values(*each))
+        columns[each[0].name or "value"] = show_column(Values(*each))
     return pa.table(columns)
 
 
-def _shown(values: Values) -> Any:
+def show_column(values: Values) -> Any:
+    """Return a column as an array of Arrow."""
     column, data, absent = values
     if column.kind in (TEXT, OBJECT):
         try:

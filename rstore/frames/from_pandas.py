@@ -81,7 +81,17 @@ def _column(name: str | None, series: Any) -> Values:
         return array_column(name, plain, missing, dtype.name)
     if isinstance(dtype, np.dtype) and dtype.kind in "fiubM":
         return array_column(name, series.to_numpy())
-    return object_column(name, series.astype(object).tolist())
+    if isinstance(dtype, pd.ArrowDtype):
+        found: Values = _arrow().read_column(name, series.array.__arrow_array__())
+        return found._replace(column=found.column._replace(dtype=str(dtype)))
+    return object_column(name, [None if value is pd.NA else value for value in series.astype(object)])
+
+
+def _arrow() -> Any:
+    """Return what reads and shows arrays of Arrow, of which columns of pandas may be made."""
+    from rstore.frames import library
+
+    return library("arrow")
 
 
 # -- out --------------------------------------------------------------------------------------------------------------
@@ -117,6 +127,8 @@ def _datetimes(times: Any, unit: str, zone: str | None) -> Any:
 
 def _shown(values: Values) -> Any:
     column, data, absent = values
+    if column.dtype.endswith("[pyarrow]"):
+        return pd.arrays.ArrowExtensionArray(_arrow().show_column(values))
     if column.kind == "time" and column.unit is not None:
         return _datetimes(shown_array(values).view(np.int64), column.unit, column.zone)
     if column.kind == TEXT:
