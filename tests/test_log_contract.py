@@ -2004,6 +2004,8 @@ class TestProperties:
                     data.draw(st.lists(made_entries(), min_size=1, max_size=4)),
                     data.draw(st.integers(0, 9)),
                 )
+                if stream.kind == KV:  # whose values are of no time
+                    added = [each._replace(start=0, end=0) for each in added]
                 # a key's last operator tells whether it lives
                 added[-1] = added[-1]._replace(op="setitem" if live else "delitem")
                 append(source, stream, added, recorded=recorded, live=live, replace=replace)
