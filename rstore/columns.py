@@ -14,6 +14,7 @@ import json
 import struct
 import sys
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, groupby
 from typing import Any, Final, NamedTuple, TypeAlias, overload
@@ -203,14 +204,16 @@ def joined(runs: Iterable[Run]) -> Iterator[Run]:
     [3]
     """
     waiting: dict[Layout | None, list[Run]] = {}
+    points: Counter[Layout | None] = Counter()
     for run in runs:
         for layout, part in _by_layout(run):
-            parts = waiting.setdefault(layout, [])
-            parts.append(part)
-            if sum(len(times) for times, _ in parts) >= _size_of(layout):
-                *full, rest = _cut(parts, _size_of(layout))
+            size = _size_of(layout)
+            waiting.setdefault(layout, []).append(part)
+            points[layout] += len(part[0])
+            if points[layout] >= size:
+                *full, rest = _cut(waiting[layout], size)
                 yield from full
-                waiting[layout] = [rest]
+                waiting[layout], points[layout] = [rest], len(rest[0])
     for layout, parts in waiting.items():
         yield from (run for run in _cut(parts, _size_of(layout)) if len(run[0]))
 

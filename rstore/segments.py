@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from rstore.columns import Layout, Rows, Table, Times, joined
@@ -89,15 +90,15 @@ class Segments(Face):
             high, limit = low - 1, limit * _STEP
 
     def _meaning(self, stream: Stream) -> Times | None:
-        """Return what the timestamps of a series mean, as the first frame of datetimes in it says; None if none does.
+        """Return what the timestamps of a series mean, as any segment of a frame says; None if there is none.
 
-        Points that came without a frame say nothing, and are passed by without a look into them.
+        Points that came without a frame say nothing, and are passed by without a look into them. Frames are mostly
+        what a series begins with, or what came last.
         """
-        for record in self._log.read(stream, ops=(EXTEND,), alive=True):
-            times = self._payload.times(stream, record)
-            if times is not None and times.unit is not None:
-                return times
-        return None
+        first = self._log.read(stream, ops=(EXTEND,), alive=True, limit=1)
+        others = self._log.read(stream, ops=(EXTEND,), alive=True, reverse=True)
+        told = (self._payload.times(stream, record) for record in chain(first, others))
+        return next((times for times in told if times is not None), None)
 
     # -- write --------------------------------------------------------------------------------------------------------
 
@@ -106,7 +107,7 @@ class Segments(Face):
         return self._entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
 
     def _extend_with_frame(self, stream: Stream, frame: Frame, version: int | None, once: str | None) -> None:
-        """Append a frame. If it gives the series its unit, nobody else may give it another one meanwhile."""
+        """Append a frame. If it settles the unit of the series, nobody else may settle on another one meanwhile."""
         from rstore.frames.frame import fitted, runs
         from rstore.frames.times import pack_times
 
@@ -116,8 +117,8 @@ class Segments(Face):
                 yield self._entry(stream, EXTEND, body, start=int(run[0][0]), end=int(run[0][-1]))
 
         def attempt() -> None:
-            is_new, found = self._is_new(stream) if frame.meaning.unit is not None else (False, 0)
-            meaning = None if is_new or frame.meaning.unit is None else self._meaning(stream) or Times()
+            is_new, found = self._is_new(stream)
+            meaning = None if is_new else self._meaning(stream) or Times()
             fitting = fitted(stream.key, frame, meaning)
             expect = found if is_new and version is None else version
             with Spool() as spool:

@@ -305,6 +305,7 @@ def test_a_series_keeps_the_unit_that_it_began_with(store: Store) -> None:
     index = store.range("key", to="pandas").index
     assert index.equals(pd.DatetimeIndex(np.arange(1, 8).astype("M8[s]")).as_unit("ms"))
     assert store.range("key", 5000, end=6000, to="pandas").index.dtype == "M8[ms]", "also where no frame is in sight"
+    assert store.range("key", 7000, to="pandas").index.dtype == "M8[ms]"
 
 
 def test_points_that_came_before_a_frame_are_plain_ints(store: Store) -> None:

@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from itertools import count, pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -239,6 +240,16 @@ class StoreMachine(RuleBasedStateMachine):
     def extend_regularly(self, who: int, key: str, start: int, size: int, value: Any) -> None:
         batch = [(start + i, [i, value]) for i in range(size)]
         self.stores[who].extend(key, batch)
+        self.ts.setdefault(key, {}).update(batch)
+
+    @rule(who=whos, key=keys, start=st.integers(-10, 30), size=st.integers(1, 12), is_row=st.booleans())
+    def extend_with_a_frame(self, who: int, key: str, start: int, size: int, is_row: bool) -> None:
+        batch = [(start + i, {"half": i / 2, "number": i} if is_row else i / 2) for i in range(size)]
+        stamps, found = [t for t, _ in reversed(batch)], [value for _, value in reversed(batch)]
+        typed = np.array([(i / 2, i) for i in reversed(range(size))], "f8, i8") if is_row else np.array(found)
+        if is_row:
+            typed.dtype.names = ("half", "number")
+        self.stores[who].extend(key, (np.array(stamps), typed))
         self.ts.setdefault(key, {}).update(batch)
 
     @rule(who=whos, gone=st.lists(keys, max_size=3), start=bounds, end=bounds)
@@ -481,7 +492,7 @@ def shrink_constants(monkeypatch: pytest.MonkeyPatch, **constants: int) -> None:
 def test_a_store_reads_like_plain_dicts_whatever_is_done_to_it(
     backend: Any, key: str | None, history: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shrink_constants(monkeypatch, _SNAPSHOT_EVERY=3, SEGMENT=4, _BUFFER=8, _STEP=2)
+    shrink_constants(monkeypatch, _SNAPSHOT_EVERY=3, SEGMENT=4, _BUFFER=8, _STEP=2, _SEGMENT_BYTES=32)
     clock = Clock()
     monkeypatch.setattr(time, "time_ns", clock.time_ns)
     # to read everything takes longer over a socket: do it after some steps, and in fewer examples

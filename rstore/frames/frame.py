@@ -187,8 +187,10 @@ def fitted(key: str, frame: Frame, series: Times | None) -> Frame:
     """
     times, own = frame.times, frame.meaning
     zone = None if own.zone == ANY_ZONE else own.zone
-    if own.unit is None or series is None:
+    if series is None:
         return frame.with_times(times, own._replace(zone=zone))
+    if own.unit is None:
+        return frame.with_times(times, series._replace(name=own.name))
     if series.unit is None:
         raise ValueError(f"the timestamps of {key!r} are plain ints, and those of the frame datetimes: convert them")
     if own.zone != ANY_ZONE and (own.zone is None) != (series.zone is None):

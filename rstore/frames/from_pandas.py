@@ -1,4 +1,9 @@
-"""Series and DataFrames of pandas. What they are indexed by are the times: datetimes, or integers."""
+"""Series and DataFrames of pandas. What they are indexed by are the times: datetimes, or integers.
+
+What comes back with the type that it had: numbers and bools of NumPy and those of pandas that may be missing, datetimes
+with and without a zone, texts, and the types of Arrow that :mod:`rstore.frames.from_arrow` knows. Values of all others,
+such as categories, periods and time deltas, come back as objects.
+"""
 
 from __future__ import annotations
 
