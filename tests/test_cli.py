@@ -587,7 +587,9 @@ def test_long_work_shows_how_far_it_is_on_a_terminal(monkeypatch: pytest.MonkeyP
         for done in (1000, 2000, 3000, 1):
             told(Progress(done, 4000))
             time.sleep(0.15)  # it is painted ten times a second
-    assert re.search(r"3,000 records .*/s +\d:\d\d:\d\d", re.sub(r"\x1b\[[\d;?]*\w", "", screen.getvalue()))
+    seen = re.sub(r"\x1b\[[\d;?]*\w", "", screen.getvalue())
+    assert re.search(r"3,000 records .*/s +\d:\d\d:\d\d", seen)
+    assert re.search(r"\r1 records ━+ +-:--:--", seen)  # it has begun anew
     monkeypatch.setattr("sys.stderr", StringIO())
     with reported("records") as told:
         assert told is None
@@ -679,10 +681,10 @@ def test_gaps_in_a_drawing_are_not_bridged() -> None:
 
 
 def test_curves() -> None:
-    curve = Curve("c", list(range(1000)), [float(time == 500) for time in range(1000)])
+    curve = Curve("c", list(range(1000)), [float(time == 551) for time in range(1000)])
     assert 1.0 in thinned(curve, 10).values
     assert len(thinned(curve, 10).times) <= 40
-    assert thinned(curve, 10).times[::39] == [0, 999] or thinned(curve, 10).times[-1] == 999
+    assert (thinned(curve, 10).times[0], thinned(curve, 10).times[-1]) == (0, 999)
     assert steps(Curve("c", [], [])) == Curve("c", [], [])
     assert list(runs(Curve("c", [1], [math.nan]))) == []
 
