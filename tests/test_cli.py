@@ -320,6 +320,7 @@ def test_colours_are_for_terminals(file: Store) -> None:
     tell_a_story(file)
     assert "\x1b[1;36m2026-11-01 09:02:00.000  eve\x1b[0m" in run_seen("log", TERM="xterm-256color")
     assert "\x1b[38;5;" in run_seen("plot", "temperature", TERM="xterm-256color")
+    assert "\x1b[38;5;" not in run_seen("plot", "temperature", TERM="xterm-256color", NO_COLOR="1")
 
 
 # -- which store, and with which key -----------------------------------------------------------------------------------
