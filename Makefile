@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check coverage bench clean
+.PHONY: demo test check coverage docs bench clean
 
 demo: .venv/demo
 	$(BIN)/python examples/tour.py
@@ -19,6 +19,10 @@ check: .venv/test
 coverage: .venv/test
 	$(BIN)/python -m pytest -n auto --cov
 
+# As a site: open site/index.html.
+docs: .venv/test
+	$(BIN)/python -m zensical build --strict
+
 bench: .venv/test
 	$(BIN)/python -m benchmarks.core
 	$(BIN)/python -m benchmarks.servers
@@ -29,4 +33,4 @@ bench: .venv/test
 	touch $@
 
 clean:
-	rm -rf .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv site .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

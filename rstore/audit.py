@@ -17,6 +17,7 @@ from rstore.domain.projection import Projection
 from rstore.face import ATTEMPTS, check_key
 from rstore.keyvalues import KeyValues
 from rstore.moments import Moment, posix_ms
+from rstore.notebook import History
 from rstore.projections import Projections
 from rstore.sequences import EventSequences, State
 from rstore.timeseries import TimeSeries
@@ -156,7 +157,7 @@ class Audit(KeyValues, TimeSeries, EventSequences):
             found.sort(key=lambda each: (each[0].recorded, each[0].version))
         else:
             found.sort(key=lambda each: each[0].version)
-        return [self._change(stream, record) for record, stream in found]
+        return History(self._change(stream, record) for record, stream in found)
 
     def log(
         self,
@@ -270,7 +271,8 @@ class Audit(KeyValues, TimeSeries, EventSequences):
     def _revert_series(self, key: str, time: int) -> None:
         version, span = self.version(key, TS), self._changed(key, time)
         if span is not None:
-            self._overwrite(Stream(TS, key), *span, self.at(time).points(key, span[0], end=span[1]), version)
+            stream = Stream(TS, key)
+            self._overwrite(stream, *span, self.at(time)._rows(stream, *span), version)  # noqa: SLF001  # a kind of self
 
     def _changed(self, key: str, since: int, until: int | None = None) -> tuple[int, int] | None:
         """Return the first and the last timestamp of a series that anything was said of between two times."""

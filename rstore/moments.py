@@ -5,13 +5,19 @@ from __future__ import annotations
 import datetime
 from typing import Final, TypeAlias
 
+from rstore.columns import UNITS, Times
 from rstore.domain.log import check_time
+from rstore.grids import named_zone
 
 Moment: TypeAlias = int | str | datetime.datetime
 """A time: POSIX milliseconds, an aware datetime, or an ISO 8601 string with an offset."""
 
+Stamp: TypeAlias = int | str | datetime.datetime
+"""A timestamp of a series; of one that has a unit also a datetime, or an ISO 8601 string, down to microseconds."""
+
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MILLISECOND: Final = datetime.timedelta(milliseconds=1)
+_MICROSECOND: Final = datetime.timedelta(microseconds=1)
 
 
 def posix_ms(moment: Moment) -> int:
@@ -39,3 +45,30 @@ def _parsed(text: str) -> datetime.datetime:
         return datetime.datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text[:60]!r} is no time: write it as in ISO 8601, 2026-11-01T09:00+01:00") from None
+
+
+def in_series(moment: Stamp, times: Times, *, up: bool) -> int:
+    """Return a time as a timestamp of a series with a unit: the first from then on (``up``), or the last up to then.
+
+    A time without an offset from UTC is in the time zone of the series; in UTC, if that has none.
+
+    Raises:
+        ValueError: it is no time; or has an offset, and the series no time zone.
+
+    >>> from rstore.columns import Times
+    >>> in_series('1970-01-01T01:00', Times('s', 'Europe/Berlin'), up=True)
+    0
+    >>> [in_series('1970-01-01T00:00:00.5', Times('s'), up=up) for up in (True, False)]
+    [1, 0]
+    """
+    if isinstance(moment, str):
+        moment = _parsed(moment)
+    if not isinstance(moment, datetime.datetime):
+        return moment
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC if times.zone is None else named_zone(times.zone))
+    elif times.zone is None:
+        raise ValueError(f"the times of the series have no time zone, and {moment.isoformat()} has an offset from UTC")
+    microseconds = (moment - _EPOCH) // _MICROSECOND
+    whole, rest = divmod(microseconds * UNITS[times.unit or "us"], UNITS["us"])
+    return whole + (up and rest > 0)

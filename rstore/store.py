@@ -10,15 +10,19 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from rstore.adapters import open_log
-from rstore.domain.log import ES, TS, Connector, Saved, check_name
+from rstore.domain.errors import StoreError
+from rstore.domain.log import ES, KV, TS, Connector, Saved, check_name
 from rstore.face import Note, Work
 from rstore.moments import Moment, posix_ms
+from rstore.notebook import table
 from rstore.payload import Payload
 from rstore.projections import Projections
 from rstore.upkeep import Upkeep
+
+_KINDS: Final = {"keys": KV, "time series": TS, "event sequences": ES}
 
 
 class Store(Upkeep):
@@ -99,6 +103,15 @@ class Store(Upkeep):
     def __repr__(self) -> str:
         state = "frozen" if self._frozen else "writable"
         return f"<{type(self).__name__} {self._base.name} namespace={self.namespace!r} {state}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: where the store is, and how many keys it has."""
+        try:
+            kinds = [(name, f"{self._log.count(kind):,}") for name, kind in _KINDS.items()]
+        except StoreError as exc:
+            kinds = [("not available", str(exc))]
+        rows = [("backend", self._base.name), ("namespace", self.namespace), *kinds]
+        return table(f"{type(self).__name__}, {'frozen' if self._frozen else 'writable'}", ("", ""), rows, tuple)
 
     def open(self) -> Self:
         """Connect, and return the store; ``with`` does this.

@@ -2,54 +2,71 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from itertools import islice
-from typing import Any, Final, NamedTuple, TypeAlias
+from itertools import chain, islice
+from typing import Any, TypeVar, overload
 
+from rstore import frames
+from rstore.columns import Times
 from rstore.domain.errors import StoreConflictError
-from rstore.domain.log import (
-    TIME_MAX,
-    TIME_MIN,
-    TS,
-    Batch,
-    Entry,
-    Record,
-    Rewrite,
-    Saved,
-    Stream,
-    check_name,
-    check_time,
-)
-from rstore.domain.operators import EXTEND, REMOVE
-from rstore.domain.series import SEGMENT, Layer, Run, gaps, join, overlay, split, thin
-from rstore.face import ATTEMPTS, Face, check_expect, check_key, check_one, now
+from rstore.domain.log import TIME_MAX, TIME_MIN, TS, Batch, Stream, check_name, check_time
+from rstore.domain.operators import REMOVE
+from rstore.domain.resampling import FILLS, HOWS, filled, resample
+from rstore.domain.series import gaps, split, thin
+from rstore.face import ATTEMPTS, check_expect, check_key, check_one, now
+from rstore.grids import grid
+from rstore.moments import Stamp, in_series
+from rstore.notebook import Points
+from rstore.segments import Point, Segments
 from rstore.spool import Spool
 
-Point: TypeAlias = tuple[int, Any]
-
-_STEP: Final = 8
-_OPS: Final = (EXTEND, REMOVE)
+T = TypeVar("T")
 
 
-class TimeSeries(Face):
+class TimeSeries(Segments):
     """Time series: for each key, one value for each timestamp.
 
-    Timestamps are ints of any meaning in signed 64 bits. ``start`` and ``end`` are inclusive.
+    Timestamps are ints of any meaning in signed 64 bits. ``start`` and ``end`` are inclusive. A series that began as a
+    frame of datetimes counts in the unit of those, from 1970 in UTC, and keeps it. Of such a series ``start`` and
+    ``end`` may be datetimes, or ISO 8601 strings, in its time zone if they name none.
     """
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
+    @overload
     def range(
         self,
         key: str,
-        start: int | None = None,
+        start: Stamp | None = None,
         *,
         n: int | None = None,
-        end: int | None = None,
+        end: Stamp | None = None,
         freq: int | None = None,
-    ) -> list[Point]:
+        to: None = None,
+    ) -> list[Point]: ...
+    @overload
+    def range(
+        self,
+        key: str,
+        start: Stamp | None = None,
+        *,
+        n: int | None = None,
+        end: Stamp | None = None,
+        freq: int | None = None,
+        to: str,
+    ) -> Any: ...
+    def range(
+        self,
+        key: str,
+        start: Stamp | None = None,
+        *,
+        n: int | None = None,
+        end: Stamp | None = None,
+        freq: int | None = None,
+        to: str | None = None,
+    ) -> Any:
         """Return the points of a series in order of time; ``[]`` if there are none or the key is unknown.
 
         Args:
@@ -57,26 +74,46 @@ class TimeSeries(Face):
             n: at most so many points; reading stops there.
             end: the last timestamp that counts.
             freq: the first point, and then each one at least so much after the last kept (default: ``Store._freq``).
+            to: ``pandas``, ``polars``, ``arrow`` or ``numpy``: return a frame of that library instead of a list, with
+                datetimes if the series has a unit. For NumPy that is a pair ``(times, values)``.
+
+        Raises:
+            StoreNotAvailableError: the library is not installed; the message tells how to.
+            ValueError: there is no frame of all these points, such as one of rows with values in between.
 
         >>> store.extend('series', (10, 'a'), (20, 'b'), (30, 'c'))
         >>> store.range('series', 15), store.range('series', n=1), store.range('series', freq=20)
         ([(20, 'b'), (30, 'c')], [(10, 'a')], [(10, 'a'), (30, 'c')])
+        >>> times, values = store.range('series', to='numpy')
+        >>> times.tolist(), values.tolist()
+        ([10, 20, 30], ['a', 'b', 'c'])
         """
+        if to is not None:
+            return self._framed(key, start, end, freq, n, to)
         freq = _check_freq(self._freq if freq is None else freq)
         if n is None and freq is None:
-            found: list[Point] = []
-            for times, values in self._runs(Stream(TS, check_key(key)), *_bounds(start, end)):
+            found = Points()
+            stream = Stream(TS, check_key(key))
+            for times, values in self._runs(stream, *self._span(stream, start, end)):
                 found.extend(zip(times, values, strict=True))
             return found
-        return list(self.points(key, start, n=n, end=end, freq=freq))
+        return Points(self.points(key, start, n=n, end=end, freq=freq))
+
+    def _framed(
+        self, key: str, start: Stamp | None, end: Stamp | None, freq: int | None, n: int | None, to: str
+    ) -> Any:
+        frames.check_library(to)
+        stream, step = Stream(TS, check_key(key)), _check_freq(self._freq if freq is None else freq)
+        rows = self._rows(stream, *self._span(stream, start, end), unpack=frames.unpack_times())
+        return frames.shown(rows, step, _check_n(n), partial(self._meaning, stream), to)
 
     def points(
         self,
         key: str,
-        start: int | None = None,
+        start: Stamp | None = None,
         *,
         n: int | None = None,
-        end: int | None = None,
+        end: Stamp | None = None,
         freq: int | None = None,
     ) -> Iterator[Point]:
         """Iterate over what :meth:`range` would return, lazily and in constant memory.
@@ -84,10 +121,8 @@ class TimeSeries(Face):
         The points are those of the moment when the first one is asked for.
         """
         stream = Stream(TS, check_key(key))
-        low, high = _bounds(start, end)
-        freq = _check_freq(self._freq if freq is None else freq)
-        if n is not None and check_time("n", n) < 0:
-            raise ValueError(f"n is the most points to return, not {n}")
+        low, high = self._span(stream, start, end)
+        freq, n = _check_freq(self._freq if freq is None else freq), _check_n(n)
         found: Iterable[Point] = (point for run in self._runs(stream, low, high) for point in zip(*run, strict=True))
         return islice(found if freq is None else thin(found, freq), n)
 
@@ -126,6 +161,67 @@ class TimeSeries(Face):
         """Return the keys of all series, or of those that begin with a prefix, in code-point order."""
         return [head.stream.key for head in self._log.heads(TS, check_name("prefix", prefix))]
 
+    def resample(
+        self,
+        key: str,
+        freq: int | str,
+        how: str = "first",
+        fill: str | None = None,
+        start: Stamp | None = None,
+        end: Stamp | None = None,
+        *,
+        to: str | None = None,
+    ) -> Any:
+        """Return one point for each bin of time, from that of the first point to that of the last.
+
+        A bin holds what comes at its edge and later, before the next one, and is named by its edge. Edges are where
+        pandas puts them by default: a multiple of ``freq`` from the midnight before the first point, in the time zone
+        of the series. Without a unit they are multiples of ``freq``. None and NaN do not count. Of rows each column is
+        resampled. An empty bin has None; its sum and count are 0.
+
+        Args:
+            freq: in the unit of the series; or, if it has one, such as ``'5min'`` or ``'1D'``: a number of ``ns``,
+                ``us``, ``ms``, ``s``, ``min``, ``h`` or ``D``, which are days from midnight to midnight.
+            how: ``first``, ``last``, ``min``, ``max``, ``mean``, ``sum``, ``count`` or ``ohlc``: the values become
+                one, or for ``ohlc`` a dict of ``open``, ``high``, ``low`` and ``close``.
+            fill: ``previous``: give empty bins the value before; ``linear``: what lies between that and the next one.
+            start, end: only points from then to then, both inclusive.
+            to: return a frame, as :meth:`range` does.
+
+        Raises:
+            ValueError: there is no such frequency, ``how`` or ``fill``; or the series has no unit.
+            TypeError: values can't be added up or compared.
+
+        >>> store.extend('series', (1, 10), (4, 20), (25, 30))
+        >>> store.resample('series', 10, 'mean')
+        [(0, 15.0), (10, None), (20, 30.0)]
+        >>> store.resample('series', 10, 'sum', start=4), store.resample('series', 10, 'last', 'linear')
+        ([(0, 20), (10, 0), (20, 30)], [(0, 20), (10, 25.0), (20, 30)])
+        """
+        if to is not None:
+            frames.check_library(to)
+        if fill is not None:
+            _one_of(FILLS, "fill", fill)
+        way, stream = _one_of(HOWS, "how", how), Stream(TS, check_key(key))
+        wanted = grid(freq, self._meaning(stream) or Times())
+        runs = self._runs(stream, *self._span(stream, start, end))
+        first = next(runs, None)
+        bins = [] if first is None else list(resample(chain((first,), runs), wanted.edges(int(first[0][0])), way))
+        bins = bins if fill is None else filled(bins, fill)
+        found = Points((edge, values[None] if values.keys() == {None} else values) for edge, values in bins)
+        return found if to is None else frames.framed(found, wanted.times, to)
+
+    def _span(self, stream: Stream, start: Stamp | None, end: Stamp | None) -> tuple[int, int]:
+        """Return the first and the last timestamp that counts. What a datetime means is looked up in the series."""
+        low, high = TIME_MIN if start is None else start, TIME_MAX if end is None else end
+        if isinstance(low, str | datetime.datetime) or isinstance(high, str | datetime.datetime):
+            times = self._meaning(stream)
+            if times is not None:
+                low, high = in_series(low, times, up=True), in_series(high, times, up=False)
+            elif self._is_new(stream)[0]:
+                return TIME_MAX, TIME_MIN  # there is nothing anyway
+        return check_time("start", low), check_time("end", high)
+
     def _gaps(self, key: str, start: int, end: int | None, freq: int | None) -> Iterator[int]:
         stream = Stream(TS, check_key(key))
         low = check_time("start", start)
@@ -136,42 +232,6 @@ class TimeSeries(Face):
         times = (time for times, _ in self._runs(stream, low, high) for time in times)
         return gaps(times, low, high, step)
 
-    def _points(self, stream: Stream) -> Iterator[Point]:
-        return (point for run in self._runs(stream) for point in zip(*run, strict=True))
-
-    def _runs(
-        self, stream: Stream, start: int = TIME_MIN, end: int = TIME_MAX, version: int | None = None
-    ) -> Iterator[Run]:
-        """Return what is seen from ``start`` to ``end``, of the records up to ``version``."""
-        if start > end:
-            return iter(())
-        records = self._log.read(stream, start=start, end=end, alive=version is None)
-        counted = (record for record in records if version is None or record.version <= version)
-        return overlay((self._layer(stream, record) for record in counted), start, end)
-
-    def _layer(self, stream: Stream, record: Record) -> Layer:
-        version, start, end = record.version, record.start, record.end
-        if self._payload.check_op(stream, record, _OPS) == REMOVE:
-            self._payload.check(stream, record)
-            return Layer(version, start, end, None)
-        return Layer(version, start, end, lambda: self._payload.run(stream, record))
-
-    def _last(self, stream: Stream) -> Point | None:
-        """Look from the end in windows that grow: what starts latest is not always what is seen last."""
-        high, limit = TIME_MAX, 1
-        while True:
-            low = None
-            for record in self._log.read(stream, end=high, alive=True, reverse=True, limit=limit):
-                low = record.start
-            if low is None:
-                return None
-            point = None
-            for times, values in self._runs(stream, low, high):
-                point = times[-1], values[-1]
-            if point is not None:
-                return point
-            high, limit = low - 1, limit * _STEP
-
     # -- write --------------------------------------------------------------------------------------------------------
 
     def extend(self, key: str, *points: Any, expect: int | None = None, once: str | None = None) -> None:
@@ -180,6 +240,12 @@ class TimeSeries(Face):
         Give points as arguments, or one iterable of any length, which is read lazily and in constant memory, and which
         may itself read from the store. Of equal timestamps the last counts.
 
+        Or give a frame: a pandas Series or DataFrame, whose index are the times; a polars DataFrame or an Arrow Table,
+        of which the first column that holds datetimes, or else integers, are the times; or a pair ``(times, values)``
+        of NumPy arrays. Its columns keep their types, and datetimes give the series their unit and time zone. To such
+        a series datetimes of another unit come if that is exact, and ints count in its unit. Values of no type known
+        here are dumped one by one, as those of points are.
+
         Args:
             expect: the version that the series must still have, as :meth:`version` returned it; 0 if it must be new.
             once: a token; whatever is done again with it, for this key, has been done already.
@@ -187,6 +253,7 @@ class TimeSeries(Face):
         Raises:
             StoreConflictError: the series is at another version than expected.
             TypeError, OverflowError: a point is no pair, or its timestamp no int of 64 bits; its index is named.
+            ValueError: the frame's times do not fit to those of the series.
 
         >>> store.extend('series', (1, 'a'), (2, 'b'))
         >>> store.extend('series', ((t, t * t) for t in range(3, 1000)))
@@ -194,6 +261,10 @@ class TimeSeries(Face):
         stream = Stream(TS, check_key(key))
         self._check_writable()
         version = check_expect(expect)
+        frame = frames.recognized(points)
+        if frame is not None:
+            self._extend_with_frame(stream, frame, version, once)
+            return
         with Spool() as spool:
             for run in split(_flat(points)):
                 spool.add(self._segment(stream, run))
@@ -202,11 +273,9 @@ class TimeSeries(Face):
             else:
                 self._check_version(stream, version)
 
-    def _segment(self, stream: Stream, run: Run) -> Entry:
-        body = self._payload.dump_run(stream.key, run)
-        return self._entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
-
-    def remove(self, *keys: str, start: int | None = None, end: int | None = None, expect: int | None = None) -> None:
+    def remove(
+        self, *keys: str, start: Stamp | None = None, end: Stamp | None = None, expect: int | None = None
+    ) -> None:
         """Remove the points from ``start`` to ``end``, or all of them. A series without points is no longer listed.
 
         Args:
@@ -215,10 +284,10 @@ class TimeSeries(Face):
         Raises:
             StoreConflictError: the series is at another version than expected.
         """
-        low, high = _bounds(start, end)
         streams = [Stream(TS, check_key(key)) for key in dict.fromkeys(keys)]
         version = check_one(check_expect(expect), streams)
-        for stream in streams:
+        spans = [self._span(stream, start, end) for stream in streams]
+        for stream, (low, high) in zip(streams, spans, strict=True):
             self._decide(partial(self._remove, stream, low, high, version), 1 if version is not None else ATTEMPTS)
 
     def _remove(self, stream: Stream, low: int, high: int, expect: int | None) -> None:
@@ -237,81 +306,6 @@ class TimeSeries(Face):
         live = low > first[0] or high < last[0]
         self._append((Batch(stream, (hole,), now(), head.version, live),))
 
-    def _overwrite(self, stream: Stream, low: int, high: int, points: Iterable[Point], version: int) -> None:
-        """Put points in the place of all that there are from ``low`` to ``high``, in one append."""
-        first, last = next(self._points(stream), None), self._last(stream)
-        with Spool() as spool:
-            live = False
-            if first is not None and last is not None:
-                live = low > first[0] or high < last[0]
-                start, end = max(low, first[0]), min(high, last[0])
-                if start <= end:
-                    spool.add(self._entry(stream, REMOVE, start=start, end=end))
-            for run in split(points):
-                live = True
-                spool.add(self._segment(stream, run))
-            if spool:
-                self._append((Batch(stream, spool.entries(), now(), version, live),))
-
-    # -- compact ------------------------------------------------------------------------------------------------------
-
-    def _compact_series(self, stream: Stream, before: int | None) -> Saved:
-        """Lay all segments over each other, or those recorded before a time, and keep what is seen as full ones."""
-        head = self._log.head(stream)
-        last = None if before is None else self._log.last((stream,), before)[0]
-        if head is None or (before is not None and last is None):
-            return Saved(0, 0)
-        version = last.version if last else head.version
-        if not head.live and (last is None or self._log.last((stream,)) == [last]):
-            return self._log.rewrite([Rewrite(stream, head.version, range(head.version + 1), live=False)])
-        seen = self._survey(stream, version)
-        if seen.tidy:
-            return Saved(0, 0)
-        with Spool() as spool:
-            for run in join(self._runs(stream, version=version)):
-                spool.add(self._merged(stream, run))
-            put = (
-                Record(version, None, seen.recorded, *entry)
-                for version, entry in zip(
-                    seen.versions[len(seen.versions) - len(spool) :], spool.entries(), strict=True
-                )
-            )
-            return self._log.rewrite([Rewrite(stream, None, range(version + 1), put, floor=head.floor)])
-
-    def _merged(self, stream: Stream, run: Run) -> Entry:
-        """Return a segment without who and why: its points were written by several, and not by who compacts them."""
-        body = self._payload.dump_run(stream.key, run)
-        return self._payload.entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
-
-    def _survey(self, stream: Stream, version: int) -> _Survey:
-        """Look whether a series consists of full segments side by side, the last of which may be shorter.
-
-        What is appended after ``version`` does not count: it will lie above what is rewritten.
-        """
-        tidy, full, end = True, True, TIME_MIN - 1
-        points, recorded, versions = 0, TIME_MIN, array("q")
-        for record in self._log.read(stream):
-            if record.version > version:
-                continue
-            op = self._payload.check_op(stream, record, _OPS)
-            size = len(self._payload.run(stream, record)[0]) if op == EXTEND else 0
-            tidy = tidy and full and op == EXTEND and record.start > end
-            full, end, points = size == SEGMENT, record.end, points + size
-            recorded = max(recorded, record.recorded)
-            versions.append(record.version)
-        return _Survey(tidy, recorded, sorted(versions)[-(points // SEGMENT + 1) :])
-
-
-class _Survey(NamedTuple):
-    """``versions`` are the newest of the series' own, as many as its points need at most in full segments.
-
-    The newest: a follower that has not come to them yet does not miss what is merged into them.
-    """
-
-    tidy: bool
-    recorded: int
-    versions: Sequence[int]
-
 
 def _flat(points: tuple[Any, ...]) -> Iterable[Any]:
     """Return the points of a call: its arguments, or what its only argument holds."""
@@ -326,9 +320,16 @@ def _flat(points: tuple[Any, ...]) -> Iterable[Any]:
     return only
 
 
-def _bounds(start: int | None, end: int | None) -> tuple[int, int]:
-    low = TIME_MIN if start is None else check_time("start", start)
-    return low, TIME_MAX if end is None else check_time("end", end)
+def _one_of(table: Mapping[str, T], what: str, name: str) -> T:
+    if name not in table:
+        raise ValueError(f"{what} is one of {', '.join(table)}, not {name!r}")
+    return table[name]
+
+
+def _check_n(n: int | None) -> int | None:
+    if n is not None and check_time("n", n) < 0:
+        raise ValueError(f"n is the most points to return, not {n}")
+    return n
 
 
 def _check_freq(freq: int | None) -> int | None:

@@ -14,7 +14,10 @@ import rstore
 
 ROOT = Path(rstore.__file__).parent
 DOMAIN = "rstore.domain"
-DRIVERS = ("sqlite3", "cryptography", "msgspec", "psycopg", "psycopg_pool", "redis", "cattrs", "asyncio", "typer")
+DRIVERS = (
+    *("sqlite3", "cryptography", "msgspec", "psycopg", "psycopg_pool", "redis", "cattrs", "asyncio", "typer"),
+    *("numpy", "pandas", "polars", "pyarrow"),
+)
 SCREEN = ("typer", "rich", "plotext", "matplotlib")
 IMPURE = {
     *("time", "datetime", "random", "secrets", "uuid", "os", "sys", "io", "pathlib", "tempfile", "shutil", "signal"),
@@ -22,19 +25,35 @@ IMPURE = {
     *("logging", "pickle", "marshal", "importlib", "ctypes"),
 }
 FACES = ("rstore.keyvalues", "rstore.timeseries", "rstore.sequences")
+IN_FACES = ("rstore.payload", "rstore.spool", "rstore.face", "rstore.moments")
+FRAMES = tuple(
+    f"rstore.frames.{name}"
+    for name in ("frame", "times", "gathering", "choosing", "from_pandas", "from_polars", "from_arrow", "from_numpy")
+)
 INNER = {
     # what a module may import of rstore besides the domain; a module that isn't named here may import everything
     "rstore.cipher": (),
     "rstore.spool": (),
-    "rstore.payload": ("rstore.cipher",),
     "rstore.textfiles": (),
     "rstore.digests": ("rstore.payload", "rstore.progress"),
+    "rstore.packing": (),
+    "rstore.columns": ("rstore.packing",),
+    "rstore.grids": ("rstore.columns",),
+    "rstore.payload": ("rstore.cipher", "rstore.columns", "rstore.packing"),
+    "rstore.frames": ("rstore.columns", "rstore.frames", "rstore.payload"),
+    **dict.fromkeys(FRAMES, ("rstore.columns", "rstore.frames", "rstore.packing")),
     "rstore.projections": (),
     "rstore.face": ("rstore.payload", "rstore.projections"),
-    "rstore.moments": (),
-    **dict.fromkeys(FACES, ("rstore.payload", "rstore.spool", "rstore.face", "rstore.moments")),
+    "rstore.moments": ("rstore.columns", "rstore.grids"),
+    "rstore.notebook": ("rstore.audit",),  # for its types only
+    **dict.fromkeys(("rstore.keyvalues", "rstore.sequences"), IN_FACES),
+    "rstore.segments": (*IN_FACES, "rstore.columns", "rstore.frames", "rstore.packing"),
+    "rstore.timeseries": (
+        *IN_FACES,
+        *("rstore.columns", "rstore.frames", "rstore.grids", "rstore.notebook", "rstore.segments"),
+    ),
     "rstore.scopes": ("rstore.payload", "rstore.projections", "rstore.face"),
-    "rstore.audit": ("rstore.projections", "rstore.face", "rstore.moments", *FACES),
+    "rstore.audit": ("rstore.projections", "rstore.face", "rstore.moments", "rstore.notebook", *FACES),
     "rstore.following": ("rstore.face", "rstore.audit", "rstore.scopes"),
     "rstore.progress": (),
     "rstore.upkeep": ("rstore.following", "rstore.progress"),

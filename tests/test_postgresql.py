@@ -286,6 +286,15 @@ def test_who_does_not_write_to_the_log_holds_no_follower_up(log: Log, database: 
         assert [key for _, key in followed(log)] == ["a"]
 
 
+def test_who_gathers_statistics_of_the_log_holds_no_follower_up(log: Log, database: str) -> None:
+    """As autovacuum does at any time."""
+    with closing(psycopg.connect(database)) as other:
+        other.execute("ANALYZE rstore.stream")
+        other.execute("SELECT pg_current_xact_id()")
+        write(log, "a")
+        assert [key for _, key in followed(log)] == ["a"]
+
+
 def test_a_standby_shows_a_record_that_commits_late_too(server: Postgres) -> None:
     with ExitStack() as stack:
         opened(stack, server.dsn)

@@ -23,10 +23,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from rstore import Event, Store, StoreClosedError, StoreIntegrityError, StoreNotAvailableError
+from rstore.columns import joined as joined_runs
 from rstore.domain import projection, series
 from rstore.domain.log import KV, TIME_MAX, TIME_MIN, TOP_LEVEL, level, reach
 from rstore.domain.projection import Fact, Projection, fold, obsolete
-from rstore.domain.series import Layer, gaps, join, overlay, split, thin
+from rstore.domain.series import Layer, gaps, overlay, split, thin
 
 THOROUGH = "RSTORE_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("RSTORE_EXAMPLES", "12"))
@@ -619,7 +620,7 @@ def test_split_pulls_no_more_than_a_buffer_ahead(size: int) -> None:
 def test_join_makes_full_segments_of_the_same_points(sizes: list[int]) -> None:
     numbers = count()
     given = [[next(numbers) for _ in range(size)] for size in sizes]
-    joined = [(list(stamps), list(found)) for stamps, found in join((run, [-t for t in run]) for run in given)]
+    joined = [(list(stamps), list(found)) for stamps, found in joined_runs((run, [-t for t in run]) for run in given)]
     assert [t for stamps, _ in joined for t in stamps] == [t for run in given for t in run]
     assert all(found == [-t for t in stamps] for stamps, found in joined)
     assert all(len(stamps) == series.SEGMENT for stamps, _ in joined[:-1])

@@ -216,10 +216,11 @@ _NAMESPACES: Final = "SELECT name FROM rstore.namespace ORDER BY name"
 
 # Transactions below this one have all come to their end. Those in progress count, but for those that are known not to
 # write to the log: writers have locked the table of streams before they got their id, and hold it to their end. So
-# others, however long, do not hold a follower up. Who is not yet known by its id counts too: it is in the snapshot a
-# moment before its lock is in the table of locks. A standby knows neither the locks of its primary nor has a list of
-# what is in progress there: all count. Where nobody has written since the log was brought here from another server, all
-# that there is counts, and nothing of the epoch that the first writer will begin.
+# others, however long, do not hold a follower up; nor does ANALYZE or VACUUM, which lock it in a way of their own. Who
+# is not yet known by its id counts too: it is in the snapshot a moment before its lock is in the table of locks. A
+# standby knows neither the locks of its primary nor has a list of what is in progress there: all count. Where nobody
+# has written since the log was brought here from another server, all that there is counts, and nothing of the epoch
+# that the first writer will begin.
 _HORIZON: Final = f"""
 SELECT CASE
     WHEN a.system <> c.system_identifier THEN a.epoch + {LIFT}
@@ -231,7 +232,7 @@ SELECT CASE
             WHERE x.locktype = 'transactionid' AND x.mode = 'ExclusiveLock' AND x.granted AND NOT EXISTS (
                 SELECT FROM pg_locks AS w
                 WHERE w.virtualtransaction = x.virtualtransaction AND w.relation = 'rstore.stream'::regclass
-                    AND w.mode <> 'AccessShareLock'
+                    AND w.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
                     AND w.database = (SELECT oid FROM pg_database WHERE datname = current_database())))),
         pg_snapshot_xmax(now)::text::bigint) END
 FROM rstore.about AS a, pg_control_system() AS c, pg_current_snapshot() AS now"""

@@ -9,7 +9,7 @@ import operator
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
-from itertools import chain, islice
+from itertools import islice
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -154,7 +154,7 @@ def _settle(segments: list[tuple[int, int, _Segment]], holes: list[Layer], low: 
         if any(_hides(hole, segment.layer) for hole in holes):
             continue
         run = segment.cut(low, high)
-        if run[0]:
+        if len(run[0]):  # it may be an array, which has no truth value
             runs.append((version, run))
         if segment.due is not None:
             heappush(segments, (segment.due, version, segment))
@@ -180,17 +180,6 @@ def _merge(runs: list[tuple[int, Run]], holes: list[Layer]) -> Iterator[Run]:
     if points:
         times = sorted(points)
         yield times, [points[time] for time in times]
-
-
-def join(runs: Iterable[Run]) -> Iterator[Run]:
-    """Yield the points of runs, which come in order of time, as full segments; the last one may be shorter.
-
-    >>> [len(times) for times, _ in join([([1], 'a'), ([2, 3], 'bc')])]
-    [3]
-    """
-    points = chain.from_iterable(zip(*run, strict=True) for run in runs)
-    while block := list(islice(points, SEGMENT)):
-        yield [time for time, _ in block], [value for _, value in block]
 
 
 def thin(points: Iterable[tuple[int, Any]], freq: int) -> Iterator[tuple[int, Any]]:

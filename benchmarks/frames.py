@@ -1,0 +1,180 @@
+"""Ten million float points as a frame, beside NumPy's own files and Parquet: ``python benchmarks/frames.py [rounds]``.
+
+Each figure is the median over the rounds. What is written reaches the disk in all of them; what is read was just
+written, and comes from the system's cache. Peaks are of processes of their own, above what making the frame took.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from rstore import Store
+
+POINTS = 10_000_000
+KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
+
+
+class Rival(NamedTuple):
+    """A way to keep a frame: how it is written and read, and in which file."""
+
+    write: Callable[[Path, Any], None]
+    read: Callable[[Path], Any]
+
+
+def regular() -> pd.Series:
+    """Make noise, one value a second."""
+    index = pd.DatetimeIndex(np.arange(POINTS).astype("M8[s]"))
+    return pd.Series(np.random.default_rng(1).standard_normal(POINTS), index, name="noise")
+
+
+def irregular() -> tuple[Any, Any]:
+    """Make noise at irregular times in nanoseconds."""
+    dice = np.random.default_rng(1)
+    return np.cumsum(dice.integers(1, 10**6, POINTS)), dice.standard_normal(POINTS)
+
+
+def prices() -> pd.Series:
+    """Make prices of two decimals, which compress to a third."""
+    return (regular().cumsum() + 1000).round(2)
+
+
+def counts() -> pd.Series:
+    """Make numbers that say little."""
+    return pd.Series(np.random.default_rng(1).poisson(0.01, POINTS).astype(float), regular().index)
+
+
+FRAMES: dict[str, Callable[[], Any]] = {
+    "a pandas Series, one value a second": regular,
+    "a NumPy pair, irregular times": irregular,
+    "a pandas Series of prices": prices,
+    "a pandas Series of counts, nearly all zero": counts,
+}
+
+
+def arrays(frame: Any) -> tuple[Any, Any]:
+    """Return the times and values of a frame."""
+    return frame if isinstance(frame, tuple) else (frame.index.asi8, frame.to_numpy())
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file is on disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def write_raw(path: Path, frame: Any) -> None:
+    with path.open("wb") as file:
+        for array in arrays(frame):
+            array.tofile(file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_raw(path: Path) -> Any:
+    with path.open("rb") as file:
+        return np.fromfile(file, np.int64, POINTS), np.fromfile(file, np.float64, POINTS)
+
+
+def write_parquet(path: Path, frame: Any) -> None:
+    times, values = arrays(frame)
+    pd.DataFrame({"noise": values}, times).to_parquet(path)
+    to_disk(path)
+
+
+def write_store(path: Path, frame: Any, key: str | None = None, durability: str = "full") -> None:
+    with Store(f"sqlite:///{path}?durability={durability}", key=key, frozen=False) as store:
+        store.extend("series", frame)
+
+
+def read_store(path: Path, to: str, key: str | None = None) -> Any:
+    with Store(path, key=key) as store:
+        return store.range("series", to=to)
+
+
+def rivals(to: str) -> dict[str, Rival]:
+    """Return who is measured; the first is what all others are compared to."""
+    return {
+        "numpy tofile, fromfile": Rival(write_raw, read_raw),
+        "pandas to_parquet, read_parquet": Rival(write_parquet, pd.read_parquet),
+        "rstore": Rival(write_store, partial(read_store, to=to)),
+        "rstore, encrypted": Rival(partial(write_store, key=KEY), partial(read_store, to=to, key=KEY)),
+        "rstore, durability=normal": Rival(partial(write_store, durability="normal"), partial(read_store, to=to)),
+    }
+
+
+def timed(function: Callable[[], Any]) -> float:
+    """Return how many seconds a call took."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def measure(name: str, rounds: int) -> None:
+    """Print the table of a frame."""
+    frame = FRAMES[name]()
+    to = "numpy" if isinstance(frame, tuple) else "pandas"
+    taken: dict[str, list[tuple[float, float, int]]] = {}
+    for turn in range(rounds):
+        everybody = list(rivals(to).items())
+        for rival, (write, read) in everybody[turn:] + everybody[:turn]:  # who comes first finds no memory warm
+            with tempfile.TemporaryDirectory(dir=os.environ.get("RSTORE_BENCH_DIR")) as folder:
+                path = Path(folder) / "file"
+                times = timed(partial(write, path, frame)), timed(partial(read, path))
+                taken.setdefault(rival, []).append((*times, path.stat().st_size))
+    print(f"{name}\n{'':34}{'in':>12}{'ratio':>8}{'out':>12}{'ratio':>8}{'on disk':>10}")
+    raw_in, raw_out, _ = map(median, zip(*taken["numpy tofile, fromfile"], strict=True))
+    for rival in rivals(to):
+        rows = taken[rival]
+        seconds_in, seconds_out, size = map(median, zip(*rows, strict=True))
+        print(
+            f"  {rival:32}{POINTS / seconds_in / 1e6:8.1f} M/s{seconds_in / raw_in:8.2f}"
+            f"{POINTS / seconds_out / 1e6:8.1f} M/s{seconds_out / raw_out:8.2f}{size / 1e6:7.0f} MB",
+            flush=True,
+        )
+
+
+def peak(what: str) -> float:
+    """Return the peak memory of a process that only makes the frame, or also writes and reads it, in MB."""
+    script = f"""
+import sys
+from pathlib import Path
+from benchmarks.frames import read_store, regular, write_store
+frame = regular()
+if {what!r} in ("in", "out"):
+    write_store(Path(sys.argv[1]), frame)
+if {what!r} == "out":
+    del frame
+    read_store(Path(sys.argv[1]), "pandas")
+with open("/proc/self/status") as status:  # the peak that getrusage tells includes that of the parent
+    print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+"""
+    with tempfile.TemporaryDirectory(dir=os.environ.get("RSTORE_BENCH_DIR")) as folder:
+        root = Path(__file__).parent.parent
+        found = subprocess.check_output([sys.executable, "-c", script, str(Path(folder) / "file")], cwd=root)
+    return int(found) / 1e3
+
+
+def main() -> None:
+    """Print the tables."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}, pandas {pd.__version__}, {os.cpu_count()} cores")
+    for name in FRAMES:
+        measure(name, rounds)
+    made, written, read = map(peak, ("made", "in", "out"))
+    print(f"peak memory: frame made {made:.0f} MB, written {written:.0f} MB, dropped and read again {read:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

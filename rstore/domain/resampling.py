@@ -1,0 +1,150 @@
+"""Resampling: the points of a series gathered in bins of time, each made one value, and what is put into empty ones.
+
+A bin holds the points from its edge up to the next one, without that, and is labelled by its edge: as pandas does by
+default for all frequencies that are fixed. What is missing, as None and NaN are, does not count.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from rstore.domain.series import Run
+
+Bin: TypeAlias = tuple[int, dict[str | None, Any]]
+"""An edge, and the values of its bin by column; one without a name is the only one."""
+
+
+class How(NamedTuple):
+    """A way to make one value of many.
+
+    ``add`` is given what it returned before, None at first, and more values, at least one; ``end`` makes of that what
+    is returned, by name if there are several; ``empty`` is what a bin without values has.
+    """
+
+    add: Callable[[Any, Sequence[Any]], Any]
+    end: Callable[[Any], Mapping[str | None, Any]] = lambda state: {None: state}
+    empty: Mapping[str | None, Any] = {None: None}
+
+
+def _ohlc(state: Any, values: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
+    first, high, low, _ = state or (values[0],) * 4
+    return first, max(high, *values), min(low, *values), values[-1]
+
+
+def _total(state: tuple[Any, int] | None, values: Sequence[Any]) -> tuple[Any, int]:
+    total, number = state or (0, 0)
+    return total + sum(values), number + len(values)
+
+
+_PARTS: Final = ("open", "high", "low", "close")
+
+HOWS: Final[Mapping[str, How]] = {
+    "first": How(lambda state, values: state or (values[0],), lambda state: {None: state[0]}),
+    "last": How(lambda _, values: values[-1]),
+    "min": How(lambda state, values: min(values) if state is None else min(state, *values)),
+    "max": How(lambda state, values: max(values) if state is None else max(state, *values)),
+    "mean": How(_total, lambda state: {None: state[0] / state[1]}),
+    "sum": How(_total, lambda state: {None: state[0]}, {None: 0}),
+    "count": How(lambda state, values: (state or 0) + len(values), empty={None: 0}),
+    "ohlc": How(_ohlc, lambda state: dict(zip(_PARTS, state, strict=True)), dict.fromkeys(_PARTS)),
+}
+"""How the values of a bin are made one. Sums are of 0 at least; what else is empty has None."""
+
+
+def resample(runs: Iterable[Run], edges: Iterable[int], how: How) -> Iterator[Bin]:
+    """Yield a bin for each edge up to the last point, lazily.
+
+    Args:
+        edges: increasing, and without an end; the first is not after the first point.
+
+    Raises:
+        TypeError: values can't be added up or compared, or are among rows.
+
+    >>> list(resample([([1, 2], [5, 7]), ([25], [9])], range(0, 100, 10), HOWS['sum']))
+    [(0, {None: 12}), (10, {None: 0}), (20, {None: 9})]
+    """
+    following = iter(edges)
+    low, high = next(following), next(following)
+    states: dict[str | None, Any] = {}
+    for times, values in runs:
+        at = 0
+        while at < len(times):
+            if times[at] < high:
+                until = bisect_left(times, high, at)
+                _add(states, list(values[at:until]), how)
+                at = until
+            else:
+                yield low, _ended(states, how)
+                low, high = high, next(following)
+    if states:
+        yield low, _ended(states, how)
+
+
+def _add(states: dict[str | None, Any], values: list[Any], how: How) -> None:
+    for name, column in _columns(values).items():
+        present = [value for value in column if not _is_missing(value)]
+        state = states.setdefault(name, None)
+        if present:
+            states[name] = how.add(state, present)
+
+
+def _columns(values: list[Any]) -> Mapping[str | None, Iterable[Any]]:
+    rows = [value for value in values if isinstance(value, dict)]
+    if not rows:
+        return {None: values}
+    if len(rows) < len(values):
+        raise TypeError("there are values beside rows of columns: they can't be resampled together")
+    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)  # noqa: PLR0124  # NaN is what is not itself
+
+
+def _ended(states: dict[str | None, Any], how: How) -> dict[str | None, Any]:
+    """Return the values of a bin, and make it an empty one, with the same columns."""
+    found = {}
+    for name, state in states.items():
+        parts = how.empty if state is None else how.end(state)
+        found.update({_joint(name, part): value for part, value in parts.items()})
+        states[name] = None
+    return found
+
+
+def _joint(name: str | None, part: str | None) -> str | None:
+    return part if name is None else name if part is None else f"{name} {part}"
+
+
+# -- what is put into empty bins --------------------------------------------------------------------------------------
+
+
+def _previous(column: Sequence[Any]) -> Iterable[Any]:
+    return accumulate(column, lambda before, value: before if value is None else value)
+
+
+def _linear(column: Sequence[Any]) -> Iterable[Any]:
+    known = [at for at, value in enumerate(column) if value is not None]
+    found = list(_previous(column))  # after the last one that is known
+    for first, last in pairwise(known):
+        step = (column[last] - column[first]) / (last - first) if last - first > 1 else 0
+        found[first + 1 : last] = [column[first] + step * i for i in range(1, last - first)]
+    return found
+
+
+FILLS: Final[Mapping[str, Callable[[Sequence[Any]], Iterable[Any]]]] = {"previous": _previous, "linear": _linear}
+"""What may be put into empty bins: the value before, or what lies between that and the next one, bin by bin."""
+
+
+def filled(bins: Sequence[Bin], fill: str) -> list[Bin]:
+    """Return bins with something in those that were empty. Before the first value there is nothing.
+
+    >>> filled([(0, {None: 1}), (10, {None: None}), (20, {None: 2})], 'linear')
+    [(0, {None: 1}), (10, {None: 1.5}), (20, {None: 2})]
+    """
+    names = list(dict.fromkeys(name for _, values in bins for name in values))
+    columns = [list(FILLS[fill]([values.get(name) for _, values in bins])) for name in names]
+    rows = zip(*columns, strict=True)
+    return [(edge, dict(zip(names, row, strict=True))) for (edge, _), row in zip(bins, rows, strict=True)]

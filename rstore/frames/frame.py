@@ -1,0 +1,199 @@
+"""A frame between a library and the segments of a series: arrays of NumPy, in slices that are views of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple, cast
+
+import numpy as np
+from attrs import evolve, frozen
+
+from rstore.columns import FORMATS, OBJECT, TEXT, Column, Layout, Table, Times
+from rstore.domain.series import Run
+from rstore.frames.times import Ints, rescaled, unit_of
+
+TIME_NAMES: Final = ("time", "timestamp", "index", "rstore_time")
+"""What the column of times is called where it needs a name and has none: the first that no other column has."""
+
+ANY_ZONE: Final = "*"
+"""The zone of times that are in UTC and can't have another: they are shown in that of the series."""
+
+_CHUNK: Final = 1 << 18  # rows: what fits into a cache is looked at while it is there
+
+
+class Values(NamedTuple):
+    """A column with its values; ``absent`` has a true byte for each that is missing, or is None if none is."""
+
+    column: Column
+    data: Any
+    absent: Any = None
+
+
+@frozen(eq=False)
+class Frame:
+    """The points of a frame. ``order`` are the rows in order of time, the last of equal times; None if all are so."""
+
+    times: Ints
+    table: Table
+    order: Ints | None = None
+
+    def __len__(self) -> int:
+        return len(self.times) if self.order is None else len(self.order)
+
+    @property
+    def meaning(self) -> Times:
+        """What the times mean."""
+        return self.table.layout.times
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether there are values that have to be dumped."""
+        return any(column.kind == OBJECT for column in self.table.layout.columns)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether one segment holds it."""
+        return len(self) <= self.table.layout.rows
+
+    def with_times(self, times: Ints, meaning: Times) -> Frame:
+        """Return the same columns at other times, which are in the same order."""
+        layout = evolve(self.table.layout, times=meaning)
+        return Frame(times, Table(layout, self.table.data, self.table.absent), self.order)
+
+
+def frame_of(times: Ints, meaning: Times, columns: Sequence[Values], *, framed: bool) -> Frame:
+    """Return columns as a frame.
+
+    Raises:
+        ValueError: they are of different lengths, there is none, or two have one name.
+    """
+    names = [values.column.name for values in columns]
+    if not names:
+        raise ValueError("a frame needs a column of values besides its times")
+    if len(set(names)) != len(names):
+        raise ValueError(f"columns need names of their own: {names}")
+    lengths = {len(values.data) for values in columns}
+    if lengths != {len(times)}:
+        raise ValueError(f"there are {len(times)} times, and {', '.join(map(str, sorted(lengths)))} values")
+    layout = Layout(meaning, tuple(values.column for values in columns), framed)
+    table = Table(layout, [values.data for values in columns], [values.absent for values in columns])
+    return Frame(times, table, None if _is_increasing(times) else _order(times))
+
+
+def _is_increasing(times: Ints) -> bool:
+    return all(
+        bool(np.all(times[i + 1 : i + 1 + _CHUNK] > times[i : i + _CHUNK][: len(times) - i - 1]))
+        for i in range(0, len(times) - 1, _CHUNK)
+    )
+
+
+def _order(times: Ints) -> Ints:
+    order = np.argsort(times, kind="stable")
+    ordered = times[order]
+    is_last = np.append(ordered[1:] != ordered[:-1], True)
+    last: Ints = order[is_last]
+    return last
+
+
+def runs(frame: Frame) -> Iterator[Run]:
+    """Yield the points of a frame as runs, each of one segment."""
+    size, times = frame.table.layout.rows, cast("Any", frame.times)
+    for low in range(0, len(frame), size):
+        if frame.order is None:
+            yield times[low : low + size], frame.table[low : low + size]
+        else:
+            rows = frame.order[low : low + size]
+            yield times[rows], _taken(frame.table, rows)
+
+
+def _taken(table: Table, rows: Ints) -> Table:
+    def chosen(values: Any) -> Any:
+        return values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows.tolist()]
+
+    absent = [None if mask is None else chosen(mask) for mask in table.absent]
+    return Table(table.layout, [chosen(values) for values in table.data], absent)
+
+
+# -- columns ----------------------------------------------------------------------------------------------------------
+
+
+def array_column(name: str | None, array: Any, absent: Any = None, dtype: str = "") -> Values:
+    """Return an array as a column; types that have no width here become values of any type."""
+    mask = np.asarray(absent, np.uint8) if absent is not None and absent.any() else None
+    kind, code = array.dtype.kind, f"{array.dtype.kind}{array.dtype.itemsize}"
+    if kind == "M":
+        little = np.asarray(array, array.dtype.newbyteorder("<"))
+        return Values(Column(name, "time", unit_of(array.dtype), dtype=dtype), little.view(np.int64), mask)
+    if code == "f2":  # fits into the next width exactly
+        return Values(Column(name, "f4", dtype=dtype or "float16"), array.astype("<f4"), mask)
+    if code in FORMATS:
+        return Values(Column(name, code, dtype=dtype), np.asarray(array, f"<{code}"), mask)
+    return object_column(name, array.tolist())
+
+
+def object_column(name: str | None, values: list[Any], dtype: str = "") -> Values:
+    """Return values of any type as a column."""
+    return Values(Column(name, OBJECT, dtype=dtype), values)
+
+
+def text_column(name: str | None, texts: list[Any], dtype: str = "") -> Values:
+    """Return texts as a column; what is no str is missing."""
+    absent = np.fromiter((not isinstance(text, str) for text in texts), np.uint8, len(texts))
+    column = Column(name, TEXT, dtype=dtype)
+    if not absent.any():
+        return Values(column, texts)
+    return Values(column, [text if isinstance(text, str) else "" for text in texts], absent)
+
+
+def guessed_column(name: str | None, values: list[Any]) -> Values:
+    """Return values that came without a type as a column: of the type that all of them have, or of objects.
+
+    >>> [guessed_column(None, values).column.kind for values in ([1.5, 2.0], [True], ['a'], [1, None], [2**70])]
+    ['f8', 'b1', 'text', 'object', 'object']
+    """
+    types = set(map(type, values))
+    if types == {str}:
+        return text_column(name, values)
+    code = _GUESSED.get(types.pop()) if len(types) == 1 else None
+    if code is None or (code == "i8" and not -(2**63) <= min(values) <= max(values) < 2**63):
+        return object_column(name, values)
+    return Values(Column(name, code), np.array(values, "?" if code == "b1" else code))
+
+
+_GUESSED: Final[dict[type, str]] = {float: "f8", int: "i8", bool: "b1"}
+
+
+def check_label(what: str, label: object) -> str | None:
+    """Return what a column or an index is called, or raise if that is no str."""
+    if label is None or isinstance(label, str):
+        return label
+    raise TypeError(f"the name of {what} is a str, not {type(label).__name__}: rename {label!r}")
+
+
+def label_for_times(layout: Layout) -> str:
+    """Return what a column of times is called beside the others."""
+    taken = {column.name for column in layout.columns}
+    return next(name for name in (layout.times.name, *TIME_NAMES) if name is not None and name not in taken)
+
+
+# -- into a series ----------------------------------------------------------------------------------------------------
+
+
+def fitted(key: str, frame: Frame, series: Times | None) -> Frame:
+    """Return a frame with its times counted as those of a series are; None stands for a new one.
+
+    Raises:
+        ValueError: only one of them has datetimes, or a time zone; or a time would not be exact. The message tells.
+    """
+    times, own = frame.times, frame.meaning
+    zone = None if own.zone == ANY_ZONE else own.zone
+    if own.unit is None or series is None:
+        return frame.with_times(times, own._replace(zone=zone))
+    if series.unit is None:
+        raise ValueError(f"the timestamps of {key!r} are plain ints, and those of the frame datetimes: convert them")
+    if own.zone != ANY_ZONE and (own.zone is None) != (series.zone is None):
+        needs, has = ("no time zone", own.zone) if series.zone is None else (f"the time zone {series.zone}", "none")
+        raise ValueError(f"the timestamps of {key!r} have {needs}, and those of the frame {has}: convert them")
+    if own.unit != series.unit:
+        times = rescaled(times, own.unit, series.unit)
+    return frame.with_times(times, Times(series.unit, series.zone, own.name))

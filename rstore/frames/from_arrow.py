@@ -1,0 +1,101 @@
+"""Tables of Arrow. A column of theirs holds the times: see :func:`rstore.frames.choosing.time_column`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rstore.columns import NOT_A_TIME, OBJECT, TEXT, Column, Times
+from rstore.frames.choosing import Choice, time_column
+from rstore.frames.frame import Frame, Values, array_column, frame_of, label_for_times, object_column, text_column
+from rstore.frames.from_numpy import shown_array
+from rstore.frames.times import Ints, whole_times
+
+
+def owns(thing: Any) -> bool:
+    """Tell whether this is a table of Arrow."""
+    return isinstance(thing, pa.Table | pa.RecordBatch)
+
+
+def read(table: Any) -> Frame:
+    """Return a Table as a frame."""
+    choices = [
+        Choice(field.name, pa.types.is_timestamp(field.type) or pa.types.is_date(field.type), _is_integer(field.type))
+        for field in table.schema
+    ]
+    chosen = time_column(choices)
+    times, meaning = _read_times(choices[chosen].name, _whole(table.column(chosen)))
+    columns = [read_column(choice.name, table.column(i)) for i, choice in enumerate(choices) if i != chosen]
+    return frame_of(times, meaning, columns, framed=True)
+
+
+def _is_integer(of_type: Any) -> bool:
+    return bool(pa.types.is_integer(of_type))
+
+
+def _whole(column: Any) -> Any:
+    """Return a column as one array, without a copy if it is one."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if pa.types.is_dictionary(column.type):
+        return column.dictionary_decode()
+    return column
+
+
+def _read_times(name: str, array: Any) -> tuple[Ints, Times]:
+    if array.null_count:
+        raise ValueError(f"row {array.is_null().to_numpy(zero_copy_only=False).argmax()} has no time")
+    if pa.types.is_date(array.type):
+        array = array.cast(pa.timestamp("s" if pa.types.is_date32(array.type) else "ms"))
+    if not pa.types.is_timestamp(array.type):
+        return whole_times(array.to_numpy(), "times"), Times(None, None, name)
+    return array.view(pa.int64()).to_numpy(), Times(array.type.unit, array.type.tz, name)
+
+
+def read_column(name: str | None, array: Any) -> Values:
+    """Return an array of Arrow as a column."""
+    array = _whole(array)
+    of_type = array.type
+    if pa.types.is_string(of_type) or pa.types.is_large_string(of_type) or pa.types.is_string_view(of_type):
+        return text_column(name, array.to_pylist())
+    is_time = pa.types.is_timestamp(of_type)
+    if not (is_time or _is_integer(of_type) or pa.types.is_floating(of_type) or pa.types.is_boolean(of_type)):
+        return object_column(name, array.to_pylist())
+    missing = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
+    plain = array.view(pa.int64()) if is_time else array
+    if missing is not None:
+        plain = plain.fill_null(False if pa.types.is_boolean(of_type) else 0)
+    values = array_column(name, plain.to_numpy(zero_copy_only=False), missing)
+    return values._replace(column=Column(name, "time", of_type.unit, of_type.tz)) if is_time else values
+
+
+def show(frame: Frame) -> Any:
+    """Return a frame as a Table.
+
+    Raises:
+        ValueError: Arrow has no type for a column of values of several types.
+    """
+    layout, table = frame.table.layout, frame.table
+    unit, zone, _ = layout.times
+    times = pa.array(frame.times)
+    columns = {label_for_times(layout): times if unit is None else times.view(pa.timestamp(unit, zone))}
+    for each in zip(layout.columns, table.data, table.absent, strict=True):
+        columns[each[0].name or "value"] = show_column(Values(*each))
+    return pa.table(columns)
+
+
+def show_column(values: Values) -> Any:
+    """Return a column as an array of Arrow."""
+    column, data, absent = values
+    if column.kind in (TEXT, OBJECT):
+        try:
+            return pa.array(shown_array(values), pa.string() if column.kind == TEXT else None, from_pandas=False)
+        except pa.ArrowInvalid as exc:
+            raise ValueError(f"Arrow has no type for all values of column {column.name!r}: {exc}") from exc
+    if column.kind != "time":
+        return pa.array(data, mask=None if absent is None else np.asarray(absent, bool))
+    missing = data == NOT_A_TIME
+    missing = missing if absent is None else missing | np.asarray(absent, bool)
+    return pa.array(data, mask=missing).view(pa.timestamp(column.unit, column.zone))

@@ -1,0 +1,94 @@
+"""A pair ``(times, values)`` of NumPy arrays. Several columns are a structured array.
+
+Times are integers, or datetime64, which NumPy knows in UTC only: they fit to series of any time zone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rstore.columns import NOT_A_TIME, OBJECT, TEXT, Times
+from rstore.frames.frame import ANY_ZONE, Frame, Values, array_column, frame_of, object_column, text_column
+from rstore.frames.times import Ints, check_present, unit_of, whole_times
+
+
+def owns(thing: Any) -> bool:
+    """Tell whether this is a pair of which the first is an array."""
+    return isinstance(thing, tuple) and len(thing) == 2 and isinstance(thing[0], np.ndarray)
+
+
+def read(pair: tuple[Any, Any]) -> Frame:
+    """Return a pair as a frame."""
+    times, values = pair[0], np.asarray(pair[1])
+    if times.ndim != 1 or values.ndim != 1:
+        raise ValueError("a pair is two arrays of one dimension; of several columns make a structured array or a frame")
+    stamps, meaning = read_times(times)
+    if values.dtype.names is None:
+        return frame_of(stamps, meaning, [_column(None, values)], framed=False)
+    columns = [_column(name, values[name]) for name in values.dtype.names]
+    return frame_of(stamps, meaning, columns, framed=True)
+
+
+def read_times(times: Any) -> tuple[Ints, Times]:
+    """Return an array of times as integers, and what they mean."""
+    if times.dtype.kind != "M":
+        return whole_times(times, "times"), Times()
+    unit = unit_of(times.dtype)
+    return check_present(times.astype(f"<M8[{unit}]", copy=False).view(np.int64)), Times(unit, ANY_ZONE)
+
+
+def _column(name: str | None, array: Any) -> Values:
+    if array.dtype.kind in "UT":
+        return text_column(name, array.tolist())
+    if array.dtype.kind == "O":
+        return object_column(name, array.tolist())
+    return array_column(name, array)
+
+
+def show(frame: Frame) -> tuple[Any, Any]:
+    """Return a frame as a pair. Missing numbers are NaN, or None in an array of objects, as texts are."""
+    times: Any = frame.times
+    meaning, columns = frame.table.layout.times, frame.table.layout.columns
+    if meaning.unit is not None:
+        times = times.view(f"<M8[{meaning.unit}]")
+    arrays = [shown_array(Values(*each)) for each in zip(columns, frame.table.data, frame.table.absent, strict=True)]
+    if not frame.table.layout.framed or len(arrays) == 1:
+        return times, arrays[0]
+    values = np.empty(
+        len(times), [(str(column.name), array.dtype) for column, array in zip(columns, arrays, strict=True)]
+    )
+    for column, array in zip(columns, arrays, strict=True):
+        values[column.name] = array
+    return times, values
+
+
+def shown_array(values: Values) -> Any:
+    """Return a column as an array."""
+    column, data, absent = values
+    missing = None if absent is None else np.asarray(absent, bool)
+    if column.kind in (TEXT, OBJECT):
+        return _filled(_objects(data), missing, None)
+    if column.kind == "time":
+        return _filled(data, missing, NOT_A_TIME).view(f"<M8[{column.unit}]")
+    if column.dtype == "float16":
+        return _filled(data, missing, np.nan).astype(np.float16)
+    if column.kind in ("f8", "f4"):
+        return _filled(data, missing, np.nan)
+    return data if missing is None else _filled(data.astype(object), missing, None)
+
+
+def _objects(values: list[Any]) -> Any:
+    """Return a list as an array of objects; values that are lists themselves stay so."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def _filled(data: Any, missing: Any, value: Any) -> Any:
+    if missing is None:
+        return data
+    filled = data.copy()
+    filled[missing] = value
+    return filled

@@ -1,0 +1,150 @@
+"""Series and DataFrames of pandas. What they are indexed by are the times: datetimes, or integers."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from rstore.columns import OBJECT, TEXT, Column, Layout, Times
+from rstore.frames.frame import Frame, Values, array_column, check_label, frame_of, object_column, text_column
+from rstore.frames.from_numpy import shown_array
+from rstore.frames.times import Ints, check_present, whole_times
+
+_NULLABLE: Final = frozenset(
+    {"boolean", "Float32", "Float64", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))}
+)
+"""The types of pandas that keep apart what is missing."""
+
+
+def owns(thing: Any) -> bool:
+    """Tell whether this is a frame of pandas."""
+    return isinstance(thing, pd.Series | pd.DataFrame)
+
+
+def read(frame: Any) -> Frame:
+    """Return a Series or a DataFrame as a frame."""
+    times, meaning = _read_index(frame.index)
+    if isinstance(frame, pd.Series):
+        return frame_of(times, meaning, [_column(check_label("a series", frame.name), frame)], framed=False)
+    names = [_check_column(label) for label in frame.columns]
+    columns = [_column(name, frame.iloc[:, i]) for i, name in enumerate(names)]
+    return frame_of(times, meaning, columns, framed=True)
+
+
+def _check_column(label: object) -> str:
+    if label is None:
+        raise TypeError("the name of a column is a str: rename None")
+    return str(check_label("a column", label))
+
+
+def _read_index(index: Any) -> tuple[Ints, Times]:
+    name = check_label("an index", index.name)
+    if isinstance(index, pd.DatetimeIndex):
+        zone = None if index.tz is None else zone_name(index.tz)
+        return check_present(index.asi8), Times(index.unit, zone, name)
+    if isinstance(index, pd.MultiIndex) or not isinstance(index.dtype, np.dtype):
+        raise TypeError(f"the index of a frame is of datetimes or integers, not {index.dtype}")
+    return whole_times(index.to_numpy(), "the index"), Times(None, None, name)
+
+
+def zone_name(zone: Any) -> str:
+    """Return the name of a time zone by which it is found again.
+
+    Raises:
+        ValueError: it has none.
+    """
+    name = getattr(zone, "key", None) or getattr(zone, "zone", None)
+    if name is None and isinstance(zone, datetime.timezone):
+        offset = zone.utcoffset(None)
+        name = "UTC" if not offset else f"{pd.Timestamp(0, tz=zone):%z}"
+        name = name if name == "UTC" else f"{name[:3]}:{name[3:5]}"
+    if name is None:
+        raise ValueError(f"the time zone {zone!r} has no name: convert the index with tz_convert")
+    return str(name)
+
+
+def _column(name: str | None, series: Any) -> Values:
+    """Return the values of a Series as a column. Types that are not known here become values of any type."""
+    dtype = series.dtype
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        values = array_column(name, series.dt.tz_convert(None).to_numpy())
+        return values._replace(column=values.column._replace(zone=zone_name(dtype.tz)))
+    if isinstance(dtype, pd.StringDtype):
+        return text_column(name, series.array.to_numpy(object).tolist(), str(dtype))
+    if dtype.name in _NULLABLE:
+        missing = series.isna().to_numpy()
+        plain = series.array.to_numpy(dtype.numpy_dtype, na_value=dtype.numpy_dtype.type(0))
+        return array_column(name, plain, missing, dtype.name)
+    if isinstance(dtype, np.dtype) and dtype.kind in "fiubM":
+        return array_column(name, series.to_numpy())
+    if isinstance(dtype, pd.ArrowDtype):
+        found: Values = _arrow().read_column(name, series.array.__arrow_array__())
+        return found._replace(column=found.column._replace(dtype=str(dtype)))
+    return object_column(name, [None if value is pd.NA else value for value in series.astype(object)])
+
+
+def _arrow() -> Any:
+    """Return what reads and shows arrays of Arrow, of which columns of pandas may be made."""
+    from rstore.frames import library
+
+    return library("arrow")
+
+
+# -- out --------------------------------------------------------------------------------------------------------------
+
+
+def show(frame: Frame) -> Any:
+    """Return a frame as what it was: a DataFrame, or a Series."""
+    layout, table = frame.table.layout, frame.table
+    index = _index(frame.times, layout)
+    series = {
+        column.name: pd.Series(_shown(Values(column, data, absent)), index, _dtype(column), column.name, copy=False)
+        for column, data, absent in zip(layout.columns, table.data, table.absent, strict=True)
+    }
+    return pd.DataFrame(series, index, copy=False) if layout.framed else next(iter(series.values()))
+
+
+def _dtype(column: Column) -> Any:
+    """Return the type that pandas would have to guess: it takes objects that are texts for texts."""
+    return object if column.kind == OBJECT else None
+
+
+def _index(times: Ints, layout: Layout) -> Any:
+    unit, zone, name = layout.times
+    if unit is None:
+        return pd.Index(times, name=name)
+    return _datetimes(times, unit, zone).rename(name)
+
+
+def _datetimes(times: Any, unit: str, zone: str | None) -> Any:
+    index = pd.DatetimeIndex(times.view(f"<M8[{unit}]"))
+    return index if zone is None else index.tz_localize("UTC").tz_convert(zone)
+
+
+def _shown(values: Values) -> Any:
+    column, data, absent = values
+    if column.dtype.endswith("[pyarrow]"):
+        return pd.arrays.ArrowExtensionArray(_arrow().show_column(values))
+    if column.kind == "time" and column.unit is not None:
+        return _datetimes(shown_array(values).view(np.int64), column.unit, column.zone)
+    if column.kind == TEXT:
+        return pd.array(shown_array(values), dtype=column.dtype or "str")
+    if column.kind == OBJECT:
+        return shown_array(values)
+    if column.dtype not in _NULLABLE and (absent is None or column.kind in ("f8", "f4")):
+        return shown_array(values)
+    missing = np.zeros(len(data), bool) if absent is None else np.asarray(absent, bool)
+    return _MASKED[column.kind[0]](data, missing)
+
+
+_MASKED: Final[dict[str, Callable[..., Any]]] = {
+    "b": pd.arrays.BooleanArray,
+    "f": pd.arrays.FloatingArray,
+    "i": pd.arrays.IntegerArray,
+    "u": pd.arrays.IntegerArray,
+}
+"""Arrays that keep apart what is missing: integers and bools have no NaN for that."""

@@ -1,0 +1,88 @@
+"""DataFrames of polars. A column of theirs holds the times: see :func:`rstore.frames.choosing.time_column`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from rstore.columns import NOT_A_TIME, OBJECT, TEXT, Column, Times
+from rstore.frames.choosing import Choice, time_column
+from rstore.frames.frame import Frame, Values, array_column, frame_of, label_for_times, object_column, text_column
+from rstore.frames.from_numpy import shown_array
+from rstore.frames.times import Ints, rescaled, whole_times
+
+
+def owns(thing: Any) -> bool:
+    """Tell whether this is a frame of polars."""
+    return isinstance(thing, pl.DataFrame)
+
+
+def read(frame: Any) -> Frame:
+    """Return a DataFrame as a frame."""
+    choices = [
+        Choice(name, dtype in (pl.Datetime, pl.Date), dtype.is_integer()) for name, dtype in frame.schema.items()
+    ]
+    chosen = time_column(choices)
+    times, meaning = _read_times(frame.to_series(chosen))
+    columns = [_column(series) for i, series in enumerate(frame) if i != chosen]
+    return frame_of(times, meaning, columns, framed=True)
+
+
+def _read_times(series: Any) -> tuple[Ints, Times]:
+    if series.null_count():
+        raise ValueError(f"row {series.is_null().arg_max()} has no time")
+    if series.dtype == pl.Date:
+        series = series.cast(pl.Datetime("ms"))
+    if series.dtype != pl.Datetime:
+        return whole_times(series.to_numpy(), "times"), Times(None, None, series.name)
+    return series.to_physical().to_numpy(), Times(series.dtype.time_unit, series.dtype.time_zone, series.name)
+
+
+def _column(series: Any) -> Values:
+    dtype = series.dtype
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        return text_column(series.name, series.cast(pl.String).to_list())
+    if not (dtype in (pl.Float64, pl.Float32, pl.Boolean, pl.Datetime) or dtype.is_integer()):
+        return object_column(series.name, series.to_list())
+    missing = series.is_null().to_numpy() if series.null_count() else None
+    plain = series.to_physical().fill_null(False if dtype == pl.Boolean else 0)
+    values = array_column(series.name, plain.to_numpy(), missing)
+    if dtype != pl.Datetime:
+        return values
+    return values._replace(column=Column(series.name, "time", dtype.time_unit, dtype.time_zone))
+
+
+def show(frame: Frame) -> Any:
+    """Return a frame as a DataFrame; seconds become milliseconds, since polars does not count in those."""
+    layout, table = frame.table.layout, frame.table
+    meaning, name = layout.times, label_for_times(layout)
+    times = pl.Series(name, frame.times)
+    if meaning.unit is not None:
+        times = _datetimes(name, frame.times, meaning.unit, meaning.zone)
+    columns = [_shown(Values(*each)) for each in zip(layout.columns, table.data, table.absent, strict=True)]
+    return pl.DataFrame([times, *columns])
+
+
+def _datetimes(name: str, times: Any, unit: str, zone: str | None) -> Any:
+    if unit == "s":
+        times, unit = rescaled(times, "s", "ms"), "ms"
+    return pl.Series(name, times).cast(pl.Datetime(unit, zone))  # type: ignore[arg-type]
+
+
+def _shown(values: Values) -> Any:
+    column, data, absent = values
+    name = "value" if column.name is None else column.name
+    if column.kind in (TEXT, OBJECT):
+        listed = shown_array(values).tolist()
+        return pl.Series(name, listed, pl.String if column.kind == TEXT else None, strict=False)
+    if column.kind == "time" and column.unit is not None:
+        missing = data == NOT_A_TIME
+        missing = missing if absent is None else missing | np.asarray(absent, bool)
+        series = _datetimes(name, np.where(missing, 0, data), column.unit, column.zone)
+    else:
+        series, missing = pl.Series(name, data), absent
+    if missing is None:
+        return series
+    return pl.select(pl.when(~pl.Series(np.asarray(missing, bool))).then(series).alias(name)).to_series()

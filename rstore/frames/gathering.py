@@ -1,0 +1,203 @@
+"""Frames out of series: segments of one layout are put one after the other, others are brought together first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from rstore.columns import FORMATS, OBJECT, Column, Layout, Table, Times, stretches
+from rstore.domain.series import Run, thin
+from rstore.frames.frame import Frame, Values, frame_of, guessed_column
+from rstore.frames.times import joint_times
+
+_NUMBERS: Final = frozenset(FORMATS) - {"time", "b1"}
+
+_Piece: TypeAlias = tuple[int, dict[str | None, Values]]
+"""How many rows, and the values of each column; a column without a name is the only one."""
+
+
+def limited(runs: Iterable[Run], freq: int | None, n: int | None) -> Iterator[Run]:
+    """Yield of runs what ``range`` returns with ``freq`` and ``n``; no more is read than that needs."""
+    due, left = None, n
+    for times, values in runs:
+        if left is not None and left <= 0:
+            return
+        if freq is not None:
+            kept = [at for _, at in thin(_since(times, due), freq)]
+            due = int(times[kept[-1]]) + freq if kept else due
+            found: Run = [times[at] for at in kept[:left]], [values[at] for at in kept[:left]]
+        else:
+            found = times[:left], values[:left]
+        left = None if left is None else left - len(found[0])
+        if len(found[0]):
+            yield found
+
+
+def _since(times: Any, due: int | None) -> Iterator[tuple[int, int]]:
+    listed = times.tolist() if isinstance(times, np.ndarray) else times
+    return ((time, at) for at, time in enumerate(listed) if due is None or time >= due)
+
+
+def gathered(runs: Iterable[Run], meaning: Callable[[], Times | None]) -> Frame:
+    """Return runs, whose values are rows of tables or have no type, as one frame.
+
+    Args:
+        meaning: finds out what timestamps mean, where no table tells.
+
+    Raises:
+        ValueError: values of no column are among rows of several, or times of several units together.
+    """
+    found = list(chain.from_iterable(map(stretches, runs)))
+    times = joint_times([stamps for stamps, _ in found])
+    tables = [values for _, values in found if isinstance(values, Table)]
+    layouts = list(dict.fromkeys(table.layout for table in tables))
+    if len(layouts) == 1 and len(tables) == len(found):
+        return Frame(times, _united(layouts[0], [_piece(table, alone=False) for table in tables]))
+    return Frame(times, _brought_together([values for _, values in found], layouts, meaning))
+
+
+def of_points(points: Sequence[tuple[int, Any]], meaning: Times) -> Frame:
+    """Return points without a type as a frame; rows as columns, in which what is None is missing."""
+    times, values = [time for time, _ in points], [value for _, value in points]
+    rows = [value for value in values if isinstance(value, dict)]
+    names: Iterable[str | None] = dict.fromkeys(chain.from_iterable(rows)) if rows else (None,)
+    columns = [_known_of(name, [row.get(name) for row in rows] if rows else values) for name in names]
+    return frame_of(np.array(times, np.int64), meaning, columns, framed=bool(rows))
+
+
+def _known_of(name: str | None, values: list[Any]) -> Values:
+    """Return values as a column of the type that those have which are there."""
+    types = {type(value) for value in values if value is not None}
+    if types == {int, float}:
+        types, values = {float}, [None if value is None else float(value) for value in values]
+    if len(types) != 1 or None not in values:
+        return guessed_column(name, values)
+    nothing = types.pop()
+    if nothing not in (int, float, bool, str):
+        return guessed_column(name, values)
+    found = guessed_column(name, [nothing() if value is None else value for value in values])
+    if found.column.kind == OBJECT:
+        return guessed_column(name, values)
+    return found._replace(absent=np.fromiter((value is None for value in values), np.uint8, len(values)))
+
+
+def _brought_together(found: Sequence[Any], layouts: Sequence[Layout], meaning: Callable[[], Times | None]) -> Table:
+    names = list(dict.fromkeys(column.name for layout in layouts if _has_names(layout) for column in layout.columns))
+    alone = len(names) < 2
+    pieces = [_piece(values, alone=alone) for values in _with_lists_joined(found, alone=alone)]
+    last = layouts[-1] if layouts else None
+    columns: Iterable[str | None] = (None,)
+    if not alone:
+        columns = dict.fromkeys(name for _, values in pieces for name in values)
+        if None in columns:
+            raise ValueError(f"there are values beside rows of the columns {', '.join(map(str, names))}: see range")
+    label = last.columns[0].name if last is not None and alone else None
+    kept = tuple(Column(label if name is None else name, OBJECT) for name in columns)
+    layout = Layout(_meaning(layouts, meaning), kept, framed=any(layout.framed for layout in layouts) or not alone)
+    return _united(layout, pieces, list(columns))
+
+
+def _has_names(layout: Layout) -> bool:
+    """Tell whether the values are those of columns. A series has one value, whatever that is called."""
+    return layout.framed or len(layout.columns) > 1
+
+
+def _meaning(layouts: Sequence[Layout], otherwise: Callable[[], Times | None]) -> Times:
+    units = {layout.times.unit for layout in layouts if layout.times.unit is not None}
+    if len(units) > 1:
+        raise ValueError(f"the times are counted in several units: {', '.join(sorted(units))}")
+    known = [layout.times for layout in layouts if layout.times.unit is not None or not units]
+    return known[-1] if known else otherwise() or Times()
+
+
+def _with_lists_joined(found: Sequence[Any], *, alone: bool) -> Iterator[Any]:
+    """Where all is lists, take them as one: whether they are of one type is a question about all values."""
+    if alone and not any(isinstance(values, Table) for values in found):
+        yield [value for values in found for value in values]
+    else:
+        yield from found
+
+
+def _piece(values: Any, *, alone: bool) -> _Piece:
+    if isinstance(values, Table):
+        columns = map(Values, values.layout.columns, values.data, values.absent)
+        return len(values), {None if alone else each.column.name: each for each in columns}
+    if alone or not all(isinstance(value, dict) for value in values):
+        return len(values), {None: guessed_column(None, list(values))}
+    names = dict.fromkeys(chain.from_iterable(values))
+    return len(values), {name: guessed_column(name, [value.get(name) for value in values]) for name in names}
+
+
+def _united(layout: Layout, pieces: Sequence[_Piece], keys: Sequence[str | None] | None = None) -> Table:
+    names = [column.name for column in layout.columns]
+    merged = []
+    for key, name in zip(keys or names, names, strict=True):
+        merged.append(_column(name, [(count, values.get(key)) for count, values in pieces]))
+    return Table(
+        Layout(layout.times, tuple(each.column for each in merged), layout.framed),
+        [each.data for each in merged],
+        [each.absent for each in merged],
+    )
+
+
+def _column(name: str | None, parts: Sequence[tuple[int, Values | None]]) -> Values:
+    """Return the parts of a column, each of so many values, as one; where there is None they are missing."""
+    present = [part for _, part in parts if part is not None]
+    column = _common([part.column for part in present])._replace(name=name)
+    if column.kind in FORMATS:
+        dtype = np.result_type(*(_dtype(part.column.kind) for part in present))
+        data = _joined([_numbers(part, count, dtype) for count, part in parts])
+        column = column if column.kind == "time" else column._replace(kind=f"{dtype.kind}{dtype.itemsize}")
+    else:
+        listed = _as_objects if column.kind == OBJECT else _as_they_are
+        data = [value for count, part in parts for value in listed(part, count)]
+    if column.kind == OBJECT or all(part is not None and part.absent is None for _, part in parts):
+        return Values(column, data)
+    return Values(column, data, _joined([_mask(part, count) for count, part in parts]))
+
+
+def _common(columns: Sequence[Column]) -> Column:
+    """Return what a column of such parts is: of their type, of one that holds all their numbers, or of objects."""
+    types = {column[1:4] for column in columns}
+    dtypes = {column.dtype for column in columns}
+    dtype = dtypes.pop() if len(dtypes) == 1 else ""
+    if len(types) == 1:
+        return columns[0]._replace(dtype=dtype)
+    if {column.kind for column in columns} <= _NUMBERS:
+        return Column(None, "f8")
+    return Column(None, OBJECT)
+
+
+def _dtype(kind: str) -> Any:
+    return np.dtype("<i8" if kind == "time" else "?" if kind == "b1" else f"<{kind}")
+
+
+def _numbers(part: Values | None, count: int, dtype: Any) -> Any:
+    if part is None:
+        return np.zeros(count, dtype)
+    data = part.data
+    return np.asarray(data if isinstance(data, np.ndarray) else np.frombuffer(data, _dtype(part.column.kind)), dtype)
+
+
+def _as_they_are(part: Values | None, count: int) -> Sequence[Any]:
+    return [""] * count if part is None else part.data
+
+
+def _as_objects(part: Values | None, count: int) -> Sequence[Any]:
+    if part is None:
+        return [None] * count
+    return Table(Layout(Times(), (part.column,)), [part.data], [part.absent]).column(0)
+
+
+def _mask(part: Values | None, count: int) -> Any:
+    if part is None:
+        return np.ones(count, np.uint8)
+    return np.zeros(count, np.uint8) if part.absent is None else np.frombuffer(part.absent, np.uint8)
+
+
+def _joined(arrays: Sequence[Any]) -> Any:
+    """Return arrays one after the other, in memory that whoever gets them may change."""
+    return arrays[0] if len(arrays) == 1 and arrays[0].flags.writeable else np.concatenate(arrays)

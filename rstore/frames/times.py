@@ -1,0 +1,106 @@
+"""Times in arrays of NumPy: as they are packed, in other units, and checked."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rstore import packing
+from rstore.columns import NOT_A_TIME, UNITS
+from rstore.packing import REGULAR, WIDTHS, unpack_ints
+
+Ints: TypeAlias = NDArray[np.int64]
+
+
+def pack_times(times: Ints) -> bytes:
+    """Return what :func:`rstore.packing.pack_times` does, for an array."""
+    if len(times) == 1:
+        return b""
+    steps = np.diff(times).view(np.uint64)  # that they wrap around is no harm: they are read without a sign
+    top, least = int(steps.max()), int(steps.min())
+    if top == least:
+        return struct.pack("<BQ", REGULAR, top)
+    width = next(i for i in range(len(WIDTHS)) if top < 1 << (8 << i))
+    return WIDTHS[width : width + 1] + steps.astype(f"<u{1 << width}").tobytes()
+
+
+def unpack_times(start: int, count: int, data: bytes) -> Any:
+    """Return what :func:`rstore.packing.unpack_times` does; as an array, if the times are irregular."""
+    if count == 1 or data[0] == REGULAR:
+        return packing.unpack_times(start, count, data)
+    steps, _ = unpack_ints(count - 1, data)
+    times = np.empty(count, np.int64)
+    times[0] = start
+    times[1:] = np.asarray(steps).astype(np.uint64, copy=False).view(np.int64)
+    return np.cumsum(times, out=times)
+
+
+def joint_times(parts: Sequence[Any]) -> Ints:
+    """Return times one after the other as an array. Ranges are not written out before they have their place in it."""
+    times = np.empty(sum(map(len, parts)), np.int64)
+    low = 0
+    for part in parts:
+        if isinstance(part, range) and part.step < 2**62:
+            times[low : low + len(part)] = np.arange(len(part)) * part.step + part.start  # wraps around where it must
+        else:
+            times[low : low + len(part)] = np.asarray(part, np.int64)
+        low += len(part)
+    return times
+
+
+def rescaled(times: Ints, unit: str, to: str) -> Ints:
+    """Return times in another unit.
+
+    Raises:
+        ValueError: a time would not be exact, or not fit in 64 bits; the message names it.
+
+    >>> rescaled(np.array([1, 2]), 's', 'ms')
+    array([1000, 2000])
+    """
+    many, few = UNITS[to], UNITS[unit]
+    if many >= few:
+        factor = many // few
+        bad = (times > (2**63 - 1) // factor) | (times < -(2**63 // factor))
+        found = times * factor
+    else:
+        found, bad = times // (few // many), times % (few // many) != 0
+    if bad.any():
+        example = times[bad][0]
+        raise ValueError(f"the series counts its times in {to!r}, in which {example} {unit} has no exact place")
+    return found
+
+
+def whole_times(times: Any, what: str) -> Ints:
+    """Return the integers of an array as times.
+
+    Raises:
+        TypeError, OverflowError: they are no integers, or do not fit in signed 64 bits.
+    """
+    if times.dtype.kind not in "iu":
+        raise TypeError(f"{what} are datetimes or integers, not {times.dtype}")
+    if times.dtype.kind == "u" and len(times) and int(times.max()) > 2**63 - 1:
+        raise OverflowError(f"{what} must fit in signed 64 bits: {int(times.max())}")
+    return np.asarray(times, np.int64)
+
+
+def unit_of(dtype: Any) -> str:
+    """Return the unit of a datetime64 type.
+
+    Raises:
+        ValueError: it is none that a series may have.
+    """
+    unit, count = np.datetime_data(dtype)
+    if unit not in UNITS or count != 1:
+        raise ValueError(f"times are counted in {', '.join(UNITS)}, not in {dtype}: convert them with astype")
+    return unit
+
+
+def check_present(times: Ints) -> Ints:
+    """Return times, or raise if one is missing."""
+    if len(times) and times.min() == NOT_A_TIME:
+        raise ValueError(f"row {times.argmin()} has no time")
+    return times

@@ -1,0 +1,226 @@
+"""How the points of a series are read from its records and written to them: what its public face is made of."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from rstore.columns import Layout, Rows, Table, Times, joined
+from rstore.domain.log import TIME_MAX, TIME_MIN, Batch, Entry, Record, Rewrite, Saved, Stream
+from rstore.domain.operators import EXTEND, REMOVE
+from rstore.domain.series import SEGMENT, Layer, Run, overlay
+from rstore.face import ATTEMPTS, Face, now
+from rstore.packing import unpack_times
+from rstore.payload import UnpackTimes
+from rstore.spool import Anew, Spool
+
+if TYPE_CHECKING:
+    from rstore.frames.frame import Frame
+
+Point: TypeAlias = tuple[int, Any]
+
+_STEP: Final = 8
+_OPS: Final = (EXTEND, REMOVE)
+
+
+class Segments(Face):
+    """Time series as records: overlaid when they are read, cut into segments when they are written."""
+
+    # -- read ---------------------------------------------------------------------------------------------------------
+
+    def _points(self, stream: Stream) -> Iterator[Point]:
+        return (point for run in self._runs(stream) for point in zip(*run, strict=True))
+
+    def _runs(
+        self,
+        stream: Stream,
+        start: int = TIME_MIN,
+        end: int = TIME_MAX,
+        version: int | None = None,
+        load: Callable[[Record], Run] | None = None,
+    ) -> Iterator[Run]:
+        """Return what is seen from ``start`` to ``end``, of the records up to ``version``, as ``load`` reads them."""
+        if start > end:
+            return iter(())
+        loaded = load or partial(self._payload.run, stream)
+        records = self._log.read(stream, start=start, end=end, alive=version is None)
+        counted = (record for record in records if version is None or record.version <= version)
+        return overlay((self._layer(stream, record, loaded) for record in counted), start, end)
+
+    def _rows(
+        self,
+        stream: Stream,
+        start: int = TIME_MIN,
+        end: int = TIME_MAX,
+        version: int | None = None,
+        unpack: UnpackTimes = unpack_times,
+    ) -> Iterator[Run]:
+        """Return what :meth:`_runs` does, with rows of tables in place of values that are in typed columns."""
+
+        def load(record: Record) -> Run:
+            times, values = self._payload.run(stream, record, unpack)
+            return times, Rows(values) if isinstance(values, Table) else values
+
+        return self._runs(stream, start, end, version, load)
+
+    def _layer(self, stream: Stream, record: Record, load: Callable[[Record], Run]) -> Layer:
+        version, start, end = record.version, record.start, record.end
+        if self._payload.check_op(stream, record, _OPS) == REMOVE:
+            self._payload.check(stream, record)
+            return Layer(version, start, end, None)
+        return Layer(version, start, end, partial(load, record))
+
+    def _last(self, stream: Stream) -> Point | None:
+        """Look from the end in windows that grow: what starts latest is not always what is seen last."""
+        high, limit = TIME_MAX, 1
+        while True:
+            low = None
+            for record in self._log.read(stream, end=high, alive=True, reverse=True, limit=limit):
+                low = record.start
+            if low is None:
+                return None
+            point = None
+            for times, values in self._runs(stream, low, high):
+                point = times[-1], values[-1]
+            if point is not None:
+                return point
+            high, limit = low - 1, limit * _STEP
+
+    def _meaning(self, stream: Stream) -> Times | None:
+        """Return what the timestamps of a series mean, as the first frame of datetimes in it says; None if none does.
+
+        Points that came without a frame say nothing, and are passed by without a look into them.
+        """
+        for record in self._log.read(stream, ops=(EXTEND,), alive=True):
+            times = self._payload.times(stream, record)
+            if times is not None and times.unit is not None:
+                return times
+        return None
+
+    # -- write --------------------------------------------------------------------------------------------------------
+
+    def _segment(self, stream: Stream, run: Run) -> Entry:
+        body = self._payload.dump_run(stream.key, run)
+        return self._entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
+
+    def _extend_with_frame(self, stream: Stream, frame: Frame, version: int | None, once: str | None) -> None:
+        """Append a frame. If it gives the series its unit, nobody else may give it another one meanwhile."""
+        from rstore.frames.frame import fitted, runs
+        from rstore.frames.times import pack_times
+
+        def entries(fitting: Frame) -> Iterator[Entry]:
+            for run in runs(fitting):
+                body = self._payload.dump_run(stream.key, run, pack_times)
+                yield self._entry(stream, EXTEND, body, start=int(run[0][0]), end=int(run[0][-1]))
+
+        def attempt() -> None:
+            is_new, found = self._is_new(stream) if frame.meaning.unit is not None else (False, 0)
+            meaning = None if is_new or frame.meaning.unit is None else self._meaning(stream) or Times()
+            fitting = fitted(stream.key, frame, meaning)
+            expect = found if is_new and version is None else version
+            with Spool() as spool:
+                sealed: Iterable[Entry] = Anew(partial(entries, fitting))
+                if fitting.has_objects or fitting.is_short:  # the user's own _dump is not called while the log is held
+                    spool.extend(sealed)
+                    sealed = spool.entries()
+                self._write(Batch(stream, sealed, now(), expect), once)
+
+        if len(frame):
+            self._decide(attempt, 1 if version is not None else ATTEMPTS)
+        else:
+            self._check_version(stream, version)
+
+    def _is_new(self, stream: Stream) -> tuple[bool, int]:
+        """Tell whether a series has no points, and at which version it is."""
+        head = self._log.head(stream)
+        return head is None or not head.live, head.version if head else 0
+
+    def _overwrite(self, stream: Stream, low: int, high: int, rows: Iterable[Run], version: int) -> None:
+        """Put points in the place of all that there are from ``low`` to ``high``, in one append."""
+        first, last = next(self._points(stream), None), self._last(stream)
+        with Spool() as spool:
+            live = False
+            if first is not None and last is not None:
+                live = low > first[0] or high < last[0]
+                start, end = max(low, first[0]), min(high, last[0])
+                if start <= end:
+                    spool.add(self._entry(stream, REMOVE, start=start, end=end))
+            for run in joined(rows):
+                live = True
+                spool.add(self._segment(stream, run))
+            if spool:
+                self._append((Batch(stream, spool.entries(), now(), version, live),))
+
+    # -- compact ------------------------------------------------------------------------------------------------------
+
+    def _compact_series(self, stream: Stream, before: int | None) -> Saved:
+        """Lay all segments over each other, or those recorded before a time, and keep what is seen as full ones."""
+        head = self._log.head(stream)
+        last = None if before is None else self._log.last((stream,), before)[0]
+        if head is None or (before is not None and last is None):
+            return Saved(0, 0)
+        version = last.version if last else head.version
+        if not head.live and (last is None or self._log.last((stream,)) == [last]):
+            return self._log.rewrite([Rewrite(stream, head.version, range(head.version + 1), live=False)])
+        seen = self._survey(stream, version)
+        if seen.tidy:
+            return Saved(0, 0)
+        with Spool() as spool:
+            for run in joined(self._rows(stream, version=version)):
+                spool.add(self._merged(stream, run))
+            put = (
+                Record(version, None, seen.recorded, *entry)
+                for version, entry in zip(
+                    seen.versions[len(seen.versions) - len(spool) :], spool.entries(), strict=True
+                )
+            )
+            return self._log.rewrite([Rewrite(stream, None, range(version + 1), put, floor=head.floor)])
+
+    def _merged(self, stream: Stream, run: Run) -> Entry:
+        """Return a segment without who and why: its points were written by several, and not by who compacts them."""
+        body = self._payload.dump_run(stream.key, run)
+        return self._payload.entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
+
+    def _survey(self, stream: Stream, version: int) -> _Survey:
+        """Look whether a series consists of full segments side by side, the last of which may be shorter.
+
+        Segments of other columns, or of none, do not count among them. What is appended after ``version`` does not
+        count either: it will lie above what is rewritten.
+        """
+        tidy, end = True, TIME_MIN - 1
+        recorded, versions = TIME_MIN, array("q")
+        layouts: dict[Layout | None, _Filled] = {}
+        for record in self._log.read(stream):
+            if record.version > version:
+                continue
+            op = self._payload.check_op(stream, record, _OPS)
+            values: Sequence[Any] = self._payload.run(stream, record)[1] if op == EXTEND else ()
+            layout = values.layout if isinstance(values, Table) else None
+            size, filled = SEGMENT if layout is None else layout.rows, layouts.get(layout, _Filled(0, 0, True))
+            tidy = tidy and filled.full and op == EXTEND and record.start > end
+            points = filled.points + len(values)
+            layouts[layout] = _Filled(points, points // size + 1, len(values) == size)
+            end, recorded = record.end, max(recorded, record.recorded)
+            versions.append(record.version)
+        return _Survey(tidy, recorded, sorted(versions)[-sum(filled.segments for filled in layouts.values()) :])
+
+
+class _Filled(NamedTuple):
+    """How many points there are of one layout, how many full segments those need at most, and if the last is full."""
+
+    points: int
+    segments: int
+    full: bool
+
+
+class _Survey(NamedTuple):
+    """``versions`` are the newest of the series' own, as many as its points need at most in full segments.
+
+    The newest: a follower that has not come to them yet does not miss what is merged into them.
+    """
+
+    tidy: bool
+    recorded: int
+    versions: Sequence[int]
