@@ -28,12 +28,13 @@ from freezegun import freeze_time
 from rstore import Store
 from rstore.cli import main
 from rstore.cli.changes import parse_changes
-from rstore.cli.charts import Curve, characters, runs, steps, thinned
+from rstore.cli.charts import Curve, characters, runs, steps, the_unit, thinned
 from rstore.cli.program import program
 from rstore.cli.program import run as run_here
 from rstore.cli.progress import reported
 from rstore.cli.times import parse_time, show_time, write_time
-from rstore.cli.units import MICROSECONDS, NANOSECONDS, SECONDS, recognised
+from rstore.cli.told import stamps
+from rstore.cli.units import MICROSECONDS, MILLISECONDS, NANOSECONDS, SECONDS, recognised
 from rstore.cli.values import parse_value, show_value, to_json
 from rstore.domain.log import Rewrite, Stream
 from rstore.progress import Progress
@@ -808,6 +809,16 @@ def test_changes(word: str, item: str, change: Any) -> None:
 def test_what_is_no_change(word: str) -> None:
     with pytest.raises(ValueError, match="is no change: write item=value"):
         parse_changes([word])
+
+
+def test_a_series_may_begin_before_its_unit_can_be_told() -> None:
+    early = -600_000_000_000
+    old, new = Curve("old", [early, NOW], [1.0, 2.0]), Curve("new", [NOW - 1000, NOW], [1.0, 2.0])
+    assert the_unit([old, new]) == MILLISECONDS
+    assert "1950-12-27" in characters([old, new], colours=False)
+    assert stamps(MILLISECONDS).seen(early) == "1950-12-27 13:20:00.000"
+    assert the_unit([old, Curve("seconds", [NOW // 1000], [1.0])]) is None
+    assert the_unit([Curve("old", [-(2**63), NOW], [1.0, 2.0])]) is None
 
 
 def test_units() -> None:
