@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rstore.cli.refusal import USAGE, Refusal
-from rstore.cli.units import Unit, recognised
+from rstore.cli.units import Unit, spanned
 from rstore.cli.values import show_text
 
 _FORMATS: Final = (".png", ".svg")
@@ -105,8 +105,12 @@ def runs(curve: Curve) -> Iterator[Curve]:
 
 
 def the_unit(curves: Iterable[Curve]) -> Unit | None:
-    """Return the unit of the timestamps of curves that are drawn over each other, None if they look like no times."""
-    return recognised(*(time for curve in curves for time in (curve.times[0], curve.times[-1])))
+    """Return the unit of the timestamps of curves that are drawn over each other, None if they look like no times.
+
+    The last ones tell: early ones may be from before 1973.
+    """
+    units = {spanned(curve.times[0], curve.times[-1]) for curve in curves}
+    return units.pop() if len(units) == 1 else None
 
 
 # -- with characters ---------------------------------------------------------------------------------------------------

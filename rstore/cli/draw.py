@@ -55,7 +55,7 @@ def draw(session: Session, curves: list[Curve], out: str | None) -> None:
     if out is not None:
         picture(curves, out)
     else:
-        session.out.line(characters(curves, colours=session.out.is_terminal).rstrip("\n"))
+        session.out.line(characters(curves, colours=session.out.has_colours).rstrip("\n"))
 
 
 def _curve(view: Audit, key: str, start: str | None, end: str | None) -> Curve:

@@ -33,7 +33,8 @@ from rstore.cli.reading import (
 )
 from rstore.cli.refusal import Refusal
 from rstore.cli.times import parse_time, show_time
-from rstore.cli.told import CHANGE_COLUMNS, OPERAND, STAMP, Operand, change_row, tell
+from rstore.cli.told import CHANGE_COLUMNS, OPERAND, STAMP, Operand, change_row, stamps, tell
+from rstore.cli.units import recognised
 from rstore.cli.values import show_text, show_value, to_json
 from rstore.domain.log import ES, KV, TS
 from rstore.domain.operators import OPERATORS, name_of
@@ -143,7 +144,7 @@ def range_(
     last = last_point(view, key)
     low, high = (stamp(text, key, last) for text in (start, end))
     points = view.points(key, low, end=high, n=count, freq=freq)
-    session.out.rows([Column("timestamp", STAMP, "cyan"), Column("value", VALUE)], points)
+    session.out.rows([Column("timestamp", stamps(recognised(last)), "cyan"), Column("value", VALUE)], points)
 
 
 @command(app, LOOK, at=True)

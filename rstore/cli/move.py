@@ -179,11 +179,11 @@ def shell(session: Session, write: Annotated[bool, typer.Option("--write", help=
     """
     with session.place.store(frozen=not write) as store:
         names = {"s": store}
-        banner = f"s is {store!r}"
+        session.out.note(f"s is {store!r}")
         try:
             from IPython import start_ipython
         except ModuleNotFoundError:
-            code.interact(banner, local=names, exitmsg="")
+            code.interact("", local=names, exitmsg="")
         else:
             start_ipython(argv=["--no-banner", "--no-confirm-exit"], user_ns=names)
 

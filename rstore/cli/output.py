@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -54,6 +55,11 @@ class Output:
     def is_terminal(self) -> bool:
         """Whether somebody is looking: then there are colours and columns."""
         return not self.json and self.file.isatty()
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether colours may be printed past rich, which decides in the same way."""
+        return self.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "unknown")
 
     def rows(self, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> int:
         """Print rows of so many columns, as they come, and return how many there were."""

@@ -9,7 +9,7 @@ from rstore.audit import Change
 from rstore.cli.changes import SIGNS
 from rstore.cli.output import COUNT, MOMENT, TEXT, Column, Form
 from rstore.cli.times import show_time
-from rstore.cli.units import recognised
+from rstore.cli.units import Unit, recognised
 from rstore.cli.values import show_text, show_value, to_json
 from rstore.domain.log import ES, TS
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
@@ -62,6 +62,12 @@ def show_stamp(timestamp: int) -> str:
     """Return a series' timestamp as a time if it looks like one, else as the number that it is."""
     unit = recognised(timestamp)
     return str(timestamp) if unit is None else show_time(unit.to_ms(timestamp))
+
+
+def stamps(unit: Unit | None) -> Form:
+    """Return the form of the timestamps of a series that has a unit; without one they are numbers."""
+    seen = str if unit is None else lambda timestamp: show_time(unit.to_ms(timestamp))
+    return Form(seen, str, lambda timestamp: timestamp, {"no_wrap": True})
 
 
 STAMP: Final = Form(show_stamp, str, lambda timestamp: timestamp, {"no_wrap": True})

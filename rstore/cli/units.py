@@ -32,6 +32,16 @@ _FIRST_YEAR, _LAST_YEAR = 100_000_000, 10_000_000_000
 """Seconds: from 1973 to 2286 the units do not overlap."""
 
 
+def spanned(first: int, last: int) -> Unit | None:
+    """Return the unit of a series by its last timestamp, if the first one is not before the year 1653 in it.
+
+    >>> spanned(-600_000_000_000, 1_700_000_000_000).name, spanned(-(10**15), 1_700_000_000_000)
+    ('ms', None)
+    """
+    unit = recognised(last)
+    return unit if unit is not None and first >= -_LAST_YEAR * unit.per_second else None
+
+
 def recognised(*timestamps: int) -> Unit | None:
     """Return the unit in which all timestamps lie between the years 1973 and 2286, if there is one.
 
