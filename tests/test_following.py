@@ -525,7 +525,7 @@ class TestProject:
 
         def write() -> int:
             added = 0
-            while not done.is_set():
+            while not done.is_set() and added < 30_000:  # a slow machine would never come to an end otherwise
                 other.update_with("n/changes", lambda n: n + 1000, default=0)
                 added += 1000
                 time.sleep(0.01)

@@ -1854,7 +1854,7 @@ QUERIES = st.fixed_dictionaries(
 )
 
 on_every_backend = settings(
-    max_examples=int(os.environ.get("RSTORE_EXAMPLES", "25")),
+    max_examples=int(os.environ.get("RSTORE_EXAMPLES", "15")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

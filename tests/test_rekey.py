@@ -77,7 +77,8 @@ def outside(log: Log) -> list[tuple[Stream, Record]]:
 
 
 def heads(log: Log) -> list[Head]:
-    return [head for kind in ("kv", "ts", "es", "ss") for head in log.heads(kind, live=False)]
+    """Return all heads, but for when they died: a rewrite may forget it, and then a little more is read."""
+    return [head._replace(died=0) for kind in ("kv", "ts", "es", "ss") for head in log.heads(kind, live=False)]
 
 
 def is_current(log: Log, store: Store) -> bool:
