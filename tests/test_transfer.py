@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import gzip
 import io
 import json
@@ -20,7 +19,6 @@ from uuid import uuid4
 import pytest
 import vega_datasets
 
-import rstore
 from rstore import (
     FrozenStoreError,
     Store,
@@ -32,7 +30,6 @@ from rstore import (
     copying,
     jsonlines,
     points,
-    transfer,
 )
 from rstore.domain.log import ES, KV, SS, TS, Batch, Entry, Stream
 from rstore.inspection import check
@@ -900,13 +897,3 @@ class TestPoints:
             [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
         )
         assert done.stdout == "Parquet needs the package pyarrow: pip install 'rlib-store[arrow]'\n"
-
-
-@pytest.mark.parametrize("module", [copying, jsonlines, points])
-def test_examples_do_what_they_show(module: Any) -> None:
-    tests = [test for test in doctest.DocTestFinder(recurse=True).find(module) if test.examples]
-    assert len(tests) >= 2
-    for test in tests:
-        with Store("memory://", frozen=False) as store:
-            test.globs = {**vars(rstore), **vars(transfer), "store": store}
-            assert doctest.DocTestRunner().run(test).failed == 0
