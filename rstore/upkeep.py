@@ -45,8 +45,8 @@ class Upkeep(Following):
 
         That is values, who and why, snapshots and all that is private; no version, time or position changes, and
         nothing is unpickled. Open the store with the new key before the old one, ``key=[new, old]``, and let all others
-        do so first. With ``plaintext=True`` also what is not
-        encrypted becomes so. If it is interrupted, call it again: it goes on with the rest.
+        do so first. With ``plaintext=True`` it encrypts also what is not encrypted yet. If it is interrupted, call it
+        again: it goes on with the rest.
 
         Others may write meanwhile. What they write with the old key until this is nearly done is encrypted anew, too.
 
