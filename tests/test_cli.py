@@ -192,6 +192,58 @@ def use_again(store: Store) -> Store:
     return store.open()
 
 
+ON_A_SERVER = """
+set price '{"amount": 12}' --who ada --why 'ticket 42'
+get price
+apply account owner=Ada balance=10
+apply account balance+=5 limit=100
+current account
+past account now
+events account
+history account --plot balance
+diff account '1 day ago' now
+extend temperature now=20.5 '1 hour ago=19'
+range temperature
+plot temperature --out temperature.png
+info
+keys
+log
+revert account '1 day ago'
+remove temperature --start '2 hours ago' --end '30 minutes ago'
+delete price
+prune account
+compact
+export saved.jsonl
+discard --yes
+import saved.jsonl
+check
+copy "$RSTORE_DSN" copy.db --namespace "$RSTORE_NAMESPACE"
+new-key > app.key
+rekey --plaintext --key-file app.key
+shell --key-file app.key <<< 'print(len(list(s.log())))'
+backup never.db || test $? = 3
+follow --key-file app.key --wait 0
+"""
+
+
+def test_every_command_on_a_terminal_and_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One shell for all, since a terminal for each would take longer than the commands."""
+    monkeypatch.chdir(tmp_path)
+    lines = ON_A_SERVER.strip().splitlines()
+    assert {line.split()[0] for line in lines} == set(commands())
+    with use(monkeypatch, redis(), uuid4().hex) as store:
+        rstore = f"{COMMAND[0]} -m rstore"
+        script = "\n".join(f"echo '$ {number}'; {rstore} {line}" for number, line in enumerate(lines))
+        Path("script.sh").write_text(f"set -e\n{script}\n", "utf-8")
+        child = pexpect.spawn("bash", ["script.sh"], dimensions=(30, 120), timeout=120)
+        seen = child.read().decode()
+        child.close()
+        assert child.exitstatus == 0, seen
+        assert "\t" not in seen, "tables are for terminals"
+        store.discard()
+    assert {"temperature.png", "saved.jsonl", "copy.db"} <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_text_is_told_from_json(file: Store, say: Callable[..., str]) -> None:
     say("set", "zip", "12345", "--text")
     assert (file["zip"], say("get", "zip"), say("get", "zip", "--text")) == ("12345", '"12345"\n', "12345\n")
