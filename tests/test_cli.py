@@ -734,6 +734,12 @@ def test_gaps_in_a_drawing_are_not_bridged() -> None:
     assert sum(map(lines.count, "▀▄━▁")) > sum(map(holed.count, "▀▄━▁")) + 20
 
 
+def test_what_is_not_finite_is_a_gap_in_a_drawing(file: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    file.extend("ratio", (1, math.inf), (2, 1.5), (3, -math.inf), (4, 2.5), (5, math.nan))
+    assert run_here(["plot", "ratio"]) == 0
+    assert "2.5" in capsys.readouterr().out
+
+
 def test_curves() -> None:
     curve = Curve("c", list(range(1000)), [float(time == 551) for time in range(1000)])
     assert 1.0 in thinned(curve, 10).values

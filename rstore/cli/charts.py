@@ -37,17 +37,18 @@ class Curve(NamedTuple):
 
 
 def number(value: Any, name: str, time: int) -> float:
-    """Return a value as a number that can be drawn; None is a gap.
+    """Return a value as a number that can be drawn; None is a gap, and so is what is not finite.
 
     Raises:
         Refusal: it is none.
     """
     try:
-        return math.nan if value is None else float(_not_text(value))
+        found = math.nan if value is None else float(_not_text(value))
     except (TypeError, ValueError, OverflowError):
         raise Refusal(
             f"{name!r} has no number at {time} but a {type(value).__name__}: it can't be drawn", USAGE
         ) from None
+    return found if math.isfinite(found) else math.nan
 
 
 def _not_text(value: Any) -> Any:
