@@ -677,3 +677,12 @@ def test_an_unknown_library_is_an_error_that_lists_them() -> None:
         pytest.raises(ValueError, match="pandas, polars, arrow, numpy, not 'excel'"),
     ):
         store.range("key", to="excel")
+
+
+def test_a_category_that_is_missing_is_none(store: Store) -> None:
+    index = pd.date_range("2026-03-01", periods=3, freq="h")
+    store.extend("grade", pd.DataFrame({"mark": pd.Categorical(["a", None, "b"])}, index=index))
+    store.extend("took", pd.DataFrame({"span": pd.to_timedelta([1, None, 3], unit="s")}, index=index))
+    assert [mark for _, mark in store.range("grade")] == ["a", None, "b"]
+    assert store.range("grade", to="arrow")["mark"].to_pylist() == ["a", None, "b"]
+    assert [span for _, span in store.range("took")] == [pd.Timedelta("1s"), None, pd.Timedelta("3s")]

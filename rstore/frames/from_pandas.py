@@ -89,7 +89,10 @@ def _column(name: str | None, series: Any) -> Values:
     if isinstance(dtype, pd.ArrowDtype):
         found: Values = _arrow().read_column(name, series.array.__arrow_array__())
         return found._replace(column=found.column._replace(dtype=str(dtype)))
-    return object_column(name, [None if value is pd.NA else value for value in series.astype(object)])
+    objects = series.astype(object)
+    if not pd.api.types.is_object_dtype(dtype):  # a category or a span that is missing; a NaN object is a value
+        objects = objects.where(series.notna(), None)
+    return object_column(name, [None if value is pd.NA else value for value in objects])
 
 
 def _arrow() -> Any:
