@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from rstore.columns import OBJECT, Table, Times, UnknownColumnError, decode, encode
+from rstore.columns import OBJECT, Layout, Table, UnknownColumnError, decode, encode
 from rstore.domain.errors import (
     StoreFormatError,
     StoreMissingKeyError,
@@ -293,12 +293,12 @@ class Payload:
             raise self._error(StorePayloadError, stream, "its times don't fit its span")
         return times, values
 
-    def times(self, stream: Stream, record: Record) -> Times | None:
-        """Return what the times of a series' record mean; None if its values are not in typed columns."""
+    def layout(self, stream: Stream, record: Record) -> Layout | None:
+        """Return of what kind the columns of a series' record are; None if its values are not in typed columns."""
         if len(record.data) < _HEADER_BYTES or not record.data[1] & _TYPED:
             return None  # what else is wrong with it is no question here
         values = self.run(stream, record)[1]
-        return values.layout.times if isinstance(values, Table) else None
+        return values.layout if isinstance(values, Table) else None
 
     def state(self, stream: Stream, record: Record) -> dict[str, Any]:
         """Return the state of a snapshot."""

@@ -142,7 +142,7 @@ def import_points(
         file: a name, which for CSV may end in ``.gz``, or an open file.
         format: ``'csv'`` or ``'parquet'``; by default what the file's name ends in, else CSV.
         key: that of the series, or what comes before those of several.
-        time: the column of times (default: the first one with dates, else the first one with integers).
+        time: the column of times (default: the first one with dates, else the very first one if it has integers).
         columns: those of values (default: all others).
         progress: is told how many points were stored.
 
@@ -213,7 +213,10 @@ def _layout(table: _Table, key: str | None, time: str | None, columns: Sequence[
 
 
 def _time_column(table: _Table) -> int:
-    """Return the first column that has dates, by the first cell that it has, else the first that has integers."""
+    """Return the first column that has dates, by the first cell that it has, else the very first if it has integers.
+
+    An integer elsewhere is no time: a table whose dates are written in another way would come in as nonsense.
+    """
     first: dict[int, Any] = {}
     for _, cells in islice(table.rows(), _BATCH_ROWS):
         for at, cell in enumerate(cells[: len(table.columns)]):
@@ -223,8 +226,11 @@ def _time_column(table: _Table) -> int:
             break
     times = [at for at, cell in sorted(first.items()) if _is_time(table, cell)]
     dates = [at for at in times if not _is_integer(first[at])]
-    if not times:
-        raise ValueError(f"no column has times, which are ints or dates in ISO 8601: {_listed(table.columns)}")
+    if not dates and times[:1] != [0]:
+        raise ValueError(
+            "no column has times, which are dates in ISO 8601, or ints in the first column: name the one that has them; "
+            f"there are {_listed(table.columns)}"
+        )
     return (dates or times)[0]
 
 

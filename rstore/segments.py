@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from rstore.columns import Layout, Rows, Table, Times, joined
@@ -90,15 +90,19 @@ class Segments(Face):
             high, limit = low - 1, limit * _STEP
 
     def _meaning(self, stream: Stream) -> Times | None:
-        """Return what the timestamps of a series mean, as any segment of a frame says; None if there is none.
+        """Return what the timestamps of a series mean, as any segment of a frame says; None if there is none."""
+        return next((layout.times for layout in self._layouts(stream)), None)
+
+    def _layouts(self, stream: Stream) -> Iterator[Layout]:
+        """Yield of what kind the segments of frames are: the earliest, and then from the latest on.
 
         Points that came without a frame say nothing, and are passed by without a look into them. Frames are mostly
         what a series begins with, or what came last.
         """
         first = self._log.read(stream, ops=(EXTEND,), alive=True, limit=1)
         others = self._log.read(stream, ops=(EXTEND,), alive=True, reverse=True)
-        told = (self._payload.times(stream, record) for record in chain(first, others))
-        return next((times for times in told if times is not None), None)
+        told = (self._payload.layout(stream, record) for record in chain(first, others))
+        return (layout for layout in told if layout is not None)
 
     # -- write --------------------------------------------------------------------------------------------------------
 
@@ -118,8 +122,8 @@ class Segments(Face):
 
         def attempt() -> None:
             is_new, found = self._is_new(stream)
-            meaning = None if is_new else self._meaning(stream) or Times()
-            fitting = fitted(stream.key, frame, meaning)
+            known = None if is_new else list(islice(self._layouts(stream), 2))
+            fitting = fitted(stream.key, frame, known)
             expect = found if is_new and version is None else version
             with Spool() as spool:
                 sealed: Iterable[Entry] = Anew(partial(entries, fitting))

@@ -686,3 +686,21 @@ def test_a_category_that_is_missing_is_none(store: Store) -> None:
     assert [mark for _, mark in store.range("grade")] == ["a", None, "b"]
     assert store.range("grade", to="arrow")["mark"].to_pylist() == ["a", None, "b"]
     assert [span for _, span in store.range("took")] == [pd.Timedelta("1s"), None, pd.Timedelta("3s")]
+
+
+def test_columns_of_times_keep_the_unit_that_they_began_with(store: Store) -> None:
+    """pandas, polars and NumPy prefer different ones."""
+    index = pd.date_range("2026-03-01", periods=4, freq="h", tz="UTC").as_unit("us")
+    whole = pd.DataFrame({"due": [*index[:3] + pd.Timedelta("1s"), pd.NaT], "n": range(4)}, index=index)
+    store.extend("frame", whole[:2])
+    store.extend("frame", whole[1:].assign(due=whole["due"][1:].dt.as_unit("ns")))
+    store.extend("series", whole["due"][:2])
+    store.extend("series", whole["due"][2:].dt.as_unit("s"))
+    found = store.range("frame", to="pandas")
+    assert (found["due"].dtype, found["due"].tolist()) == (whole["due"].dtype, whole["due"].tolist())
+    assert store.range("series", to="pandas").tolist() == whole["due"].tolist()
+    with pytest.raises(ValueError, match="no exact place"):
+        store.extend("frame", whole.assign(due=whole["due"].dt.as_unit("ns") + pd.Timedelta("1ns")))
+    with pytest.raises(ValueError, match="the times in column 'due' of 'frame' have the time zone UTC"):
+        store.extend("frame", whole.assign(due=whole["due"].dt.tz_localize(None)))
+    assert store.range("frame", to="pandas").equals(found)

@@ -841,6 +841,7 @@ class TestPoints:
             ("t\n5\n", {}, ValueError, "pass columns"),
             ("a,x\nb,1.5\n", {}, ValueError, "no column has times"),
             ("", {}, ValueError, "no column has times"),
+            ("date,a\n31.12.2025,1\n", {}, ValueError, "no column has times"),
             ("t,x\n5,1\n", {"format": "xls"}, ValueError, "'csv' or 'parquet'"),
         ],
     )

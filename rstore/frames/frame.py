@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 from attrs import evolve, frozen
 
-from rstore.columns import FORMATS, OBJECT, TEXT, Column, Layout, Table, Times
+from rstore.columns import FORMATS, NOT_A_TIME, OBJECT, TEXT, Column, Layout, Table, Times
 from rstore.domain.series import Run
 from rstore.frames.times import Ints, rescaled, unit_of
 
@@ -179,23 +179,59 @@ def label_for_times(layout: Layout) -> str:
 # -- into a series ----------------------------------------------------------------------------------------------------
 
 
-def fitted(key: str, frame: Frame, series: Times | None) -> Frame:
-    """Return a frame with its times counted as those of a series are; None stands for a new one.
+def fitted(key: str, frame: Frame, known: Sequence[Layout] | None) -> Frame:
+    """Return a frame with its times, and its columns of times, counted as those of a series are.
+
+    Args:
+        known: what segments of the series are like, some of those that came as frames; None if it is a new one.
 
     Raises:
         ValueError: only one of them has datetimes, or a time zone; or a time would not be exact. The message tells.
     """
     times, own = frame.times, frame.meaning
     zone = None if own.zone == ANY_ZONE else own.zone
-    if series is None:
+    if known is None:
         return frame.with_times(times, own._replace(zone=zone))
+    series = known[0].times if known else Times()
     if own.unit is None:
-        return frame.with_times(times, series._replace(name=own.name))
+        return _with_columns_fitted(key, frame, known).with_times(times, series._replace(name=own.name))
     if series.unit is None:
         raise ValueError(f"the timestamps of {key!r} are plain ints, and those of the frame datetimes: convert them")
-    if own.zone != ANY_ZONE and (own.zone is None) != (series.zone is None):
-        needs, has = ("no time zone", own.zone) if series.zone is None else (f"the time zone {series.zone}", "none")
-        raise ValueError(f"the timestamps of {key!r} have {needs}, and those of the frame {has}: convert them")
+    if own.zone != ANY_ZONE:
+        _check_zones(f"the timestamps of {key!r}", series.zone, own.zone)
     if own.unit != series.unit:
         times = rescaled(times, own.unit, series.unit)
-    return frame.with_times(times, Times(series.unit, series.zone, own.name))
+    return _with_columns_fitted(key, frame, known).with_times(times, Times(series.unit, series.zone, own.name))
+
+
+def _check_zones(what: str, there: str | None, here: str | None) -> None:
+    if (there is None) != (here is None):
+        needs, has = ("no time zone", here) if there is None else (f"the time zone {there}", "none")
+        raise ValueError(f"{what} have {needs}, and those of the frame {has}: convert them")
+
+
+def _with_columns_fitted(key: str, frame: Frame, known: Sequence[Layout]) -> Frame:
+    """Return a frame whose columns of times have the units that those of the same names have."""
+    layout = frame.table.layout
+    there = {_name(each, column): column for each in known for column in each.columns if column.kind == "time"}
+    pairs = zip(layout.columns, frame.table.data, strict=True)
+    fitting = [_as_there(key, column, data, there.get(_name(layout, column))) for column, data in pairs]
+    columns = tuple(column for column, _ in fitting)
+    table = Table(evolve(layout, columns=columns), [data for _, data in fitting], frame.table.absent)
+    return Frame(frame.times, table, frame.order)
+
+
+def _name(layout: Layout, column: Column) -> str | None:
+    """Return what tells a column from others: its name, if it is that of a frame."""
+    return column.name if layout.framed or len(layout.columns) > 1 else None
+
+
+def _as_there(key: str, column: Column, data: Any, there: Column | None) -> tuple[Column, Any]:
+    if there is None or column.kind != "time":
+        return column, data
+    _check_zones(f"the times in column {column.name!r} of {key!r}", there.zone, column.zone)
+    if column.unit == there.unit or column.unit is None or there.unit is None:
+        return column, data
+    missing = data == NOT_A_TIME
+    scaled = rescaled(np.where(missing, 0, data), column.unit, there.unit)
+    return column._replace(unit=there.unit), np.where(missing, NOT_A_TIME, scaled)
