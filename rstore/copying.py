@@ -32,6 +32,7 @@ from rstore.store import Store
 _MARKER: Final = Stream(COPY, "")
 _BATCH_RECORDS: Final = 1_000
 _BATCH_BYTES: Final = 8 << 20
+_NAMELESS: Final = "memory://"  # each is another one
 _ROUNDS: Final = 3
 _LOOKS: Final = 50
 _LOOK_SECONDS: Final = 0.2
@@ -244,6 +245,7 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
         progress: is told how many records were copied, then how many were compared.
 
     Raises:
+        ValueError: source and target are the same.
         StoreNotEmptyError: the target holds something else.
         StoreError: both sides differ in the end, or writing to the source did not end; nor did, on PostgreSQL, a
             transaction of anybody's that keeps back what was written since it began.
@@ -255,6 +257,8 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
     """
     there, here = Side.of(source), Side.of(target)
     here.check_writable()
+    if (there.log.name, there.namespace) == (here.log.name, here.namespace) and here.log.name != _NAMELESS:
+        raise ValueError(f"source and target are the same: namespace {here.namespace!r} of {here.log.name}")
     return _Copying(there, here, progress).run()
 
 

@@ -228,8 +228,8 @@ def _time_column(table: _Table) -> int:
     dates = [at for at in times if not _is_integer(first[at])]
     if not dates and times[:1] != [0]:
         raise ValueError(
-            "no column has times, which are dates in ISO 8601, or ints in the first column: name the one that has them; "
-            f"there are {_listed(table.columns)}"
+            "no column has times, which are dates in ISO 8601, or ints in the first column: name the one that has "
+            f"them, of {_listed(table.columns)}"
         )
     return (dates or times)[0]
 
