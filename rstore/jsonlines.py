@@ -68,7 +68,7 @@ def export(store: Store, file: TextFile, progress: Report | None = None) -> Dige
         progress: is told how many records were written.
 
     Raises:
-        StoreError: something was written to the store meanwhile.
+        StoreError: something was written to the store meanwhile, or erased there.
 
     >>> import io
     >>> store['price'] = 10
@@ -94,7 +94,8 @@ def export(store: Store, file: TextFile, progress: Report | None = None) -> Dige
                 done.add_head(head.stream, head.version, head.live)
                 writer.write(_head_line(head))
             heads += len(page)
-        if not is_quiet or next(moved(side.log, last), None) is not None:
+        # read again to the end: what was erased meanwhile comes after nothing, and left a file that can't be loaded
+        if not is_quiet or next(moved(side.log, last), None) is not None or done.differing(tally(side.log, until=last)):
             raise StoreError(
                 f"{side.log.name} was written to while it was exported: export it again, or a backup of it"
             )

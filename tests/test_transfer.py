@@ -619,6 +619,26 @@ class TestExport:
         with pytest.raises(StoreError, match="was written to while it was exported"):
             exported(plain)
 
+    @pytest.mark.parametrize(
+        "erase", [lambda store: store.compact(), lambda store: store.prune("events"), lambda store: store.discard()]
+    )
+    def test_a_store_of_which_something_is_erased_meanwhile_makes_no_file_that_can_not_be_loaded(
+        self, tmp_path: Path, erase: Callable[[Store], None]
+    ) -> None:
+        def tell(progress: Progress) -> None:
+            if progress.done == 1_000:
+                erase(store)
+
+        file = tmp_path / "all.jsonl"
+        with Store(tmp_path / "source.db", frozen=False) as store:
+            store.extend("gone", (1, 1))
+            for number in range(1_200):
+                store.apply("events", {"n": number})
+            store.remove("gone")
+            with pytest.raises(StoreError, match="was written to while it was exported"):
+                export(store, file, progress=tell)
+        assert not file.exists()
+
 
 def strip(line: str) -> dict[str, Any]:
     return {name: each for name, each in json.loads(line).items() if name not in ("value", "who", "why")}
