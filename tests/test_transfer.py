@@ -769,6 +769,39 @@ class TestLoad:
                         break
         assert ends == 2
 
+    def test_what_somebody_else_writes_meanwhile_is_kept(self, text: str) -> None:
+        def tell(progress: Progress) -> None:
+            target["theirs"] = "acknowledged"
+
+        with Store("memory://", frozen=False) as target:
+            with pytest.raises(StoreError, match=r"of kv is not what is in the file: somebody else .* discard\(\)"):
+                load(target, io.StringIO(text), progress=tell)
+            assert target["theirs"] == "acknowledged"
+            with pytest.raises(StoreError, match="somebody else"):
+                load(target, io.StringIO(text))
+            assert target["theirs"] == "acknowledged"
+
+    @pytest.mark.parametrize("again", [copy, lambda source, target: load(target, io.StringIO(exported(source)))])
+    def test_interrupted_while_the_digest_is_made_it_is_called_again(
+        self, plain: Store, monkeypatch: pytest.MonkeyPatch, again: Callable[[Store, Store], Digest]
+    ) -> None:
+        with Store("memory://", "another", frozen=False) as target:
+            with monkeypatch.context() as patch:
+                for module in (copying, jsonlines):
+                    patch.setattr(module, "tally", tallies_but_the_last(module.tally, target))
+                with pytest.raises(Interrupt):
+                    again(plain, target)
+            assert again(plain, target) == digest(target)
+
+
+def tallies_but_the_last(tally: Callable[..., Any], target: Store) -> Callable[..., Any]:
+    def interrupted(log: Any, **options: Any) -> Any:
+        if log is target._base and options.get("contents") is None:
+            raise Interrupt
+        return tally(log, **options)
+
+    return interrupted
+
 
 def swapped(lines: list[str], at: int) -> list[str]:
     return [*lines[: at - 1], lines[at], lines[at - 1], *lines[at + 1 :]]
