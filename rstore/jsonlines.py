@@ -68,7 +68,7 @@ def export(store: Store, file: TextFile, progress: Report | None = None) -> Dige
         progress: is told how many records were written.
 
     Raises:
-        StoreError: something was written to the store meanwhile.
+        StoreError: something was written to the store meanwhile, or erased there.
 
     >>> import io
     >>> store['price'] = 10
@@ -94,7 +94,8 @@ def export(store: Store, file: TextFile, progress: Report | None = None) -> Dige
                 done.add_head(head.stream, head.version, head.live)
                 writer.write(_head_line(head))
             heads += len(page)
-        if not is_quiet or next(moved(side.log, last), None) is not None:
+        # read again to the end: what was erased meanwhile comes after nothing, and left a file that can't be loaded
+        if not is_quiet or next(moved(side.log, last), None) is not None or done.differing(tally(side.log, until=last)):
             raise StoreError(
                 f"{side.log.name} was written to while it was exported: export it again, or a backup of it"
             )
@@ -178,6 +179,7 @@ def load(store: Store, file: TextFile, progress: Report | None = None) -> Digest
     Raises:
         StoreFileError: the file is cut off or was changed, or a line is none that was exported.
         StoreNotEmptyError: the namespace holds something else.
+        StoreError: what is stored in the end is not what is in the file, since somebody else wrote there meanwhile.
 
     >>> import io
     >>> store['price'] = 10
@@ -199,10 +201,14 @@ def load(store: Store, file: TextFile, progress: Report | None = None) -> Digest
     here = tally(side.log, contents=opened_by(side.payload) if sealer else None)
     kinds = here.differing(found.tally)
     if kinds:
-        side.log.discard()  # it was empty
-        raise StoreError(f"what was stored of {' and '.join(kinds)} is not what is in the file; nothing was kept of it")
-    landing.end()
-    return tally(side.log).digest() if sealer else here.digest()
+        # nothing is discarded: what differs may be what somebody else has written there since it was empty
+        raise StoreError(
+            f"what is stored of {' and '.join(kinds)} is not what is in the file: somebody else wrote to "
+            f"{side.log.name} meanwhile, or something is damaged; discard() it and load again"
+        )
+    digest = tally(side.log).digest() if sealer else here.digest()
+    landing.end()  # at last: without the note, a load that is called again finds the namespace taken
+    return digest
 
 
 def _land(

@@ -619,6 +619,26 @@ class TestExport:
         with pytest.raises(StoreError, match="was written to while it was exported"):
             exported(plain)
 
+    @pytest.mark.parametrize(
+        "erase", [lambda store: store.compact(), lambda store: store.prune("events"), lambda store: store.discard()]
+    )
+    def test_a_store_of_which_something_is_erased_meanwhile_makes_no_file_that_can_not_be_loaded(
+        self, tmp_path: Path, erase: Callable[[Store], None]
+    ) -> None:
+        def tell(progress: Progress) -> None:
+            if progress.done == 1_000:
+                erase(store)
+
+        file = tmp_path / "all.jsonl"
+        with Store(tmp_path / "source.db", frozen=False) as store:
+            store.extend("gone", (1, 1))
+            for number in range(1_200):
+                store.apply("events", {"n": number})
+            store.remove("gone")
+            with pytest.raises(StoreError, match="was written to while it was exported"):
+                export(store, file, progress=tell)
+        assert not file.exists()
+
 
 def strip(line: str) -> dict[str, Any]:
     return {name: each for name, each in json.loads(line).items() if name not in ("value", "who", "why")}
@@ -748,6 +768,39 @@ class TestLoad:
                         ends += 1
                         break
         assert ends == 2
+
+    def test_what_somebody_else_writes_meanwhile_is_kept(self, text: str) -> None:
+        def tell(progress: Progress) -> None:
+            target["theirs"] = "acknowledged"
+
+        with Store("memory://", frozen=False) as target:
+            with pytest.raises(StoreError, match=r"of kv is not what is in the file: somebody else .* discard\(\)"):
+                load(target, io.StringIO(text), progress=tell)
+            assert target["theirs"] == "acknowledged"
+            with pytest.raises(StoreError, match="somebody else"):
+                load(target, io.StringIO(text))
+            assert target["theirs"] == "acknowledged"
+
+    @pytest.mark.parametrize("again", [copy, lambda source, target: load(target, io.StringIO(exported(source)))])
+    def test_interrupted_while_the_digest_is_made_it_is_called_again(
+        self, plain: Store, monkeypatch: pytest.MonkeyPatch, again: Callable[[Store, Store], Digest]
+    ) -> None:
+        with Store("memory://", "another", frozen=False) as target:
+            with monkeypatch.context() as patch:
+                for module in (copying, jsonlines):
+                    patch.setattr(module, "tally", tallies_but_the_last(module.tally, target))
+                with pytest.raises(Interrupt):
+                    again(plain, target)
+            assert again(plain, target) == digest(target)
+
+
+def tallies_but_the_last(tally: Callable[..., Any], target: Store) -> Callable[..., Any]:
+    def interrupted(log: Any, **options: Any) -> Any:
+        if log is target._base and options.get("contents") is None:
+            raise Interrupt
+        return tally(log, **options)
+
+    return interrupted
 
 
 def swapped(lines: list[str], at: int) -> list[str]:
