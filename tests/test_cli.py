@@ -720,6 +720,19 @@ def test_pictures(file: Store, tmp_path: Path) -> None:
     assert "<svg" in svg.read_text()
 
 
+def test_of_rows_each_column_is_drawn(file: Store, say: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    file.extend("price", *((NOW + minute * 60_000, {"bid": 1.0, "ask": minute, "at": "A"}) for minute in range(4)))
+    both = say("plot", "price")
+    assert "price.bid" in both
+    assert "price.ask" in both
+    assert "price.at" not in both
+    assert "price.ask" not in say("plot", "price", "--column", "bid")
+    assert run_here(["plot", "price", "--column", "last"]) == 2
+    assert capsys.readouterr().err == "rstore: 'price' has the columns bid, ask, at\n"
+    assert run_here(["plot", "price", "--column", "at"]) == 2
+    assert "'price.at' has no number at" in capsys.readouterr().err
+
+
 def test_an_item_is_drawn_over_time(file: Store, capsys: pytest.CaptureFixture[str]) -> None:
     tell_a_story(file)
     assert run_here(["history", "account", "--plot", "balance"]) == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from numbers import Real
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +27,10 @@ def plot(
     session: Session,
     keys: Annotated[list[str], typer.Argument(help="The keys of series.", show_default=False)],
     out: Out = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", "-c", help="Of rows: a column. May be repeated; else all with numbers."),
+    ] = None,
     start: Start = None,
     end: End = None,
 ) -> None:
@@ -34,7 +40,7 @@ def plot(
 
     Example: rstore plot temperature humidity --start '2 days ago' --out climate.png
     """
-    draw(session, [_curve(session.view, key, start, end) for key in keys], out)
+    draw(session, [curve for key in keys for curve in _curves(session.view, key, column, start, end)], out)
 
 
 def draw_item(session: Session, key: str, item: str, out: str | None) -> None:
@@ -58,10 +64,27 @@ def draw(session: Session, curves: list[Curve], out: str | None) -> None:
         session.out.line(characters(curves, colours=session.out.has_colours).rstrip("\n"))
 
 
-def _curve(view: Audit, key: str, start: str | None, end: str | None) -> Curve:
+def _curves(view: Audit, key: str, columns: list[str] | None, start: str | None, end: str | None) -> list[Curve]:
+    """Return the curve of a series; or of one that has rows, as those of a frame are, a curve for each column."""
     last = last_point(view, key)
     low, high = (stamp(text, key, last) for text in (start, end))
     points = view.range(key, low, end=high)
     if not points:
         raise Refusal(f"{key!r} has no points in that span")
-    return Curve(key, [time for time, _ in points], [number(value, key, time) for time, value in points])
+    names = dict.fromkeys(name for _, row in points if isinstance(row, dict) for name in row)
+    if not names:
+        return [_curve(key, points)]
+    check_usage(set(columns or ()) <= set(names), f"{key!r} has the columns {', '.join(map(str, names))}")
+    found = {name: [(time, row.get(name) if isinstance(row, dict) else None) for time, row in points] for name in names}
+    chosen = columns or [name for name in names if any(_is_number(value) for _, value in found[name])]
+    if not chosen:
+        raise Refusal(f"{key!r} has no column with numbers: it can't be drawn")
+    return [_curve(f"{key}.{name}", found[name]) for name in chosen]
+
+
+def _curve(name: str, points: Sequence[tuple[int, Any]]) -> Curve:
+    return Curve(name, [time for time, _ in points], [number(value, name, time) for time, value in points])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real)
