@@ -196,3 +196,17 @@ def test_what_else_can_be_wrong_is_an_error_that_tells() -> None:
         store.extend("mixed", (1, 2), (3, {"a": 1}))
         with pytest.raises(TypeError, match="beside rows"):
             store.resample("mixed", 10)
+
+
+def test_a_frequency_in_a_wrong_unit_is_refused_before_it_fills_the_memory(store: Store) -> None:
+    store.extend("s", (0, 1), (10**15, 2))
+    with pytest.raises(ValueError, match="more than 10,000,000 bins"):
+        store.resample("s", 10)
+    assert len(store.resample("s", 10**12)) == 1001
+
+
+def test_what_can_not_be_added_up_is_named(store: Store) -> None:
+    store.extend("rows", (0, {"n": 1, "name": "a"}))
+    with pytest.raises(TypeError, match=r"values of column 'name' are no numbers .*: resample them by first"):
+        store.resample("rows", 10, "mean")
+    assert store.resample("rows", 10, "last") == [(0, {"n": 1, "name": "a"})]

@@ -54,6 +54,10 @@ HOWS: Final[Mapping[str, How]] = {
 """How the values of a bin are made one. Sums are of 0 at least; what else is empty has None."""
 
 
+MOST_BINS: Final = 10_000_000
+"""More of them would not fit into memory; somebody meant another unit."""
+
+
 def resample(runs: Iterable[Run], edges: Iterable[int], how: How) -> Iterator[Bin]:
     """Yield a bin for each edge up to the last point, lazily.
 
@@ -62,12 +66,14 @@ def resample(runs: Iterable[Run], edges: Iterable[int], how: How) -> Iterator[Bi
 
     Raises:
         TypeError: values can't be added up or compared, or are among rows.
+        ValueError: there would be more than :data:`MOST_BINS`.
 
     >>> list(resample([([1, 2], [5, 7]), ([25], [9])], range(0, 100, 10), HOWS['sum']))
     [(0, {None: 12}), (10, {None: 0}), (20, {None: 9})]
     """
     following = iter(edges)
     low, high = next(following), next(following)
+    left = MOST_BINS
     states: dict[str | None, Any] = {}
     for times, values in runs:
         at = 0
@@ -77,8 +83,10 @@ def resample(runs: Iterable[Run], edges: Iterable[int], how: How) -> Iterator[Bi
                 _add(states, list(values[at:until]), how)
                 at = until
             else:
+                if (times[at] - low) // (high - low) > left:
+                    raise ValueError(f"there would be more than {MOST_BINS:,} bins: choose a longer freq, or a span")
                 yield low, _ended(states, how)
-                low, high = high, next(following)
+                low, high, left = high, next(following), left - 1
     if states:
         yield low, _ended(states, how)
 
@@ -88,7 +96,16 @@ def _add(states: dict[str | None, Any], values: list[Any], how: How) -> None:
         present = [value for value in column if not _is_missing(value)]
         state = states.setdefault(name, None)
         if present:
-            states[name] = how.add(state, present)
+            states[name] = _added(how, state, present, name)
+
+
+def _added(how: How, state: Any, values: Sequence[Any], name: str | None) -> Any:
+    try:
+        return how.add(state, values)
+    except TypeError as exc:
+        where = "" if name is None else f" of column {name!r}"
+        problem = f"values{where} are no numbers ({exc}): resample them by first, last or count"
+        raise TypeError(problem) from None
 
 
 def _columns(values: list[Any]) -> Mapping[str | None, Iterable[Any]]:
