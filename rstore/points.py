@@ -347,7 +347,13 @@ def _write_parquet(file: TableFile, columns: Sequence[str], rows: Iterable[tuple
 @contextmanager
 def _read_parquet(file: TableFile) -> Iterator[_Table]:
     parquet = _parquet()
-    with parquet.ParquetFile(file) as opened:
+    import pyarrow
+
+    try:
+        source = parquet.ParquetFile(file)
+    except pyarrow.ArrowException as exc:
+        raise StoreError(f"the file can't be read as Parquet: {exc}") from None
+    with source as opened:
 
         def rows() -> Iterator[_Row]:
             line = 0

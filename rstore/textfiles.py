@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Final, TextIO, TypeAlias, cast
 
+from rstore.domain.errors import StoreError
+
 TextFile: TypeAlias = str | os.PathLike[str] | TextIO
 """A file by its name, which may end in ``.gz``, or one that is open for text."""
 
@@ -63,7 +65,20 @@ def read_again(file: TextFile) -> Iterator[Callable[[], TextIO]]:
     """Yield what returns the file from its beginning, each time that it is called.
 
     One that can't be wound back, such as a pipe, is set aside in a temporary file.
+
+    Raises:
+        StoreError: it is no text.
     """
+    try:
+        with _wound_back(file) as again:
+            yield again
+    except UnicodeDecodeError as exc:
+        byte = f"0x{exc.object[exc.start]:02x}"
+        raise StoreError(f"the file is no text in UTF-8, which has no byte {byte} there: convert it first") from None
+
+
+@contextmanager
+def _wound_back(file: TextFile) -> Iterator[Callable[[], TextIO]]:
     if isinstance(file, str | os.PathLike):
         path = os.fspath(file)
         with _open_as(path, path, "r") as text:

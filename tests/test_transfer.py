@@ -860,6 +860,14 @@ class TestPoints:
                 import_points(store, folder / "stocks.csv")
 
     @pytest.mark.parametrize(
+        ("name", "problem"), [("t.csv", "no text in UTF-8.* 0xe9"), ("t.parquet", "can't be read as Parquet")]
+    )
+    def test_a_file_of_another_kind_is_an_error_of_ours(self, tmp_path: Path, name: str, problem: str) -> None:
+        (tmp_path / name).write_bytes("t,x\n1,café\n".encode("latin-1"))
+        with Store("memory://", frozen=False) as store, pytest.raises(StoreError, match=problem):
+            import_points(store, tmp_path / name)
+
+    @pytest.mark.parametrize(
         ("table", "options", "found"),
         [
             ("t,x\n5,1\n6,\n,\n7,2\n", {}, {"x": [(5, 1), (7, 2)]}),
