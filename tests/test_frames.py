@@ -704,3 +704,11 @@ def test_columns_of_times_keep_the_unit_that_they_began_with(store: Store) -> No
     with pytest.raises(ValueError, match="the times in column 'due' of 'frame' have the time zone UTC"):
         store.extend("frame", whole.assign(due=whole["due"].dt.tz_localize(None)))
     assert store.range("frame", to="pandas").equals(found)
+
+
+def test_polars_is_shown_in_utc_what_has_an_offset(store: Store) -> None:
+    index = pd.date_range("2026-03-01", periods=2, freq="h", tz="+05:30")
+    store.extend("s", pd.Series([1, 2], index))
+    found = store.range("s", to="polars")
+    assert found["time"].to_list() == list(index.to_pydatetime())
+    assert str(store.range("s", to="pandas").index.tz) == "UTC+05:30"

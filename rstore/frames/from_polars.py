@@ -55,7 +55,7 @@ def _column(series: Any) -> Values:
 
 
 def show(frame: Frame) -> Any:
-    """Return a frame as a DataFrame; seconds become milliseconds, since polars does not count in those."""
+    """Return a frame as a DataFrame; seconds become milliseconds and fixed offsets UTC, since polars has neither."""
     layout, table = frame.table.layout, frame.table
     meaning, name = layout.times, label_for_times(layout)
     times = pl.Series(name, frame.times)
@@ -68,6 +68,8 @@ def show(frame: Frame) -> Any:
 def _datetimes(name: str, times: Any, unit: str, zone: str | None) -> Any:
     if unit == "s":
         times, unit = rescaled(times, "s", "ms"), "ms"
+    if zone is not None and zone.startswith(("+", "-")):
+        zone = "UTC"
     return pl.Series(name, times).cast(pl.Datetime(unit, zone))  # type: ignore[arg-type]
 
 
