@@ -278,6 +278,37 @@ def test_a_store_notices_that_its_file_was_replaced(tmp_path: Path) -> None:
         assert store.current("k") == {"new": 1}
 
 
+WRITES: dict[str, Callable[[Store], object]] = {
+    "set": lambda store: store.set("k", "lost"),
+    "set_many": lambda store: store.set_many({"k": "lost", "other": 1}),
+    "extend": lambda store: store.extend("s", (1, "lost")),
+    "compact": lambda store: store.compact(),
+    "discard": lambda store: store.discard(),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("new", [True, False], ids=["replaced", "deleted"])
+def test_nothing_is_written_to_a_file_that_has_lost_its_name(tmp_path: Path, write: str, new: bool) -> None:
+    """It was acknowledged, and nobody saw it again."""
+    path, backup = tmp_path / "a.db", tmp_path / "backup.db"
+    with Store(path, frozen=False) as store:
+        store["k"] = "old"
+        store.backup(backup)
+        store["k"] = "new"
+        for each in tmp_path.glob("a.db*"):
+            each.unlink()
+        if new:
+            backup.rename(path)
+        with pytest.raises(StoreNotAvailableError, match="nothing was stored"):
+            WRITES[write](store)
+    assert path.exists() == new
+    if new:
+        with store:
+            assert dict(store) == {"k": "old"}
+            WRITES[write](store)
+
+
 @pytest.mark.parametrize("how", ["points", "follow"])
 def test_an_iterator_dropped_half_way_gives_back_a_connection_that_can_write(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
@@ -337,7 +368,7 @@ def test_a_very_long_timeout_is_a_long_one(tmp_path: Path) -> None:
 def test_a_fork_does_not_take_the_turn_of_a_thread_that_writes(tmp_path: Path) -> None:
     with Store(f"sqlite://{tmp_path}/turn.db?timeout=0", frozen=False) as store:
         file = store._log._file  # type: ignore[attr-defined]
-        with file.turn():
+        with file.writer():
             file.before_fork()
             file.after_fork_in_parent()
             assert file._writing.locked()

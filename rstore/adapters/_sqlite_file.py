@@ -110,12 +110,15 @@ _DAMAGED: Final = {
 class Connection(sqlite3.Connection):
     """A connection that knows the id of its namespace (0: there is none), and in which session it was opened.
 
+    ``place`` is where its file is, whatever its name leads to by now.
+
     ``ids`` has the ids of streams looked up before. One may be of a stream that is gone: then it leads to nothing. A
     ``fleeting`` one sees the file as it was when it was opened, and is used for one call only.
     """
 
     namespace: int = 0
     session: object = None
+    place: tuple[int, int] | None = None
     fleeting: bool = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -285,7 +288,7 @@ class SqliteFile:
         if not is_found:
             db.close()
             return None
-        db.fleeting = mode == _IMMUTABLE
+        db.place, db.fleeting = found, mode == _IMMUTABLE
         return db
 
     def _locate(self) -> tuple[int, int] | None:
@@ -376,19 +379,29 @@ class SqliteFile:
     # -- write --------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait in line with the other threads that write: SQLite would let them poll."""
+    def writer(self) -> Iterator[Connection]:
+        """Take a connection to write, in line with the other threads that do: SQLite would let them poll.
+
+        What was written to a file that has lost its name meanwhile, nobody will see again. Only who writes asks: it
+        takes a microsecond or two, an eighth of what it takes to read a value.
+        """
         if not self._writing.acquire(timeout=self._timeout):
             raise StoreNotAvailableError(f"{self.name}: another thread is writing to it for longer than the timeout")
         try:
-            yield
+            with self.lease() as db:
+                yield db
+                if self._locate() != db.place:
+                    raise StoreNotAvailableError(
+                        f"{self.name} was deleted, or replaced by another file, in which nothing was stored: close the "
+                        "store and open it again"
+                    )
         finally:
             self._writing.release()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Write, all or nothing. Other processes are waited for up to the timeout."""
-        with self.turn(), self.lease() as db, immediate(db):
+        with self.writer() as db, immediate(db):
             yield db
 
     def checkpoint(self, db: Connection) -> None:

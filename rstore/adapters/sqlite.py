@@ -245,7 +245,7 @@ class SqliteLog:
         if not live or replace or not isinstance(entries, list | tuple) or len(entries) != 1:
             return None
         of_level = _level(stream, entries[0].start, entries[0].end)
-        with self._file.turn(), self._file.lease() as db:
+        with self._file.writer() as db:
             row = db.execute(
                 _APPEND_ONE,
                 dict(
@@ -498,7 +498,7 @@ class SqliteLog:
             back_up(db, path, progress)
 
     def vacuum(self) -> None:
-        with self._file.turn(), self._file.lease() as db:
+        with self._file.writer() as db:
             db.execute("VACUUM")
             self._file.checkpoint(db)
 
