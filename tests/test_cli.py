@@ -23,6 +23,7 @@ from uuid import uuid4
 
 import pexpect
 import pytest
+import typer
 from freezegun import freeze_time
 
 from rstore import Store
@@ -41,6 +42,7 @@ from rstore.progress import Progress
 from tests.conftest import KEY, OTHER_KEY, redis
 
 COMMAND = (sys.executable, "-m", "rstore")
+COMMANDS: dict[str, Any] = typer.main.get_command(program()).commands  # type: ignore[attr-defined]  # it is a group
 NOW = 1_793_523_600_000  # 2026-11-01 09:00 UTC
 STAMPED = "2026-11-01T09:00:00.000+00:00"
 
@@ -230,7 +232,7 @@ def test_every_command_on_a_terminal_and_a_server(tmp_path: Path, monkeypatch: p
     """One shell for all, since a terminal for each would take longer than the commands."""
     monkeypatch.chdir(tmp_path)
     lines = ON_A_SERVER.strip().splitlines()
-    assert {line.split()[0] for line in lines} == set(commands())
+    assert {line.split()[0] for line in lines} == set(COMMANDS)
     with use(monkeypatch, redis(), uuid4().hex) as store:
         rstore = f"{COMMAND[0]} -m rstore"
         script = "\n".join(f"echo '$ {number}'; {rstore} {line}" for number, line in enumerate(lines))
@@ -666,13 +668,7 @@ def test_a_shell_has_the_store(file: Store) -> None:
 # -- help and completion -----------------------------------------------------------------------------------------------
 
 
-def commands() -> list[str]:
-    import typer
-
-    return sorted(typer.main.get_command(program()).commands)  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("name", commands())
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_help_of_a_command_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_here([name, "--help"]) == 0
     out = capsys.readouterr().out
@@ -680,9 +676,17 @@ def test_the_help_of_a_command_has_an_example(name: str, capsys: pytest.CaptureF
     assert "─" not in out
 
 
+def test_nothing_in_a_help_is_taken_for_markup_on_a_terminal() -> None:
+    from rich.markup import render
+
+    for name, command in COMMANDS.items():
+        for text in (command.help, *(getattr(parameter, "help", None) for parameter in command.params)):
+            assert text is None or render(text).plain == text, name
+
+
 def test_help_lists_all_commands_and_exit_codes() -> None:
     out = run("--help")
-    assert sorted(re.findall(r"^  ([a-z]\S*)  ", out, re.MULTILINE)) == commands()
+    assert sorted(re.findall(r"^  ([a-z]\S*)  ", out, re.MULTILINE)) == sorted(COMMANDS)
     assert re.findall(r"^ +(\d+)  \w", out, re.MULTILINE) == ["0", "1", "2", "3", "130", "141"]
     assert "╭─ Look" in run_seen("--help")
 

@@ -70,7 +70,8 @@ _PLACE: Final[Mapping[str, Any]] = {
     "key_file": Annotated[
         str | None,
         _option(
-            "--key-file", help="A file of keys, one a line: the first encrypts, all decrypt [keys with , in RSTORE_KEY]"
+            "--key-file",
+            help="A file of keys, one a line: the first encrypts, all decrypt [RSTORE_KEY, with , between]",
         ),
     ],
     "ask_key": Annotated[bool, _option("--ask-key", help="Ask for the key.")],
