@@ -409,6 +409,28 @@ def test_keys_come_from_a_file_the_environment_or_a_prompt(
     assert say("get", "pin") == "1234\n"
 
 
+def test_a_key_is_asked_for_once_however_many_stores_are_opened(
+    file: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, say: Callable[..., str]
+) -> None:
+    typed: list[str] = []
+    monkeypatch.setattr("rstore.cli.place.getpass", lambda prompt: (typed.append(prompt), KEY)[1])
+    say("set", "pin", "1", "--ask-key")
+    say("delete", "pin", "--ask-key")
+    say("copy", file_name(), str(tmp_path / "copy.db"), "--ask-key")
+    assert typed == ["Key: "] * 3
+
+
+def test_without_a_key_nothing_is_done(
+    file: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end_of_input(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("rstore.cli.place.getpass", end_of_input)
+    assert run_here(["set", "pin", "1", "--ask-key"]) == 1
+    assert capsys.readouterr().err == "rstore: no key was typed: nothing was done\n"
+
+
 def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., str]) -> None:
     (tmp_path / "key").write_text(run("new-key"))
     say("set", "pin", "1", "--key-file", str(tmp_path / "key"))

@@ -164,6 +164,7 @@ def _session(
         store = stack.enter_context(place.store(frozen=True))
         return Session(out, place, store, None if moment is None else store.at(moment))
     if access is Access.CHANGE:
+        place = place.with_keys()
         place.store(frozen=True).open().close()  # a misspelt name is an error, not a new store
     store = stack.enter_context(place.store(frozen=False))
     stack.enter_context(store.context(who or os.environ.get("RSTORE_WHO"), why))

@@ -30,6 +30,7 @@ class Place:
     json: bool = False
     debug: bool = False
     keys: list[str] | None = field(default=None, repr=False)
+    """Those that are known already: whoever opens two stores is asked for them once."""
 
     def over(self, earlier: Place) -> Place:
         """Return what was said in two places, of which this one is the last."""
@@ -52,10 +53,18 @@ class Place:
         namespace = self.namespace if self.namespace is not None else os.environ.get("RSTORE_NAMESPACE")
         return self._class()(dsn, namespace, self._keys(), frozen, plaintext=self.plaintext)
 
+    def with_keys(self) -> Place:
+        """Return the same place with its keys known.
+
+        Raises:
+            Refusal: nobody typed a key, or there is none in the file.
+        """
+        return evolve(self, keys=self._keys())
+
     def elsewhere(self, namespace: str | None, key_file: str | None) -> Place:
         """Return the place that something is copied to: with another namespace or other keys, where they were said."""
         given = os.environ.get("RSTORE_TO_KEY")
-        keys = read_keys(key_file) if key_file else _listed(given) if given else None
+        keys = _read_keys(key_file) if key_file else _listed(given) if given else None
         place = self if namespace is None else evolve(self, namespace=namespace)
         return place if keys is None else evolve(place, keys=keys)
 
@@ -71,18 +80,25 @@ class Place:
         if self.ask_key and self.key_file:
             raise Refusal("the key comes from a file or from you: drop --ask-key or --key-file", USAGE)
         if self.ask_key:
-            return [getpass("Key: ")]
+            return [_typed_key()]
         if self.key_file:
-            return read_keys(self.key_file)
+            return _read_keys(self.key_file)
         given = os.environ.get("RSTORE_KEY")
         return _listed(given) if given else None
+
+
+def _typed_key() -> str:
+    try:
+        return getpass("Key: ")
+    except EOFError:
+        raise Refusal("no key was typed: nothing was done") from None
 
 
 def _listed(keys: str) -> list[str]:
     return [key.strip() for key in keys.split(",")]
 
 
-def read_keys(name: str) -> list[str]:
+def _read_keys(name: str) -> list[str]:
     """Return the keys in a file, one a line: the first encrypts, all decrypt. Lines that begin with ``#`` are none.
 
     Raises:
