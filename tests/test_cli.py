@@ -460,6 +460,7 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
         ("apply account a=1 a+=1", 2, "item 'a' is changed twice"),
         ("extend temperature 20", 2, "'20' is no point: write TIME=VALUE"),
         ("extend steps yesterday=1", 2, "the timestamps of 'steps' look like no times (2)"),
+        ("extend temperature -- --5=1", 2, "'--5' is no time: write it as"),
         ("keys --kind xy", 2, "--kind is kv, ts, es, not 'xy'"),
         ("events account --op plus", 2, "no operator is called plus: use setitem, delitem, add"),
         ("plot temperature --out chart.gif", 2, "pictures are .png or .svg files, not 'chart.gif'"),

@@ -11,7 +11,7 @@ from rstore.audit import Audit
 from rstore.cli.command import Session, check_usage
 from rstore.cli.output import TEXT, VALUE, Column
 from rstore.cli.refusal import USAGE, Refusal
-from rstore.cli.times import parse_time
+from rstore.cli.times import is_integer, parse_time
 from rstore.cli.units import recognised
 from rstore.cli.values import to_json
 from rstore.domain.log import ES, KV, TS
@@ -59,8 +59,10 @@ def stamp(text: str | None, key: str, last: int) -> int | None:
     Raises:
         Refusal: its timestamps look like no times.
     """
-    if text is None or text.strip().lstrip("+-").isdecimal():
-        return None if text is None else int(text)
+    if text is None:
+        return None
+    if is_integer(text):
+        return int(text)
     unit = recognised(last)
     if unit is None:
         raise Refusal(f"the timestamps of {key!r} look like no times ({last}): write {text!r} as one of them", USAGE)

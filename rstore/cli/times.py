@@ -44,6 +44,15 @@ _SHORT: Final[Mapping[str, str]] = {
 }
 
 
+def is_integer(text: str) -> bool:
+    """Tell whether what was typed is a number, and not a time in words or of the calendar.
+
+    >>> is_integer(' -5 '), is_integer('5 s ago'), is_integer('--5')
+    (True, False, False)
+    """
+    return _INTEGER.fullmatch(text.strip()) is not None
+
+
 def parse_time(text: str, now: int) -> int:
     """Return the time that a text stands for, in POSIX milliseconds; without an offset it is of the local time zone.
 
@@ -56,13 +65,13 @@ def parse_time(text: str, now: int) -> int:
     >>> parse_time('90 s ago', 100_000), parse_time('1970-01-01 00:00:01Z', 0), parse_time('17', 0)
     (10000, 1000, 17)
     """
-    words = text.strip()
-    if _INTEGER.fullmatch(words):
-        return posix_ms(int(words))
-    if words.lower() == "now":
+    if is_integer(text):
+        return posix_ms(int(text))
+    words = text.strip().lower()
+    if words == "now":
         return now
     try:
-        return posix_ms(_moment(words.lower(), _local(now)))
+        return posix_ms(_moment(words, _local(now)))
     except (ValueError, OverflowError):
         raise ValueError(f"{text[:60]!r} is no time: {_FORMS}") from None
 
