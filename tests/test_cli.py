@@ -449,6 +449,7 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
         ("get account", 1, "there is no value 'account': it is the key of an event sequence"),
         ("current temperature", 1, "there is no event sequence 'temperature': it is the key of a series"),
         ("range nothing", 1, "there is no series 'nothing'"),
+        ("remove price", 1, "there is no series 'price': it is the key of a value"),
         ("history nothing", 1, "there is no key 'nothing'"),
         ("history account --plot nothing", 1, "'account' has no events of an item 'nothing'"),
         ("delete price nothing", 1, "there is no value 'nothing': nothing was deleted"),

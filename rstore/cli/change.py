@@ -12,10 +12,9 @@ from rstore.cli.changes import parse_changes
 from rstore.cli.command import CHANGE, Access, Session, check_usage, command, when
 from rstore.cli.output import COUNT, Column
 from rstore.cli.progress import reported
-from rstore.cli.reading import Key, Kind, show_state, stamp, the_kind
+from rstore.cli.reading import Key, Kind, bounds, show_state, stamp, the_kind
 from rstore.cli.refusal import Refusal
 from rstore.cli.times import parse_time
-from rstore.cli.units import MILLISECONDS
 from rstore.cli.values import parse_value
 from rstore.domain.log import Saved
 from rstore.face import now
@@ -90,7 +89,7 @@ def extend(
     Example: rstore extend temperature now=20.5
     """
     last = session.store.last(key)
-    base = MILLISECONDS.from_ms(now()) if last is None else last[0]
+    base = now() if last is None else last[0]
     value = _value(text)
     pairs = _typed(points) if points else _piped()
     session.store.extend(key, ((stamp(time, key, base), value(rest)) for time, rest in pairs))
@@ -107,10 +106,7 @@ def remove(
 
     Example: rstore remove temperature --start 2026-11-01 --end '2026-11-02 12:00'
     """
-    last = session.store.last(key)
-    if last is None:
-        raise Refusal(f"there is no series {key!r}")
-    low, high = (stamp(text, key, last[0]) for text in (start, end))
+    _, low, high = bounds(session.store, key, start, end)
     session.store.remove(key, start=low, end=high)
 
 

@@ -11,7 +11,7 @@ import typer
 from rstore.audit import Audit
 from rstore.cli.charts import Curve, characters, number, picture, steps
 from rstore.cli.command import DRAW, Session, check_usage, command
-from rstore.cli.reading import End, Start, last_point, stamp, unknown
+from rstore.cli.reading import End, Start, bounds, unknown
 from rstore.cli.refusal import Refusal
 from rstore.domain.log import ES
 from rstore.domain.operators import name_of
@@ -66,8 +66,7 @@ def draw(session: Session, curves: list[Curve], out: str | None) -> None:
 
 def _curves(view: Audit, key: str, columns: list[str] | None, start: str | None, end: str | None) -> list[Curve]:
     """Return the curve of a series; or of one that has rows, as those of a frame are, a curve for each column."""
-    last = last_point(view, key)
-    low, high = (stamp(text, key, last) for text in (start, end))
+    _, low, high = bounds(view, key, start, end)
     points = view.range(key, low, end=high)
     if not points:
         raise Refusal(f"{key!r} has no points in that span")

@@ -23,11 +23,10 @@ from rstore.cli.reading import (
     Kind,
     Prefix,
     Start,
+    bounds,
     check_kind,
     keys_of,
-    last_point,
     show_state,
-    stamp,
     the_kind,
     unknown,
 )
@@ -141,8 +140,7 @@ def range_(
     Example: rstore range temperature --start '2 hours ago'
     """
     view = session.view
-    last = last_point(view, key)
-    low, high = (stamp(text, key, last) for text in (start, end))
+    last, low, high = bounds(view, key, start, end)
     points = view.points(key, low, end=high, n=count, freq=freq)
     session.out.rows([Column("timestamp", stamps(recognised(last)), "cyan"), Column("value", VALUE)], points)
 

@@ -44,10 +44,9 @@ def the_kind(view: Audit, key: str, kind: str | None) -> str:
     Raises:
         Refusal: there is no such key, or there are several of this name.
     """
-    has = [each for each in KINDS if view.version(key, each)]
-    if check_kind(kind) is not None and kind in has:
-        return str(kind)
-    if kind is not None or not has:
+    check_kind(kind)
+    has = [each for each in KINDS if kind in (None, each) and view.version(key, each)]
+    if not has:
         raise Refusal(unknown(view, key, kind))
     check_usage(len(has) == 1, f"{key!r} is the key of several things: say which, --kind {' or --kind '.join(has)}")
     return has[0]
@@ -69,12 +68,17 @@ def stamp(text: str | None, key: str, last: int) -> int | None:
     return unit.from_ms(parse_time(text, now()))
 
 
-def last_point(view: Audit, key: str) -> int:
-    """Return the last timestamp of a series, or raise a refusal if there is none."""
+def bounds(view: Audit, key: str, start: str | None, end: str | None) -> tuple[int, int | None, int | None]:
+    """Return the last timestamp of a series, and between which ones to look: the times that were typed, in its unit.
+
+    Raises:
+        Refusal: there is no such series, or its timestamps look like no times.
+    """
     point = view.last(key)
     if point is None:
         raise Refusal(unknown(view, key, TS))
-    return point[0]
+    last, _ = point
+    return last, stamp(start, key, last), stamp(end, key, last)
 
 
 def keys_of(view: Audit, kind: str, prefix: str) -> Iterable[str]:
@@ -87,9 +91,13 @@ def keys_of(view: Audit, kind: str, prefix: str) -> Iterable[str]:
 def unknown(view: Audit, key: str, kind: str | None) -> str:
     """Return a message that there is no such key, and what there is of this name instead."""
     names = {KV: "a value", TS: "a series", ES: "an event sequence"}
-    others = [names[each] for each in KINDS if each != kind and key in keys_of(view, each, key)]
+    others = [names[each] for each in KINDS if each != kind and _is_there(view, each, key)]
     wanted = "key" if kind is None else names[kind].partition(" ")[2]
     return f"there is no {wanted} {key!r}{f': it is the key of {others[0]}' if others else ''}"
+
+
+def _is_there(view: Audit, kind: str, key: str) -> bool:
+    return view.has(key) if kind == KV else key in keys_of(view, kind, key)
 
 
 def show_state(session: Session, key: str, found: tuple[int | None, dict[str, Any]] | None, suffix: str = "") -> None:
