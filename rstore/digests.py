@@ -9,8 +9,7 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rstore.domain.log import ES, KV, SS, TS, Head, Log, Position, Record, Stream
-from rstore.domain.operators import ONCE
+from rstore.domain.log import ES, KV, PROJECT, SS, TS, Head, Log, Position, Record, Stream, kind_of
 from rstore.payload import Payload
 from rstore.progress import Progress, Report
 
@@ -20,7 +19,7 @@ COPY: Final = "copy"
 KINDS: Final = (KV, TS, ES)
 """The kinds of streams that have heads of their own. Those of others follow from their records."""
 
-_LEFT: Final = (SS, COPY, "project")
+_LEFT: Final = (SS, COPY, PROJECT)
 """Kinds that are not copied: snapshots are made anew, and positions mean nothing in another log."""
 
 _PAGE: Final = 32
@@ -93,7 +92,7 @@ class Tally:
 
     def _add(self, stream: Stream, what: str, fields: tuple[Any, ...]) -> None:
         hashed = blake2b(b"".join(map(_packed, (what, *fields))), digest_size=_HASH_BYTES)
-        kind = stream.kind.partition("/")[0]
+        kind = kind_of(stream)
         self._sums[kind] = (self._sums[kind] + int.from_bytes(hashed.digest())) % _MODULUS
 
     def digest(self) -> Digest:
@@ -154,11 +153,6 @@ class Steps:
         """Report how many there were."""
         if self._progress is not None:
             self._progress(Progress(self.done, self.total))
-
-
-def marker_kind(stream: Stream) -> bool:
-    """Tell whether a stream notes that a token was used."""
-    return stream.kind.partition("/")[0] == ONCE
 
 
 def _sealed(_: Stream, record: Record) -> tuple[Any, ...]:

@@ -10,11 +10,11 @@ from typing import Final, TypeAlias
 from attrs import frozen
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import ES, KV, SS, TS, Position, Record, Stream
+from rstore.domain.log import ES, KV, SS, TS, Position, Record, Stream, kind_of
 from rstore.inspection.folds import Folds
 from rstore.inspection.indexes import Indexes, Seen, trace_of
 from rstore.inspection.problem import Problem, tried, words_of
-from rstore.inspection.records import flaws, kind_of
+from rstore.inspection.records import flaws
 from rstore.payload import Payload
 from rstore.progress import Progress, Report
 from rstore.store import Store
