@@ -11,7 +11,6 @@ from attrs import frozen
 from rstore.digests import (
     COPY,
     Digest,
-    Steps,
     Tally,
     heads_of,
     is_behind,
@@ -25,7 +24,7 @@ from rstore.domain.log import KV, TIME_MAX, Batch, Copy, Head, Log, Position, Re
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.face import now
 from rstore.payload import Payload
-from rstore.progress import Report
+from rstore.progress import Report, Steps
 from rstore.store import Store
 
 _MARKER: Final = Stream(COPY, "")

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.domain.log import ES, KV, PROJECT, SS, TS, Head, Log, Position, Record, Stream, kind_of
 from rstore.payload import Payload
-from rstore.progress import Progress, Report
+from rstore.progress import Steps
 
 COPY: Final = "copy"
 """Kind of the stream that tells how far a copy has come: private to the target."""
@@ -25,8 +25,6 @@ _LEFT: Final = (SS, COPY, PROJECT)
 _PAGE: Final = 32
 _HASH_BYTES: Final = 32
 _MODULUS: Final = 1 << 8 * _HASH_BYTES
-REPORTED: Final = 1_000
-"""After as many records progress is reported."""
 
 _Found: TypeAlias = tuple[Position, Stream, Record]
 _Contents: TypeAlias = Callable[[Stream, Record], tuple[Any, ...]]
@@ -134,25 +132,6 @@ def opened_by(payload: Payload) -> _Contents:
         return (*body, *(note or (None,)))
 
     return contents
-
-
-class Steps:
-    """Records as they are dealt with, reported now and then."""
-
-    def __init__(self, progress: Report | None, total: int | None = None) -> None:
-        self._progress, self.total = progress, total
-        self.done = 0
-
-    def step(self) -> None:
-        """Count one."""
-        self.done += 1
-        if self.done % REPORTED == 0:
-            self.report()
-
-    def report(self) -> None:
-        """Report how many there were."""
-        if self._progress is not None:
-            self._progress(Progress(self.done, self.total))
 
 
 def _sealed(_: Stream, record: Record) -> tuple[Any, ...]:
