@@ -11,22 +11,20 @@ from attrs import frozen
 from rstore.digests import (
     COPY,
     Digest,
-    Steps,
     Tally,
     heads_of,
     is_behind,
-    marker_kind,
     moved,
     opened_by,
     pages_of_heads,
     tally,
 )
 from rstore.domain.errors import FrozenStoreError, StoreError, StoreNotEmptyError
-from rstore.domain.log import KV, TIME_MAX, Batch, Copy, Head, Log, Position, Record, Rewrite, Stream
-from rstore.domain.operators import DELITEM
+from rstore.domain.log import KV, TIME_MAX, Batch, Copy, Head, Log, Position, Record, Rewrite, Stream, kind_of
+from rstore.domain.operators import DELITEM, ONCE
 from rstore.face import now
 from rstore.payload import Payload
-from rstore.progress import Report
+from rstore.progress import Report, Steps
 from rstore.store import Store
 
 _MARKER: Final = Stream(COPY, "")
@@ -126,7 +124,7 @@ class Landing:
 
 def _life(stream: Stream, record: Record) -> tuple[bool, int]:
     """Return what a stream's head says after a record, as far as that tells: the rest comes with the heads."""
-    is_dead = marker_kind(stream) or (stream.kind == KV and record.op == DELITEM)
+    is_dead = kind_of(stream) == ONCE or (stream.kind == KV and record.op == DELITEM)
     return not is_dead, record.version if is_dead else 0
 
 

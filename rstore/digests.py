@@ -9,10 +9,9 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rstore.domain.log import ES, KV, SS, TS, Head, Log, Position, Record, Stream
-from rstore.domain.operators import ONCE
+from rstore.domain.log import ES, KV, PROJECT, SS, TS, Head, Log, Position, Record, Stream, kind_of
 from rstore.payload import Payload
-from rstore.progress import Progress, Report
+from rstore.progress import Steps
 
 COPY: Final = "copy"
 """Kind of the stream that tells how far a copy has come: private to the target."""
@@ -20,14 +19,12 @@ COPY: Final = "copy"
 KINDS: Final = (KV, TS, ES)
 """The kinds of streams that have heads of their own. Those of others follow from their records."""
 
-_LEFT: Final = (SS, COPY, "project")
+_LEFT: Final = (SS, COPY, PROJECT)
 """Kinds that are not copied: snapshots are made anew, and positions mean nothing in another log."""
 
 _PAGE: Final = 32
 _HASH_BYTES: Final = 32
 _MODULUS: Final = 1 << 8 * _HASH_BYTES
-REPORTED: Final = 1_000
-"""After as many records progress is reported."""
 
 _Found: TypeAlias = tuple[Position, Stream, Record]
 _Contents: TypeAlias = Callable[[Stream, Record], tuple[Any, ...]]
@@ -93,7 +90,7 @@ class Tally:
 
     def _add(self, stream: Stream, what: str, fields: tuple[Any, ...]) -> None:
         hashed = blake2b(b"".join(map(_packed, (what, *fields))), digest_size=_HASH_BYTES)
-        kind = stream.kind.partition("/")[0]
+        kind = kind_of(stream)
         self._sums[kind] = (self._sums[kind] + int.from_bytes(hashed.digest())) % _MODULUS
 
     def digest(self) -> Digest:
@@ -135,30 +132,6 @@ def opened_by(payload: Payload) -> _Contents:
         return (*body, *(note or (None,)))
 
     return contents
-
-
-class Steps:
-    """Records as they are dealt with, reported now and then."""
-
-    def __init__(self, progress: Report | None, total: int | None = None) -> None:
-        self._progress, self.total = progress, total
-        self.done = 0
-
-    def step(self) -> None:
-        """Count one."""
-        self.done += 1
-        if self.done % REPORTED == 0:
-            self.report()
-
-    def report(self) -> None:
-        """Report how many there were."""
-        if self._progress is not None:
-            self._progress(Progress(self.done, self.total))
-
-
-def marker_kind(stream: Stream) -> bool:
-    """Tell whether a stream notes that a token was used."""
-    return stream.kind.partition("/")[0] == ONCE
 
 
 def _sealed(_: Stream, record: Record) -> tuple[Any, ...]:

@@ -12,12 +12,9 @@ from attrs import define
 
 from rstore.audit import Audit, Change, Wanted, wanted
 from rstore.domain.errors import StoreConflictError, StorePayloadError
-from rstore.domain.log import Batch, Log, Position, Record, Stream, check_name
+from rstore.domain.log import PROJECT, Batch, Log, Position, Record, Stream, check_name
 from rstore.face import now
 from rstore.scopes import Scopes
-
-PROJECT: Final = "project"
-"""Kind of the streams that hold the checkpoints of projections: private."""
 
 _WRITER: Final = "rstore.projection"
 """The word that says, beside who and why, which projection has written something."""

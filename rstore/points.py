@@ -20,11 +20,10 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from attrs import frozen
 
-from rstore.digests import Steps
 from rstore.domain.errors import StoreError, StoreFileError
 from rstore.domain.log import check_name, check_time
 from rstore.moments import posix_ms
-from rstore.progress import Report
+from rstore.progress import Report, Steps
 from rstore.store import Store
 from rstore.textfiles import BinaryFile, TextFile, read_again, written, written_bytes
 

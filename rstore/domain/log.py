@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from rstore.domain.errors import StoreConflictError, StoreError
-from rstore.domain.operators import DELITEM
+from rstore.domain.operators import DELITEM, ONCE
 
 KV: Final = "kv"
 """Kind of a key/value pair."""
@@ -21,6 +21,8 @@ ES: Final = "es"
 """Kind of an event sequence."""
 SS: Final = "ss"
 """Kind of the snapshots of an event sequence: private, and worth nothing without it."""
+PROJECT: Final = "project"
+"""Kind of the streams that hold the checkpoints of projections: private."""
 
 TIME_MIN: Final = -(2**63)
 TIME_MAX: Final = 2**63 - 1
@@ -349,6 +351,15 @@ class Log(Protocol):
 
     def discard(self) -> None:
         """Erase the namespace. Writing to it makes it anew."""
+
+
+def kind_of(stream: Stream) -> str:
+    """Return the kind of a stream, that of all tokens being one.
+
+    >>> kind_of(Stream('once/0cc175b9c0f1b6a8', 'key'))
+    'once'
+    """
+    return ONCE if stream.kind.startswith(f"{ONCE}/") else stream.kind
 
 
 def head_then(stream: Stream, version: int, op: str) -> Head:

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from attrs import frozen
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import ES, KV, SS, TS, Position, Record, Stream
+from rstore.domain.log import ES, KV, SS, TS, Position, Record, Stream, kind_of
 from rstore.inspection.folds import Folds
 from rstore.inspection.indexes import Indexes, Seen, trace_of
 from rstore.inspection.problem import Problem, tried, words_of
-from rstore.inspection.records import flaws, kind_of
+from rstore.inspection.records import flaws
 from rstore.payload import Payload
-from rstore.progress import Progress, Report
+from rstore.progress import Report, Steps
 from rstore.store import Store
 
 __all__ = ["Info", "Problem", "check", "info"]
-
-_TOLD_EVERY: Final = 1_000
 
 _Found: TypeAlias = tuple[Position, Stream, Record]
 
@@ -134,10 +132,8 @@ def _records(indexes: Indexes, payload: Payload, progress: Report | None) -> Ite
 
 
 def _told(found: Iterable[_Found], progress: Report | None) -> Iterator[_Found]:
-    number = 0
-    for number, each in enumerate(found, 1):  # how many there were
+    steps = Steps(progress)
+    for each in found:
         yield each
-        if progress is not None and number % _TOLD_EVERY == 0:
-            progress(Progress(number, None))
-    if progress is not None:
-        progress(Progress(number, None))
+        steps.step()
+    steps.report()

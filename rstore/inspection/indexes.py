@@ -17,11 +17,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from attrs import Factory, define
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import ES, KV, SS, TIME_MIN, TS, Head, Log, Position, Record, Stream, level
+from rstore.domain.log import ES, KV, PROJECT, SS, TIME_MIN, TS, Head, Log, Position, Record, Stream, kind_of, level
 from rstore.domain.operators import DELITEM, ONCE
-from rstore.following import PROJECT
 from rstore.inspection.problem import Problem, tried, words_of
-from rstore.inspection.records import kind_of
 
 _LISTED: Final = (KV, TS, ES, SS, PROJECT)
 _PAGE: Final = 256

@@ -7,9 +7,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import ES, KV, SS, TS, Record, Stream, folded_version
+from rstore.domain.log import ES, KV, PROJECT, SS, TS, Record, Stream, folded_version, kind_of
 from rstore.domain.operators import DELITEM, EXTEND, ONCE, OPERATORS, REMOVE, SETITEM, SNAPSHOT
-from rstore.following import PROJECT
 from rstore.inspection.problem import tried, words_of
 from rstore.payload import Payload
 
@@ -45,15 +44,6 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     PROJECT: _Kind((PROJECT,), _is_timeless, "0..0"),
 }
 """Kinds that are not among these, of a newer rstore say, have envelopes all the same."""
-
-
-def kind_of(stream: Stream) -> str:
-    """Return the kind of a stream, that of all tokens being one.
-
-    >>> kind_of(Stream('once/0cc175b9c0f1b6a8', 'key'))
-    'once'
-    """
-    return ONCE if stream.kind.startswith(f"{ONCE}/") else stream.kind
 
 
 def flaws(payload: Payload, stream: Stream, record: Record) -> Iterator[str]:
