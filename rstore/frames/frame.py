@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, count
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
@@ -13,7 +14,7 @@ from rstore.domain.series import Run
 from rstore.frames.times import Ints, rescaled, unit_of
 
 TIME_NAMES: Final = ("time", "timestamp", "index", "rstore_time")
-"""What the column of times is called where it needs a name and has none: the first that no other column has."""
+"""What the column of times is called where it needs a name and has none of its own: the first that is not taken."""
 
 ANY_ZONE: Final = "*"
 """The zone of times that are in UTC and can't have another: they are shown in that of the series."""
@@ -27,6 +28,11 @@ class Values(NamedTuple):
     column: Column
     data: Any
     absent: Any = None
+
+
+def columns_of(table: Table) -> list[Values]:
+    """Return the columns of a table with their values."""
+    return list(map(Values, table.layout.columns, table.data, table.absent))
 
 
 @frozen(eq=False)
@@ -170,10 +176,16 @@ def check_label(what: str, label: object) -> str | None:
     raise TypeError(f"the name of {what} is a str, not {type(label).__name__}: rename {label!r}")
 
 
-def label_for_times(layout: Layout) -> str:
-    """Return what a column of times is called beside the others."""
-    taken = {column.name for column in layout.columns}
-    return next(name for name in (layout.times.name, *TIME_NAMES) if name is not None and name not in taken)
+def labels(layout: Layout) -> tuple[str, list[str]]:
+    """Return what the column of times is called, and what the others are, where all need names that differ.
+
+    >>> labels(Layout(Times(name='value'), (Column(None, 'f8'),)))
+    ('time', ['value'])
+    """
+    others = ["value" if column.name is None else column.name for column in layout.columns]
+    own = () if layout.times.name is None else (layout.times.name,)
+    made_up = (f"time {number}" for number in count(2))
+    return next(name for name in chain(own, TIME_NAMES, made_up) if name not in others), others
 
 
 # -- into a series ----------------------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rstore.columns import NOT_A_TIME, OBJECT, TEXT, Column, Times
+from rstore.columns import OBJECT, TEXT, Column, Times
 from rstore.frames.choosing import Choice, time_column
-from rstore.frames.frame import Frame, Values, array_column, frame_of, label_for_times, object_column, text_column
-from rstore.frames.from_numpy import shown_array
+from rstore.frames.frame import Frame, Values, array_column, columns_of, frame_of, labels, object_column, text_column
+from rstore.frames.from_numpy import missing_times, shown_array
 from rstore.frames.times import Ints, whole_times
 
 
@@ -22,17 +22,17 @@ def owns(thing: Any) -> bool:
 def read(table: Any) -> Frame:
     """Return a Table as a frame."""
     choices = [
-        Choice(field.name, pa.types.is_timestamp(field.type) or pa.types.is_date(field.type), _is_integer(field.type))
+        Choice(
+            field.name,
+            pa.types.is_timestamp(field.type) or pa.types.is_date(field.type),
+            pa.types.is_integer(field.type),
+        )
         for field in table.schema
     ]
     chosen = time_column(choices)
     times, meaning = _read_times(choices[chosen].name, _whole(table.column(chosen)))
     columns = [read_column(choice.name, table.column(i)) for i, choice in enumerate(choices) if i != chosen]
     return frame_of(times, meaning, columns, framed=True)
-
-
-def _is_integer(of_type: Any) -> bool:
-    return bool(pa.types.is_integer(of_type))
 
 
 def _whole(column: Any) -> Any:
@@ -61,7 +61,7 @@ def read_column(name: str | None, array: Any) -> Values:
     if pa.types.is_string(of_type) or pa.types.is_large_string(of_type) or pa.types.is_string_view(of_type):
         return text_column(name, array.to_pylist())
     is_time = pa.types.is_timestamp(of_type)
-    if not (is_time or _is_integer(of_type) or pa.types.is_floating(of_type) or pa.types.is_boolean(of_type)):
+    if not (is_time or pa.types.is_integer(of_type) or pa.types.is_floating(of_type) or pa.types.is_boolean(of_type)):
         return object_column(name, array.to_pylist())
     missing = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
     plain = array.view(pa.int64()) if is_time else array
@@ -77,13 +77,11 @@ def show(frame: Frame) -> Any:
     Raises:
         ValueError: Arrow has no type for a column of values of several types.
     """
-    layout, table = frame.table.layout, frame.table
-    unit, zone, _ = layout.times
+    unit, zone, _ = frame.meaning
     times = pa.array(frame.times)
-    columns = {label_for_times(layout): times if unit is None else times.view(pa.timestamp(unit, zone))}
-    for each in zip(layout.columns, table.data, table.absent, strict=True):
-        columns[each[0].name or "value"] = show_column(Values(*each))
-    return pa.table(columns)
+    times = times if unit is None else times.view(pa.timestamp(unit, zone))
+    name, names = labels(frame.table.layout)
+    return pa.table([times, *map(show_column, columns_of(frame.table))], names=[name, *names])
 
 
 def show_column(values: Values) -> Any:
@@ -96,6 +94,4 @@ def show_column(values: Values) -> Any:
             raise ValueError(f"Arrow has no type for all values of column {column.name!r}: {exc}") from exc
     if column.kind != "time":
         return pa.array(data, mask=None if absent is None else np.asarray(absent, bool))
-    missing = data == NOT_A_TIME
-    missing = missing if absent is None else missing | np.asarray(absent, bool)
-    return pa.array(data, mask=missing).view(pa.timestamp(column.unit, column.zone))
+    return pa.array(data, mask=missing_times(values)).view(pa.timestamp(column.unit, column.zone))

@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from rstore.columns import NOT_A_TIME, OBJECT, TEXT, Times
-from rstore.frames.frame import ANY_ZONE, Frame, Values, array_column, frame_of, object_column, text_column
+from rstore.frames.frame import (
+    ANY_ZONE,
+    Frame,
+    Values,
+    array_column,
+    columns_of,
+    frame_of,
+    labels,
+    object_column,
+    text_column,
+)
 from rstore.frames.times import Ints, check_present, unit_of, whole_times
 
 
@@ -50,18 +60,16 @@ def _column(name: str | None, array: Any) -> Values:
 def show(frame: Frame) -> tuple[Any, Any]:
     """Return a frame as a pair. Missing numbers are NaN, or None in an array of objects, as texts are."""
     times: Any = frame.times
-    meaning, columns = frame.table.layout.times, frame.table.layout.columns
-    if meaning.unit is not None:
-        times = times.view(f"<M8[{meaning.unit}]")
-    arrays = [shown_array(Values(*each)) for each in zip(columns, frame.table.data, frame.table.absent, strict=True)]
+    if frame.meaning.unit is not None:
+        times = times.view(f"<M8[{frame.meaning.unit}]")
+    arrays = [shown_array(values) for values in columns_of(frame.table)]
     if not frame.table.layout.framed or len(arrays) == 1:
         return times, arrays[0]
-    values = np.empty(
-        len(times), [(str(column.name), array.dtype) for column, array in zip(columns, arrays, strict=True)]
-    )
-    for column, array in zip(columns, arrays, strict=True):
-        values[column.name] = array
-    return times, values
+    _, names = labels(frame.table.layout)
+    rows = np.empty(len(times), [(name, array.dtype) for name, array in zip(names, arrays, strict=True)])
+    for name, array in zip(rows.dtype.names or (), arrays, strict=True):  # it has none that is empty
+        rows[name] = array
+    return times, rows
 
 
 def shown_array(values: Values) -> Any:
@@ -77,6 +85,12 @@ def shown_array(values: Values) -> Any:
     if column.kind in ("f8", "f4"):
         return _filled(data, missing, np.nan)
     return data if missing is None else _filled(data.astype(object), missing, None)
+
+
+def missing_times(values: Values) -> Any:
+    """Return which of a column of times are missing: where the library had none, or there was no row for it."""
+    missing = values.data == NOT_A_TIME
+    return missing if values.absent is None else missing | np.asarray(values.absent, bool)
 
 
 def _objects(values: list[Any]) -> Any:

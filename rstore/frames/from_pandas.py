@@ -14,8 +14,17 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from rstore.columns import OBJECT, TEXT, Column, Layout, Times
-from rstore.frames.frame import Frame, Values, array_column, check_label, frame_of, object_column, text_column
+from rstore.columns import OBJECT, TEXT, Times
+from rstore.frames.frame import (
+    Frame,
+    Values,
+    array_column,
+    check_label,
+    columns_of,
+    frame_of,
+    object_column,
+    text_column,
+)
 from rstore.frames.from_numpy import shown_array
 from rstore.frames.times import Ints, check_present, whole_times
 
@@ -64,9 +73,7 @@ def zone_name(zone: Any) -> str:
     """
     name = getattr(zone, "key", None) or getattr(zone, "zone", None)
     if name is None and isinstance(zone, datetime.timezone):
-        offset = zone.utcoffset(None)
-        name = "UTC" if not offset else f"{pd.Timestamp(0, tz=zone):%z}"
-        name = name if name == "UTC" else f"{name[:3]}:{name[3:5]}"
+        name = str(datetime.timezone(zone.utcoffset(None)))[3:9] or "UTC"  # of UTC+05:30 what Arrow and polars know
     if name is None:
         raise ValueError(f"the time zone {zone!r} has no name: convert the index with tz_convert")
     return str(name)
@@ -107,22 +114,19 @@ def _arrow() -> Any:
 
 def show(frame: Frame) -> Any:
     """Return a frame as what it was: a DataFrame, or a Series."""
-    layout, table = frame.table.layout, frame.table
-    index = _index(frame.times, layout)
-    series = {
-        column.name: pd.Series(_shown(Values(column, data, absent)), index, _dtype(column), column.name, copy=False)
-        for column, data, absent in zip(layout.columns, table.data, table.absent, strict=True)
-    }
-    return pd.DataFrame(series, index, copy=False) if layout.framed else next(iter(series.values()))
+    index = _index(frame.times, frame.meaning)
+    series = {values.column.name: _series(values, index) for values in columns_of(frame.table)}
+    return pd.DataFrame(series, index, copy=False) if frame.table.layout.framed else next(iter(series.values()))
 
 
-def _dtype(column: Column) -> Any:
-    """Return the type that pandas would have to guess: it takes objects that are texts for texts."""
-    return object if column.kind == OBJECT else None
+def _series(values: Values, index: Any) -> Any:
+    column = values.column
+    dtype = object if column.kind == OBJECT else None  # pandas takes objects that are texts for texts
+    return pd.Series(_shown(values), index, dtype, column.name, copy=False)
 
 
-def _index(times: Ints, layout: Layout) -> Any:
-    unit, zone, name = layout.times
+def _index(times: Ints, meaning: Times) -> Any:
+    unit, zone, name = meaning
     if unit is None:
         return pd.Index(times, name=name)
     return _datetimes(times, unit, zone).rename(name)

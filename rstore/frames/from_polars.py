@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from rstore.columns import NOT_A_TIME, OBJECT, TEXT, Column, Times
+from rstore.columns import OBJECT, TEXT, Column, Times
 from rstore.frames.choosing import Choice, time_column
-from rstore.frames.frame import Frame, Values, array_column, frame_of, label_for_times, object_column, text_column
-from rstore.frames.from_numpy import shown_array
+from rstore.frames.frame import Frame, Values, array_column, columns_of, frame_of, labels, object_column, text_column
+from rstore.frames.from_numpy import missing_times, shown_array
 from rstore.frames.times import Ints, rescaled, whole_times
 
 
@@ -56,35 +56,30 @@ def _column(series: Any) -> Values:
 
 def show(frame: Frame) -> Any:
     """Return a frame as a DataFrame; seconds become milliseconds and fixed offsets UTC, since polars has neither."""
-    layout, table = frame.table.layout, frame.table
-    meaning, name = layout.times, label_for_times(layout)
-    times = pl.Series(name, frame.times)
-    if meaning.unit is not None:
-        times = _datetimes(name, frame.times, meaning.unit, meaning.zone)
-    columns = [_shown(Values(*each)) for each in zip(layout.columns, table.data, table.absent, strict=True)]
-    return pl.DataFrame([times, *columns])
+    unit, zone, _ = frame.meaning
+    times = pl.Series(frame.times) if unit is None else _datetimes(frame.times, unit, zone)
+    name, names = labels(frame.table.layout)
+    return pl.DataFrame({name: times, **dict(zip(names, map(_shown, columns_of(frame.table)), strict=True))})
 
 
-def _datetimes(name: str, times: Any, unit: str, zone: str | None) -> Any:
+def _datetimes(times: Any, unit: str, zone: str | None) -> Any:
     if unit == "s":
         times, unit = rescaled(times, "s", "ms"), "ms"
     if zone is not None and zone.startswith(("+", "-")):
         zone = "UTC"
-    return pl.Series(name, times).cast(pl.Datetime(unit, zone))  # type: ignore[arg-type]
+    return pl.Series(times).cast(pl.Datetime(unit, zone))  # type: ignore[arg-type]
 
 
 def _shown(values: Values) -> Any:
-    column, data, absent = values
-    name = "value" if column.name is None else column.name
+    column, data, missing = values
     if column.kind in (TEXT, OBJECT):
         listed = shown_array(values).tolist()
-        return pl.Series(name, listed, pl.String if column.kind == TEXT else None, strict=False)
+        return pl.Series(listed, dtype=pl.String if column.kind == TEXT else None, strict=False)
     if column.kind == "time" and column.unit is not None:
-        missing = data == NOT_A_TIME
-        missing = missing if absent is None else missing | np.asarray(absent, bool)
-        series = _datetimes(name, np.where(missing, 0, data), column.unit, column.zone)
+        missing = missing_times(values)
+        series = _datetimes(np.where(missing, 0, data), column.unit, column.zone)
     else:
-        series, missing = pl.Series(name, data), absent
+        series = pl.Series(data)
     if missing is None:
         return series
-    return pl.select(pl.when(~pl.Series(np.asarray(missing, bool))).then(series).alias(name)).to_series()
+    return pl.select(pl.when(~pl.Series(np.asarray(missing, bool))).then(series)).to_series()

@@ -10,7 +10,7 @@ import numpy as np
 
 from rstore.columns import FORMATS, OBJECT, Column, Layout, Table, Times, stretches
 from rstore.domain.series import Run, thin
-from rstore.frames.frame import Frame, Values, frame_of, guessed_column
+from rstore.frames.frame import Frame, Values, columns_of, frame_of, guessed_column
 from rstore.frames.times import joint_times
 
 _NUMBERS: Final = frozenset(FORMATS) - {"time", "b1"}
@@ -123,8 +123,7 @@ def _with_lists_joined(found: Sequence[Any], *, alone: bool) -> Iterator[Any]:
 
 def _piece(values: Any, *, alone: bool) -> _Piece:
     if isinstance(values, Table):
-        columns = map(Values, values.layout.columns, values.data, values.absent)
-        return len(values), {None if alone else each.column.name: each for each in columns}
+        return len(values), {None if alone else each.column.name: each for each in columns_of(values)}
     if alone or not all(isinstance(value, dict) for value in values):
         return len(values), {None: guessed_column(None, list(values))}
     names = dict.fromkeys(chain.from_iterable(values))
