@@ -11,7 +11,7 @@ from rstore.audit import Audit
 from rstore.cli.command import Session, check_usage
 from rstore.cli.output import TEXT, VALUE, Column
 from rstore.cli.refusal import USAGE, Refusal
-from rstore.cli.times import is_integer, parse_time
+from rstore.cli.times import is_integer, parse_recorded, parse_time
 from rstore.cli.units import recognised
 from rstore.cli.values import to_json
 from rstore.domain.log import ES, KV, TS
@@ -50,6 +50,11 @@ def the_kind(view: Audit, key: str, kind: str | None) -> str:
         raise Refusal(unknown(view, key, kind))
     check_usage(len(has) == 1, f"{key!r} is the key of several things: say which, --kind {' or --kind '.join(has)}")
     return has[0]
+
+
+def when_of(kind: str, text: str) -> int:
+    """Return a time that was typed: a valid time of an event sequence, a transaction time of other kinds."""
+    return (parse_time if kind == ES else parse_recorded)(text, now())
 
 
 def stamp(text: str | None, key: str, last: int) -> int | None:
