@@ -147,7 +147,8 @@ class Following(Audit, Scopes):
         mark, _, text = checkpoint.partition("-")
         if mark != self._mark():
             raise ValueError(
-                f"{checkpoint[:60]!r} is no checkpoint of the namespace {self.namespace!r}: pass one that its follow() has yielded"
+                f"{checkpoint[:60]!r} is no checkpoint of the namespace {self.namespace!r}: "
+                "pass one that its follow() has yielded"
             )
         return self._log.position(text)
 
