@@ -448,6 +448,7 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
         ("get price --key-file KEYS", 3, "not encrypted, and this store has a key: --plaintext reads those too"),
         ("get pin --key-file KEYS", 3, "encrypted with another key: add its line to the --key-file"),
         ("get nothing", 1, "there is no value 'nothing'"),
+        ("get price --at 2000-01-01", 1, "there is no value 'price' as of 2000-01-01 00:00:00.000"),
         ("get account", 1, "there is no value 'account': it is the key of an event sequence"),
         ("current temperature", 1, "there is no event sequence 'temperature': it is the key of a series"),
         ("range nothing", 1, "there is no series 'nothing'"),
