@@ -179,13 +179,10 @@ class Payload:
         return len(data) > 1 and bool(data[1] & _ENCRYPTED)
 
     def is_current(self, record: Record) -> bool:
-        """Tell whether value and note of a record are encrypted with the first key, without opening them."""
-        return all(map(self._is_current, (record.data, record.meta)))
-
-    def _is_current(self, data: bytes | None) -> bool:
-        if data is None or self._cipher is None:
+        """Tell whether a record, value and note, is encrypted with the first key, without opening it."""
+        if self._cipher is None:
             return True
-        return self.is_encrypted(data) and self._cipher.is_current(memoryview(data)[_HEADER_BYTES:])
+        return self.is_encrypted(record.data) and self._cipher.is_current(memoryview(record.data)[_HEADER_BYTES:])
 
     def _sealed(self, stream: Stream, body: Body, item: str, op: str, start: int, end: int, what: bytes = b"") -> bytes:
         flags, scope = body.flags | _ENCRYPTED, _scope(self._namespace, stream)
