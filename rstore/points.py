@@ -7,54 +7,31 @@ become POSIX milliseconds; without an offset they are UTC.
 
 from __future__ import annotations
 
-import csv
-import datetime
 import os
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from numbers import Real
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from attrs import frozen
 
-from rstore.domain.errors import StoreError, StoreFileError
-from rstore.domain.log import check_name, check_time
-from rstore.moments import posix_ms
+from rstore.domain.errors import StoreFileError
+from rstore.domain.log import check_name
 from rstore.progress import Report, Steps
 from rstore.store import Store
-from rstore.textfiles import BinaryFile, TextFile, read_again, written, written_bytes
+from rstore.tables import BATCH_ROWS, Sheet, TableFile, is_integer, read_csv, read_parquet, write_csv, write_parquet
 
 Format: TypeAlias = Literal["csv", "parquet"]
-TableFile: TypeAlias = TextFile | BinaryFile
-"""A file by its name, or one that is open: for text if it is CSV, for bytes if it is Parquet."""
 
-_INT: Final = re.compile(r"[+-]?[0-9]+")
 _CHUNK_POINTS: Final = 1 << 18
-_BATCH_ROWS: Final = 1 << 14
 _ROW: Final = ("time", "key", "value")
-
-_Row: TypeAlias = tuple[int, Sequence[Any]]
-"""The number of a row's line, and its cells; those of CSV are text."""
-
-
-@frozen
-class _Table:
-    """A table that is read again each time that its rows are asked for; what its cells hold, once they are parsed."""
-
-    columns: list[str]
-    rows: Callable[[], Iterator[_Row]]
-    time: Callable[[Any], int]
-    value: Callable[[Any], Any]
 
 
 @frozen
 class _Layout:
     """Which cells of a row are points: its time, and values with the keys of their series, or with a cell for that."""
 
-    table: _Table
+    table: Sheet
     time: int
     values: dict[int, str]
     key: int | None = None
@@ -112,7 +89,7 @@ def export_points(
     names = [keys] if isinstance(keys, str) else list(keys)
     steps = Steps(progress)
     columns = ("time", "value") if len(names) == 1 else _ROW
-    write = {"csv": _write_csv, "parquet": _write_parquet}[_format(file, format)]
+    write = {"csv": write_csv, "parquet": write_parquet}[_format(file, format)]
     write(file, columns, _points_of(store, names, steps))
     steps.report()
     return steps.done
@@ -155,7 +132,7 @@ def import_points(
     >>> store.range('high'), store.range('low')
     ([(1793491200000, 9), (1793577600000, 11)], [(1793491200000, 3.5)])
     """
-    opened = {"csv": _read_csv, "parquet": _read_parquet}[_format(file, format)]
+    opened = {"csv": read_csv, "parquet": read_parquet}[_format(file, format)]
     with opened(file) as table:
         layout = _layout(table, key, time, columns)
         total = sum(1 for _ in layout.points())
@@ -191,7 +168,7 @@ def _format(file: TableFile, given: str | None) -> Format:
     return cast("Format", found)
 
 
-def _layout(table: _Table, key: str | None, time: str | None, columns: Sequence[str] | None) -> _Layout:
+def _layout(table: Sheet, key: str | None, time: str | None, columns: Sequence[str] | None) -> _Layout:
     """Tell which columns are what, or raise if they are not there."""
     names = table.columns
     for name in (*([time] if time is not None else ()), *(columns or ())):
@@ -211,20 +188,20 @@ def _layout(table: _Table, key: str | None, time: str | None, columns: Sequence[
     return _Layout(table, at, {names.index(name): name for name in wanted})
 
 
-def _time_column(table: _Table) -> int:
+def _time_column(table: Sheet) -> int:
     """Return the first column that has dates, by the first cell that it has, else the very first if it has integers.
 
     An integer elsewhere is no time: a table whose dates are written in another way would come in as nonsense.
     """
     first: dict[int, Any] = {}
-    for _, cells in islice(table.rows(), _BATCH_ROWS):
+    for _, cells in islice(table.rows(), BATCH_ROWS):
         for at, cell in enumerate(cells[: len(table.columns)]):
             if cell is not None and cell != "":
                 first.setdefault(at, cell)
         if len(first) == len(table.columns):
             break
     times = [at for at, cell in sorted(first.items()) if _is_time(table, cell)]
-    dates = [at for at in times if not _is_integer(first[at])]
+    dates = [at for at in times if not is_integer(first[at])]
     if not dates and times[:1] != [0]:
         raise ValueError(
             "no column has times, which are dates in ISO 8601, or ints in the first column: name the one that has "
@@ -233,7 +210,7 @@ def _time_column(table: _Table) -> int:
     return (dates or times)[0]
 
 
-def _is_time(table: _Table, cell: Any) -> bool:
+def _is_time(table: Sheet, cell: Any) -> bool:
     try:
         table.time(cell)
     except (TypeError, ValueError, OverflowError):
@@ -241,143 +218,5 @@ def _is_time(table: _Table, cell: Any) -> bool:
     return True
 
 
-def _is_integer(cell: Any) -> bool:
-    return isinstance(cell, int) or (isinstance(cell, str) and _INT.fullmatch(cell.strip()) is not None)
-
-
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
-
-
-# -- CSV --------------------------------------------------------------------------------------------------------------
-
-
-def _write_csv(file: TableFile, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    with written(cast("TextFile", file)) as text:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(map(_as_cells, rows))
-
-
-def _as_cells(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    value = row[-1]
-    if value is not None and not isinstance(value, str | Real):
-        raise TypeError(f"CSV holds numbers and texts, and at {row[0]} there is a value of type {type(value).__name__}")
-    return row
-
-
-@contextmanager
-def _read_csv(file: TableFile) -> Iterator[_Table]:
-    with read_again(cast("TextFile", file)) as begin:
-        header = begin().readline().removeprefix("\ufeff")
-        delimiter = max(",;\t", key=header.count)
-        columns = next(csv.reader([header], delimiter=delimiter), [])
-
-        def rows() -> Iterator[_Row]:
-            reader = csv.reader(begin(), delimiter=delimiter)
-            try:
-                next(reader, None)
-                for cells in reader:
-                    yield reader.line_num, cells
-            except (csv.Error, UnicodeDecodeError) as exc:
-                raise StoreFileError(reader.line_num + 1, f"this is no CSV ({exc})") from exc
-
-        yield _Table([name.strip() for name in columns], rows, _time_of_text, _value_of_text)
-
-
-def _time_of_text(cell: str) -> int:
-    text = cell.strip()
-    if _INT.fullmatch(text):
-        return check_time("a time", int(text))
-    try:
-        found = datetime.datetime.fromisoformat(text.replace("/", "-"))
-    except ValueError:
-        raise ValueError(f"{text[:60]!r} is no time: an int, or a date and time in ISO 8601") from None
-    return _milliseconds(found)
-
-
-def _milliseconds(moment: datetime.datetime) -> int:
-    return posix_ms(moment if moment.utcoffset() is not None else moment.replace(tzinfo=datetime.UTC))
-
-
-def _value_of_text(cell: str) -> Any:
-    text = cell.strip()
-    if _INT.fullmatch(text):
-        return int(text)
-    try:
-        return float(text) if "_" not in text else cell
-    except ValueError:
-        return cell
-
-
-# -- Parquet ----------------------------------------------------------------------------------------------------------
-
-
-def _parquet() -> Any:
-    try:
-        from pyarrow import parquet
-    except ModuleNotFoundError as exc:
-        raise StoreError("Parquet needs the package pyarrow: pip install 'rlib-store[arrow]'") from exc
-    return parquet
-
-
-def _write_parquet(file: TableFile, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    parquet = _parquet()
-    import pyarrow
-
-    found = iter(rows)
-    schema = writer = None
-    with written_bytes(cast("BinaryFile", file)) as target:
-        while page := list(islice(found, _BATCH_ROWS)):
-            try:
-                table = pyarrow.table(dict(zip(columns, zip(*page, strict=True), strict=True)), schema=schema)
-            except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as exc:
-                raise TypeError(f"the values are of different types, for which there is CSV ({exc})") from None
-            if writer is None:
-                schema = table.schema
-                writer = parquet.ParquetWriter(target, schema)
-            writer.write_table(table)
-        if writer is None:
-            parquet.write_table(pyarrow.table({name: [] for name in columns}), target)
-        else:
-            writer.close()
-
-
-@contextmanager
-def _read_parquet(file: TableFile) -> Iterator[_Table]:
-    parquet = _parquet()
-    import pyarrow
-
-    try:
-        source = parquet.ParquetFile(file)
-    except pyarrow.ArrowException as exc:
-        raise StoreError(f"the file can't be read as Parquet: {exc}") from None
-    with source as opened:
-
-        def rows() -> Iterator[_Row]:
-            line = 0
-            for batch in opened.iter_batches(_BATCH_ROWS):
-                for cells in zip(*map(_cells_of, batch.columns), strict=True):
-                    line += 1
-                    yield line, cells
-
-        yield _Table(opened.schema_arrow.names, rows, _time_of_value, lambda value: value)
-
-
-def _cells_of(column: Any) -> list[Any]:
-    import pyarrow
-
-    if pyarrow.types.is_timestamp(column.type):  # datetimes have no nanoseconds
-        column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
-    cells: list[Any] = column.to_pylist()
-    return cells
-
-
-def _time_of_value(cell: Any) -> int:
-    if isinstance(cell, datetime.datetime):
-        return _milliseconds(cell)
-    if isinstance(cell, datetime.date):
-        return _milliseconds(datetime.datetime(cell.year, cell.month, cell.day, tzinfo=datetime.UTC))
-    if isinstance(cell, str):
-        return _time_of_text(cell)
-    return check_time("a time", cell)

@@ -1,0 +1,182 @@
+"""Tables in files, row by row: CSV, and Parquet if pyarrow is installed; and what their cells hold."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from numbers import Real
+from typing import Any, Final, TypeAlias, cast
+
+from attrs import frozen
+
+from rstore.domain.errors import StoreError, StoreFileError
+from rstore.domain.log import check_time
+from rstore.moments import posix_ms
+from rstore.textfiles import BinaryFile, TextFile, read_again, written, written_bytes
+
+TableFile: TypeAlias = TextFile | BinaryFile
+"""A file by its name, or one that is open: for text if it is CSV, for bytes if it is Parquet."""
+
+BATCH_ROWS: Final = 1 << 14
+
+_INT: Final = re.compile(r"[+-]?[0-9]+")
+
+TableRow: TypeAlias = tuple[int, Sequence[Any]]
+"""The number of a row's line, and its cells; those of CSV are text."""
+
+
+@frozen
+class Sheet:
+    """A table that is read again each time that its rows are asked for; what its cells hold, once they are parsed."""
+
+    columns: list[str]
+    rows: Callable[[], Iterator[TableRow]]
+    time: Callable[[Any], int]
+    value: Callable[[Any], Any]
+
+
+def is_integer(cell: Any) -> bool:
+    """Tell whether a cell holds an integer."""
+    return isinstance(cell, int) or (isinstance(cell, str) and _INT.fullmatch(cell.strip()) is not None)
+
+
+# -- CSV --------------------------------------------------------------------------------------------------------------
+
+
+def write_csv(file: TableFile, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Write rows under the names of their columns."""
+    with written(cast("TextFile", file)) as text:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(map(_as_cells, rows))
+
+
+def _as_cells(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    value = row[-1]
+    if value is not None and not isinstance(value, str | Real):
+        raise TypeError(f"CSV holds numbers and texts, and at {row[0]} there is a value of type {type(value).__name__}")
+    return row
+
+
+@contextmanager
+def read_csv(file: TableFile) -> Iterator[Sheet]:
+    """Yield the table of a file, which may have other delimiters than commas."""
+    with read_again(cast("TextFile", file)) as begin:
+        header = begin().readline().removeprefix("\ufeff")
+        delimiter = max(",;\t", key=header.count)
+        columns = next(csv.reader([header], delimiter=delimiter), [])
+
+        def rows() -> Iterator[TableRow]:
+            reader = csv.reader(begin(), delimiter=delimiter)
+            try:
+                next(reader, None)
+                for cells in reader:
+                    yield reader.line_num, cells
+            except (csv.Error, UnicodeDecodeError) as exc:
+                raise StoreFileError(reader.line_num + 1, f"this is no CSV ({exc})") from exc
+
+        yield Sheet([name.strip() for name in columns], rows, _time_of_text, _value_of_text)
+
+
+def _time_of_text(cell: str) -> int:
+    text = cell.strip()
+    if _INT.fullmatch(text):
+        return check_time("a time", int(text))
+    try:
+        found = datetime.datetime.fromisoformat(text.replace("/", "-"))
+    except ValueError:
+        raise ValueError(f"{text[:60]!r} is no time: an int, or a date and time in ISO 8601") from None
+    return _milliseconds(found)
+
+
+def _milliseconds(moment: datetime.datetime) -> int:
+    return posix_ms(moment if moment.utcoffset() is not None else moment.replace(tzinfo=datetime.UTC))
+
+
+def _value_of_text(cell: str) -> Any:
+    text = cell.strip()
+    if _INT.fullmatch(text):
+        return int(text)
+    try:
+        return float(text) if "_" not in text else cell
+    except ValueError:
+        return cell
+
+
+# -- Parquet ----------------------------------------------------------------------------------------------------------
+
+
+def _parquet() -> Any:
+    try:
+        from pyarrow import parquet
+    except ModuleNotFoundError as exc:
+        raise StoreError("Parquet needs the package pyarrow: pip install 'rlib-store[arrow]'") from exc
+    return parquet
+
+
+def write_parquet(file: TableFile, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Write rows under the names of their columns, whose types are those that their values have."""
+    parquet = _parquet()
+    import pyarrow
+
+    found = iter(rows)
+    schema = writer = None
+    with written_bytes(cast("BinaryFile", file)) as target:
+        while page := list(islice(found, BATCH_ROWS)):
+            try:
+                table = pyarrow.table(dict(zip(columns, zip(*page, strict=True), strict=True)), schema=schema)
+            except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as exc:
+                raise TypeError(f"the values are of different types, for which there is CSV ({exc})") from None
+            if writer is None:
+                schema = table.schema
+                writer = parquet.ParquetWriter(target, schema)
+            writer.write_table(table)
+        if writer is None:
+            parquet.write_table(pyarrow.table({name: [] for name in columns}), target)
+        else:
+            writer.close()
+
+
+@contextmanager
+def read_parquet(file: TableFile) -> Iterator[Sheet]:
+    """Yield the table of a file."""
+    parquet = _parquet()
+    import pyarrow
+
+    try:
+        source = parquet.ParquetFile(file)
+    except pyarrow.ArrowException as exc:
+        raise StoreError(f"the file can't be read as Parquet: {exc}") from None
+    with source as opened:
+
+        def rows() -> Iterator[TableRow]:
+            line = 0
+            for batch in opened.iter_batches(BATCH_ROWS):
+                for cells in zip(*map(_cells_of, batch.columns), strict=True):
+                    line += 1
+                    yield line, cells
+
+        yield Sheet(opened.schema_arrow.names, rows, _time_of_value, lambda value: value)
+
+
+def _cells_of(column: Any) -> list[Any]:
+    import pyarrow
+
+    if pyarrow.types.is_timestamp(column.type):  # datetimes have no nanoseconds
+        column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
+    cells: list[Any] = column.to_pylist()
+    return cells
+
+
+def _time_of_value(cell: Any) -> int:
+    if isinstance(cell, datetime.datetime):
+        return _milliseconds(cell)
+    if isinstance(cell, datetime.date):
+        return _milliseconds(datetime.datetime(cell.year, cell.month, cell.day, tzinfo=datetime.UTC))
+    if isinstance(cell, str):
+        return _time_of_text(cell)
+    return check_time("a time", cell)
