@@ -16,7 +16,7 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, count, groupby
 from typing import Any, Final, NamedTuple, TypeAlias, overload
 
 from attrs import frozen
@@ -47,6 +47,9 @@ TEXT: Final = "text"
 OBJECT: Final = "object"
 """Values of any type, which are dumped as those of any other series are."""
 
+_TIME_NAMES: Final = ("time", "timestamp", "index", "rstore_time")
+"""What a column of times is called where it needs a name and has none of its own: the first that is not taken."""
+
 NOT_A_TIME: Final = -(2**63)
 """What a column of times holds where there is none."""
 
@@ -73,6 +76,17 @@ class Times(NamedTuple):
     unit: str | None = None
     zone: str | None = None
     name: str | None = None
+
+
+def name_of_times(others: Iterable[str], own: str | None = None) -> str:
+    """Return what a column of times is called beside others: by its own name, or the first that is not taken.
+
+    >>> name_of_times(['value'], 'at'), name_of_times(['time', 'value'])
+    ('at', 'timestamp')
+    """
+    taken = set(others)
+    made_up = (f"time {number}" for number in count(2))
+    return next(name for name in chain(() if own is None else (own,), _TIME_NAMES, made_up) if name not in taken)
 
 
 class Column(NamedTuple):

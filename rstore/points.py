@@ -10,21 +10,34 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from attrs import frozen
 
-from rstore.domain.errors import StoreFileError
+from rstore.columns import Times, name_of_times
+from rstore.domain.errors import StoreError, StoreFileError
 from rstore.domain.log import check_name
 from rstore.progress import Report, Steps
 from rstore.store import Store
-from rstore.tables import BATCH_ROWS, Sheet, TableFile, is_integer, read_csv, read_parquet, write_csv, write_parquet
+from rstore.tables import (
+    BATCH_ROWS,
+    Line,
+    Sheet,
+    TableFile,
+    is_integer,
+    read_csv,
+    read_parquet,
+    write_csv,
+    write_parquet,
+)
 
 Format: TypeAlias = Literal["csv", "parquet"]
 
 _CHUNK_POINTS: Final = 1 << 18
-_ROW: Final = ("time", "key", "value")
+_KEYED: Final = ("time", "key")
+_ROW: Final = (*_KEYED, "value")
 
 
 @frozen
@@ -67,9 +80,11 @@ def export_points(
 ) -> int:
     """Write the points of series as a table, and return how many there were.
 
-    The columns of one series are ``time`` and ``value``, of several ``time``, ``key`` and ``value``; times are the ints
-    that they are. CSV holds numbers and texts; None is an empty cell, which is not read back, and a text that looks
-    like a number becomes one. Parquet keeps types, and wants values of one type.
+    The columns of one series are ``time`` and ``value``, of several ``time``, ``key`` and ``value``. A series of rows,
+    such as a frame or any whose values are dicts, has a column for each of theirs instead of ``value``. Times are the
+    ints that they are, or if the series has a unit dates and times of that unit, in its time zone. CSV holds numbers
+    and texts; None is an empty cell, and a text that looks like a number becomes one when it is read back. Parquet
+    keeps types, and wants values of one type in a column, of which ints and floats become floats.
 
     Args:
         keys: one series, or several.
@@ -79,18 +94,24 @@ def export_points(
 
     Raises:
         TypeError: a value is none that such a table holds.
+        ValueError: the series don't make one table: the message tells why.
 
     >>> import io
     >>> store.extend('temperature', (1, 20.5), (2, 21))
     >>> file = io.StringIO()
     >>> export_points(store, 'temperature', file), file.getvalue().splitlines()
     (2, ['time,value', '1,20.5', '2,21'])
+    >>> store.extend('weather', (1, {'low': 3, 'high': 9.5}))
+    >>> file = io.StringIO()
+    >>> export_points(store, 'weather', file), file.getvalue().splitlines()
+    (1, ['time,low,high', '1,3,9.5'])
     """
     names = [keys] if isinstance(keys, str) else list(keys)
-    steps = Steps(progress)
-    columns = ("time", "value") if len(names) == 1 else _ROW
     write = {"csv": write_csv, "parquet": write_parquet}[_format(file, format)]
-    write(file, columns, _points_of(store, names, steps))
+    series = [_Series(key, tuple(_columns_of(store, key)), store.meaning(key)) for key in names]
+    columns = _columns(series)
+    steps = Steps(progress)
+    write(file, columns, partial(_lines, store, series, columns), steps)
     steps.report()
     return steps.done
 
@@ -144,11 +165,53 @@ def import_points(
     return total
 
 
-def _points_of(store: Store, keys: Sequence[str], steps: Steps) -> Iterator[tuple[Any, ...]]:
-    for key in keys:
+class _Series(NamedTuple):
+    """A series as it is written: ``columns`` are those of its rows, or none if its values are no rows."""
+
+    key: str
+    columns: tuple[str, ...]
+    meaning: Times
+
+
+def _columns_of(store: Store, key: str) -> Iterable[str]:
+    """Return the columns of all rows of a series; none if it does not begin with a row."""
+    first = store.first(key)
+    if first is None or not _is_row(first[1]):
+        return ()
+    columns: dict[str, None] = {}
+    for time, row in store.points(key):
+        if not _is_row(row):
+            raise TypeError(f"{key!r} holds rows, and at {time} there is a value of type {type(row).__name__}")
+        columns |= dict.fromkeys(row)
+    return columns
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(name, str) for name in value)
+
+
+def _columns(series: Sequence[_Series]) -> list[str]:
+    """Return the columns of a table: that of times, that of keys if there are several, and those of values."""
+    columns = list(dict.fromkeys(name for each in series for name in each.columns or ("value",)))
+    if len(series) == 1:
+        return [name_of_times(columns), *columns]
+    for each in series:
+        for name in _KEYED:
+            if name in each.columns:
+                raise ValueError(f"the rows of {each.key!r} have a column {name!r}: export each series to a file")
+    return [*_KEYED, *columns]
+
+
+def _lines(store: Store, series: Sequence[_Series], columns: Sequence[str]) -> Iterator[Line]:
+    """Yield the points of all series, as cells of columns."""
+    values = columns[1:] if len(series) == 1 else columns[2:]
+    for key, own, meaning in series:
+        known, before = set(own), () if len(series) == 1 else (key,)
         for time, value in store.points(key):
-            yield (time, value) if len(keys) == 1 else (time, key, value)
-            steps.step()
+            row = value if own else {"value": value}
+            if own and not (isinstance(row, dict) and row.keys() <= known):
+                raise StoreError(f"{key!r} was written to meanwhile: export it again")
+            yield Line(time, meaning, [*before, *map(row.get, values)])
 
 
 def _store_points(store: Store, points: Iterable[tuple[str, int, Any]]) -> None:

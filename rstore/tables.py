@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import datetime
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from numbers import Real
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from attrs import frozen
 
+from rstore.columns import Times
 from rstore.domain.errors import StoreError, StoreFileError
 from rstore.domain.log import check_time
-from rstore.moments import posix_ms
+from rstore.moments import iso_in_series, posix_ms
+from rstore.progress import Steps
 from rstore.textfiles import BinaryFile, TextFile, read_again, written, written_bytes
 
 TableFile: TypeAlias = TextFile | BinaryFile
@@ -27,6 +29,14 @@ _INT: Final = re.compile(r"[+-]?[0-9]+")
 
 TableRow: TypeAlias = tuple[int, Sequence[Any]]
 """The number of a row's line, and its cells; those of CSV are text."""
+
+
+class Line(NamedTuple):
+    """A line of a table that is written: a timestamp, what that means, and the cells of the other columns."""
+
+    time: int
+    meaning: Times
+    cells: Sequence[Any]
 
 
 @frozen
@@ -47,19 +57,27 @@ def is_integer(cell: Any) -> bool:
 # -- CSV --------------------------------------------------------------------------------------------------------------
 
 
-def write_csv(file: TableFile, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    """Write rows under the names of their columns."""
+def write_csv(file: TableFile, columns: Sequence[str], lines: Callable[[], Iterator[Line]], steps: Steps) -> None:
+    """Write a table; times with a unit as dates.
+
+    Raises:
+        TypeError: a value is neither a number nor a text.
+    """
     with written(cast("TextFile", file)) as text:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(map(_as_cells, rows))
+        for line in lines():
+            writer.writerow(_as_cells(line))
+            steps.step()
 
 
-def _as_cells(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    value = row[-1]
-    if value is not None and not isinstance(value, str | Real):
-        raise TypeError(f"CSV holds numbers and texts, and at {row[0]} there is a value of type {type(value).__name__}")
-    return row
+def _as_cells(line: Line) -> list[Any]:
+    for cell in line.cells:
+        if cell is not None and not isinstance(cell, str | Real):
+            raise TypeError(
+                f"CSV holds numbers and texts, and at {line.time} there is a value of type {type(cell).__name__}"
+            )
+    return [line.time if line.meaning.unit is None else iso_in_series(line.time, line.meaning), *line.cells]
 
 
 @contextmanager
@@ -118,27 +136,58 @@ def _parquet() -> Any:
     return parquet
 
 
-def write_parquet(file: TableFile, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    """Write rows under the names of their columns, whose types are those that their values have."""
+def write_parquet(file: TableFile, columns: Sequence[str], lines: Callable[[], Iterator[Line]], steps: Steps) -> None:
+    """Write a table, whose columns have a type that holds all their values. All lines are read twice to find it.
+
+    Raises:
+        TypeError: there is no such type.
+        ValueError: times are of several units or zones.
+    """
     parquet = _parquet()
     import pyarrow
 
-    found = iter(rows)
-    schema = writer = None
-    with written_bytes(cast("BinaryFile", file)) as target:
-        while page := list(islice(found, BATCH_ROWS)):
-            try:
-                table = pyarrow.table(dict(zip(columns, zip(*page, strict=True), strict=True)), schema=schema)
-            except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as exc:
-                raise TypeError(f"the values are of different types, for which there is CSV ({exc})") from None
-            if writer is None:
-                schema = table.schema
-                writer = parquet.ParquetWriter(target, schema)
-            writer.write_table(table)
-        if writer is None:
-            parquet.write_table(pyarrow.table({name: [] for name in columns}), target)
-        else:
-            writer.close()
+    try:
+        schema = _schema(columns, lines())
+        with (
+            written_bytes(cast("BinaryFile", file)) as target,
+            parquet.ParquetWriter(target, schema) as writer,
+        ):
+            for page in _pages(lines()):
+                writer.write_table(pyarrow.table(_arrays(page, schema), schema=schema))
+                for _ in page:
+                    steps.step()
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError) as exc:
+        raise TypeError(f"the values are of different types, for which there is CSV ({exc})") from None
+
+
+def _pages(lines: Iterator[Line]) -> Iterator[list[Line]]:
+    return iter(lambda: list(islice(lines, BATCH_ROWS)), [])
+
+
+def _schema(columns: Sequence[str], lines: Iterator[Line]) -> Any:
+    """Return the types of columns: that of the times, and of others the narrowest that holds what is in all pages."""
+    import pyarrow
+
+    meanings = set()
+    found = pyarrow.schema([(name, pyarrow.null()) for name in columns[1:]])
+    for page in _pages(lines):
+        meanings |= {line.meaning[:2] for line in page}
+        types = [pyarrow.array(cells).type for cells in zip(*(line.cells for line in page), strict=True)]
+        fields = list(zip(columns[1:], types, strict=True))
+        found = pyarrow.unify_schemas([found, pyarrow.schema(fields)], promote_options="permissive")
+    if len(meanings) > 1:
+        raise ValueError("a column of Parquet has dates of one unit and zone, or ints: export each series to a file")
+    unit, zone = meanings.pop() if meanings else (None, None)
+    return found.insert(0, pyarrow.field(columns[0], pyarrow.timestamp(unit, zone) if unit else pyarrow.int64()))
+
+
+def _arrays(page: Sequence[Line], schema: Any) -> list[Any]:
+    import pyarrow
+
+    times, *types = schema.types
+    stamps = pyarrow.array([line.time for line in page], pyarrow.int64()).cast(times)
+    columns = zip(*(line.cells for line in page), strict=True)
+    return [stamps, *(pyarrow.array(cells, kind) for cells, kind in zip(columns, types, strict=True))]
 
 
 @contextmanager

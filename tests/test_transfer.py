@@ -842,6 +842,89 @@ class TestPoints:
                 export_points(store, "s", tmp_path / "a.parquet")
             assert list(tmp_path.iterdir()) == []
 
+    def test_rows_have_a_column_for_each_of_theirs(self, tmp_path: Path) -> None:
+        with Store("memory://", frozen=False) as store:
+            store.extend("plain", (1, {"low": 3, "high": 9.5}), (2, {"low": None, "sky": "fog"}), (3, {"time": 5}))
+            store.extend("value", (1, 0.5))
+            file = io.StringIO()
+            assert export_points(store, "plain", file) == 3
+            assert file.getvalue().splitlines() == ["timestamp,low,high,sky,time", "1,3,9.5,,", "2,,,fog,", "3,,,,5"]
+            with pytest.raises(ValueError, match="'plain' have a column 'time': export each series to a file"):
+                export_points(store, ["value", "plain"], file)
+            store.extend("plain", (3, {"sky": "sun"}))
+            file = io.StringIO()
+            assert export_points(store, ["value", "plain"], file) == 4
+            assert file.getvalue().splitlines()[:3] == [
+                "time,key,value,low,high,sky",
+                "1,value,0.5,,,",
+                "1,plain,,3,9.5,",
+            ]
+
+    def test_rows_keep_their_types_in_parquet(self, tmp_path: Path) -> None:
+        from pyarrow import parquet
+
+        late = {t: {"low": None if t < 20_000 else t / 2, "n": t, "text": "é"} for t in range(20_005)}
+        with Store("memory://", frozen=False) as store:
+            store.extend("late", late.items())
+            assert export_points(store, "late", tmp_path / "a.parquet") == 20_005
+            table = parquet.read_table(tmp_path / "a.parquet")
+            assert dict(zip(table.schema.names, map(str, table.schema.types), strict=True)) == {
+                "time": "int64",
+                "low": "double",
+                "n": "int64",
+                "text": "string",
+            }
+            assert table["low"].to_pylist()[-1] == 20_004 / 2
+
+    def test_what_is_written_to_meanwhile_is_no_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with Store("memory://", frozen=False) as store:
+            store.extend("s", (1, {"a": 1}))
+            look = Store.meaning
+
+            def look_and_write(self: Store, key: str) -> Any:
+                store.extend("s", (2, {"b": 1}))
+                return look(self, key)
+
+            monkeypatch.setattr(Store, "meaning", look_and_write)
+            with pytest.raises(StoreError, match="'s' was written to meanwhile: export it again"):
+                export_points(store, "s", io.StringIO())
+
+    def test_times_with_a_unit_are_dates(self, tmp_path: Path) -> None:
+        import pandas
+        from pyarrow import parquet
+
+        index = pandas.to_datetime([0, 1, 1_500_000_000]).tz_localize("UTC").tz_convert("Europe/Berlin")
+        with Store("memory://", frozen=False) as store:
+            for unit in ("s", "ms", "us", "ns"):
+                store.extend(unit, pandas.Series([1, 2], index[::2].floor("s").as_unit(unit)))
+            store.extend("naive", pandas.Series([0.5, 1.5], pandas.DatetimeIndex([0, 1]).as_unit("ns")))
+            store.extend("far", pandas.Series([1], pandas.to_datetime([0]).as_unit("s")))
+            store.extend("far", (2**60, 2))
+            store.extend("ints", (0, 1))
+            files = {key: io.StringIO() for key in store.timeseries()}
+            for key, file in files.items():
+                export_points(store, key, file)
+            shown = {
+                key: [line.partition(",")[0] for line in file.getvalue().splitlines()[1:]]
+                for key, file in files.items()
+            }
+            assert shown == {
+                "s": ["1970-01-01T01:00:00+01:00", "1970-01-01T01:00:01+01:00"],
+                "ms": ["1970-01-01T01:00:00.000+01:00", "1970-01-01T01:00:01.000+01:00"],
+                "us": ["1970-01-01T01:00:00.000000+01:00", "1970-01-01T01:00:01.000000+01:00"],
+                "ns": ["1970-01-01T01:00:00.000000000+01:00", "1970-01-01T01:00:01.000000000+01:00"],
+                "naive": ["1970-01-01T00:00:00.000000000", "1970-01-01T00:00:00.000000001"],
+                "far": ["1970-01-01T00:00:00", str(2**60)],  # there is no such date
+                "ints": ["0"],
+            }
+            export_points(store, "ns", tmp_path / "a.parquet")
+            assert (
+                str(parquet.read_table(tmp_path / "a.parquet").schema.field("time").type)
+                == "timestamp[ns, tz=Europe/Berlin]"
+            )
+            with pytest.raises(ValueError, match="dates of one unit and zone, or ints: export each series to a file"):
+                export_points(store, ["ns", "ints"], tmp_path / "b.parquet")
+
     def test_a_table_of_somebody_elses(self, tmp_path: Path) -> None:
         folder = Path(vega_datasets.__file__).parent / "_data"
         with Store("memory://", frozen=False) as store:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, count
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 from attrs import evolve, frozen
 
-from rstore.columns import FORMATS, NOT_A_TIME, OBJECT, TEXT, Column, Layout, Table, Times
+from rstore.columns import FORMATS, NOT_A_TIME, OBJECT, TEXT, Column, Layout, Table, Times, name_of_times
 from rstore.domain.series import Run
 from rstore.frames.times import Ints, rescaled, unit_of
-
-TIME_NAMES: Final = ("time", "timestamp", "index", "rstore_time")
-"""What the column of times is called where it needs a name and has none of its own: the first that is not taken."""
 
 ANY_ZONE: Final = "*"
 """The zone of times that are in UTC and can't have another: they are shown in that of the series."""
@@ -183,9 +179,7 @@ def labels(layout: Layout) -> tuple[str, list[str]]:
     ('time', ['value'])
     """
     others = ["value" if column.name is None else column.name for column in layout.columns]
-    own = () if layout.times.name is None else (layout.times.name,)
-    made_up = (f"time {number}" for number in count(2))
-    return next(name for name in chain(own, TIME_NAMES, made_up) if name not in others), others
+    return name_of_times(others, layout.times.name), others
 
 
 # -- into a series ----------------------------------------------------------------------------------------------------
