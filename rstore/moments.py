@@ -93,7 +93,16 @@ def iso_in_series(timestamp: int, times: Times) -> str | int:
         text = (moment if times.zone is None else moment.astimezone(named_zone(times.zone))).isoformat()
     except OverflowError:
         return timestamp
-    digits = len(str(per_second)) - 1
+    digits = digits_of(times.unit or "us")
     fraction = f".{rest:0{digits}}" if digits else ""
     offset = "" if times.zone is None else text[_TO_SECONDS:]
     return text[:_TO_SECONDS] + fraction + offset
+
+
+def digits_of(unit: str) -> int:
+    """Return how many digits of a second a unit has.
+
+    >>> digits_of('s'), digits_of('us')
+    (0, 6)
+    """
+    return len(str(UNITS[unit])) - 1

@@ -2,27 +2,28 @@
 
 Tables are anybody's: a column of times and columns of values, or one row for each point with the key of its series.
 Times are ints, or dates and times in ISO 8601 (``2026-11-01T09:00+01:00``, ``2026-11-01 09:00``, ``2026/11/01``), which
-become POSIX milliseconds; without an offset they are UTC.
+become POSIX milliseconds, or what else a series counts in; without an offset they are UTC.
 """
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from attrs import frozen
 
-from rstore.columns import Times, name_of_times
+from rstore.columns import UNITS, Times, name_of_times
 from rstore.domain.errors import StoreError, StoreFileError
-from rstore.domain.log import check_name
+from rstore.domain.log import check_name, check_time
 from rstore.progress import Report, Steps
 from rstore.store import Store
 from rstore.tables import (
     BATCH_ROWS,
+    Instant,
     Line,
     Sheet,
     TableFile,
@@ -42,33 +43,71 @@ _ROW: Final = (*_KEYED, "value")
 
 @frozen
 class _Layout:
-    """Which cells of a row are points: its time, and values with the keys of their series, or with a cell for that."""
+    """Which cells of a line are points: its time, and values with the keys of their series, or with a cell for that.
+
+    With ``rows`` all values of a line are one: a row, and ``values`` has the names of their columns.
+    """
 
     table: Sheet
     time: int
     values: dict[int, str]
     key: int | None = None
     prefix: str = ""
+    rows: bool = False
 
-    def points(self) -> Iterator[tuple[str, int, Any]]:
-        """Yield the points of all rows: key, time, value. Empty cells are passed over.
+    def points(self, units: Callable[[str], _Unit]) -> Iterator[tuple[str, int, Any]]:
+        """Yield the points of all lines: key, time, value. Empty cells are passed over, but in rows.
+
+        Args:
+            units: tells in what a series counts its times.
 
         Raises:
             StoreFileError: a cell is no time, or no key.
         """
+        counted = self.values.keys() | {self.time} if self.rows else self.values.keys()
         for line, cells in self.table.rows():
             if len(cells) > len(self.table.columns):
                 raise StoreFileError(line, "there are more cells than columns")
             filled = {at: cell for at, cell in enumerate(cells) if cell is not None and cell != ""}
-            if not filled.keys() & self.values.keys():
+            if not filled.keys() & counted:
                 continue
             try:
-                time = self.table.time(filled.get(self.time, ""))
-                prefix = self.prefix + ("" if self.key is None else filled.get(self.key, ""))
-                for at in filled.keys() & self.values.keys():
-                    yield check_name("key", prefix + self.values[at]), time, self.table.value(filled[at])
+                instant = self.table.time(filled.get(self.time, ""))
+                for key, value in self._values(filled):
+                    yield key, units(check_name("key", key)).stamp(instant), value
             except (TypeError, ValueError, OverflowError) as exc:
                 raise StoreFileError(line, str(exc)) from None
+
+    def _values(self, filled: dict[int, Any]) -> Iterator[tuple[str, Any]]:
+        prefix = self.prefix + ("" if self.key is None else filled.get(self.key, ""))
+        parse = self.table.value
+        if self.rows:
+            yield prefix, {name: parse(filled[at]) if at in filled else None for at, name in self.values.items()}
+            return
+        for at in filled.keys() & self.values.keys():
+            yield prefix + self.values[at], parse(filled[at])
+
+
+@frozen
+class _Unit:
+    """In what a series counts its times. ``is_own`` if it does so already, and nobody may choose another."""
+
+    name: str
+    is_own: bool
+
+    def stamp(self, instant: Instant) -> int:
+        """Return a time as a timestamp of the series.
+
+        Raises:
+            ValueError: it would not be exact. To round it might put two points at one time.
+        """
+        if instant.unit is None:
+            return instant.number
+        found, rest = divmod(instant.number * UNITS[self.name], UNITS[instant.unit])
+        if rest:
+            advice = "its unit can't be changed" if self.is_own else f"pass unit={instant.unit!r}"
+            raise ValueError(f"the time is exact to {instant.unit!r}, the series counts in {self.name!r}: {advice}")
+        return check_time("a time", found)
 
 
 def export_points(
@@ -124,14 +163,22 @@ def import_points(
     key: str | None = None,
     time: str | None = None,
     columns: Sequence[str] | None = None,
+    rows: bool = False,
+    unit: str | None = None,
     progress: Report | None = None,
 ) -> int:
     """Store the points of a table, and return how many there were.
 
     Each column of values becomes a series of its name; with a ``key``, the only one becomes the series ``key``, and
-    several become ``key/column``. A table with just the columns ``time``, ``key`` and ``value`` has many series, as
-    :func:`export_points` writes them. In CSV what looks like a number is one, all else is text, and an empty cell is no
-    point. Of equal times in a series the last counts.
+    several become ``key/column``. With ``rows`` each line is one point of the series ``key``: a dict of its columns, in
+    which an empty cell is None. A table whose columns begin with ``time`` and ``key`` has many series, as
+    :func:`export_points` writes them: ``value`` is that of the series, another column becomes ``key/column``. In CSV
+    what looks like a number is one, all else is text, and an empty cell is no point. Of equal times in a series the
+    last counts.
+
+    What was exported comes back as the same points with the same ``key``, ``rows`` for rows, and ``unit`` if it has
+    dates and the series is not there any more. So do typed columns and datetimes, unit and zone included, from Parquet
+    as a frame: ``store.extend(key, pyarrow.parquet.read_table(file))``.
 
     The whole table is checked before anything is stored, and small ones are stored all or nothing. It may be repeated.
 
@@ -141,23 +188,33 @@ def import_points(
         key: that of the series, or what comes before those of several.
         time: the column of times (default: the first one with dates, else the very first one if it has integers).
         columns: those of values (default: all others).
+        rows: make one series, whose values are the rows.
+        unit: ``s``, ``ms``, ``us`` or ``ns``: in what to count dates (default: as the series does, if it has a unit,
+            else ``ms``).
         progress: is told how many points were stored.
 
     Raises:
-        ValueError: there is no such column, or none of times.
-        StoreFileError: a row can't be read; its line is named.
+        ValueError: there is no such column, or none of times; or no such unit.
+        StoreFileError: a row can't be read, or its time is more exact than the unit; its line is named.
 
     >>> import io
     >>> import_points(store, io.StringIO('date,low,high\\n2026-11-01,3.5,9\\n2026-11-02,,11'))
     3
     >>> store.range('high'), store.range('low')
     ([(1793491200000, 9), (1793577600000, 11)], [(1793491200000, 3.5)])
+    >>> import_points(store, io.StringIO('date,low,high\\n2026-11-01,3.5,9'), key='weather', rows=True, unit='s')
+    1
+    >>> store.range('weather')
+    [(1793491200, {'low': 3.5, 'high': 9})]
     """
+    if unit is not None and unit not in UNITS:
+        raise ValueError(f"unit is one of {', '.join(UNITS)}, not {unit!r}")
+    units = cache(partial(_unit, store, unit))
     opened = {"csv": read_csv, "parquet": read_parquet}[_format(file, format)]
     with opened(file) as table:
-        layout = _layout(table, key, time, columns)
-        total = sum(1 for _ in layout.points())
-        steps, points = Steps(progress, total), layout.points()
+        layout = _layout(table, key, time, columns, rows=rows)
+        total = sum(1 for _ in layout.points(units))
+        steps, points = Steps(progress, total), layout.points(units)
         while chunk := list(islice(points, _CHUNK_POINTS)):
             _store_points(store, chunk)
             steps.done += len(chunk)
@@ -231,7 +288,14 @@ def _format(file: TableFile, given: str | None) -> Format:
     return cast("Format", found)
 
 
-def _layout(table: Sheet, key: str | None, time: str | None, columns: Sequence[str] | None) -> _Layout:
+def _unit(store: Store, given: str | None, key: str) -> _Unit:
+    own = store.meaning(key).unit
+    if own is not None and given not in (own, None):
+        raise ValueError(f"{key!r} counts its times in {own!r}, not in {given!r}")
+    return _Unit(own or given or "ms", own is not None)
+
+
+def _layout(table: Sheet, key: str | None, time: str | None, columns: Sequence[str] | None, *, rows: bool) -> _Layout:
     """Tell which columns are what, or raise if they are not there."""
     names = table.columns
     for name in (*([time] if time is not None else ()), *(columns or ())):
@@ -240,15 +304,27 @@ def _layout(table: Sheet, key: str | None, time: str | None, columns: Sequence[s
                 f"there is {'no' if name not in names else 'more than one'} column {name!r}: {_listed(names)}"
             )
     at = _time_column(table) if time is None else names.index(time)
-    if columns is None and sorted(names) == sorted(_ROW) and at == names.index("time"):
-        values = {names.index("value"): ""}
-        return _Layout(table, at, values, names.index("key"), "" if key is None else f"{key}/")
-    wanted = [name for place, name in enumerate(names) if place != at] if columns is None else columns
+    keyed = columns is None and _is_keyed(names) and at == names.index("time")
+    taken = {at, names.index("key")} if keyed else {at}
+    wanted = [name for place, name in enumerate(names) if place not in taken] if columns is None else columns
     if not wanted or len(set(wanted)) < len(wanted):
         raise ValueError(f"pass columns=..., each once, of these: {_listed(names)}")
+    places = {names.index(name): name for name in wanted}
+    if keyed:
+        values = places if rows else {at: "" if name == "value" else f"/{name}" for at, name in places.items()}
+        return _Layout(table, at, values, names.index("key"), "" if key is None else f"{key}/", rows)
+    if rows:
+        if key is None:
+            raise ValueError("pass key=..., that of the series whose points the rows are")
+        return _Layout(table, at, places, None, key, rows)
     if key is not None:
-        return _Layout(table, at, {names.index(name): key if len(wanted) == 1 else f"{key}/{name}" for name in wanted})
-    return _Layout(table, at, {names.index(name): name for name in wanted})
+        places = {at: key if len(wanted) == 1 else f"{key}/{name}" for at, name in places.items()}
+    return _Layout(table, at, places)
+
+
+def _is_keyed(names: Sequence[str]) -> bool:
+    """Tell whether each line says of which series it is."""
+    return sorted(names) == sorted(_ROW) or (tuple(names[:2]) == _KEYED and len(names) > 2)
 
 
 def _time_column(table: Sheet) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from numbers import Real
@@ -13,10 +13,11 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from attrs import frozen
 
-from rstore.columns import Times
+from rstore.columns import UNITS, Times
 from rstore.domain.errors import StoreError, StoreFileError
 from rstore.domain.log import check_time
-from rstore.moments import iso_in_series, posix_ms
+from rstore.grids import named_zone
+from rstore.moments import digits_of, iso_in_series
 from rstore.progress import Steps
 from rstore.textfiles import BinaryFile, TextFile, read_again, written, written_bytes
 
@@ -26,6 +27,9 @@ TableFile: TypeAlias = TextFile | BinaryFile
 BATCH_ROWS: Final = 1 << 14
 
 _INT: Final = re.compile(r"[+-]?[0-9]+")
+_FRACTION: Final = re.compile(r"[.,]([0-9]+)")
+_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_SECOND: Final = datetime.timedelta(seconds=1)
 
 TableRow: TypeAlias = tuple[int, Sequence[Any]]
 """The number of a row's line, and its cells; those of CSV are text."""
@@ -39,13 +43,24 @@ class Line(NamedTuple):
     cells: Sequence[Any]
 
 
+class Instant(NamedTuple):
+    """A time in a cell: a ``number`` of a ``unit`` from 1970 in UTC; or without a unit, just an int.
+
+    ``zone`` is that of a timestamp's type, None if it has none.
+    """
+
+    number: int
+    unit: str | None = None
+    zone: str | None = None
+
+
 @frozen
 class Sheet:
     """A table that is read again each time that its rows are asked for; what its cells hold, once they are parsed."""
 
     columns: list[str]
     rows: Callable[[], Iterator[TableRow]]
-    time: Callable[[Any], int]
+    time: Callable[[Any], Instant]
     value: Callable[[Any], Any]
 
 
@@ -100,19 +115,27 @@ def read_csv(file: TableFile) -> Iterator[Sheet]:
         yield Sheet([name.strip() for name in columns], rows, _time_of_text, _value_of_text)
 
 
-def _time_of_text(cell: str) -> int:
+def _time_of_text(cell: str) -> Instant:
     text = cell.strip()
     if _INT.fullmatch(text):
-        return check_time("a time", int(text))
+        return Instant(check_time("a time", int(text)))
     try:
-        found = datetime.datetime.fromisoformat(text.replace("/", "-"))
+        moment = datetime.datetime.fromisoformat(text.replace("/", "-"))
     except ValueError:
         raise ValueError(f"{text[:60]!r} is no time: an int, or a date and time in ISO 8601") from None
-    return _milliseconds(found)
+    fraction = _FRACTION.search(text)
+    return _instant(moment, "" if fraction is None else fraction[1])
 
 
-def _milliseconds(moment: datetime.datetime) -> int:
-    return posix_ms(moment if moment.utcoffset() is not None else moment.replace(tzinfo=datetime.UTC))
+def _instant(moment: datetime.datetime, fraction: str) -> Instant:
+    """Return a moment, whose second has a fraction of these digits: a datetime holds six of them."""
+    digits = fraction.rstrip("0")
+    unit = next((unit for unit in UNITS if len(digits) <= digits_of(unit)), None)
+    if unit is None:
+        raise ValueError(f"a time has no more than 9 digits of a second, and not {len(digits)}")
+    aware = moment if moment.utcoffset() is not None else moment.replace(tzinfo=datetime.UTC)
+    seconds = (aware.replace(microsecond=0) - _EPOCH) // _SECOND
+    return Instant(seconds * UNITS[unit] + int(digits.ljust(digits_of(unit), "0") or 0), unit)
 
 
 def _value_of_text(cell: str) -> Any:
@@ -209,23 +232,33 @@ def read_parquet(file: TableFile) -> Iterator[Sheet]:
                     line += 1
                     yield line, cells
 
-        yield Sheet(opened.schema_arrow.names, rows, _time_of_value, lambda value: value)
+        yield Sheet(opened.schema_arrow.names, rows, _time_of_cell, _value_of_cell)
 
 
-def _cells_of(column: Any) -> list[Any]:
+def _cells_of(column: Any) -> Iterable[Any]:
     import pyarrow
 
-    if pyarrow.types.is_timestamp(column.type):  # datetimes have no nanoseconds
-        column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
-    cells: list[Any] = column.to_pylist()
-    return cells
+    if not pyarrow.types.is_timestamp(column.type):
+        cells: list[Any] = column.to_pylist()
+        return cells
+    unit, zone = column.type.unit, column.type.tz
+    counts = column.view(pyarrow.int64()).to_pylist()
+    return (None if count is None else Instant(count, unit, zone) for count in counts)
 
 
-def _time_of_value(cell: Any) -> int:
-    if isinstance(cell, datetime.datetime):
-        return _milliseconds(cell)
+def _time_of_cell(cell: Any) -> Instant:
+    if isinstance(cell, Instant):
+        return cell
     if isinstance(cell, datetime.date):
-        return _milliseconds(datetime.datetime(cell.year, cell.month, cell.day, tzinfo=datetime.UTC))
+        return _instant(datetime.datetime(cell.year, cell.month, cell.day, tzinfo=datetime.UTC), "")
     if isinstance(cell, str):
         return _time_of_text(cell)
-    return check_time("a time", cell)
+    return Instant(check_time("a time", cell))
+
+
+def _value_of_cell(cell: Any) -> Any:
+    """Return what a cell holds; a timestamp as a datetime, which has no nanoseconds."""
+    if not isinstance(cell, Instant):
+        return cell
+    moment = _EPOCH + datetime.timedelta(microseconds=cell.number * UNITS["us"] // UNITS[cell.unit or "us"])
+    return moment.replace(tzinfo=None) if cell.zone is None else moment.astimezone(named_zone(cell.zone))

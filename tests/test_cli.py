@@ -651,6 +651,13 @@ def test_tables_of_points(file: Store, tmp_path: Path, say: Callable[..., str]) 
     say("export", parquet, "-s", "berlin/high")
     say("import", parquet, "--series", "again")
     assert file.range("again") == file.range("berlin/high") == [(1_793_491_200_000, 9), (1_793_577_600_000, 11)]
+    say("import", str(weather), "--series", "days", "--rows", "--unit", "s", *columns)
+    assert file.range("days")[1] == (1_793_577_600, {"low": None, "high": 11})
+    assert run("export", "-f", "csv", "-s", "days").splitlines() == [
+        "time,low,high",
+        "1793491200,3.5,9",
+        "1793577600,,11",
+    ]
 
 
 def test_long_work_shows_how_far_it_is_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
