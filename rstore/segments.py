@@ -91,7 +91,12 @@ class Segments(Face):
 
     def _meaning(self, stream: Stream) -> Times | None:
         """Return what the timestamps of a series mean, as any segment of a frame says; None if there is none."""
-        return next((layout.times for layout in self._layouts(stream)), None)
+        layout = self._kind(stream)
+        return None if layout is None else layout.times
+
+    def _kind(self, stream: Stream) -> Layout | None:
+        """Return of what kind any segment is that came as a frame; None if there is none."""
+        return next(self._layouts(stream), None)
 
     def _layouts(self, stream: Stream) -> Iterator[Layout]:
         """Yield of what kind the segments of frames are: the earliest, and then from the latest on.

@@ -502,18 +502,61 @@ def test_nobody_slips_a_pickle_into_a_column(tmp_path: Path) -> None:
         json.range("key")
 
 
-def test_rows_and_values_do_not_make_one_frame(store: Store) -> None:
-    store.extend("key", pd.DataFrame({"a": [1], "b": [2.5]}))
-    store.extend("key", (1, {"a": 3, "c": "new"}))
+def test_rows_and_values_make_a_frame_with_a_column_for_values(store: Store) -> None:
+    store.extend("key", pd.DataFrame({"a": [1, 5], "b": [2.5, 3.5]}))
+    store.extend("key", (1, {"a": 3, "b": None, "c": "new"}))
     found = store.range("key", to="pandas")
+    assert found.dtypes.astype(str).to_dict() == {"a": "int64", "b": "float64", "c": "str"}
     assert found["a"].tolist() == [1, 3]
     assert found["b"].isna().tolist() == [False, True]
     assert found["c"].tolist()[1] == "new"
 
-    store.extend("key", (2, 7))
-    assert store.range("key")[2] == (2, 7)
-    with pytest.raises(ValueError, match="beside rows of the columns a, b"):
-        store.range("key", to="pandas")
+    store.extend("key", (2, 7), (3, {}), (4, None))
+    assert store.range("key")[2:] == [(2, 7), (3, {}), (4, None)]
+    found = store.range("key", to="pandas")
+    assert found["a"].dtype == "Int64"
+    assert found["a"].dropna().tolist() == [1, 3]
+    assert found["value"].tolist()[2:] == [7, {}, None]
+    assert store.range("key", 2, end=2, to="polars").to_dicts() == [{"time": 2, "a": None, "b": None, "value": 7}]
+
+
+def test_rows_among_plain_values_make_a_frame_too(store: Store) -> None:
+    store.extend("key", (1, 0.5), (2, 1.5))
+    store.extend("key", pd.DataFrame({"value": [3, 4], "b": ["x", "y"]}, [2, 3]))
+    found = store.range("key", to="arrow")
+    assert found.to_pydict() == {
+        "time": [1, 2, 3],
+        "value 2": [0.5, None, None],
+        "value": [None, 3, 4],
+        "b": [None, "x", "y"],
+    }
+    assert store.range("key") == [(1, 0.5), (2, {"value": 3, "b": "x"}), (3, {"value": 4, "b": "y"})]
+
+
+def test_a_span_has_the_columns_of_the_series_whatever_is_in_it(store: Store) -> None:
+    typed = ALL_TYPES.drop(columns="object")  # the type of objects is that of the values which are there
+    store.extend("frame", typed.set_axis(BERLIN))
+    store.extend("series", pd.Series([1.5], HOURS[:1], name="price"))
+    store.extend("one column", pd.DataFrame({"a": pd.array([1], "Int8")}, HOURS[:1]))
+    for key in ("frame", "series", "one column"):
+        whole = store.range(key, to="pandas")
+        assert_same(store.range(key, n=0, to="pandas"), whole[:0])
+        assert_same(store.range(key, "1970-01-01", end="1970-01-02", to="pandas"), whole[:0])
+        polars = store.range(key, to="polars")
+        assert store.range(key, n=0, to="polars").schema == polars.schema
+        assert store.range(key, n=0, to="arrow").schema == store.range(key, to="arrow").schema
+        if key != "frame":  # NumPy has no type for ints of which some are missing
+            dtypes = [array.dtype for array in store.range(key, to="numpy")]
+            assert [array.dtype for array in store.range(key, n=0, to="numpy")] == dtypes
+    store.extend("one column", (0, 5))
+    assert store.range("one column", 0, end=0, to="pandas")["a"].tolist() == [5]
+    store.extend("frame", (0, {"float": 2, "int": 1}))
+    found = store.range("frame", 0, end=0, to="pandas")
+    assert found["float"].tolist() == [2.0]
+    assert found["text"].dtype == "str"
+    assert list(found.columns) == list(typed.columns)
+    store.remove("series")
+    assert store.range("series", to="pandas").index.dtype == "int64", "a series without points is of no kind"
 
 
 def test_points_without_a_type_make_a_frame_too(store: Store) -> None:

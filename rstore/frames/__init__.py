@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from rstore.columns import Times
+from rstore.columns import Layout, Times
 from rstore.domain.errors import StoreNotAvailableError
 from rstore.domain.series import Run
 from rstore.payload import UnpackTimes
@@ -60,15 +60,15 @@ def unpack_times() -> UnpackTimes:
     return times.unpack_times
 
 
-def shown(rows: Iterable[Run], freq: int | None, n: int | None, meaning: Callable[[], Times | None], to: str) -> Any:
+def shown(rows: Iterable[Run], freq: int | None, n: int | None, kind: Callable[[], Layout | None], to: str) -> Any:
     """Return runs of rows as a frame of a library, thinned and limited as by ``range``.
 
     Args:
-        meaning: finds out what timestamps mean, where none of the rows tells.
+        kind: finds out of what kind the series is, where none of the rows tells.
     """
     from rstore.frames.gathering import gathered, limited
 
-    return library(to).show(gathered(limited(rows, freq, n), meaning))
+    return library(to).show(gathered(limited(rows, freq, n), kind))
 
 
 def framed(points: Sequence[tuple[int, Any]], times: Times, to: str) -> Any:
