@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,9 @@ ALL_TYPES = pd.DataFrame(
         "seconds": pd.array(["2026-01-01", None, "1677-09-22", "2262-04-11"], "datetime64[s]"),
         "nanoseconds": pd.array([1, None, TIME_MIN + 1, TIME_MAX], "datetime64[ns]"),
         "zoned": BERLIN,
+        "duration": pd.array([1, None, TIME_MIN + 1, TIME_MAX], "timedelta64[ns]"),
+        "duration in seconds": pd.array([1, None, 0, -1], "timedelta64[s]"),
+        "Arrow's duration": pd.array([1, None, 3, 4], "duration[ms][pyarrow]"),
         "Arrow": pd.array([0.5, None, 1.5, 2.5], "double[pyarrow]"),
         "Arrow's time": pd.array([1, None, 3, 4], "timestamp[ns, tz=UTC][pyarrow]"),
         "Arrow's text": pd.array(["a", None, "", "b"], pd.ArrowDtype(pa.string())),
@@ -116,6 +120,7 @@ def test_a_frame_of_polars_comes_back_as_it_was(store: Store) -> None:
             "bool": [True, None, False],
             "text": ["a", None, "é"],
             "time": pl.Series([1, None, 3], dtype=pl.Datetime("ns")),
+            "duration": pl.Series([1, None, -3], dtype=pl.Duration("us")),
             "lists": [[1], None, [2, 3]],
         }
     )
@@ -133,6 +138,7 @@ def test_a_table_of_arrow_comes_back_as_it_was(store: Store) -> None:
             "bool": [True, None, False],
             "text": ["a", None, "é"],
             "time": pa.array([1, None, 3], pa.timestamp("s")),
+            "duration": pa.array([1, None, -3], pa.duration("s")),
         }
     )
     store.extend("whole", table)
@@ -144,7 +150,8 @@ def test_a_table_of_arrow_comes_back_as_it_was(store: Store) -> None:
 
 def test_a_pair_of_numpy_comes_back_as_it_was(store: Store) -> None:
     times = np.array(["2026-01-01", "2026-01-03", "2026-01-02"], "M8[s]")
-    rows = np.array([(1.5, 1, "a"), (2.5, 3, "c"), (2.0, 2, None)], [("x", "f8"), ("n", "u2"), ("o", "O")])
+    types = [("x", "f8"), ("n", "u2"), ("o", "O"), ("d", "m8[ms]")]
+    rows = np.array([(1.5, 1, "a", 5), (2.5, 3, "c", -7), (2.0, 2, None, 6)], types)
     store.extend("one column", (times, np.array([1.5, 3.5, 2.5])))
     store.extend("columns", (times, rows))
     store.extend("ints", (np.array([3, 1], "u4"), [True, False]))
@@ -214,6 +221,7 @@ COLUMNS: dict[str, st.SearchStrategy[Any]] = {
     "str": st.none() | st.text(st.characters(codec="utf-8")),
     "object": st.none() | st.integers() | st.text(),
     "datetime64[ns]": st.none() | st.integers(TIME_MIN + 1, TIME_MAX),
+    "timedelta64[us]": st.none() | st.integers(-(2**53), 2**53),
 }
 UNITS_OF_INDEX = [None, "s", "ns", ("us", "America/New_York")]
 
@@ -725,10 +733,51 @@ def test_an_unknown_library_is_an_error_that_lists_them() -> None:
 def test_a_category_that_is_missing_is_none(store: Store) -> None:
     index = pd.date_range("2026-03-01", periods=3, freq="h")
     store.extend("grade", pd.DataFrame({"mark": pd.Categorical(["a", None, "b"])}, index=index))
-    store.extend("took", pd.DataFrame({"span": pd.to_timedelta([1, None, 3], unit="s")}, index=index))
+    store.extend("stars", pd.DataFrame({"stars": pd.Categorical([5, None, 3])}, index=index))
+    store.extend("month", pd.Series(pd.PeriodIndex(["2026-01", None, "2026-03"], freq="M"), index))
     assert [mark for _, mark in store.range("grade")] == ["a", None, "b"]
     assert store.range("grade", to="arrow")["mark"].to_pylist() == ["a", None, "b"]
-    assert [span for _, span in store.range("took")] == [pd.Timedelta("1s"), None, pd.Timedelta("3s")]
+    assert store.range("grade", to="pandas")["mark"].dtype == "str"
+    assert [stars for _, stars in store.range("stars")] == [5, None, 3]
+    assert store.range("month", to="pandas").tolist() == [pd.Period("2026-01"), None, pd.Period("2026-03")]
+
+
+def test_how_long_something_took_has_a_type_and_a_unit(store: Store) -> None:
+    took = pd.Series(pd.to_timedelta([1, None, 3], unit="s").as_unit("ms"), HOURS[:3], name="took")
+    store.extend("took", took)
+    store.extend("took", pd.Series(pd.to_timedelta([5], unit="s").as_unit("ns"), HOURS[3:], name="took"))
+    assert [span for _, span in store.range("took")] == [1000, None, 3000, 5000], "as ints, as all times are"
+    assert_same(store.range("took", n=3, to="pandas"), took)
+    assert store.range("took", to="pandas").dtype == "timedelta64[ms]"
+    assert store.range("took", to="polars").schema["took"] == pl.Duration("ms")
+    assert store.range("took", to="numpy")[1].tolist()[1:] == [None, timedelta(seconds=3), timedelta(seconds=5)]
+    assert [span for _, span in store.resample("took", "1D", "max")] == [5000]
+    with pytest.raises(ValueError, match="no exact place"):
+        store.extend("took", pd.Series(pd.to_timedelta([1], unit="ns"), HOURS[3:]))
+
+
+def test_values_of_several_types_are_not_changed(store: Store) -> None:
+    """Whatever polars or Arrow would make of them."""
+    mixes = {
+        "texts and numbers": ["1", 1, None],
+        "floats and ints": [0.5, 1, 2**53 + 1],
+        "bools and ints": [True, 1, 0],
+        "large ints": [2**70, 1, None],
+        "lists": [[1], ["a"], None],
+        "times": [pd.Timestamp("2026-01-01"), pd.Timestamp(1), None],
+        "bytes and texts": [b"a", "a", None],
+    }
+    store.extend("key", pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in mixes.items()}))
+    found = store.range("key", to="polars")
+    for name, values in mixes.items():
+        assert [(type(value), value) for value in found[name].to_list()] == [(type(each), each) for each in values]
+        store.extend(name, pd.Series(values, dtype=object))
+        assert store.range(name, to="polars").columns == ["time", "value"]
+    for name in mixes.keys() - {"times"}:
+        with pytest.raises(ValueError, match="Arrow has no type for all values"):
+            store.range(name, to="arrow")
+    store.extend("again", found)
+    assert store.range("again", to="numpy")[1]["texts and numbers"].tolist() == ["1", 1, None]
 
 
 def test_columns_of_times_keep_the_unit_that_they_began_with(store: Store) -> None:

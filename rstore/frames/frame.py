@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 from attrs import evolve, frozen
 
-from rstore.columns import FORMATS, NOT_A_TIME, OBJECT, TEXT, Column, Layout, Table, Times, name_of_times
+from rstore.columns import FORMATS, IN_UNITS, NOT_A_TIME, OBJECT, TEXT, Column, Layout, Table, Times, name_of_times
 from rstore.domain.series import Run
 from rstore.frames.times import Ints, rescaled, unit_of
 
@@ -123,9 +124,10 @@ def array_column(name: str | None, array: Any, absent: Any = None, dtype: str = 
     """Return an array as a column; types that have no width here become values of any type."""
     mask = np.asarray(absent, np.uint8) if absent is not None and absent.any() else None
     kind, code = array.dtype.kind, f"{array.dtype.kind}{array.dtype.itemsize}"
-    if kind == "M":
+    if kind in "Mm":
         little = np.asarray(array, array.dtype.newbyteorder("<"))
-        return Values(Column(name, "time", unit_of(array.dtype), dtype=dtype), little.view(np.int64), mask)
+        column = Column(name, "time" if kind == "M" else "duration", unit_of(array.dtype), dtype=dtype)
+        return Values(column, little.view(np.int64), mask)
     if code == "f2":  # fits into the next width exactly
         return Values(Column(name, "f4", dtype=dtype or "float16"), array.astype("<f4"), mask)
     if code in FORMATS:
@@ -160,6 +162,35 @@ def guessed_column(name: str | None, values: list[Any]) -> Values:
     if code is None or (code == "i8" and not -(2**63) <= min(values) <= max(values) < 2**63):
         return object_column(name, values)
     return Values(Column(name, code), np.array(values, "?" if code == "b1" else code))
+
+
+def are_same(given: Sequence[Any], shown: Sequence[Any]) -> bool:
+    """Tell whether values are what they were, once a library has found a type for all of them.
+
+    An int among floats is not, nor is a bool among ints, though they are equal. A dict without a key has None there.
+
+    >>> are_same([1, None, (2,)], [1, None, [2]]), are_same([1, 1.5], [1.0, 1.5])
+    (True, False)
+    """
+    return all(map(_is_same, given, shown))
+
+
+def _is_same(given: Any, shown: Any) -> bool:
+    if isinstance(given, np.generic | np.ndarray):
+        given = given.tolist()
+    if isinstance(given, tuple):
+        given = list(given)
+    if isinstance(given, dict) and isinstance(shown, dict):
+        return _without_none(given) == _without_none(shown)
+    if isinstance(given, bool) != isinstance(shown, bool) or not isinstance(given, type(shown)):
+        return False
+    if isinstance(given, float) and math.isnan(given):
+        return math.isnan(shown)
+    return bool(given == shown)
+
+
+def _without_none(row: dict[Any, Any]) -> dict[Any, Any]:
+    return {name: value for name, value in row.items() if value is not None}
 
 
 _GUESSED: Final[dict[type, str]] = {float: "f8", int: "i8", bool: "b1"}
@@ -217,9 +248,9 @@ def _check_zones(what: str, there: str | None, here: str | None) -> None:
 
 
 def _with_columns_fitted(key: str, frame: Frame, known: Sequence[Layout]) -> Frame:
-    """Return a frame whose columns of times have the units that those of the same names have."""
+    """Return a frame whose columns of times and durations have the units that those of the same names have."""
     layout = frame.table.layout
-    there = {_name(each, column): column for each in known for column in each.columns if column.kind == "time"}
+    there = {_name(each, column): column for each in known for column in each.columns if column.kind in IN_UNITS}
     pairs = zip(layout.columns, frame.table.data, strict=True)
     fitting = [_as_there(key, column, data, there.get(_name(layout, column))) for column, data in pairs]
     columns = tuple(column for column, _ in fitting)
@@ -233,7 +264,7 @@ def _name(layout: Layout, column: Column) -> str | None:
 
 
 def _as_there(key: str, column: Column, data: Any, there: Column | None) -> tuple[Column, Any]:
-    if there is None or column.kind != "time":
+    if there is None or column.kind != there.kind:
         return column, data
     _check_zones(f"the times in column {column.name!r} of {key!r}", there.zone, column.zone)
     if column.unit == there.unit or column.unit is None or there.unit is None:

@@ -8,12 +8,12 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from rstore.columns import FORMATS, OBJECT, Column, Layout, Table, Times, stretches
+from rstore.columns import FORMATS, IN_UNITS, OBJECT, Column, Layout, Table, Times, stretches
 from rstore.domain.series import Run, thin
 from rstore.frames.frame import Frame, Values, columns_of, frame_of, guessed_column, object_column
 from rstore.frames.times import joint_times
 
-_NUMBERS: Final = frozenset(FORMATS) - {"time", "b1"}
+_NUMBERS: Final = frozenset(FORMATS) - IN_UNITS - {"b1"}
 
 _Piece: TypeAlias = tuple[int, dict[str | None, Values | None]]
 """How many rows, and the values of each column, None if all are missing.
@@ -179,7 +179,7 @@ def _column(name: str | None, parts: Sequence[tuple[int, Values | None]]) -> Val
     if column.kind in FORMATS:
         dtype = np.result_type(*(_dtype(part.column.kind) for part in present))
         data = _joined([_numbers(part, count, dtype) for count, part in parts])
-        column = column if column.kind == "time" else column._replace(kind=f"{dtype.kind}{dtype.itemsize}")
+        column = column if column.kind in IN_UNITS else column._replace(kind=f"{dtype.kind}{dtype.itemsize}")
     else:
         listed = _as_objects if column.kind == OBJECT else _as_they_are
         data = [value for count, part in parts for value in listed(part, count)]
@@ -201,7 +201,7 @@ def _common(columns: Sequence[Column]) -> Column:
 
 
 def _dtype(kind: str) -> Any:
-    return np.dtype("<i8" if kind == "time" else "?" if kind == "b1" else f"<{kind}")
+    return np.dtype("<i8" if kind in IN_UNITS else "?" if kind == "b1" else f"<{kind}")
 
 
 def _numbers(part: Values | None, count: int, dtype: Any) -> Any:

@@ -88,7 +88,7 @@ def whole_times(times: Any, what: str) -> Ints:
 
 
 def unit_of(dtype: Any) -> str:
-    """Return the unit of a datetime64 type.
+    """Return the unit of a type of datetime64 or timedelta64.
 
     Raises:
         ValueError: it is none that a series may have.
