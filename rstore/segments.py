@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from rstore.columns import Layout, Rows, Table, Times, joined
 from rstore.domain.log import TIME_MAX, TIME_MIN, Batch, Entry, Record, Rewrite, Saved, Stream
 from rstore.domain.operators import EXTEND, REMOVE
-from rstore.domain.series import SEGMENT, Layer, Run, overlay
+from rstore.domain.series import SEGMENT, Layer, Merge, Run, merge, overlay
 from rstore.face import ATTEMPTS, Face, now
 from rstore.packing import unpack_times
 from rstore.payload import UnpackTimes
@@ -41,6 +41,7 @@ class Segments(Face):
         end: int = TIME_MAX,
         version: int | None = None,
         load: Callable[[Record], Run] | None = None,
+        merged: Merge = merge,
     ) -> Iterator[Run]:
         """Return what is seen from ``start`` to ``end``, of the records up to ``version``, as ``load`` reads them."""
         if start > end:
@@ -48,7 +49,7 @@ class Segments(Face):
         loaded = load or partial(self._payload.run, stream)
         records = self._log.read(stream, start=start, end=end, alive=version is None)
         counted = (record for record in records if version is None or record.version <= version)
-        return overlay((self._layer(stream, record, loaded) for record in counted), start, end)
+        return overlay((self._layer(stream, record, loaded) for record in counted), start, end, merged)
 
     def _rows(
         self,
@@ -57,6 +58,7 @@ class Segments(Face):
         end: int = TIME_MAX,
         version: int | None = None,
         unpack: UnpackTimes = unpack_times,
+        merged: Merge = merge,
     ) -> Iterator[Run]:
         """Return what :meth:`_runs` does, with rows of tables in place of values that are in typed columns."""
 
@@ -64,7 +66,7 @@ class Segments(Face):
             times, values = self._payload.run(stream, record, unpack)
             return times, Rows(values) if isinstance(values, Table) else values
 
-        return self._runs(stream, start, end, version, load)
+        return self._runs(stream, start, end, version, load, merged)
 
     def _layer(self, stream: Stream, record: Record, load: Callable[[Record], Run]) -> Layer:
         version, start, end = record.version, record.start, record.end

@@ -105,7 +105,8 @@ class TimeSeries(Segments):
     ) -> Any:
         frames.check_library(to)
         stream, step = Stream(TS, check_key(key)), _check_freq(self._freq if freq is None else freq)
-        rows = self._rows(stream, *self._span(stream, start, end), unpack=frames.unpack_times())
+        unpack, merged = frames.as_arrays()
+        rows = self._rows(stream, *self._span(stream, start, end), unpack=unpack, merged=merged)
         return frames.shown(rows, step, _check_n(n), partial(self._kind, stream), to)
 
     def points(

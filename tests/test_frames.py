@@ -277,6 +277,20 @@ def test_frames_lie_over_each_other_as_in_pandas(data: st.DataObject) -> None:
                 store.compact()
 
 
+def test_columns_of_one_kind_are_not_merged_point_by_point(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"a": np.arange(9.0), "b": list("abcdefghi")}, range(0, 18, 2))
+    store.extend("key", frame)
+    store.extend("key", frame[2:5])
+    store.remove("key", start=3, end=9)
+    store.extend("key", frame[4:5].assign(a=0.5))
+    expected = frame.drop([4, 6, 8]).pipe(lambda left: pd.concat([left, frame[4:5].assign(a=0.5)]).sort_index())
+    monkeypatch.setattr("rstore.domain.series.merge", None)
+    assert_same(store.range("key", to="pandas"), expected)
+    monkeypatch.undo()
+    store.extend("key", (8, {"a": 1.5, "b": "z"}))
+    assert store.range("key", 8, end=8, to="pandas")["b"].tolist() == ["z"]
+
+
 @PROPERTY
 @given(
     stamps=st.lists(st.integers(-20, 20), min_size=1, max_size=30),

@@ -112,7 +112,27 @@ class _Segment:
         return times[first : self._next], values[first : self._next]
 
 
-def overlay(layers: Iterable[Layer], start: int = TIME_MIN, end: int = TIME_MAX) -> Iterator[Run]:
+def merge(runs: Sequence[tuple[int, Run]], holes: Sequence[Layer]) -> Iterator[Run]:
+    """Yield what is seen of runs, each with its version, and holes that are laid over each other: one run, or none."""
+    layers: list[tuple[int, Run | Layer]] = [*runs, *((hole.version, hole) for hole in holes)]
+    points: dict[int, Any] = {}
+    for _, layer in sorted(layers, key=itemgetter(0)):
+        if isinstance(layer, Layer):
+            points = {time: value for time, value in points.items() if not layer.start <= time <= layer.end}
+        else:
+            points.update(zip(*layer, strict=True))
+    if points:
+        times = sorted(points)
+        yield times, [points[time] for time in times]
+
+
+Merge: TypeAlias = Callable[[Sequence[tuple[int, Run]], Sequence[Layer]], Iterable[Run]]
+"""What does as :func:`merge`, whatever times and values are kept in."""
+
+
+def overlay(
+    layers: Iterable[Layer], start: int = TIME_MIN, end: int = TIME_MAX, merged: Merge = merge
+) -> Iterator[Run]:
     """Yield the visible points in ``start..end`` as runs in order of time: of each time the highest version counts.
 
     ``layers`` come in order of ``(start, version)`` and are read as lazily as the points are. A sweep: what lies
@@ -128,7 +148,7 @@ def overlay(layers: Iterable[Layer], start: int = TIME_MIN, end: int = TIME_MAX)
     low = start
     for layer in layers:
         if layer.start > low:
-            yield from _settle(segments, holes, low, layer.start)
+            yield from _settle(segments, holes, low, layer.start, merged)
             low = layer.start
             holes = [hole for hole in holes if hole.end >= low]
         if any(_hides(hole, layer) for hole in holes):
@@ -138,7 +158,7 @@ def overlay(layers: Iterable[Layer], start: int = TIME_MIN, end: int = TIME_MAX)
             holes.append(layer)
         else:
             heappush(segments, (layer.start, layer.version, _Segment(layer)))
-    yield from _settle(segments, holes, low, end + 1)
+    yield from _settle(segments, holes, low, end + 1, merged)
 
 
 def _hides(hole: Layer, other: Layer) -> bool:
@@ -146,7 +166,9 @@ def _hides(hole: Layer, other: Layer) -> bool:
     return hole.version > other.version and hole.end >= other.end
 
 
-def _settle(segments: list[tuple[int, int, _Segment]], holes: list[Layer], low: int, high: int) -> Iterator[Run]:
+def _settle(
+    segments: list[tuple[int, int, _Segment]], holes: list[Layer], low: int, high: int, merged: Merge
+) -> Iterator[Run]:
     """Yield what is seen in ``[low, high)``."""
     runs: list[tuple[int, Run]] = []
     while segments and segments[0][0] < high:
@@ -165,21 +187,7 @@ def _settle(segments: list[tuple[int, int, _Segment]], holes: list[Layer], low: 
     if len(runs) == 1 and not above:
         yield runs[0][1]
     else:
-        yield from _merge(runs, above)
-
-
-def _merge(runs: list[tuple[int, Run]], holes: list[Layer]) -> Iterator[Run]:
-    """Lay runs and holes over each other in order of their versions."""
-    layers: list[tuple[int, Run | Layer]] = [*runs, *((hole.version, hole) for hole in holes)]
-    points: dict[int, Any] = {}
-    for _, layer in sorted(layers, key=itemgetter(0)):
-        if isinstance(layer, Layer):
-            points = {time: value for time, value in points.items() if not layer.start <= time <= layer.end}
-        else:
-            points.update(zip(*layer, strict=True))
-    if points:
-        times = sorted(points)
-        yield times, [points[time] for time in times]
+        yield from merged(runs, above)
 
 
 def thin(points: Iterable[tuple[int, Any]], freq: int) -> Iterator[tuple[int, Any]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rstore.columns import Layout, Times
 from rstore.domain.errors import StoreNotAvailableError
-from rstore.domain.series import Run
+from rstore.domain.series import Merge, Run
 from rstore.payload import UnpackTimes
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ def check_library(to: str) -> None:
     library(to)
 
 
-def unpack_times() -> UnpackTimes:
-    """Return what reads times as arrays."""
-    from rstore.frames import times
+def as_arrays() -> tuple[UnpackTimes, Merge]:
+    """Return what reads times as arrays, and what merges tables as such."""
+    from rstore.frames import merging, times
 
-    return times.unpack_times
+    return times.unpack_times, merging.merge
 
 
 def shown(rows: Iterable[Run], freq: int | None, n: int | None, kind: Callable[[], Layout | None], to: str) -> Any:

@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from rstore.columns import FORMATS, IN_UNITS, NOT_A_TIME, OBJECT, TEXT, Column, Layout, Table, Times, name_of_times
 from rstore.domain.series import Run
-from rstore.frames.times import Ints, rescaled, unit_of
+from rstore.frames.times import Ints, order_of, rescaled, unit_of
 
 ANY_ZONE: Final = "*"
 """The zone of times that are in UTC and can't have another: they are shown in that of the series."""
@@ -30,6 +30,16 @@ class Values(NamedTuple):
 def columns_of(table: Table) -> list[Values]:
     """Return the columns of a table with their values."""
     return list(map(Values, table.layout.columns, table.data, table.absent))
+
+
+def taken(table: Table, rows: Ints) -> Table:
+    """Return the rows of these numbers."""
+
+    def chosen(values: Any) -> Any:
+        return [values[row] for row in rows.tolist()] if isinstance(values, list) else np.asarray(values)[rows]
+
+    absent = [None if mask is None else chosen(mask) for mask in table.absent]
+    return Table(table.layout, [chosen(values) for values in table.data], absent)
 
 
 @frozen(eq=False)
@@ -80,7 +90,7 @@ def frame_of(times: Ints, meaning: Times, columns: Sequence[Values], *, framed: 
         raise ValueError(f"there are {len(times)} times, and {', '.join(map(str, sorted(lengths)))} values")
     layout = Layout(meaning, tuple(values.column for values in columns), framed)
     table = Table(layout, [values.data for values in columns], [values.absent for values in columns])
-    return Frame(times, table, None if _is_increasing(times) else _order(times))
+    return Frame(times, table, None if _is_increasing(times) else order_of(times))
 
 
 def _is_increasing(times: Ints) -> bool:
@@ -88,14 +98,6 @@ def _is_increasing(times: Ints) -> bool:
         bool(np.all(times[i + 1 : i + 1 + _CHUNK] > times[i : i + _CHUNK][: len(times) - i - 1]))
         for i in range(0, len(times) - 1, _CHUNK)
     )
-
-
-def _order(times: Ints) -> Ints:
-    order = np.argsort(times, kind="stable")
-    ordered = times[order]
-    is_last = np.append(ordered[1:] != ordered[:-1], True)
-    last: Ints = order[is_last]
-    return last
 
 
 def runs(frame: Frame) -> Iterator[Run]:
@@ -106,15 +108,7 @@ def runs(frame: Frame) -> Iterator[Run]:
             yield times[low : low + size], frame.table[low : low + size]
         else:
             rows = frame.order[low : low + size]
-            yield times[rows], _taken(frame.table, rows)
-
-
-def _taken(table: Table, rows: Ints) -> Table:
-    def chosen(values: Any) -> Any:
-        return values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows.tolist()]
-
-    absent = [None if mask is None else chosen(mask) for mask in table.absent]
-    return Table(table.layout, [chosen(values) for values in table.data], absent)
+            yield times[rows], taken(frame.table, rows)
 
 
 # -- columns ----------------------------------------------------------------------------------------------------------
