@@ -96,18 +96,18 @@ class Segments(Face):
         layout = self._kind(stream)
         return None if layout is None else layout.times
 
-    def _kind(self, stream: Stream) -> Layout | None:
-        """Return of what kind any segment is that came as a frame; None if there is none."""
-        return next(self._layouts(stream), None)
+    def _kind(self, stream: Stream, *, quick: bool = False) -> Layout | None:
+        """Return of what kind any segment of a frame is, or (``quick``) one at an end; None if there is none."""
+        return next(self._layouts(stream, limit=1 if quick else None), None)
 
-    def _layouts(self, stream: Stream) -> Iterator[Layout]:
+    def _layouts(self, stream: Stream, limit: int | None = None) -> Iterator[Layout]:
         """Yield of what kind the segments of frames are: the earliest, and then from the latest on.
 
         Points that came without a frame say nothing, and are passed by without a look into them. Frames are mostly
         what a series begins with, or what came last.
         """
         first = self._log.read(stream, ops=(EXTEND,), alive=True, limit=1)
-        others = self._log.read(stream, ops=(EXTEND,), alive=True, reverse=True)
+        others = self._log.read(stream, ops=(EXTEND,), alive=True, reverse=True, limit=limit)
         told = (self._payload.layout(stream, record) for record in chain(first, others))
         return (layout for layout in told if layout is not None)
 

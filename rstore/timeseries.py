@@ -163,18 +163,22 @@ class TimeSeries(Segments):
         """Return the keys of all series, or of those that begin with a prefix, in code-point order."""
         return [head.stream.key for head in self._log.heads(TS, check_name("prefix", prefix))]
 
-    def meaning(self, key: str) -> Times:
+    def meaning(self, key: str, *, quick: bool = False) -> Times:
         """Return what the timestamps of a series mean: ``unit``, ``zone`` and ``name``, as its first frame told.
 
         ``unit`` is ``s``, ``ms``, ``us`` or ``ns``, counted from 1970 in UTC; None if they are plain ints, or there is
         no such series. ``zone`` is the time zone that they are shown in, None if they are naive. NumPy is not needed.
-        One record is read if a frame is what the series begins with, at most two if one came last, else all.
+
+        Args:
+            quick: read two records at most. A frame that is neither the earliest nor the latest of what was stored is
+                not found then; without ``quick`` all are read to tell that there is none.
 
         >>> store.extend('series', (1, 'a'))
         >>> store.meaning('series')
         Times(unit=None, zone=None, name=None)
         """
-        return self._meaning(Stream(TS, check_key(key))) or Times()
+        kind = self._kind(Stream(TS, check_key(key)), quick=quick)
+        return Times() if kind is None else kind.times
 
     def resample(
         self,

@@ -21,6 +21,7 @@ from typing import Any
 from unittest.mock import ANY
 from uuid import uuid4
 
+import pandas
 import pexpect
 import pytest
 import typer
@@ -627,6 +628,25 @@ def test_a_store_goes_to_a_server_and_back(file: Store, tmp_path: Path, say: Cal
     assert say("log", "--oldest", "-d", back, *same) == say("log", "--oldest")
     assert fail("copy", file_name(), back, "--to-namespace", same[1], code=3)
     say("discard", "--yes", "--dsn", there, *same)
+
+
+def test_a_series_that_came_as_a_frame_says_in_which_unit_it_counts(file: Store, say: Callable[..., str]) -> None:
+    """Recognised by their size, the first days of 1970 in seconds are no times, and in nanoseconds others."""
+    days = pandas.date_range("1970-01-02", periods=3, tz="UTC")
+    for unit in ("s", "ns"):
+        file.extend(unit, pandas.Series([1.5, 2.5, 3.5], days.as_unit(unit)))
+        per_day = int(days.as_unit(unit).asi8[0])
+        say("extend", unit, "1970-01-05T00:00Z=4")
+        assert file.range(unit) == [(per_day, 1.5), (2 * per_day, 2.5), (3 * per_day, 3.5), (4 * per_day, 4)]
+        start = ("--start", "1970-01-04T00:00Z")
+        assert [json.loads(line)["timestamp"] for line in say("range", unit, *start, "--json").splitlines()] == [
+            3 * per_day,
+            4 * per_day,
+        ]
+        assert "1970-01-0" in run_seen("range", unit)
+        assert "01-05" in say("plot", unit)
+        say("remove", unit, *start)
+        assert len(file.range(unit)) == 2
 
 
 def test_everything_is_exported_and_comes_back(file: Store, tmp_path: Path, say: Callable[..., str]) -> None:
