@@ -121,9 +121,10 @@ def export_points(
 
     The columns of one series are ``time`` and ``value``, of several ``time``, ``key`` and ``value``. A series of rows,
     such as a frame or any whose values are dicts, has a column for each of theirs instead of ``value``. Times are the
-    ints that they are, or if the series has a unit dates and times of that unit, in its time zone. CSV holds numbers
-    and texts; None is an empty cell, and a text that looks like a number becomes one when it is read back. Parquet
-    keeps types, and wants values of one type in a column, of which ints and floats become floats.
+    ints that they are, or if the series has a unit dates and times of that unit, in its time zone; those in columns of
+    rows are ints, as :meth:`Store.range` gives them. CSV holds numbers and texts; None is an empty cell, and a text
+    that looks like a number becomes one when it is read back. Parquet keeps types, and wants values of one type in a
+    column, of which ints and floats become floats.
 
     Args:
         keys: one series, or several.
@@ -177,8 +178,8 @@ def import_points(
     last counts.
 
     What was exported comes back as the same points with the same ``key``, ``rows`` for rows, and ``unit`` if it has
-    dates and the series is not there any more. So do typed columns and datetimes, unit and zone included, from Parquet
-    as a frame: ``store.extend(key, pyarrow.parquet.read_table(file))``.
+    dates and the series is not there any more. Types of columns, and the unit and zone of dates, are stored with a new
+    series if Parquet comes as a frame instead: ``store.extend(key, pyarrow.parquet.read_table(file))``.
 
     The whole table is checked before anything is stored, and small ones are stored all or nothing. It may be repeated.
 
