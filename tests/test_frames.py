@@ -7,6 +7,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,11 @@ from rstore import (
     StorePayloadError,
     columns,
 )
-from rstore.columns import Column, Layout, Table, Times
+from rstore.columns import Column, Layout, Rows, Table, Times
+from rstore.domain import series
 from rstore.domain.log import TS, Record, Rewrite, Stream
+from rstore.domain.series import Layer, overlay
+from rstore.frames import merging
 from tests.conftest import KEY, Backend, in_turn
 from tests.test_properties import EXAMPLES, SETTINGS
 
@@ -275,6 +279,33 @@ def test_frames_lie_over_each_other_as_in_pandas(data: st.DataObject) -> None:
             for _ in range(2):
                 assert_same(store.range("key", to="pandas"), expected.drop(hidden.index))
                 store.compact()
+
+
+spans = st.tuples(st.integers(-12, 12), st.integers(-12, 12)).map(sorted).map(tuple)
+
+
+@PROPERTY
+@given(written=st.lists(st.sets(st.integers(-12, 12), min_size=1).map(sorted) | spans, max_size=9), few=st.booleans())
+def test_tables_are_merged_as_points_are(written: list[Any], few: bool) -> None:
+    layers = []
+    for version, what in enumerate(written, 1):
+        if isinstance(what, tuple):
+            layers.append(Layer(version, *what, None))
+            continue
+        layout = Layout(Times(), (Column("a", "i8"), Column("b" if few or version % 3 else "c", "text")), framed=True)
+        texts = [f"{version}@{time}" for time in what]
+        table = Table(layout, [np.full(len(what), version), texts], [np.arange(len(what)) % 2 == 0, None])
+        layers.append(Layer(version, what[0], what[-1], partial(tuple, (np.array(what), Rows(table)))))
+    layers.sort(key=lambda layer: (layer.start, layer.version))
+    one_by_one, as_arrays = (
+        [
+            (time, row.table[row.at])
+            for times, rows in overlay(layers, merged=way)
+            for time, row in zip(times, rows, strict=True)
+        ]
+        for way in (series.merge, merging.merge)
+    )
+    assert as_arrays == one_by_one
 
 
 def test_columns_of_one_kind_are_not_merged_point_by_point(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,20 +137,32 @@ def overlay(
 
     ``layers`` come in order of ``(start, version)`` and are read as lazily as the points are. A sweep: what lies
     before the next layer's start can't be changed any more by layers to come. Segments wait in a heap for their next
-    point, so that one is only touched where it has points. Those that don't overlap pass through as they are.
+    point, so that one is only touched where it has points. Where one lies alone, its points pass through as they are:
+    before the start of the next one, and from its end on.
 
     >>> layers = [Layer(1, 1, 9, lambda: ([1, 5, 9], 'abc')), Layer(3, 5, 5, lambda: ([5], 'B')), Layer(2, 8, 9, None)]
     >>> [point for times, values in overlay(layers) for point in zip(times, values)]
     [(1, 'a'), (5, 'B')]
     """
     segments: list[tuple[int, int, _Segment]] = []
+    ends: list[int] = []
     holes: list[Layer] = []
     low = start
+
+    def settled(high: int) -> Iterator[Run]:
+        nonlocal low, holes
+        while ends and ends[0] < high:
+            edge = min(heappop(ends) + 1, high)
+            if len(segments) > 1 and edge > low:
+                yield from _settle(segments, holes, low, edge, merged)
+                low = edge
+        if high > low:
+            yield from _settle(segments, holes, low, high, merged)
+            low = high
+        holes = [hole for hole in holes if hole.end >= low]
+
     for layer in layers:
-        if layer.start > low:
-            yield from _settle(segments, holes, low, layer.start, merged)
-            low = layer.start
-            holes = [hole for hole in holes if hole.end >= low]
+        yield from settled(layer.start)
         if any(_hides(hole, layer) for hole in holes):
             continue
         if layer.load is None:
@@ -158,7 +170,8 @@ def overlay(
             holes.append(layer)
         else:
             heappush(segments, (layer.start, layer.version, _Segment(layer)))
-    yield from _settle(segments, holes, low, end + 1, merged)
+            heappush(ends, layer.end)
+    yield from settled(end + 1)
 
 
 def _hides(hole: Layer, other: Layer) -> bool:
