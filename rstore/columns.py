@@ -16,7 +16,7 @@ import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, count, groupby
 from typing import Any, Final, NamedTuple, TypeAlias, overload
 
 from attrs import frozen
@@ -40,15 +40,22 @@ FORMATS: Final = {
     "u1": "B",
     "b1": "?",
     "time": "q",
+    "duration": "q",
 }
-"""The kinds of columns with values of one width, as :mod:`struct` spells them. Times are counted in their unit."""
+"""The kinds of columns with values of one width, as :mod:`struct` spells them."""
+
+IN_UNITS: Final = frozenset({"time", "duration"})
+"""The kinds of columns that hold ints of a unit: times, counted from 1970, and how long something took."""
 
 TEXT: Final = "text"
 OBJECT: Final = "object"
 """Values of any type, which are dumped as those of any other series are."""
 
+_TIME_NAMES: Final = ("time", "timestamp", "index", "rstore_time")
+"""What a column of times is called where it needs a name and has none of its own: the first that is not taken."""
+
 NOT_A_TIME: Final = -(2**63)
-"""What a column of times holds where there is none."""
+"""What a column of times or durations holds where there is none."""
 
 _SEGMENT_BYTES: Final = 1 << 19
 _MOST_ROWS: Final = 16 * SEGMENT
@@ -75,10 +82,22 @@ class Times(NamedTuple):
     name: str | None = None
 
 
+def name_of_times(others: Iterable[str], own: str | None = None) -> str:
+    """Return what a column of times is called beside others: by its own name, or the first that is not taken.
+
+    >>> name_of_times(['value'], 'at'), name_of_times(['time', 'value'])
+    ('at', 'timestamp')
+    """
+    taken = set(others)
+    made_up = (f"time {number}" for number in count(2))
+    return next(name for name in chain(() if own is None else (own,), _TIME_NAMES, made_up) if name not in taken)
+
+
 class Column(NamedTuple):
     """What a column holds.
 
-    ``unit`` and ``zone`` are those of times. ``dtype`` is what pandas calls the type, where the kind does not tell.
+    ``unit`` is that of times and durations, ``zone`` that of times. ``dtype`` is what pandas calls the type, where the
+    kind does not tell.
     """
 
     name: str | None
@@ -146,10 +165,10 @@ class Table(Sequence[Any]):
         return next(iter(self[first : first + 1]))
 
     def column(self, i: int) -> list[Any]:
-        """Return the values of a column as Python has them: None where one is missing, times as ints of their unit."""
+        """Return the values of a column as Python has them: None where one is missing, and ints of their unit."""
         values, absent = self.data[i], self.absent[i]
         listed: list[Any] = values if isinstance(values, list) else values.tolist()
-        if self.layout.columns[i].kind == "time":
+        if self.layout.columns[i].kind in IN_UNITS:
             listed = [None if value == NOT_A_TIME else value for value in listed]
         if absent is not None:
             listed = [None if missing else value for value, missing in zip(listed, absent, strict=True)]

@@ -18,6 +18,7 @@ Stamp: TypeAlias = int | str | datetime.datetime
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MILLISECOND: Final = datetime.timedelta(milliseconds=1)
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
+_TO_SECONDS: Final = len("1970-01-01T00:00:00")
 
 
 def posix_ms(moment: Moment) -> int:
@@ -72,3 +73,36 @@ def in_series(moment: Stamp, times: Times, *, up: bool) -> int:
     microseconds = (moment - _EPOCH) // _MICROSECOND
     whole, rest = divmod(microseconds * UNITS[times.unit or "us"], UNITS["us"])
     return whole + (up and rest > 0)
+
+
+def iso_in_series(timestamp: int, times: Times) -> str | int:
+    """Return a timestamp of a series with a unit as a date and time in ISO 8601, with as many digits as the unit has.
+
+    Far from our days, where there are no datetimes, it stays a number.
+
+    >>> from rstore.columns import Times
+    >>> iso_in_series(1_500, Times('ms', 'Europe/Berlin')), iso_in_series(-1, Times('ns'))
+    ('1970-01-01T01:00:01.500+01:00', '1969-12-31T23:59:59.999999999')
+    >>> iso_in_series(2**60, Times('s'))
+    1152921504606846976
+    """
+    per_second = UNITS[times.unit or "us"]
+    seconds, rest = divmod(timestamp, per_second)
+    try:
+        moment = _EPOCH + datetime.timedelta(seconds=seconds)
+        text = (moment if times.zone is None else moment.astimezone(named_zone(times.zone))).isoformat()
+    except OverflowError:
+        return timestamp
+    digits = digits_of(times.unit or "us")
+    fraction = f".{rest:0{digits}}" if digits else ""
+    offset = "" if times.zone is None else text[_TO_SECONDS:]
+    return text[:_TO_SECONDS] + fraction + offset
+
+
+def digits_of(unit: str) -> int:
+    """Return how many digits of a second a unit has.
+
+    >>> digits_of('s'), digits_of('us')
+    (0, 6)
+    """
+    return len(str(UNITS[unit])) - 1

@@ -2,83 +2,112 @@
 
 Tables are anybody's: a column of times and columns of values, or one row for each point with the key of its series.
 Times are ints, or dates and times in ISO 8601 (``2026-11-01T09:00+01:00``, ``2026-11-01 09:00``, ``2026/11/01``), which
-become POSIX milliseconds; without an offset they are UTC.
+become POSIX milliseconds, or what else a series counts in; without an offset they are UTC.
 """
 
 from __future__ import annotations
 
-import csv
-import datetime
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from functools import cache, partial
 from itertools import islice
-from numbers import Real
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from attrs import frozen
 
+from rstore.columns import UNITS, Times, name_of_times
 from rstore.domain.errors import StoreError, StoreFileError
 from rstore.domain.log import check_name, check_time
-from rstore.moments import posix_ms
 from rstore.progress import Report, Steps
 from rstore.store import Store
-from rstore.textfiles import BinaryFile, TextFile, read_again, written, written_bytes
+from rstore.tables import (
+    BATCH_ROWS,
+    Instant,
+    Line,
+    Sheet,
+    TableFile,
+    is_integer,
+    read_csv,
+    read_parquet,
+    write_csv,
+    write_parquet,
+)
 
 Format: TypeAlias = Literal["csv", "parquet"]
-TableFile: TypeAlias = TextFile | BinaryFile
-"""A file by its name, or one that is open: for text if it is CSV, for bytes if it is Parquet."""
 
-_INT: Final = re.compile(r"[+-]?[0-9]+")
 _CHUNK_POINTS: Final = 1 << 18
-_BATCH_ROWS: Final = 1 << 14
-_ROW: Final = ("time", "key", "value")
-
-_Row: TypeAlias = tuple[int, Sequence[Any]]
-"""The number of a row's line, and its cells; those of CSV are text."""
-
-
-@frozen
-class _Table:
-    """A table that is read again each time that its rows are asked for; what its cells hold, once they are parsed."""
-
-    columns: list[str]
-    rows: Callable[[], Iterator[_Row]]
-    time: Callable[[Any], int]
-    value: Callable[[Any], Any]
+_KEYED: Final = ("time", "key")
+_ROW: Final = (*_KEYED, "value")
 
 
 @frozen
 class _Layout:
-    """Which cells of a row are points: its time, and values with the keys of their series, or with a cell for that."""
+    """Which cells of a line are points: its time, and values with the keys of their series, or with a cell for that.
 
-    table: _Table
+    With ``rows`` all values of a line are one: a row, and ``values`` has the names of their columns.
+    """
+
+    table: Sheet
     time: int
     values: dict[int, str]
     key: int | None = None
     prefix: str = ""
+    rows: bool = False
 
-    def points(self) -> Iterator[tuple[str, int, Any]]:
-        """Yield the points of all rows: key, time, value. Empty cells are passed over.
+    def points(self, units: Callable[[str], _Unit]) -> Iterator[tuple[str, int, Any]]:
+        """Yield the points of all lines: key, time, value. Empty cells are passed over, but in rows.
+
+        Args:
+            units: tells in what a series counts its times.
 
         Raises:
             StoreFileError: a cell is no time, or no key.
         """
+        counted = self.values.keys() | {self.time} if self.rows else self.values.keys()
         for line, cells in self.table.rows():
             if len(cells) > len(self.table.columns):
                 raise StoreFileError(line, "there are more cells than columns")
             filled = {at: cell for at, cell in enumerate(cells) if cell is not None and cell != ""}
-            if not filled.keys() & self.values.keys():
+            if not filled.keys() & counted:
                 continue
             try:
-                time = self.table.time(filled.get(self.time, ""))
-                prefix = self.prefix + ("" if self.key is None else filled.get(self.key, ""))
-                for at in filled.keys() & self.values.keys():
-                    yield check_name("key", prefix + self.values[at]), time, self.table.value(filled[at])
+                instant = self.table.time(filled.get(self.time, ""))
+                for key, value in self._values(filled):
+                    yield key, units(check_name("key", key)).stamp(instant), value
             except (TypeError, ValueError, OverflowError) as exc:
                 raise StoreFileError(line, str(exc)) from None
+
+    def _values(self, filled: dict[int, Any]) -> Iterator[tuple[str, Any]]:
+        prefix = self.prefix + ("" if self.key is None else filled.get(self.key, ""))
+        parse = self.table.value
+        if self.rows:
+            yield prefix, {name: parse(filled[at]) if at in filled else None for at, name in self.values.items()}
+            return
+        for at in filled.keys() & self.values.keys():
+            yield prefix + self.values[at], parse(filled[at])
+
+
+@frozen
+class _Unit:
+    """In what a series counts its times. ``is_own`` if it does so already, and nobody may choose another."""
+
+    name: str
+    is_own: bool
+
+    def stamp(self, instant: Instant) -> int:
+        """Return a time as a timestamp of the series.
+
+        Raises:
+            ValueError: it would not be exact. To round it might put two points at one time.
+        """
+        if instant.unit is None:
+            return instant.number
+        found, rest = divmod(instant.number * UNITS[self.name], UNITS[instant.unit])
+        if rest:
+            advice = "its unit can't be changed" if self.is_own else f"pass unit={instant.unit!r}"
+            raise ValueError(f"the time is exact to {instant.unit!r}, the series counts in {self.name!r}: {advice}")
+        return check_time("a time", found)
 
 
 def export_points(
@@ -90,9 +119,12 @@ def export_points(
 ) -> int:
     """Write the points of series as a table, and return how many there were.
 
-    The columns of one series are ``time`` and ``value``, of several ``time``, ``key`` and ``value``; times are the ints
-    that they are. CSV holds numbers and texts; None is an empty cell, which is not read back, and a text that looks
-    like a number becomes one. Parquet keeps types, and wants values of one type.
+    The columns of one series are ``time`` and ``value``, of several ``time``, ``key`` and ``value``. A series of rows,
+    such as a frame or any whose values are dicts, has a column for each of theirs instead of ``value``. Times are the
+    ints that they are, or if the series has a unit dates and times of that unit, in its time zone; those in columns of
+    rows are ints, as :meth:`Store.range` gives them. CSV holds numbers and texts; None is an empty cell, and a text
+    that looks like a number becomes one when it is read back. Parquet keeps types, and wants values of one type in a
+    column, of which ints and floats become floats.
 
     Args:
         keys: one series, or several.
@@ -102,18 +134,24 @@ def export_points(
 
     Raises:
         TypeError: a value is none that such a table holds.
+        ValueError: the series don't make one table: the message tells why.
 
     >>> import io
     >>> store.extend('temperature', (1, 20.5), (2, 21))
     >>> file = io.StringIO()
     >>> export_points(store, 'temperature', file), file.getvalue().splitlines()
     (2, ['time,value', '1,20.5', '2,21'])
+    >>> store.extend('weather', (1, {'low': 3, 'high': 9.5}))
+    >>> file = io.StringIO()
+    >>> export_points(store, 'weather', file), file.getvalue().splitlines()
+    (1, ['time,low,high', '1,3,9.5'])
     """
     names = [keys] if isinstance(keys, str) else list(keys)
+    write = {"csv": write_csv, "parquet": write_parquet}[_format(file, format)]
+    series = [_Series(key, tuple(_columns_of(store, key)), store.meaning(key)) for key in names]
+    columns = _columns(series)
     steps = Steps(progress)
-    columns = ("time", "value") if len(names) == 1 else _ROW
-    write = {"csv": _write_csv, "parquet": _write_parquet}[_format(file, format)]
-    write(file, columns, _points_of(store, names, steps))
+    write(file, columns, partial(_lines, store, series, columns), steps)
     steps.report()
     return steps.done
 
@@ -126,14 +164,22 @@ def import_points(
     key: str | None = None,
     time: str | None = None,
     columns: Sequence[str] | None = None,
+    rows: bool = False,
+    unit: str | None = None,
     progress: Report | None = None,
 ) -> int:
     """Store the points of a table, and return how many there were.
 
     Each column of values becomes a series of its name; with a ``key``, the only one becomes the series ``key``, and
-    several become ``key/column``. A table with just the columns ``time``, ``key`` and ``value`` has many series, as
-    :func:`export_points` writes them. In CSV what looks like a number is one, all else is text, and an empty cell is no
-    point. Of equal times in a series the last counts.
+    several become ``key/column``. With ``rows`` each line is one point of the series ``key``: a dict of its columns, in
+    which an empty cell is None. A table whose columns begin with ``time`` and ``key`` has many series, as
+    :func:`export_points` writes them: ``value`` is that of the series, another column becomes ``key/column``. In CSV
+    what looks like a number is one, all else is text, and an empty cell is no point. Of equal times in a series the
+    last counts.
+
+    What was exported comes back as the same points with the same ``key``, ``rows`` for rows, and ``unit`` if it has
+    dates and the series is not there any more. Types of columns, and the unit and zone of dates, are stored with a new
+    series if Parquet comes as a frame instead: ``store.extend(key, pyarrow.parquet.read_table(file))``.
 
     The whole table is checked before anything is stored, and small ones are stored all or nothing. It may be repeated.
 
@@ -143,23 +189,33 @@ def import_points(
         key: that of the series, or what comes before those of several.
         time: the column of times (default: the first one with dates, else the very first one if it has integers).
         columns: those of values (default: all others).
+        rows: make one series, whose values are the rows.
+        unit: ``s``, ``ms``, ``us`` or ``ns``: in what to count dates (default: as the series does, if it has a unit,
+            else ``ms``).
         progress: is told how many points were stored.
 
     Raises:
-        ValueError: there is no such column, or none of times.
-        StoreFileError: a row can't be read; its line is named.
+        ValueError: there is no such column, or none of times; or no such unit.
+        StoreFileError: a row can't be read, or its time is more exact than the unit; its line is named.
 
     >>> import io
     >>> import_points(store, io.StringIO('date,low,high\\n2026-11-01,3.5,9\\n2026-11-02,,11'))
     3
     >>> store.range('high'), store.range('low')
     ([(1793491200000, 9), (1793577600000, 11)], [(1793491200000, 3.5)])
+    >>> import_points(store, io.StringIO('date,low,high\\n2026-11-01,3.5,9'), key='weather', rows=True, unit='s')
+    1
+    >>> store.range('weather')
+    [(1793491200, {'low': 3.5, 'high': 9})]
     """
-    opened = {"csv": _read_csv, "parquet": _read_parquet}[_format(file, format)]
+    if unit is not None and unit not in UNITS:
+        raise ValueError(f"unit is one of {', '.join(UNITS)}, not {unit!r}")
+    units = cache(partial(_unit, store, unit))
+    opened = {"csv": read_csv, "parquet": read_parquet}[_format(file, format)]
     with opened(file) as table:
-        layout = _layout(table, key, time, columns)
-        total = sum(1 for _ in layout.points())
-        steps, points = Steps(progress, total), layout.points()
+        layout = _layout(table, key, time, columns, rows=rows)
+        total = sum(1 for _ in layout.points(units))
+        steps, points = Steps(progress, total), layout.points(units)
         while chunk := list(islice(points, _CHUNK_POINTS)):
             _store_points(store, chunk)
             steps.done += len(chunk)
@@ -167,11 +223,53 @@ def import_points(
     return total
 
 
-def _points_of(store: Store, keys: Sequence[str], steps: Steps) -> Iterator[tuple[Any, ...]]:
-    for key in keys:
+class _Series(NamedTuple):
+    """A series as it is written: ``columns`` are those of its rows, or none if its values are no rows."""
+
+    key: str
+    columns: tuple[str, ...]
+    meaning: Times
+
+
+def _columns_of(store: Store, key: str) -> Iterable[str]:
+    """Return the columns of all rows of a series; none if it does not begin with a row."""
+    first = store.first(key)
+    if first is None or not _is_row(first[1]):
+        return ()
+    columns: dict[str, None] = {}
+    for time, row in store.points(key):
+        if not _is_row(row):
+            raise TypeError(f"{key!r} holds rows, and at {time} there is a value of type {type(row).__name__}")
+        columns |= dict.fromkeys(row)
+    return columns
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(name, str) for name in value)
+
+
+def _columns(series: Sequence[_Series]) -> list[str]:
+    """Return the columns of a table: that of times, that of keys if there are several, and those of values."""
+    columns = list(dict.fromkeys(name for each in series for name in each.columns or ("value",)))
+    if len(series) == 1:
+        return [name_of_times(columns), *columns]
+    for each in series:
+        for name in _KEYED:
+            if name in each.columns:
+                raise ValueError(f"the rows of {each.key!r} have a column {name!r}: export each series to a file")
+    return [*_KEYED, *columns]
+
+
+def _lines(store: Store, series: Sequence[_Series], columns: Sequence[str]) -> Iterator[Line]:
+    """Yield the points of all series, as cells of columns."""
+    values = columns[1:] if len(series) == 1 else columns[2:]
+    for key, own, meaning in series:
+        known, before = set(own), () if len(series) == 1 else (key,)
         for time, value in store.points(key):
-            yield (time, value) if len(keys) == 1 else (time, key, value)
-            steps.step()
+            row = value if own else {"value": value}
+            if own and not (isinstance(row, dict) and row.keys() <= known):
+                raise StoreError(f"{key!r} was written to meanwhile: export it again")
+            yield Line(time, meaning, [*before, *map(row.get, values)])
 
 
 def _store_points(store: Store, points: Iterable[tuple[str, int, Any]]) -> None:
@@ -191,7 +289,14 @@ def _format(file: TableFile, given: str | None) -> Format:
     return cast("Format", found)
 
 
-def _layout(table: _Table, key: str | None, time: str | None, columns: Sequence[str] | None) -> _Layout:
+def _unit(store: Store, given: str | None, key: str) -> _Unit:
+    own = store.meaning(key).unit
+    if own is not None and given not in (own, None):
+        raise ValueError(f"{key!r} counts its times in {own!r}, not in {given!r}")
+    return _Unit(own or given or "ms", own is not None)
+
+
+def _layout(table: Sheet, key: str | None, time: str | None, columns: Sequence[str] | None, *, rows: bool) -> _Layout:
     """Tell which columns are what, or raise if they are not there."""
     names = table.columns
     for name in (*([time] if time is not None else ()), *(columns or ())):
@@ -200,31 +305,43 @@ def _layout(table: _Table, key: str | None, time: str | None, columns: Sequence[
                 f"there is {'no' if name not in names else 'more than one'} column {name!r}: {_listed(names)}"
             )
     at = _time_column(table) if time is None else names.index(time)
-    if columns is None and sorted(names) == sorted(_ROW) and at == names.index("time"):
-        values = {names.index("value"): ""}
-        return _Layout(table, at, values, names.index("key"), "" if key is None else f"{key}/")
-    wanted = [name for place, name in enumerate(names) if place != at] if columns is None else columns
+    keyed = columns is None and _is_keyed(names) and at == names.index("time")
+    taken = {at, names.index("key")} if keyed else {at}
+    wanted = [name for place, name in enumerate(names) if place not in taken] if columns is None else columns
     if not wanted or len(set(wanted)) < len(wanted):
         raise ValueError(f"pass columns=..., each once, of these: {_listed(names)}")
+    places = {names.index(name): name for name in wanted}
+    if keyed:
+        values = places if rows else {at: "" if name == "value" else f"/{name}" for at, name in places.items()}
+        return _Layout(table, at, values, names.index("key"), "" if key is None else f"{key}/", rows)
+    if rows:
+        if key is None:
+            raise ValueError("pass key=..., that of the series whose points the rows are")
+        return _Layout(table, at, places, None, key, rows)
     if key is not None:
-        return _Layout(table, at, {names.index(name): key if len(wanted) == 1 else f"{key}/{name}" for name in wanted})
-    return _Layout(table, at, {names.index(name): name for name in wanted})
+        places = {at: key if len(wanted) == 1 else f"{key}/{name}" for at, name in places.items()}
+    return _Layout(table, at, places)
 
 
-def _time_column(table: _Table) -> int:
+def _is_keyed(names: Sequence[str]) -> bool:
+    """Tell whether each line says of which series it is."""
+    return sorted(names) == sorted(_ROW) or (tuple(names[:2]) == _KEYED and len(names) > 2)
+
+
+def _time_column(table: Sheet) -> int:
     """Return the first column that has dates, by the first cell that it has, else the very first if it has integers.
 
     An integer elsewhere is no time: a table whose dates are written in another way would come in as nonsense.
     """
     first: dict[int, Any] = {}
-    for _, cells in islice(table.rows(), _BATCH_ROWS):
+    for _, cells in islice(table.rows(), BATCH_ROWS):
         for at, cell in enumerate(cells[: len(table.columns)]):
             if cell is not None and cell != "":
                 first.setdefault(at, cell)
         if len(first) == len(table.columns):
             break
     times = [at for at, cell in sorted(first.items()) if _is_time(table, cell)]
-    dates = [at for at in times if not _is_integer(first[at])]
+    dates = [at for at in times if not is_integer(first[at])]
     if not dates and times[:1] != [0]:
         raise ValueError(
             "no column has times, which are dates in ISO 8601, or ints in the first column: name the one that has "
@@ -233,7 +350,7 @@ def _time_column(table: _Table) -> int:
     return (dates or times)[0]
 
 
-def _is_time(table: _Table, cell: Any) -> bool:
+def _is_time(table: Sheet, cell: Any) -> bool:
     try:
         table.time(cell)
     except (TypeError, ValueError, OverflowError):
@@ -241,143 +358,5 @@ def _is_time(table: _Table, cell: Any) -> bool:
     return True
 
 
-def _is_integer(cell: Any) -> bool:
-    return isinstance(cell, int) or (isinstance(cell, str) and _INT.fullmatch(cell.strip()) is not None)
-
-
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
-
-
-# -- CSV --------------------------------------------------------------------------------------------------------------
-
-
-def _write_csv(file: TableFile, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    with written(cast("TextFile", file)) as text:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(map(_as_cells, rows))
-
-
-def _as_cells(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    value = row[-1]
-    if value is not None and not isinstance(value, str | Real):
-        raise TypeError(f"CSV holds numbers and texts, and at {row[0]} there is a value of type {type(value).__name__}")
-    return row
-
-
-@contextmanager
-def _read_csv(file: TableFile) -> Iterator[_Table]:
-    with read_again(cast("TextFile", file)) as begin:
-        header = begin().readline().removeprefix("\ufeff")
-        delimiter = max(",;\t", key=header.count)
-        columns = next(csv.reader([header], delimiter=delimiter), [])
-
-        def rows() -> Iterator[_Row]:
-            reader = csv.reader(begin(), delimiter=delimiter)
-            try:
-                next(reader, None)
-                for cells in reader:
-                    yield reader.line_num, cells
-            except (csv.Error, UnicodeDecodeError) as exc:
-                raise StoreFileError(reader.line_num + 1, f"this is no CSV ({exc})") from exc
-
-        yield _Table([name.strip() for name in columns], rows, _time_of_text, _value_of_text)
-
-
-def _time_of_text(cell: str) -> int:
-    text = cell.strip()
-    if _INT.fullmatch(text):
-        return check_time("a time", int(text))
-    try:
-        found = datetime.datetime.fromisoformat(text.replace("/", "-"))
-    except ValueError:
-        raise ValueError(f"{text[:60]!r} is no time: an int, or a date and time in ISO 8601") from None
-    return _milliseconds(found)
-
-
-def _milliseconds(moment: datetime.datetime) -> int:
-    return posix_ms(moment if moment.utcoffset() is not None else moment.replace(tzinfo=datetime.UTC))
-
-
-def _value_of_text(cell: str) -> Any:
-    text = cell.strip()
-    if _INT.fullmatch(text):
-        return int(text)
-    try:
-        return float(text) if "_" not in text else cell
-    except ValueError:
-        return cell
-
-
-# -- Parquet ----------------------------------------------------------------------------------------------------------
-
-
-def _parquet() -> Any:
-    try:
-        from pyarrow import parquet
-    except ModuleNotFoundError as exc:
-        raise StoreError("Parquet needs the package pyarrow: pip install 'rlib-store[arrow]'") from exc
-    return parquet
-
-
-def _write_parquet(file: TableFile, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    parquet = _parquet()
-    import pyarrow
-
-    found = iter(rows)
-    schema = writer = None
-    with written_bytes(cast("BinaryFile", file)) as target:
-        while page := list(islice(found, _BATCH_ROWS)):
-            try:
-                table = pyarrow.table(dict(zip(columns, zip(*page, strict=True), strict=True)), schema=schema)
-            except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as exc:
-                raise TypeError(f"the values are of different types, for which there is CSV ({exc})") from None
-            if writer is None:
-                schema = table.schema
-                writer = parquet.ParquetWriter(target, schema)
-            writer.write_table(table)
-        if writer is None:
-            parquet.write_table(pyarrow.table({name: [] for name in columns}), target)
-        else:
-            writer.close()
-
-
-@contextmanager
-def _read_parquet(file: TableFile) -> Iterator[_Table]:
-    parquet = _parquet()
-    import pyarrow
-
-    try:
-        source = parquet.ParquetFile(file)
-    except pyarrow.ArrowException as exc:
-        raise StoreError(f"the file can't be read as Parquet: {exc}") from None
-    with source as opened:
-
-        def rows() -> Iterator[_Row]:
-            line = 0
-            for batch in opened.iter_batches(_BATCH_ROWS):
-                for cells in zip(*map(_cells_of, batch.columns), strict=True):
-                    line += 1
-                    yield line, cells
-
-        yield _Table(opened.schema_arrow.names, rows, _time_of_value, lambda value: value)
-
-
-def _cells_of(column: Any) -> list[Any]:
-    import pyarrow
-
-    if pyarrow.types.is_timestamp(column.type):  # datetimes have no nanoseconds
-        column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
-    cells: list[Any] = column.to_pylist()
-    return cells
-
-
-def _time_of_value(cell: Any) -> int:
-    if isinstance(cell, datetime.datetime):
-        return _milliseconds(cell)
-    if isinstance(cell, datetime.date):
-        return _milliseconds(datetime.datetime(cell.year, cell.month, cell.day, tzinfo=datetime.UTC))
-    if isinstance(cell, str):
-        return _time_of_text(cell)
-    return check_time("a time", cell)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from rstore.columns import Layout, Rows, Table, Times, joined
 from rstore.domain.log import TIME_MAX, TIME_MIN, Batch, Entry, Record, Rewrite, Saved, Stream
 from rstore.domain.operators import EXTEND, REMOVE
-from rstore.domain.series import SEGMENT, Layer, Run, overlay
+from rstore.domain.series import SEGMENT, Layer, Merge, Run, merge, overlay
 from rstore.face import ATTEMPTS, Face, now
 from rstore.packing import unpack_times
 from rstore.payload import UnpackTimes
@@ -41,6 +41,7 @@ class Segments(Face):
         end: int = TIME_MAX,
         version: int | None = None,
         load: Callable[[Record], Run] | None = None,
+        merged: Merge = merge,
     ) -> Iterator[Run]:
         """Return what is seen from ``start`` to ``end``, of the records up to ``version``, as ``load`` reads them."""
         if start > end:
@@ -48,7 +49,7 @@ class Segments(Face):
         loaded = load or partial(self._payload.run, stream)
         records = self._log.read(stream, start=start, end=end, alive=version is None)
         counted = (record for record in records if version is None or record.version <= version)
-        return overlay((self._layer(stream, record, loaded) for record in counted), start, end)
+        return overlay((self._layer(stream, record, loaded) for record in counted), start, end, merged)
 
     def _rows(
         self,
@@ -57,6 +58,7 @@ class Segments(Face):
         end: int = TIME_MAX,
         version: int | None = None,
         unpack: UnpackTimes = unpack_times,
+        merged: Merge = merge,
     ) -> Iterator[Run]:
         """Return what :meth:`_runs` does, with rows of tables in place of values that are in typed columns."""
 
@@ -64,7 +66,7 @@ class Segments(Face):
             times, values = self._payload.run(stream, record, unpack)
             return times, Rows(values) if isinstance(values, Table) else values
 
-        return self._runs(stream, start, end, version, load)
+        return self._runs(stream, start, end, version, load, merged)
 
     def _layer(self, stream: Stream, record: Record, load: Callable[[Record], Run]) -> Layer:
         version, start, end = record.version, record.start, record.end
@@ -91,16 +93,21 @@ class Segments(Face):
 
     def _meaning(self, stream: Stream) -> Times | None:
         """Return what the timestamps of a series mean, as any segment of a frame says; None if there is none."""
-        return next((layout.times for layout in self._layouts(stream)), None)
+        layout = self._kind(stream)
+        return None if layout is None else layout.times
 
-    def _layouts(self, stream: Stream) -> Iterator[Layout]:
+    def _kind(self, stream: Stream, *, quick: bool = False) -> Layout | None:
+        """Return of what kind any segment of a frame is, or (``quick``) one at an end; None if there is none."""
+        return next(self._layouts(stream, limit=1 if quick else None), None)
+
+    def _layouts(self, stream: Stream, limit: int | None = None) -> Iterator[Layout]:
         """Yield of what kind the segments of frames are: the earliest, and then from the latest on.
 
         Points that came without a frame say nothing, and are passed by without a look into them. Frames are mostly
         what a series begins with, or what came last.
         """
         first = self._log.read(stream, ops=(EXTEND,), alive=True, limit=1)
-        others = self._log.read(stream, ops=(EXTEND,), alive=True, reverse=True)
+        others = self._log.read(stream, ops=(EXTEND,), alive=True, reverse=True, limit=limit)
         told = (self._payload.layout(stream, record) for record in chain(first, others))
         return (layout for layout in told if layout is not None)
 

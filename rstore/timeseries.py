@@ -75,11 +75,12 @@ class TimeSeries(Segments):
             end: the last timestamp that counts.
             freq: the first point, and then each one at least so much after the last kept (default: ``Store._freq``).
             to: ``pandas``, ``polars``, ``arrow`` or ``numpy``: return a frame of that library instead of a list, with
-                datetimes if the series has a unit. For NumPy that is a pair ``(times, values)``.
+                datetimes if the series has a unit. For NumPy that is a pair ``(times, values)``. A span without points
+                has the columns of the series too. Values among rows are in a column of their own, ``value``.
 
         Raises:
             StoreNotAvailableError: the library is not installed; the message tells how to.
-            ValueError: there is no frame of all these points, such as one of rows with values in between.
+            ValueError: the library has no type for a column of such values.
 
         >>> store.extend('series', (10, 'a'), (20, 'b'), (30, 'c'))
         >>> store.range('series', 15), store.range('series', n=1), store.range('series', freq=20)
@@ -104,8 +105,9 @@ class TimeSeries(Segments):
     ) -> Any:
         frames.check_library(to)
         stream, step = Stream(TS, check_key(key)), _check_freq(self._freq if freq is None else freq)
-        rows = self._rows(stream, *self._span(stream, start, end), unpack=frames.unpack_times())
-        return frames.shown(rows, step, _check_n(n), partial(self._meaning, stream), to)
+        unpack, merged = frames.as_arrays()
+        rows = self._rows(stream, *self._span(stream, start, end), unpack=unpack, merged=merged)
+        return frames.shown(rows, step, _check_n(n), partial(self._kind, stream), to)
 
     def points(
         self,
@@ -160,6 +162,23 @@ class TimeSeries(Segments):
     def timeseries(self, prefix: str = "") -> list[str]:
         """Return the keys of all series, or of those that begin with a prefix, in code-point order."""
         return [head.stream.key for head in self._log.heads(TS, check_name("prefix", prefix))]
+
+    def meaning(self, key: str, *, quick: bool = False) -> Times:
+        """Return what the timestamps of a series mean: ``unit``, ``zone`` and ``name``, as its first frame told.
+
+        ``unit`` is ``s``, ``ms``, ``us`` or ``ns``, counted from 1970 in UTC; None if they are plain ints, or there is
+        no such series. ``zone`` is the time zone that they are shown in, None if they are naive. NumPy is not needed.
+
+        Args:
+            quick: read two records at most. A frame that is neither the earliest nor the latest of what was stored is
+                not found then; without ``quick`` all are read to tell that there is none.
+
+        >>> store.extend('series', (1, 'a'))
+        >>> store.meaning('series')
+        Times(unit=None, zone=None, name=None)
+        """
+        kind = self._kind(Stream(TS, check_key(key)), quick=quick)
+        return Times() if kind is None else kind.times
 
     def resample(
         self,
@@ -244,7 +263,10 @@ class TimeSeries(Segments):
         of which the first column that holds datetimes, or else integers, are the times; or a pair ``(times, values)``
         of NumPy arrays. Its columns keep their types, and datetimes give the series their unit and time zone. To such
         a series datetimes of another unit come if that is exact, and ints count in its unit. Values of no type known
-        here are dumped one by one, as those of points are.
+        here are dumped one by one, as those of points are. A frame without rows is no points: it leaves nothing behind.
+
+        A series may hold rows and other values at once: points mean what they did whatever else is there, and what
+        decided would have to be read for each point that comes. A frame of both has all columns: see :meth:`range`.
 
         Args:
             expect: the version that the series must still have, as :meth:`version` returned it; 0 if it must be new.

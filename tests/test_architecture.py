@@ -28,7 +28,17 @@ FACES = ("rstore.keyvalues", "rstore.timeseries", "rstore.sequences")
 IN_FACES = ("rstore.payload", "rstore.spool", "rstore.face", "rstore.moments")
 FRAMES = tuple(
     f"rstore.frames.{name}"
-    for name in ("frame", "times", "gathering", "choosing", "from_pandas", "from_polars", "from_arrow", "from_numpy")
+    for name in (
+        "frame",
+        "times",
+        "gathering",
+        "merging",
+        "choosing",
+        "from_pandas",
+        "from_polars",
+        "from_arrow",
+        "from_numpy",
+    )
 )
 INNER = {
     # what a module may import of rstore besides the domain; a module that isn't named here may import everything

@@ -21,6 +21,7 @@ from typing import Any
 from unittest.mock import ANY
 from uuid import uuid4
 
+import pandas
 import pexpect
 import pytest
 import typer
@@ -656,6 +657,25 @@ def test_a_store_goes_to_a_server_and_back(file: Store, tmp_path: Path, say: Cal
     say("discard", "--yes", "--dsn", there, *same)
 
 
+def test_a_series_that_came_as_a_frame_says_in_which_unit_it_counts(file: Store, say: Callable[..., str]) -> None:
+    """Recognised by their size, the first days of 1970 in seconds are no times, and in nanoseconds others."""
+    days = pandas.date_range("1970-01-02", periods=3, tz="UTC")
+    for unit in ("s", "ns"):
+        file.extend(unit, pandas.Series([1.5, 2.5, 3.5], days.as_unit(unit)))
+        per_day = int(days.as_unit(unit).asi8[0])
+        say("extend", unit, "1970-01-05T00:00Z=4")
+        assert file.range(unit) == [(per_day, 1.5), (2 * per_day, 2.5), (3 * per_day, 3.5), (4 * per_day, 4)]
+        start = ("--start", "1970-01-04T00:00Z")
+        assert [json.loads(line)["timestamp"] for line in say("range", unit, *start, "--json").splitlines()] == [
+            3 * per_day,
+            4 * per_day,
+        ]
+        assert "1970-01-0" in run_seen("range", unit)
+        assert "01-05" in say("plot", unit)
+        say("remove", unit, *start)
+        assert len(file.range(unit)) == 2
+
+
 def test_everything_is_exported_and_comes_back(file: Store, tmp_path: Path, say: Callable[..., str]) -> None:
     tell_a_story(file)
     lines, back = str(tmp_path / "all.jsonl.gz"), str(tmp_path / "back.db")
@@ -678,6 +698,13 @@ def test_tables_of_points(file: Store, tmp_path: Path, say: Callable[..., str]) 
     say("export", parquet, "-s", "berlin/high")
     say("import", parquet, "--series", "again")
     assert file.range("again") == file.range("berlin/high") == [(1_793_491_200_000, 9), (1_793_577_600_000, 11)]
+    say("import", str(weather), "--series", "days", "--rows", "--unit", "s", *columns)
+    assert file.range("days")[1] == (1_793_577_600, {"low": None, "high": 11})
+    assert run("export", "-f", "csv", "-s", "days").splitlines() == [
+        "time,low,high",
+        "1793491200,3.5,9",
+        "1793577600,,11",
+    ]
 
 
 def test_long_work_shows_how_far_it_is_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,11 @@ from rstore import (
     StorePayloadError,
     columns,
 )
-from rstore.columns import Column, Layout, Table, Times
+from rstore.columns import Column, Layout, Rows, Table, Times
+from rstore.domain import series
 from rstore.domain.log import TS, Record, Rewrite, Stream
+from rstore.domain.series import Layer, overlay
+from rstore.frames import merging
 from tests.conftest import KEY, Backend, in_turn
 from tests.test_properties import EXAMPLES, SETTINGS
 
@@ -59,6 +64,9 @@ ALL_TYPES = pd.DataFrame(
         "seconds": pd.array(["2026-01-01", None, "1677-09-22", "2262-04-11"], "datetime64[s]"),
         "nanoseconds": pd.array([1, None, TIME_MIN + 1, TIME_MAX], "datetime64[ns]"),
         "zoned": BERLIN,
+        "duration": pd.array([1, None, TIME_MIN + 1, TIME_MAX], "timedelta64[ns]"),
+        "duration in seconds": pd.array([1, None, 0, -1], "timedelta64[s]"),
+        "Arrow's duration": pd.array([1, None, 3, 4], "duration[ms][pyarrow]"),
         "Arrow": pd.array([0.5, None, 1.5, 2.5], "double[pyarrow]"),
         "Arrow's time": pd.array([1, None, 3, 4], "timestamp[ns, tz=UTC][pyarrow]"),
         "Arrow's text": pd.array(["a", None, "", "b"], pd.ArrowDtype(pa.string())),
@@ -116,6 +124,7 @@ def test_a_frame_of_polars_comes_back_as_it_was(store: Store) -> None:
             "bool": [True, None, False],
             "text": ["a", None, "é"],
             "time": pl.Series([1, None, 3], dtype=pl.Datetime("ns")),
+            "duration": pl.Series([1, None, -3], dtype=pl.Duration("us")),
             "lists": [[1], None, [2, 3]],
         }
     )
@@ -133,6 +142,7 @@ def test_a_table_of_arrow_comes_back_as_it_was(store: Store) -> None:
             "bool": [True, None, False],
             "text": ["a", None, "é"],
             "time": pa.array([1, None, 3], pa.timestamp("s")),
+            "duration": pa.array([1, None, -3], pa.duration("s")),
         }
     )
     store.extend("whole", table)
@@ -144,7 +154,8 @@ def test_a_table_of_arrow_comes_back_as_it_was(store: Store) -> None:
 
 def test_a_pair_of_numpy_comes_back_as_it_was(store: Store) -> None:
     times = np.array(["2026-01-01", "2026-01-03", "2026-01-02"], "M8[s]")
-    rows = np.array([(1.5, 1, "a"), (2.5, 3, "c"), (2.0, 2, None)], [("x", "f8"), ("n", "u2"), ("o", "O")])
+    types = [("x", "f8"), ("n", "u2"), ("o", "O"), ("d", "m8[ms]")]
+    rows = np.array([(1.5, 1, "a", 5), (2.5, 3, "c", -7), (2.0, 2, None, 6)], types)
     store.extend("one column", (times, np.array([1.5, 3.5, 2.5])))
     store.extend("columns", (times, rows))
     store.extend("ints", (np.array([3, 1], "u4"), [True, False]))
@@ -214,6 +225,7 @@ COLUMNS: dict[str, st.SearchStrategy[Any]] = {
     "str": st.none() | st.text(st.characters(codec="utf-8")),
     "object": st.none() | st.integers() | st.text(),
     "datetime64[ns]": st.none() | st.integers(TIME_MIN + 1, TIME_MAX),
+    "timedelta64[us]": st.none() | st.integers(-(2**53), 2**53),
 }
 UNITS_OF_INDEX = [None, "s", "ns", ("us", "America/New_York")]
 
@@ -267,6 +279,47 @@ def test_frames_lie_over_each_other_as_in_pandas(data: st.DataObject) -> None:
             for _ in range(2):
                 assert_same(store.range("key", to="pandas"), expected.drop(hidden.index))
                 store.compact()
+
+
+spans = st.tuples(st.integers(-12, 12), st.integers(-12, 12)).map(sorted).map(tuple)
+
+
+@PROPERTY
+@given(written=st.lists(st.sets(st.integers(-12, 12), min_size=1).map(sorted) | spans, max_size=9), few=st.booleans())
+def test_tables_are_merged_as_points_are(written: list[Any], few: bool) -> None:
+    layers = []
+    for version, what in enumerate(written, 1):
+        if isinstance(what, tuple):
+            layers.append(Layer(version, *what, None))
+            continue
+        layout = Layout(Times(), (Column("a", "i8"), Column("b" if few or version % 3 else "c", "text")), framed=True)
+        texts = [f"{version}@{time}" for time in what]
+        table = Table(layout, [np.full(len(what), version), texts], [np.arange(len(what)) % 2 == 0, None])
+        layers.append(Layer(version, what[0], what[-1], partial(tuple, (np.array(what), Rows(table)))))
+    layers.sort(key=lambda layer: (layer.start, layer.version))
+    one_by_one, as_arrays = (
+        [
+            (time, row.table[row.at])
+            for times, rows in overlay(layers, merged=way)
+            for time, row in zip(times, rows, strict=True)
+        ]
+        for way in (series.merge, merging.merge)
+    )
+    assert as_arrays == one_by_one
+
+
+def test_columns_of_one_kind_are_not_merged_point_by_point(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"a": np.arange(9.0), "b": list("abcdefghi")}, range(0, 18, 2))
+    store.extend("key", frame)
+    store.extend("key", frame[2:5])
+    store.remove("key", start=3, end=9)
+    store.extend("key", frame[4:5].assign(a=0.5))
+    expected = frame.drop([4, 6, 8]).pipe(lambda left: pd.concat([left, frame[4:5].assign(a=0.5)]).sort_index())
+    monkeypatch.setattr("rstore.domain.series.merge", None)
+    assert_same(store.range("key", to="pandas"), expected)
+    monkeypatch.undo()
+    store.extend("key", (8, {"a": 1.5, "b": "z"}))
+    assert store.range("key", 8, end=8, to="pandas")["b"].tolist() == ["z"]
 
 
 @PROPERTY
@@ -502,18 +555,61 @@ def test_nobody_slips_a_pickle_into_a_column(tmp_path: Path) -> None:
         json.range("key")
 
 
-def test_rows_and_values_do_not_make_one_frame(store: Store) -> None:
-    store.extend("key", pd.DataFrame({"a": [1], "b": [2.5]}))
-    store.extend("key", (1, {"a": 3, "c": "new"}))
+def test_rows_and_values_make_a_frame_with_a_column_for_values(store: Store) -> None:
+    store.extend("key", pd.DataFrame({"a": [1, 5], "b": [2.5, 3.5]}))
+    store.extend("key", (1, {"a": 3, "b": None, "c": "new"}))
     found = store.range("key", to="pandas")
+    assert found.dtypes.astype(str).to_dict() == {"a": "int64", "b": "float64", "c": "str"}
     assert found["a"].tolist() == [1, 3]
     assert found["b"].isna().tolist() == [False, True]
     assert found["c"].tolist()[1] == "new"
 
-    store.extend("key", (2, 7))
-    assert store.range("key")[2] == (2, 7)
-    with pytest.raises(ValueError, match="beside rows of the columns a, b"):
-        store.range("key", to="pandas")
+    store.extend("key", (2, 7), (3, {}), (4, None))
+    assert store.range("key")[2:] == [(2, 7), (3, {}), (4, None)]
+    found = store.range("key", to="pandas")
+    assert found["a"].dtype == "Int64"
+    assert found["a"].dropna().tolist() == [1, 3]
+    assert found["value"].tolist()[2:] == [7, {}, None]
+    assert store.range("key", 2, end=2, to="polars").to_dicts() == [{"time": 2, "a": None, "b": None, "value": 7}]
+
+
+def test_rows_among_plain_values_make_a_frame_too(store: Store) -> None:
+    store.extend("key", (1, 0.5), (2, 1.5))
+    store.extend("key", pd.DataFrame({"value": [3, 4], "b": ["x", "y"]}, [2, 3]))
+    found = store.range("key", to="arrow")
+    assert found.to_pydict() == {
+        "time": [1, 2, 3],
+        "value 2": [0.5, None, None],
+        "value": [None, 3, 4],
+        "b": [None, "x", "y"],
+    }
+    assert store.range("key") == [(1, 0.5), (2, {"value": 3, "b": "x"}), (3, {"value": 4, "b": "y"})]
+
+
+def test_a_span_has_the_columns_of_the_series_whatever_is_in_it(store: Store) -> None:
+    typed = ALL_TYPES.drop(columns="object")  # the type of objects is that of the values which are there
+    store.extend("frame", typed.set_axis(BERLIN))
+    store.extend("series", pd.Series([1.5], HOURS[:1], name="price"))
+    store.extend("one column", pd.DataFrame({"a": pd.array([1], "Int8")}, HOURS[:1]))
+    for key in ("frame", "series", "one column"):
+        whole = store.range(key, to="pandas")
+        assert_same(store.range(key, n=0, to="pandas"), whole[:0])
+        assert_same(store.range(key, "1970-01-01", end="1970-01-02", to="pandas"), whole[:0])
+        polars = store.range(key, to="polars")
+        assert store.range(key, n=0, to="polars").schema == polars.schema
+        assert store.range(key, n=0, to="arrow").schema == store.range(key, to="arrow").schema
+        if key != "frame":  # NumPy has no type for ints of which some are missing
+            dtypes = [array.dtype for array in store.range(key, to="numpy")]
+            assert [array.dtype for array in store.range(key, n=0, to="numpy")] == dtypes
+    store.extend("one column", (0, 5))
+    assert store.range("one column", 0, end=0, to="pandas")["a"].tolist() == [5]
+    store.extend("frame", (0, {"float": 2, "int": 1}))
+    found = store.range("frame", 0, end=0, to="pandas")
+    assert found["float"].tolist() == [2.0]
+    assert found["text"].dtype == "str"
+    assert list(found.columns) == list(typed.columns)
+    store.remove("series")
+    assert store.range("series", to="pandas").index.dtype == "int64", "a series without points is of no kind"
 
 
 def test_points_without_a_type_make_a_frame_too(store: Store) -> None:
@@ -682,10 +778,51 @@ def test_an_unknown_library_is_an_error_that_lists_them() -> None:
 def test_a_category_that_is_missing_is_none(store: Store) -> None:
     index = pd.date_range("2026-03-01", periods=3, freq="h")
     store.extend("grade", pd.DataFrame({"mark": pd.Categorical(["a", None, "b"])}, index=index))
-    store.extend("took", pd.DataFrame({"span": pd.to_timedelta([1, None, 3], unit="s")}, index=index))
+    store.extend("stars", pd.DataFrame({"stars": pd.Categorical([5, None, 3])}, index=index))
+    store.extend("month", pd.Series(pd.PeriodIndex(["2026-01", None, "2026-03"], freq="M"), index))
     assert [mark for _, mark in store.range("grade")] == ["a", None, "b"]
     assert store.range("grade", to="arrow")["mark"].to_pylist() == ["a", None, "b"]
-    assert [span for _, span in store.range("took")] == [pd.Timedelta("1s"), None, pd.Timedelta("3s")]
+    assert store.range("grade", to="pandas")["mark"].dtype == "str"
+    assert [stars for _, stars in store.range("stars")] == [5, None, 3]
+    assert store.range("month", to="pandas").tolist() == [pd.Period("2026-01"), None, pd.Period("2026-03")]
+
+
+def test_how_long_something_took_has_a_type_and_a_unit(store: Store) -> None:
+    took = pd.Series(pd.to_timedelta([1, None, 3], unit="s").as_unit("ms"), HOURS[:3], name="took")
+    store.extend("took", took)
+    store.extend("took", pd.Series(pd.to_timedelta([5], unit="s").as_unit("ns"), HOURS[3:], name="took"))
+    assert [span for _, span in store.range("took")] == [1000, None, 3000, 5000], "as ints, as all times are"
+    assert_same(store.range("took", n=3, to="pandas"), took)
+    assert store.range("took", to="pandas").dtype == "timedelta64[ms]"
+    assert store.range("took", to="polars").schema["took"] == pl.Duration("ms")
+    assert store.range("took", to="numpy")[1].tolist()[1:] == [None, timedelta(seconds=3), timedelta(seconds=5)]
+    assert [span for _, span in store.resample("took", "1D", "max")] == [5000]
+    with pytest.raises(ValueError, match="no exact place"):
+        store.extend("took", pd.Series(pd.to_timedelta([1], unit="ns"), HOURS[3:]))
+
+
+def test_values_of_several_types_are_not_changed(store: Store) -> None:
+    """Whatever polars or Arrow would make of them."""
+    mixes = {
+        "texts and numbers": ["1", 1, None],
+        "floats and ints": [0.5, 1, 2**53 + 1],
+        "bools and ints": [True, 1, 0],
+        "large ints": [2**70, 1, None],
+        "lists": [[1], ["a"], None],
+        "times": [pd.Timestamp("2026-01-01"), pd.Timestamp(1), None],
+        "bytes and texts": [b"a", "a", None],
+    }
+    store.extend("key", pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in mixes.items()}))
+    found = store.range("key", to="polars")
+    for name, values in mixes.items():
+        assert [(type(value), value) for value in found[name].to_list()] == [(type(each), each) for each in values]
+        store.extend(name, pd.Series(values, dtype=object))
+        assert store.range(name, to="polars").columns == ["time", "value"]
+    for name in mixes.keys() - {"times"}:
+        with pytest.raises(ValueError, match="Arrow has no type for all values"):
+            store.range(name, to="arrow")
+    store.extend("again", found)
+    assert store.range("again", to="numpy")[1]["texts and numbers"].tolist() == ["1", 1, None]
 
 
 def test_columns_of_times_keep_the_unit_that_they_began_with(store: Store) -> None:

@@ -555,6 +555,21 @@ def test_an_overlay_shows_what_writing_one_after_the_other_leaves(written: list[
     assert set(loads.of.values()) <= {1}, "a layer is loaded at most once"
 
 
+def test_only_the_points_that_lie_over_others_are_merged() -> None:
+    whole = [*range(0, 1000, 2)]
+    runs = {1: whole, 2: [100], 3: [101, 300, 301], 4: [998]}
+    layers = [Layer(version, run[0], run[-1], lambda run=run: (run, run)) for version, run in runs.items()]
+    together: list[int] = []
+
+    def merged(found: Any, holes: Any) -> Any:
+        together.extend(time for _, (times, _) in found for time in times)
+        return series.merge(found, holes)
+
+    found = overlay(layers, merged=merged)
+    assert [time for times, _ in found for time in times] == sorted({*whole, *runs[3]})
+    assert len(together) == 2 + (3 + 100) + 2
+
+
 @PURE
 @given(hidden=st.lists(st.sets(st.integers(0, 20), min_size=1).map(sorted), min_size=1), data=st.data())
 def test_an_overlay_does_not_load_what_a_later_hole_hides_from_its_start(hidden: list[Any], data: Any) -> None:

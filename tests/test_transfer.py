@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pandas
 import pytest
 import vega_datasets
 
@@ -842,6 +843,132 @@ class TestPoints:
                 export_points(store, "s", tmp_path / "a.parquet")
             assert list(tmp_path.iterdir()) == []
 
+    def test_rows_have_a_column_for_each_of_theirs(self, tmp_path: Path) -> None:
+        with Store("memory://", frozen=False) as store:
+            store.extend("plain", (1, {"low": 3, "high": 9.5}), (2, {"low": None, "sky": "fog"}), (3, {"time": 5}))
+            store.extend("value", (1, 0.5))
+            file = io.StringIO()
+            assert export_points(store, "plain", file) == 3
+            assert file.getvalue().splitlines() == ["timestamp,low,high,sky,time", "1,3,9.5,,", "2,,,fog,", "3,,,,5"]
+            with pytest.raises(ValueError, match="'plain' have a column 'time': export each series to a file"):
+                export_points(store, ["value", "plain"], file)
+            store.extend("plain", (3, {"sky": "sun"}))
+            file = io.StringIO()
+            assert export_points(store, ["value", "plain"], file) == 4
+            assert file.getvalue().splitlines()[:3] == [
+                "time,key,value,low,high,sky",
+                "1,value,0.5,,,",
+                "1,plain,,3,9.5,",
+            ]
+
+    def test_rows_keep_their_types_in_parquet(self, tmp_path: Path) -> None:
+        from pyarrow import parquet
+
+        late = {t: {"low": None if t < 20_000 else t / 2, "n": t, "text": "é"} for t in range(20_005)}
+        with Store("memory://", frozen=False) as store:
+            store.extend("late", late.items())
+            assert export_points(store, "late", tmp_path / "a.parquet") == 20_005
+            table = parquet.read_table(tmp_path / "a.parquet")
+            assert dict(zip(table.schema.names, map(str, table.schema.types), strict=True)) == {
+                "time": "int64",
+                "low": "double",
+                "n": "int64",
+                "text": "string",
+            }
+            assert table["low"].to_pylist()[-1] == 20_004 / 2
+
+    def test_what_is_written_to_meanwhile_is_no_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with Store("memory://", frozen=False) as store:
+            store.extend("s", (1, {"a": 1}))
+            look = Store.meaning
+
+            def look_and_write(self: Store, key: str) -> Any:
+                store.extend("s", (2, {"b": 1}))
+                return look(self, key)
+
+            monkeypatch.setattr(Store, "meaning", look_and_write)
+            with pytest.raises(StoreError, match="'s' was written to meanwhile: export it again"):
+                export_points(store, "s", io.StringIO())
+
+    def test_times_with_a_unit_are_dates(self, tmp_path: Path) -> None:
+        from pyarrow import parquet
+
+        index = pandas.to_datetime([0, 1, 1_500_000_000]).tz_localize("UTC").tz_convert("Europe/Berlin")
+        with Store("memory://", frozen=False) as store:
+            for unit in ("s", "ms", "us", "ns"):
+                store.extend(unit, pandas.Series([1, 2], index[::2].floor("s").as_unit(unit)))
+            store.extend("naive", pandas.Series([0.5, 1.5], pandas.DatetimeIndex([0, 1]).as_unit("ns")))
+            store.extend("far", pandas.Series([1], pandas.to_datetime([0]).as_unit("s")))
+            store.extend("far", (2**60, 2))
+            store.extend("ints", (0, 1))
+            files = {key: io.StringIO() for key in store.timeseries()}
+            for key, file in files.items():
+                export_points(store, key, file)
+            shown = {
+                key: [line.partition(",")[0] for line in file.getvalue().splitlines()[1:]]
+                for key, file in files.items()
+            }
+            assert shown == {
+                "s": ["1970-01-01T01:00:00+01:00", "1970-01-01T01:00:01+01:00"],
+                "ms": ["1970-01-01T01:00:00.000+01:00", "1970-01-01T01:00:01.000+01:00"],
+                "us": ["1970-01-01T01:00:00.000000+01:00", "1970-01-01T01:00:01.000000+01:00"],
+                "ns": ["1970-01-01T01:00:00.000000000+01:00", "1970-01-01T01:00:01.000000000+01:00"],
+                "naive": ["1970-01-01T00:00:00.000000000", "1970-01-01T00:00:00.000000001"],
+                "far": ["1970-01-01T00:00:00", str(2**60)],  # there is no such date
+                "ints": ["0"],
+            }
+            export_points(store, "ns", tmp_path / "a.parquet")
+            assert (
+                str(parquet.read_table(tmp_path / "a.parquet").schema.field("time").type)
+                == "timestamp[ns, tz=Europe/Berlin]"
+            )
+            with pytest.raises(ValueError, match="dates of one unit and zone, or ints: export each series to a file"):
+                export_points(store, ["ns", "ints"], tmp_path / "b.parquet")
+
+    @pytest.mark.parametrize("name", ["points.csv", "points.parquet"])
+    def test_rows_come_back(self, memory: Store, tmp_path: Path, name: str) -> None:
+        hours = pandas.date_range("2026-03-29", periods=4, freq="h", tz="Europe/Berlin")
+        frame = pandas.DataFrame({"a": [1.5, None, 2.5, None], "n": [1, 2, 3, 4], "text": ["x", None, "z", None]})
+        for unit in ("s", "ms", "us", "ns"):
+            memory.extend(unit, frame.set_axis(hours.as_unit(unit)))
+            points = memory.range(unit)
+            assert export_points(memory, unit, tmp_path / name) == len(points)
+            memory.extend(unit, (points[0][0], {"a": "changed"}))
+            assert import_points(memory, tmp_path / name, key=unit, rows=True) == len(points)
+            assert repr(memory.range(unit)) == repr(points), "NaN is not equal to itself"
+            memory.remove(unit)
+            assert import_points(memory, tmp_path / name, key=unit, rows=True, unit=unit) == len(points)
+            assert repr(memory.range(unit)) == repr(points)
+
+    def test_rows_of_several_series_come_back(self, memory: Store, tmp_path: Path) -> None:
+        memory.extend("a", (1, {"x": 1, "y": "p"}), (2, {"x": None, "y": None}))
+        memory.extend("b", (1, {"x": 3.5, "y": "q"}))
+        before = [memory.range(key) for key in "ab"]
+        assert export_points(memory, ["a", "b"], tmp_path / "t.csv") == 3
+        assert import_points(memory, tmp_path / "t.csv", rows=True, key="new") == 3
+        assert [memory.range(f"new/{key}") for key in "ab"] == before
+        assert import_points(memory, tmp_path / "t.csv", key="columns") == 4
+        assert memory.timeseries("columns") == ["columns/a/x", "columns/a/y", "columns/b/x", "columns/b/y"]
+
+    def test_dates_are_counted_in_the_unit_of_the_series(self) -> None:
+        with Store("memory://", frozen=False) as store:
+            store.extend("s", pandas.Series([1], pandas.to_datetime([0]).as_unit("s")))
+            day = "t,x\n1970-01-02,5\n"
+            assert import_points(store, io.StringIO(day), key="s") == 1
+            assert store.range("s") == [(0, 1), (86_400, 5)]
+            for table, unit, problem in (
+                ("t,x\n1970-01-01T00:00:00.5,6", None, "exact to 'ms', the series counts in 's': its unit can't"),
+                (day, "ms", "'s' counts its times in 's', not in 'ms'"),
+            ):
+                with pytest.raises(StoreFileError, match=problem):
+                    import_points(store, io.StringIO(table), key="s", unit=unit)
+            with pytest.raises(ValueError, match="unit is one of s, ms, us, ns, not 'minutes'"):
+                import_points(store, io.StringIO(day), unit="minutes")
+            with pytest.raises(ValueError, match="pass key="):
+                import_points(store, io.StringIO(day), rows=True)
+            with pytest.raises(StoreFileError, match="no more than 9 digits of a second, and not 10"):
+                import_points(store, io.StringIO("t,x\n0,1\n1970-01-01T00:00:00.0000000005Z,6"))
+
     def test_a_table_of_somebody_elses(self, tmp_path: Path) -> None:
         folder = Path(vega_datasets.__file__).parent / "_data"
         with Store("memory://", frozen=False) as store:
@@ -923,8 +1050,15 @@ class TestPoints:
         table = pyarrow.table({"n": [1, 2, 3], "moment": moments, "day": days, "x": [1.5, None, 2.5]})
         parquet.write_table(table, tmp_path / "a.parquet")
         with Store("memory://", frozen=False) as store:
-            assert import_points(store, tmp_path / "a.parquet", columns=["x"]) == 2
-            assert store.range("x") == [(0, 1.5), (1000, 2.5)]
+            with pytest.raises(StoreFileError, match=r"line 1: the time is exact to 'ns', .* in 'ms': pass unit='ns'"):
+                import_points(store, tmp_path / "a.parquet", columns=["x"])
+            assert import_points(store, tmp_path / "a.parquet", columns=["x"], unit="ns") == 2
+            assert store.range("x") == [(1, 1.5), (1_000_000_007, 2.5)]
+            assert import_points(store, tmp_path / "a.parquet", columns=["moment"], time="day") == 2
+            assert [moment.isoformat() for _, moment in store.range("moment")] == [
+                "1970-01-01T01:00:00+01:00",
+                "1970-01-01T01:00:01+01:00",
+            ]
             with (tmp_path / "a.parquet").open("rb") as file:
                 assert import_points(store, file, "parquet", time="day", columns=["n"]) == 3
             assert store.range("n") == [(0, 1), (86_400_000, 2), (172_800_000, 3)]

@@ -12,8 +12,9 @@ from rstore.cli.changes import parse_changes
 from rstore.cli.command import CHANGE, Access, Session, check_usage, command, when, when_stored
 from rstore.cli.output import COUNT, Column
 from rstore.cli.progress import reported
-from rstore.cli.reading import Key, Kind, bounds, show_state, stamp, the_kind, when_of
+from rstore.cli.reading import Key, Kind, bounds, show_state, stamp, the_kind, unit_of, when_of
 from rstore.cli.refusal import Refusal
+from rstore.cli.units import MILLISECONDS
 from rstore.cli.values import parse_value
 from rstore.domain.log import Saved
 from rstore.face import now
@@ -88,10 +89,10 @@ def extend(
     Example: rstore extend temperature now=20.5
     """
     last = session.store.last(key)
-    base = now() if last is None else last[0]
+    base, unit = (now(), MILLISECONDS) if last is None else (last[0], unit_of(session.store, key, last[0]))
     value = _value(text)
     pairs = _typed(points) if points else _piped()
-    session.store.extend(key, ((stamp(time, key, base), value(rest)) for time, rest in pairs))
+    session.store.extend(key, ((stamp(time, key, base, unit), value(rest)) for time, rest in pairs))
 
 
 @command(app, CHANGE, access=Access.CHANGE)

@@ -32,11 +32,12 @@ _TICK_FORMS: Final = (
 
 
 class Curve(NamedTuple):
-    """Values over timestamps, in order; NaN is a gap."""
+    """Values over timestamps, in order; NaN is a gap. ``unit`` is that of the timestamps, if they say it themselves."""
 
     name: str
     times: Sequence[int]
     values: Sequence[float]
+    unit: Unit | None = None
 
 
 def number(value: Any, name: str, time: int) -> float:
@@ -67,7 +68,7 @@ def steps(curve: Curve) -> Curve:
     """Return the curve of something that keeps its value until it gets another.
 
     >>> steps(Curve('n', [1, 5], [10.0, 20.0]))
-    Curve(name='n', times=[1, 5, 5], values=[10.0, 10.0, 20.0])
+    Curve(name='n', times=[1, 5, 5], values=[10.0, 10.0, 20.0], unit=None)
     """
     times, values = list(curve.times[:1]), list(curve.values[:1])
     for time, value in zip(curve.times[1:], curve.values[1:], strict=True):
@@ -80,7 +81,7 @@ def thinned(curve: Curve, columns: int) -> Curve:
     """Return the points of a curve that are seen when it is so many columns wide: no peak is lost.
 
     >>> thinned(Curve('c', range(100), [float(t % 50) for t in range(100)]), 2)
-    Curve(name='c', times=[0, 49, 50, 99], values=[0.0, 49.0, 0.0, 49.0])
+    Curve(name='c', times=[0, 49, 50, 99], values=[0.0, 49.0, 0.0, 49.0], unit=None)
     """
     times, values = curve.times, curve.values
     if len(times) <= 2 * columns:
@@ -114,9 +115,9 @@ def runs(curve: Curve) -> Iterator[Curve]:
 def the_unit(curves: Iterable[Curve]) -> Unit | None:
     """Return the unit of the timestamps of curves that are drawn over each other, None if they look like no times.
 
-    The last ones tell: early ones may be from before 1973.
+    Of those that don't say it the last ones tell: early ones may be from before 1973.
     """
-    units = {spanned(curve.times[0], curve.times[-1]) for curve in curves}
+    units = {curve.unit or spanned(curve.times[0], curve.times[-1]) for curve in curves}
     return units.pop() if len(units) == 1 else None
 
 

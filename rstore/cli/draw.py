@@ -13,6 +13,7 @@ from rstore.cli.charts import Curve, characters, number, picture, steps
 from rstore.cli.command import DRAW, Session, check_usage, command
 from rstore.cli.reading import End, Start, bounds, unknown
 from rstore.cli.refusal import Refusal
+from rstore.cli.units import Unit, named
 from rstore.domain.log import ES
 from rstore.domain.operators import name_of
 from rstore.domain.projection import Fact, Projection, fold
@@ -36,7 +37,8 @@ def plot(
 ) -> None:
     """Draw time series, in the terminal or into a file.
 
-    Times are recognised in timestamps that look like POSIX seconds, milliseconds, microseconds or nanoseconds.
+    Timestamps are times if the series came as a frame of datetimes, or if they look like POSIX seconds, milliseconds,
+    microseconds or nanoseconds.
 
     Example: rstore plot temperature humidity --start '2 days ago' --out climate.png
     """
@@ -70,19 +72,22 @@ def _curves(view: Audit, key: str, columns: list[str] | None, start: str | None,
     points = view.range(key, low, end=high)
     if not points:
         raise Refusal(f"{key!r} has no points in that span")
+    unit = named(view.meaning(key, quick=True).unit)
+    if unit is not None and not (unit.has_date(points[0][0]) and unit.has_date(points[-1][0])):
+        unit = None
     names = dict.fromkeys(name for _, row in points if isinstance(row, dict) for name in row)
     if not names:
-        return [_curve(key, points)]
+        return [_curve(key, points, unit)]
     check_usage(set(columns or ()) <= set(names), f"{key!r} has the columns {', '.join(map(str, names))}")
     found = {name: [(time, row.get(name) if isinstance(row, dict) else None) for time, row in points] for name in names}
     chosen = columns or [name for name in names if any(_is_number(value) for _, value in found[name])]
     if not chosen:
         raise Refusal(f"{key!r} has no column with numbers: it can't be drawn")
-    return [_curve(f"{key}.{name}", found[name]) for name in chosen]
+    return [_curve(f"{key}.{name}", found[name], unit) for name in chosen]
 
 
-def _curve(name: str, points: Sequence[tuple[int, Any]]) -> Curve:
-    return Curve(name, [time for time, _ in points], [number(value, name, time) for time, value in points])
+def _curve(name: str, points: Sequence[tuple[int, Any]], unit: Unit | None) -> Curve:
+    return Curve(name, [time for time, _ in points], [number(value, name, time) for time, value in points], unit)
 
 
 def _is_number(value: object) -> bool:

@@ -34,7 +34,6 @@ from rstore.cli.reading import (
 from rstore.cli.refusal import Refusal
 from rstore.cli.times import parse_time, show_time
 from rstore.cli.told import CHANGE_COLUMNS, OPERAND, STAMP, Operand, change_row, stamps, tell
-from rstore.cli.units import recognised
 from rstore.cli.values import show_text, show_value, to_json
 from rstore.domain.log import ES, KV, TS
 from rstore.domain.operators import OPERATORS, name_of
@@ -135,15 +134,15 @@ def range_(
 ) -> None:
     """Show the points of a time series.
 
-    Timestamps are ints of any meaning. Times such as 'yesterday' can be asked for where they look like POSIX seconds,
-    milliseconds, microseconds or nanoseconds.
+    Timestamps are ints of any meaning. Times such as 'yesterday' can be asked for where a series came as a frame of
+    datetimes, or its timestamps look like POSIX seconds, milliseconds, microseconds or nanoseconds.
 
     Example: rstore range temperature --start '2 hours ago'
     """
     view = session.view
-    last, low, high = bounds(view, key, start, end)
+    unit, low, high = bounds(view, key, start, end)
     points = view.points(key, low, end=high, n=count, freq=freq)
-    session.out.rows([Column("timestamp", stamps(recognised(last)), "cyan"), Column("value", VALUE)], points)
+    session.out.rows([Column("timestamp", stamps(unit), "cyan"), Column("value", VALUE)], points)
 
 
 @command(app, LOOK, at=True)

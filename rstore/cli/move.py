@@ -83,11 +83,18 @@ def import_(
         list[str] | None,
         typer.Option("--column", "-c", help="Of a table: a column of values. May be repeated; else all."),
     ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Of a table: make one series, whose values are the rows.")
+    ] = False,
+    unit: Annotated[
+        str | None,
+        typer.Option("--unit", "-u", help="Of a table: count dates in s, ms, us or ns; else in ms, or as the series."),
+    ] = None,
 ) -> None:
     """Read JSON Lines that `rstore export` has written into an empty namespace, or a table of points as series.
 
     A CSV or Parquet table has a column of times, ints or dates (UTC if they do not say it), and columns of values, each
-    of which becomes a series. Interrupted, it goes on when it is called again.
+    of which becomes a series; or with --rows all of them one. Interrupted, it goes on when it is called again.
 
     Example: rstore import weather.csv --time date --column temp_max --series seattle
     """
@@ -96,14 +103,23 @@ def import_(
     written = _written(file, form)
     source = _standard(sys.stdin, written) if file == "-" else file
     if written == "jsonl":
-        check_usage(not (series or time or column), "--series, --time and --column are for tables, CSV or Parquet")
+        options = series, time, column, rows, unit
+        check_usage(not any(options), "--series, --time, --column, --rows and --unit are for tables, CSV or Parquet")
         with reported("records") as told:
             found = transfer.load(session.store, source, told)
         session.out.rows(_DIGEST, [(found.records, found.sha)])
     else:
         with reported("points") as told:
             count = transfer.import_points(
-                session.store, source, written, key=series, time=time, columns=column or None, progress=told
+                session.store,
+                source,
+                written,
+                key=series,
+                time=time,
+                columns=column or None,
+                rows=rows,
+                unit=unit,
+                progress=told,
             )
         session.out.rows(_POINTS, [(count,)])
 

@@ -12,7 +12,7 @@ from rstore.cli.command import Session, check_usage
 from rstore.cli.output import TEXT, VALUE, Column
 from rstore.cli.refusal import USAGE, Refusal
 from rstore.cli.times import is_integer, parse_recorded, parse_time, show_time
-from rstore.cli.units import recognised
+from rstore.cli.units import Unit, named, recognised
 from rstore.cli.values import to_json
 from rstore.domain.log import ES, KV, TS
 from rstore.face import now
@@ -57,7 +57,12 @@ def when_of(kind: str, text: str) -> int:
     return (parse_time if kind == ES else parse_recorded)(text, now())
 
 
-def stamp(text: str | None, key: str, last: int) -> int | None:
+def unit_of(view: Audit, key: str, last: int) -> Unit | None:
+    """Return the unit of a series: its own, if it came as a frame, else the one that its last timestamp looks like."""
+    return named(view.meaning(key, quick=True).unit) or recognised(last)
+
+
+def stamp(text: str | None, key: str, last: int, unit: Unit | None) -> int | None:
     """Return a series' timestamp of a time that was typed: an int as it is, another in the unit of the series.
 
     Raises:
@@ -67,14 +72,13 @@ def stamp(text: str | None, key: str, last: int) -> int | None:
         return None
     if is_integer(text):
         return int(text)
-    unit = recognised(last)
     if unit is None:
         raise Refusal(f"the timestamps of {key!r} look like no times ({last}): write {text!r} as one of them", USAGE)
     return unit.from_ms(parse_time(text, now()))
 
 
-def bounds(view: Audit, key: str, start: str | None, end: str | None) -> tuple[int, int | None, int | None]:
-    """Return the last timestamp of a series, and between which ones to look: the times that were typed, in its unit.
+def bounds(view: Audit, key: str, start: str | None, end: str | None) -> tuple[Unit | None, int | None, int | None]:
+    """Return the unit of a series, and between which timestamps to look: the times that were typed, in its unit.
 
     Raises:
         Refusal: there is no such series, or its timestamps look like no times.
@@ -83,7 +87,8 @@ def bounds(view: Audit, key: str, start: str | None, end: str | None) -> tuple[i
     if point is None:
         raise Refusal(unknown(view, key, TS))
     last, _ = point
-    return last, stamp(start, key, last), stamp(end, key, last)
+    unit = unit_of(view, key, last)
+    return unit, stamp(start, key, last, unit), stamp(end, key, last, unit)
 
 
 def keys_of(view: Audit, kind: str, prefix: str) -> Iterable[str]:

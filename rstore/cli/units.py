@@ -1,4 +1,4 @@
-"""The unit of a series' timestamps, which are ints of any meaning, recognised by their size."""
+"""The unit of a series' timestamps: which it says itself, or which is recognised by their size."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ class Unit(NamedTuple):
         """Return a timestamp of this unit in POSIX milliseconds, the part below them cut off."""
         return timestamp * 1000 // self.per_second
 
+    def has_date(self, timestamp: int) -> bool:
+        """Tell whether a timestamp of this unit is within the calendar, whatever the time zone."""
+        return _CALENDAR[0] <= timestamp // self.per_second < _CALENDAR[1]
+
     def seconds(self, timestamp: int) -> float:
         """Return a timestamp of this unit in POSIX seconds."""
         return timestamp / self.per_second
@@ -28,8 +32,19 @@ SECONDS, MILLISECONDS = Unit("s", 1), Unit("ms", 1000)
 MICROSECONDS, NANOSECONDS = Unit("us", 1_000_000), Unit("ns", 1_000_000_000)
 
 _UNITS: Final = (SECONDS, MILLISECONDS, MICROSECONDS, NANOSECONDS)
+_CALENDAR: Final = (-62_135_400_000, 253_402_200_000)
+"""Seconds: from the year 1 to 9999, but for a day or two at the edges."""
 _FIRST_YEAR, _LAST_YEAR = 100_000_000, 10_000_000_000
 """Seconds: from 1973 to 2286 the units do not overlap."""
+
+
+def named(name: str | None) -> Unit | None:
+    """Return the unit of a name, None for none.
+
+    >>> named('us').per_second
+    1000000
+    """
+    return next((unit for unit in _UNITS if unit.name == name), None)
 
 
 def spanned(first: int, last: int) -> Unit | None:

@@ -112,25 +112,57 @@ class _Segment:
         return times[first : self._next], values[first : self._next]
 
 
-def overlay(layers: Iterable[Layer], start: int = TIME_MIN, end: int = TIME_MAX) -> Iterator[Run]:
+def merge(runs: Sequence[tuple[int, Run]], holes: Sequence[Layer]) -> Iterator[Run]:
+    """Yield what is seen of runs, each with its version, and holes that are laid over each other: one run, or none."""
+    layers: list[tuple[int, Run | Layer]] = [*runs, *((hole.version, hole) for hole in holes)]
+    points: dict[int, Any] = {}
+    for _, layer in sorted(layers, key=itemgetter(0)):
+        if isinstance(layer, Layer):
+            points = {time: value for time, value in points.items() if not layer.start <= time <= layer.end}
+        else:
+            points.update(zip(*layer, strict=True))
+    if points:
+        times = sorted(points)
+        yield times, [points[time] for time in times]
+
+
+Merge: TypeAlias = Callable[[Sequence[tuple[int, Run]], Sequence[Layer]], Iterable[Run]]
+"""What does as :func:`merge`, whatever times and values are kept in."""
+
+
+def overlay(
+    layers: Iterable[Layer], start: int = TIME_MIN, end: int = TIME_MAX, merged: Merge = merge
+) -> Iterator[Run]:
     """Yield the visible points in ``start..end`` as runs in order of time: of each time the highest version counts.
 
     ``layers`` come in order of ``(start, version)`` and are read as lazily as the points are. A sweep: what lies
     before the next layer's start can't be changed any more by layers to come. Segments wait in a heap for their next
-    point, so that one is only touched where it has points. Those that don't overlap pass through as they are.
+    point, so that one is only touched where it has points. Where one lies alone, its points pass through as they are:
+    before the start of the next one, and from its end on.
 
     >>> layers = [Layer(1, 1, 9, lambda: ([1, 5, 9], 'abc')), Layer(3, 5, 5, lambda: ([5], 'B')), Layer(2, 8, 9, None)]
     >>> [point for times, values in overlay(layers) for point in zip(times, values)]
     [(1, 'a'), (5, 'B')]
     """
     segments: list[tuple[int, int, _Segment]] = []
+    ends: list[int] = []
     holes: list[Layer] = []
     low = start
+
+    def settled(high: int) -> Iterator[Run]:
+        nonlocal low, holes
+        while ends and ends[0] < high:
+            edge = min(heappop(ends) + 1, high)
+            if len(segments) > 1 and edge > low:
+                yield from _settle(segments, holes, low, edge, merged)
+                low = edge
+        if high > low:
+            yield from _settle(segments, holes, low, high, merged)
+            low = high
+        holes = [hole for hole in holes if hole.end >= low]
+
     for layer in layers:
-        if layer.start > low:
-            yield from _settle(segments, holes, low, layer.start)
-            low = layer.start
-            holes = [hole for hole in holes if hole.end >= low]
+        yield from settled(layer.start)
         if any(_hides(hole, layer) for hole in holes):
             continue
         if layer.load is None:
@@ -138,7 +170,8 @@ def overlay(layers: Iterable[Layer], start: int = TIME_MIN, end: int = TIME_MAX)
             holes.append(layer)
         else:
             heappush(segments, (layer.start, layer.version, _Segment(layer)))
-    yield from _settle(segments, holes, low, end + 1)
+            heappush(ends, layer.end)
+    yield from settled(end + 1)
 
 
 def _hides(hole: Layer, other: Layer) -> bool:
@@ -146,7 +179,9 @@ def _hides(hole: Layer, other: Layer) -> bool:
     return hole.version > other.version and hole.end >= other.end
 
 
-def _settle(segments: list[tuple[int, int, _Segment]], holes: list[Layer], low: int, high: int) -> Iterator[Run]:
+def _settle(
+    segments: list[tuple[int, int, _Segment]], holes: list[Layer], low: int, high: int, merged: Merge
+) -> Iterator[Run]:
     """Yield what is seen in ``[low, high)``."""
     runs: list[tuple[int, Run]] = []
     while segments and segments[0][0] < high:
@@ -165,21 +200,7 @@ def _settle(segments: list[tuple[int, int, _Segment]], holes: list[Layer], low: 
     if len(runs) == 1 and not above:
         yield runs[0][1]
     else:
-        yield from _merge(runs, above)
-
-
-def _merge(runs: list[tuple[int, Run]], holes: list[Layer]) -> Iterator[Run]:
-    """Lay runs and holes over each other in order of their versions."""
-    layers: list[tuple[int, Run | Layer]] = [*runs, *((hole.version, hole) for hole in holes)]
-    points: dict[int, Any] = {}
-    for _, layer in sorted(layers, key=itemgetter(0)):
-        if isinstance(layer, Layer):
-            points = {time: value for time, value in points.items() if not layer.start <= time <= layer.end}
-        else:
-            points.update(zip(*layer, strict=True))
-    if points:
-        times = sorted(points)
-        yield times, [points[time] for time in times]
+        yield from merged(runs, above)
 
 
 def thin(points: Iterable[tuple[int, Any]], freq: int) -> Iterator[tuple[int, Any]]:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from rstore.columns import Times
+from rstore.columns import Layout, Times
 from rstore.domain.errors import StoreNotAvailableError
-from rstore.domain.series import Run
+from rstore.domain.series import Merge, Run
 from rstore.payload import UnpackTimes
 
 if TYPE_CHECKING:
@@ -53,22 +53,22 @@ def check_library(to: str) -> None:
     library(to)
 
 
-def unpack_times() -> UnpackTimes:
-    """Return what reads times as arrays."""
-    from rstore.frames import times
+def as_arrays() -> tuple[UnpackTimes, Merge]:
+    """Return what reads times as arrays, and what merges tables as such."""
+    from rstore.frames import merging, times
 
-    return times.unpack_times
+    return times.unpack_times, merging.merge
 
 
-def shown(rows: Iterable[Run], freq: int | None, n: int | None, meaning: Callable[[], Times | None], to: str) -> Any:
+def shown(rows: Iterable[Run], freq: int | None, n: int | None, kind: Callable[[], Layout | None], to: str) -> Any:
     """Return runs of rows as a frame of a library, thinned and limited as by ``range``.
 
     Args:
-        meaning: finds out what timestamps mean, where none of the rows tells.
+        kind: finds out of what kind the series is, where none of the rows tells.
     """
     from rstore.frames.gathering import gathered, limited
 
-    return library(to).show(gathered(limited(rows, freq, n), meaning))
+    return library(to).show(gathered(limited(rows, freq, n), kind))
 
 
 def framed(points: Sequence[tuple[int, Any]], times: Times, to: str) -> Any:

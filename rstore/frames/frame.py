@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from itertools import chain, count
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 from attrs import evolve, frozen
 
-from rstore.columns import FORMATS, NOT_A_TIME, OBJECT, TEXT, Column, Layout, Table, Times
+from rstore.columns import FORMATS, IN_UNITS, NOT_A_TIME, OBJECT, TEXT, Column, Layout, Table, Times, name_of_times
 from rstore.domain.series import Run
-from rstore.frames.times import Ints, rescaled, unit_of
-
-TIME_NAMES: Final = ("time", "timestamp", "index", "rstore_time")
-"""What the column of times is called where it needs a name and has none of its own: the first that is not taken."""
+from rstore.frames.times import Ints, order_of, rescaled, unit_of
 
 ANY_ZONE: Final = "*"
 """The zone of times that are in UTC and can't have another: they are shown in that of the series."""
@@ -33,6 +30,16 @@ class Values(NamedTuple):
 def columns_of(table: Table) -> list[Values]:
     """Return the columns of a table with their values."""
     return list(map(Values, table.layout.columns, table.data, table.absent))
+
+
+def taken(table: Table, rows: Ints) -> Table:
+    """Return the rows of these numbers."""
+
+    def chosen(values: Any) -> Any:
+        return [values[row] for row in rows.tolist()] if isinstance(values, list) else np.asarray(values)[rows]
+
+    absent = [None if mask is None else chosen(mask) for mask in table.absent]
+    return Table(table.layout, [chosen(values) for values in table.data], absent)
 
 
 @frozen(eq=False)
@@ -83,7 +90,7 @@ def frame_of(times: Ints, meaning: Times, columns: Sequence[Values], *, framed: 
         raise ValueError(f"there are {len(times)} times, and {', '.join(map(str, sorted(lengths)))} values")
     layout = Layout(meaning, tuple(values.column for values in columns), framed)
     table = Table(layout, [values.data for values in columns], [values.absent for values in columns])
-    return Frame(times, table, None if _is_increasing(times) else _order(times))
+    return Frame(times, table, None if _is_increasing(times) else order_of(times))
 
 
 def _is_increasing(times: Ints) -> bool:
@@ -91,14 +98,6 @@ def _is_increasing(times: Ints) -> bool:
         bool(np.all(times[i + 1 : i + 1 + _CHUNK] > times[i : i + _CHUNK][: len(times) - i - 1]))
         for i in range(0, len(times) - 1, _CHUNK)
     )
-
-
-def _order(times: Ints) -> Ints:
-    order = np.argsort(times, kind="stable")
-    ordered = times[order]
-    is_last = np.append(ordered[1:] != ordered[:-1], True)
-    last: Ints = order[is_last]
-    return last
 
 
 def runs(frame: Frame) -> Iterator[Run]:
@@ -109,15 +108,7 @@ def runs(frame: Frame) -> Iterator[Run]:
             yield times[low : low + size], frame.table[low : low + size]
         else:
             rows = frame.order[low : low + size]
-            yield times[rows], _taken(frame.table, rows)
-
-
-def _taken(table: Table, rows: Ints) -> Table:
-    def chosen(values: Any) -> Any:
-        return values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows.tolist()]
-
-    absent = [None if mask is None else chosen(mask) for mask in table.absent]
-    return Table(table.layout, [chosen(values) for values in table.data], absent)
+            yield times[rows], taken(frame.table, rows)
 
 
 # -- columns ----------------------------------------------------------------------------------------------------------
@@ -127,9 +118,10 @@ def array_column(name: str | None, array: Any, absent: Any = None, dtype: str = 
     """Return an array as a column; types that have no width here become values of any type."""
     mask = np.asarray(absent, np.uint8) if absent is not None and absent.any() else None
     kind, code = array.dtype.kind, f"{array.dtype.kind}{array.dtype.itemsize}"
-    if kind == "M":
+    if kind in "Mm":
         little = np.asarray(array, array.dtype.newbyteorder("<"))
-        return Values(Column(name, "time", unit_of(array.dtype), dtype=dtype), little.view(np.int64), mask)
+        column = Column(name, "time" if kind == "M" else "duration", unit_of(array.dtype), dtype=dtype)
+        return Values(column, little.view(np.int64), mask)
     if code == "f2":  # fits into the next width exactly
         return Values(Column(name, "f4", dtype=dtype or "float16"), array.astype("<f4"), mask)
     if code in FORMATS:
@@ -166,6 +158,35 @@ def guessed_column(name: str | None, values: list[Any]) -> Values:
     return Values(Column(name, code), np.array(values, "?" if code == "b1" else code))
 
 
+def are_same(given: Sequence[Any], shown: Sequence[Any]) -> bool:
+    """Tell whether values are what they were, once a library has found a type for all of them.
+
+    An int among floats is not, nor is a bool among ints, though they are equal. A dict without a key has None there.
+
+    >>> are_same([1, None, (2,)], [1, None, [2]]), are_same([1, 1.5], [1.0, 1.5])
+    (True, False)
+    """
+    return all(map(_is_same, given, shown))
+
+
+def _is_same(given: Any, shown: Any) -> bool:
+    if isinstance(given, np.generic | np.ndarray):
+        given = given.tolist()
+    if isinstance(given, tuple):
+        given = list(given)
+    if isinstance(given, dict) and isinstance(shown, dict):
+        return _without_none(given) == _without_none(shown)
+    if isinstance(given, bool) != isinstance(shown, bool) or not isinstance(given, type(shown)):
+        return False
+    if isinstance(given, float) and math.isnan(given):
+        return math.isnan(shown)
+    return bool(given == shown)
+
+
+def _without_none(row: dict[Any, Any]) -> dict[Any, Any]:
+    return {name: value for name, value in row.items() if value is not None}
+
+
 _GUESSED: Final[dict[type, str]] = {float: "f8", int: "i8", bool: "b1"}
 
 
@@ -183,9 +204,7 @@ def labels(layout: Layout) -> tuple[str, list[str]]:
     ('time', ['value'])
     """
     others = ["value" if column.name is None else column.name for column in layout.columns]
-    own = () if layout.times.name is None else (layout.times.name,)
-    made_up = (f"time {number}" for number in count(2))
-    return next(name for name in chain(own, TIME_NAMES, made_up) if name not in others), others
+    return name_of_times(others, layout.times.name), others
 
 
 # -- into a series ----------------------------------------------------------------------------------------------------
@@ -223,9 +242,9 @@ def _check_zones(what: str, there: str | None, here: str | None) -> None:
 
 
 def _with_columns_fitted(key: str, frame: Frame, known: Sequence[Layout]) -> Frame:
-    """Return a frame whose columns of times have the units that those of the same names have."""
+    """Return a frame whose columns of times and durations have the units that those of the same names have."""
     layout = frame.table.layout
-    there = {_name(each, column): column for each in known for column in each.columns if column.kind == "time"}
+    there = {_name(each, column): column for each in known for column in each.columns if column.kind in IN_UNITS}
     pairs = zip(layout.columns, frame.table.data, strict=True)
     fitting = [_as_there(key, column, data, there.get(_name(layout, column))) for column, data in pairs]
     columns = tuple(column for column, _ in fitting)
@@ -239,7 +258,7 @@ def _name(layout: Layout, column: Column) -> str | None:
 
 
 def _as_there(key: str, column: Column, data: Any, there: Column | None) -> tuple[Column, Any]:
-    if there is None or column.kind != "time":
+    if there is None or column.kind != there.kind:
         return column, data
     _check_zones(f"the times in column {column.name!r} of {key!r}", there.zone, column.zone)
     if column.unit == there.unit or column.unit is None or there.unit is None:

@@ -7,9 +7,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rstore.columns import OBJECT, TEXT, Column, Times
+from rstore.columns import IN_UNITS, OBJECT, TEXT, Column, Times
 from rstore.frames.choosing import Choice, time_column
-from rstore.frames.frame import Frame, Values, array_column, columns_of, frame_of, labels, object_column, text_column
+from rstore.frames.frame import (
+    Frame,
+    Values,
+    are_same,
+    array_column,
+    columns_of,
+    frame_of,
+    labels,
+    object_column,
+    text_column,
+)
 from rstore.frames.from_numpy import missing_times, shown_array
 from rstore.frames.times import Ints, whole_times
 
@@ -60,15 +70,19 @@ def read_column(name: str | None, array: Any) -> Values:
     of_type = array.type
     if pa.types.is_string(of_type) or pa.types.is_large_string(of_type) or pa.types.is_string_view(of_type):
         return text_column(name, array.to_pylist())
-    is_time = pa.types.is_timestamp(of_type)
-    if not (is_time or pa.types.is_integer(of_type) or pa.types.is_floating(of_type) or pa.types.is_boolean(of_type)):
+    in_units = pa.types.is_timestamp(of_type) or pa.types.is_duration(of_type)
+    if not (in_units or pa.types.is_integer(of_type) or pa.types.is_floating(of_type) or pa.types.is_boolean(of_type)):
         return object_column(name, array.to_pylist())
     missing = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
-    plain = array.view(pa.int64()) if is_time else array
+    plain = array.view(pa.int64()) if in_units else array
     if missing is not None:
         plain = plain.fill_null(False if pa.types.is_boolean(of_type) else 0)
     values = array_column(name, plain.to_numpy(zero_copy_only=False), missing)
-    return values._replace(column=Column(name, "time", of_type.unit, of_type.tz)) if is_time else values
+    if not in_units:
+        return values
+    if pa.types.is_duration(of_type):
+        return values._replace(column=Column(name, "duration", of_type.unit))
+    return values._replace(column=Column(name, "time", of_type.unit, of_type.tz))
 
 
 def show(frame: Frame) -> Any:
@@ -87,11 +101,23 @@ def show(frame: Frame) -> Any:
 def show_column(values: Values) -> Any:
     """Return a column as an array of Arrow."""
     column, data, absent = values
-    if column.kind in (TEXT, OBJECT):
-        try:
-            return pa.array(shown_array(values), pa.string() if column.kind == TEXT else None, from_pandas=False)
-        except pa.ArrowInvalid as exc:
-            raise ValueError(f"Arrow has no type for all values of column {column.name!r}: {exc}") from exc
-    if column.kind != "time":
+    if column.kind == TEXT:
+        return pa.array(shown_array(values), pa.string(), from_pandas=False)
+    if column.kind == OBJECT:
+        return _objects(column.name, shown_array(values).tolist())
+    if column.kind not in IN_UNITS:
         return pa.array(data, mask=None if absent is None else np.asarray(absent, bool))
-    return pa.array(data, mask=missing_times(values)).view(pa.timestamp(column.unit, column.zone))
+    of_type = pa.timestamp(column.unit, column.zone) if column.kind == "time" else pa.duration(column.unit)
+    return pa.array(data, mask=missing_times(values)).view(of_type)
+
+
+def _objects(name: str | None, values: list[Any]) -> Any:
+    """Return values of any type as an array, or raise if that would change any of them."""
+    problem = "it would change some of them"
+    try:
+        found = pa.array(values, from_pandas=False)
+        if are_same(values, found.to_pylist()):
+            return found
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
+        problem = str(exc)
+    raise ValueError(f"Arrow has no type for all values of column {name!r}: {problem}")

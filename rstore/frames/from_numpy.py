@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rstore.columns import NOT_A_TIME, OBJECT, TEXT, Times
+from rstore.columns import IN_UNITS, NOT_A_TIME, OBJECT, TEXT, Times
 from rstore.frames.frame import (
     ANY_ZONE,
     Frame,
@@ -78,8 +78,8 @@ def shown_array(values: Values) -> Any:
     missing = None if absent is None else np.asarray(absent, bool)
     if column.kind in (TEXT, OBJECT):
         return _filled(_objects(data), missing, None)
-    if column.kind == "time":
-        return _filled(data, missing, NOT_A_TIME).view(f"<M8[{column.unit}]")
+    if column.kind in IN_UNITS:
+        return _filled(data, missing, NOT_A_TIME).view(f"<{'M' if column.kind == 'time' else 'm'}8[{column.unit}]")
     if column.dtype == "float16":
         return _filled(data, missing, np.nan).astype(np.float16)
     if column.kind in ("f8", "f4"):
@@ -88,7 +88,7 @@ def shown_array(values: Values) -> Any:
 
 
 def missing_times(values: Values) -> Any:
-    """Return which of a column of times are missing: where the library had none, or there was no row for it."""
+    """Return which times or durations of a column are missing: the library had none, or there was no row for it."""
     missing = values.data == NOT_A_TIME
     return missing if values.absent is None else missing | np.asarray(values.absent, bool)
 

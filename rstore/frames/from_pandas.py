@@ -1,8 +1,9 @@
 """Series and DataFrames of pandas. What they are indexed by are the times: datetimes, or integers.
 
 What comes back with the type that it had: numbers and bools of NumPy and those of pandas that may be missing, datetimes
-with and without a zone, texts, and the types of Arrow that :mod:`rstore.frames.from_arrow` knows. Values of all others,
-such as categories, periods and time deltas, come back as objects.
+with and without a zone, time deltas, texts, and the types of Arrow that :mod:`rstore.frames.from_arrow` knows.
+Categories come back as the texts or objects that they are called by; values of all other types, such as periods and
+intervals, as objects.
 """
 
 from __future__ import annotations
@@ -91,13 +92,19 @@ def _column(name: str | None, series: Any) -> Values:
         missing = series.isna().to_numpy()
         plain = series.array.to_numpy(dtype.numpy_dtype, na_value=dtype.numpy_dtype.type(0))
         return array_column(name, plain, missing, dtype.name)
-    if isinstance(dtype, np.dtype) and dtype.kind in "fiubM":
+    if isinstance(dtype, np.dtype) and dtype.kind in "fiubMm":
         return array_column(name, series.to_numpy())
     if isinstance(dtype, pd.ArrowDtype):
         found: Values = _arrow().read_column(name, series.array.__arrow_array__())
         return found._replace(column=found.column._replace(dtype=str(dtype)))
-    objects = series.astype(object)
-    if not pd.api.types.is_object_dtype(dtype):  # a category or a span that is missing; a NaN object is a value
+    return _object_column(name, series)
+
+
+def _object_column(name: str | None, series: Any) -> Values:
+    dtype, objects = series.dtype, series.astype(object)
+    if isinstance(dtype, pd.CategoricalDtype) and isinstance(dtype.categories.dtype, pd.StringDtype):
+        return text_column(name, objects.tolist())
+    if not pd.api.types.is_object_dtype(dtype):  # a category or a period that is missing; a NaN object is a value
         objects = objects.where(series.notna(), None)
     return object_column(name, [None if value is pd.NA else value for value in objects])
 
@@ -145,7 +152,7 @@ def _shown(values: Values) -> Any:
         return _datetimes(shown_array(values).view(np.int64), column.unit, column.zone)
     if column.kind == TEXT:
         return pd.array(shown_array(values), dtype=column.dtype or "str")
-    if column.kind == OBJECT:
+    if column.kind in (OBJECT, "duration"):
         return shown_array(values)
     if column.dtype not in _NULLABLE and (absent is None or column.kind in ("f8", "f4")):
         return shown_array(values)

@@ -7,9 +7,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from rstore.columns import OBJECT, TEXT, Column, Times
+from rstore.columns import IN_UNITS, OBJECT, TEXT, Column, Times
 from rstore.frames.choosing import Choice, time_column
-from rstore.frames.frame import Frame, Values, array_column, columns_of, frame_of, labels, object_column, text_column
+from rstore.frames.frame import (
+    Frame,
+    Values,
+    are_same,
+    array_column,
+    columns_of,
+    frame_of,
+    labels,
+    object_column,
+    text_column,
+)
 from rstore.frames.from_numpy import missing_times, shown_array
 from rstore.frames.times import Ints, rescaled, whole_times
 
@@ -22,12 +32,17 @@ def owns(thing: Any) -> bool:
 def read(frame: Any) -> Frame:
     """Return a DataFrame as a frame."""
     choices = [
-        Choice(name, dtype in (pl.Datetime, pl.Date), dtype.is_integer()) for name, dtype in frame.schema.items()
+        Choice(name, dtype in (pl.Datetime, pl.Date), _is_integer(dtype)) for name, dtype in frame.schema.items()
     ]
     chosen = time_column(choices)
     times, meaning = _read_times(frame.to_series(chosen))
     columns = [_column(series) for i, series in enumerate(frame) if i != chosen]
     return frame_of(times, meaning, columns, framed=True)
+
+
+def _is_integer(dtype: Any) -> bool:
+    """Tell whether values are integers that NumPy has too."""
+    return bool(dtype.is_integer()) and not str(dtype).endswith("128")
 
 
 def _read_times(series: Any) -> tuple[Ints, Times]:
@@ -44,11 +59,13 @@ def _column(series: Any) -> Values:
     dtype = series.dtype
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         return text_column(series.name, series.cast(pl.String).to_list())
-    if not (dtype in (pl.Float64, pl.Float32, pl.Boolean, pl.Datetime) or dtype.is_integer()):
+    if not (dtype in (pl.Float64, pl.Float32, pl.Boolean, pl.Datetime, pl.Duration) or _is_integer(dtype)):
         return object_column(series.name, series.to_list())
     missing = series.is_null().to_numpy() if series.null_count() else None
     plain = series.to_physical().fill_null(False if dtype == pl.Boolean else 0)
     values = array_column(series.name, plain.to_numpy(), missing)
+    if dtype == pl.Duration:
+        return values._replace(column=Column(series.name, "duration", dtype.time_unit))
     if dtype != pl.Datetime:
         return values
     return values._replace(column=Column(series.name, "time", dtype.time_unit, dtype.time_zone))
@@ -62,9 +79,17 @@ def show(frame: Frame) -> Any:
     return pl.DataFrame({name: times, **dict(zip(names, map(_shown, columns_of(frame.table)), strict=True))})
 
 
+def _durations(spans: Any, unit: str) -> Any:
+    spans, unit = _in_units_of_polars(spans, unit)
+    return pl.Series(spans).cast(pl.Duration(unit))  # type: ignore[arg-type]
+
+
+def _in_units_of_polars(counts: Any, unit: str) -> tuple[Any, str]:
+    return (rescaled(counts, "s", "ms"), "ms") if unit == "s" else (counts, unit)
+
+
 def _datetimes(times: Any, unit: str, zone: str | None) -> Any:
-    if unit == "s":
-        times, unit = rescaled(times, "s", "ms"), "ms"
+    times, unit = _in_units_of_polars(times, unit)
     if zone is not None and zone.startswith(("+", "-")):
         zone = "UTC"
     return pl.Series(times).cast(pl.Datetime(unit, zone))  # type: ignore[arg-type]
@@ -72,14 +97,27 @@ def _datetimes(times: Any, unit: str, zone: str | None) -> Any:
 
 def _shown(values: Values) -> Any:
     column, data, missing = values
-    if column.kind in (TEXT, OBJECT):
-        listed = shown_array(values).tolist()
-        return pl.Series(listed, dtype=pl.String if column.kind == TEXT else None, strict=False)
-    if column.kind == "time" and column.unit is not None:
+    if column.kind == TEXT:
+        return pl.Series(shown_array(values).tolist(), dtype=pl.String)
+    if column.kind == OBJECT:
+        return _objects(shown_array(values).tolist())
+    if column.kind in IN_UNITS and column.unit is not None:
         missing = missing_times(values)
-        series = _datetimes(np.where(missing, 0, data), column.unit, column.zone)
+        counts = np.where(missing, 0, data)
+        is_time = column.kind == "time"
+        series = _datetimes(counts, column.unit, column.zone) if is_time else _durations(counts, column.unit)
     else:
         series = pl.Series(data)
     if missing is None:
         return series
     return pl.select(pl.when(~pl.Series(np.asarray(missing, bool))).then(series)).to_series()
+
+
+def _objects(values: list[Any]) -> Any:
+    """Return values of any type as a Series: of the type that polars finds for them if that changes none of them."""
+    try:
+        found = pl.Series(values)
+        fits = are_same(values, found.to_list())
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+        fits = False
+    return found if fits else pl.Series(values, dtype=pl.Object)

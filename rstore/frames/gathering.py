@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, count
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from rstore.columns import FORMATS, OBJECT, Column, Layout, Table, Times, stretches
+from rstore.columns import FORMATS, IN_UNITS, OBJECT, Column, Layout, Table, Times, stretches
 from rstore.domain.series import Run, thin
-from rstore.frames.frame import Frame, Values, columns_of, frame_of, guessed_column
+from rstore.frames.frame import Frame, Values, columns_of, frame_of, guessed_column, object_column
 from rstore.frames.times import joint_times
 
-_NUMBERS: Final = frozenset(FORMATS) - {"time", "b1"}
+_NUMBERS: Final = frozenset(FORMATS) - IN_UNITS - {"b1"}
 
-_Piece: TypeAlias = tuple[int, dict[str | None, Values]]
-"""How many rows, and the values of each column; a column without a name is the only one."""
+_Piece: TypeAlias = tuple[int, dict[str | None, Values | None]]
+"""How many rows, and the values of each column, None if all are missing.
+
+A column without a name is the only one, or that of values which are no rows.
+"""
 
 
 def limited(runs: Iterable[Run], freq: int | None, n: int | None) -> Iterator[Run]:
@@ -41,22 +44,28 @@ def _since(times: Any, due: int | None) -> Iterator[tuple[int, int]]:
     return ((time, at) for at, time in enumerate(listed) if due is None or time >= due)
 
 
-def gathered(runs: Iterable[Run], meaning: Callable[[], Times | None]) -> Frame:
+def gathered(runs: Iterable[Run], kind: Callable[[], Layout | None]) -> Frame:
     """Return runs, whose values are rows of tables or have no type, as one frame.
 
     Args:
-        meaning: finds out what timestamps mean, where no table tells.
+        kind: finds out of what kind the series is, where no table tells.
 
     Raises:
-        ValueError: values of no column are among rows of several, or times of several units together.
+        ValueError: times of several units are together.
     """
     found = list(chain.from_iterable(map(stretches, runs)))
     times = joint_times([stamps for stamps, _ in found])
-    tables = [values for _, values in found if isinstance(values, Table)]
-    layouts = list(dict.fromkeys(table.layout for table in tables))
-    if len(layouts) == 1 and len(tables) == len(found):
-        return Frame(times, _united(layouts[0], [_piece(table, alone=False) for table in tables]))
-    return Frame(times, _brought_together([values for _, values in found], layouts, meaning))
+    pieces = [values for _, values in found]
+    if not any(isinstance(values, Table) for values in pieces) and (layout := kind()) is not None:
+        pieces.insert(0, _empty(layout))
+    layouts = list(dict.fromkeys(values.layout for values in pieces if isinstance(values, Table)))
+    if len(layouts) == 1 and all(isinstance(values, Table) for values in pieces):
+        return Frame(times, _united(layouts[0], [_piece(table, alone=False) for table in pieces]))
+    return Frame(times, _brought_together(pieces, layouts))
+
+
+def _empty(layout: Layout) -> Table:
+    return Table(layout, [np.empty(0, _dtype(kind)) if kind in FORMATS else [] for _, kind, *_ in layout.columns])
 
 
 def of_points(points: Sequence[tuple[int, Any]], meaning: Times) -> Frame:
@@ -84,20 +93,25 @@ def _known_of(name: str | None, values: list[Any]) -> Values:
     return found._replace(absent=np.fromiter((value is None for value in values), np.uint8, len(values)))
 
 
-def _brought_together(found: Sequence[Any], layouts: Sequence[Layout], meaning: Callable[[], Times | None]) -> Table:
-    names = list(dict.fromkeys(column.name for layout in layouts if _has_names(layout) for column in layout.columns))
+def _brought_together(found: Sequence[Any], layouts: Sequence[Layout]) -> Table:
+    names = dict.fromkeys(column.name for layout in layouts if _has_names(layout) for column in layout.columns)
     alone = len(names) < 2
     pieces = [_piece(values, alone=alone) for values in _with_lists_joined(found, alone=alone)]
-    last = layouts[-1] if layouts else None
-    columns: Iterable[str | None] = (None,)
-    if not alone:
-        columns = dict.fromkeys(name for _, values in pieces for name in values)
-        if None in columns:
-            raise ValueError(f"there are values beside rows of the columns {', '.join(map(str, names))}: see range")
-    label = last.columns[0].name if last is not None and alone else None
-    kept = tuple(Column(label if name is None else name, OBJECT) for name in columns)
-    layout = Layout(_meaning(layouts, meaning), kept, framed=any(layout.framed for layout in layouts) or not alone)
-    return _united(layout, pieces, list(columns))
+    columns = list(dict.fromkeys(name for _, values in pieces for name in values))
+    if alone:
+        last = layouts[-1] if layouts else None
+        shown = [last.columns[0].name if last is not None else None]
+    else:
+        shown = [_name_beside(columns) if name is None else name for name in columns]
+    framed = any(layout.framed for layout in layouts) or not alone
+    layout = Layout(_meaning(layouts), tuple(Column(name, OBJECT) for name in shown), framed)
+    return _united(layout, pieces, columns)
+
+
+def _name_beside(columns: Sequence[str | None]) -> str:
+    """Return what the column of values that are no rows is called, beside those of rows."""
+    made_up = (f"value {number}" for number in count(2))
+    return next(name for name in chain(("value",), made_up) if name not in columns)
 
 
 def _has_names(layout: Layout) -> bool:
@@ -105,12 +119,12 @@ def _has_names(layout: Layout) -> bool:
     return layout.framed or len(layout.columns) > 1
 
 
-def _meaning(layouts: Sequence[Layout], otherwise: Callable[[], Times | None]) -> Times:
+def _meaning(layouts: Sequence[Layout]) -> Times:
     units = {layout.times.unit for layout in layouts if layout.times.unit is not None}
     if len(units) > 1:
         raise ValueError(f"the times are counted in several units: {', '.join(sorted(units))}")
     known = [layout.times for layout in layouts if layout.times.unit is not None or not units]
-    return known[-1] if known else otherwise() or Times()
+    return known[-1] if known else Times()
 
 
 def _with_lists_joined(found: Sequence[Any], *, alone: bool) -> Iterator[Any]:
@@ -124,10 +138,24 @@ def _with_lists_joined(found: Sequence[Any], *, alone: bool) -> Iterator[Any]:
 def _piece(values: Any, *, alone: bool) -> _Piece:
     if isinstance(values, Table):
         return len(values), {None if alone else each.column.name: each for each in columns_of(values)}
-    if alone or not all(isinstance(value, dict) for value in values):
+    if alone:
         return len(values), {None: guessed_column(None, list(values))}
-    names = dict.fromkeys(chain.from_iterable(values))
-    return len(values), {name: guessed_column(name, [value.get(name) for value in values]) for name in names}
+    rows = [value if _is_row(value) else {} for value in values]
+    columns: dict[str | None, Values | None] = {
+        name: _unless_nothing(name, [row.get(name) for row in rows])
+        for name in dict.fromkeys(chain.from_iterable(rows))
+    }
+    others = _unless_nothing(None, [None if _is_row(value) else value for value in values])
+    return len(values), columns if others is None else {**columns, None: others}
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(name, str) for name in value)
+
+
+def _unless_nothing(name: str | None, values: list[Any]) -> Values | None:
+    """Return values as a column; None if there are none, which then is no reason to change the type of others."""
+    return None if all(value is None for value in values) else _known_of(name, values)
 
 
 def _united(layout: Layout, pieces: Sequence[_Piece], keys: Sequence[str | None] | None = None) -> Table:
@@ -145,11 +173,13 @@ def _united(layout: Layout, pieces: Sequence[_Piece], keys: Sequence[str | None]
 def _column(name: str | None, parts: Sequence[tuple[int, Values | None]]) -> Values:
     """Return the parts of a column, each of so many values, as one; where there is None they are missing."""
     present = [part for _, part in parts if part is not None]
+    if not present:
+        return object_column(name, [None] * sum(count for count, _ in parts))
     column = _common([part.column for part in present])._replace(name=name)
     if column.kind in FORMATS:
         dtype = np.result_type(*(_dtype(part.column.kind) for part in present))
         data = _joined([_numbers(part, count, dtype) for count, part in parts])
-        column = column if column.kind == "time" else column._replace(kind=f"{dtype.kind}{dtype.itemsize}")
+        column = column if column.kind in IN_UNITS else column._replace(kind=f"{dtype.kind}{dtype.itemsize}")
     else:
         listed = _as_objects if column.kind == OBJECT else _as_they_are
         data = [value for count, part in parts for value in listed(part, count)]
@@ -171,7 +201,7 @@ def _common(columns: Sequence[Column]) -> Column:
 
 
 def _dtype(kind: str) -> Any:
-    return np.dtype("<i8" if kind == "time" else "?" if kind == "b1" else f"<{kind}")
+    return np.dtype("<i8" if kind in IN_UNITS else "?" if kind == "b1" else f"<{kind}")
 
 
 def _numbers(part: Values | None, count: int, dtype: Any) -> Any:

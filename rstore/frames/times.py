@@ -52,6 +52,19 @@ def joint_times(parts: Sequence[Any]) -> Ints:
     return times
 
 
+def order_of(times: Ints) -> Ints:
+    """Return where times are, in their order; of equal ones the last.
+
+    >>> order_of(np.array([5, 1, 5, 3])).tolist()
+    [1, 3, 2]
+    """
+    order = np.argsort(times, kind="stable")
+    ordered = times[order]
+    is_last = np.append(ordered[1:] != ordered[:-1], True)
+    last: Ints = order[is_last]
+    return last
+
+
 def rescaled(times: Ints, unit: str, to: str) -> Ints:
     """Return times in another unit.
 
@@ -88,7 +101,7 @@ def whole_times(times: Any, what: str) -> Ints:
 
 
 def unit_of(dtype: Any) -> str:
-    """Return the unit of a datetime64 type.
+    """Return the unit of a type of datetime64 or timedelta64.
 
     Raises:
         ValueError: it is none that a series may have.
