@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,9 +29,12 @@ from rstore import (
     StoreNotEmptyError,
     StoreWrongKeyError,
     copying,
+    following,
     jsonlines,
     points,
 )
+from rstore.adapters import sqlite
+from rstore.domain import log
 from rstore.domain.log import ES, KV, SS, TS, Batch, Entry, Stream
 from rstore.inspection import check
 from rstore.transfer import Digest, Progress, copy, digest, export, export_points, import_points, load
@@ -459,6 +463,44 @@ class TestKilled:
                         ends += 1
                         break
         assert ends == 2
+
+
+def test_large_values_are_not_held_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a page of some bytes is, or a value or two, and these in other forms."""
+    large, many, chance = 1 << 19, 24, random.Random(0)
+    for module in (sqlite, following):
+        monkeypatch.setattr(module, "_PAGE_BYTES", large)
+    for module, name in ((log, "_ASKED_BYTES"), (copying, "_BATCH_BYTES")):
+        monkeypatch.setattr(module, name, large)
+    file = tmp_path / "all.jsonl"
+    with (
+        Store(tmp_path / "source.db", key=[OTHER_KEY, KEY], frozen=False) as source,
+        Store(tmp_path / "copied.db", key=[OTHER_KEY, KEY], frozen=False) as copied,
+        Store(tmp_path / "loaded.db", key=KEY, frozen=False) as loaded,
+    ):
+        with Store(tmp_path / "source.db", key=KEY, frozen=False) as old:
+            old.set_many({f"a{number}": number for number in range(300)})
+            for number in range(many // 2):
+                old[f"k{number}"] = chance.randbytes(large)
+                old.apply("e", {"large": chance.randbytes(large)})
+        peaks = {
+            "copy": peak_of(lambda: copy(source, copied)),
+            "export": peak_of(lambda: export(source, file)),
+            "load": peak_of(lambda: load(loaded, file)),
+            "rekey": peak_of(source.rekey),
+            "check": peak_of(lambda: list(check(source))),
+        }
+    assert {name: peak for name, peak in peaks.items() if peak > large * many // 2} == {}
+
+
+def peak_of(work: Callable[[], object]) -> int:
+    """Return how many bytes were in use at one time."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 class TestDigest:

@@ -159,6 +159,14 @@ CROSS JOIN LATERAL (
         AND s.kind = asked.kind AND s.key = asked.key
     OFFSET 0) AS r""")
 
+# The length of what is kept apart is kept with it.
+_SIZES: Final = """
+SELECT asked.nth, octet_length(r.data) + coalesce(octet_length(r.meta), 0)
+FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS asked (kind, key, nth)
+JOIN rstore.stream AS s ON s.namespace = (SELECT id FROM rstore.namespace WHERE name = %s)
+    AND s.kind = asked.kind AND s.key = asked.key
+JOIN rstore.record AS r ON r.stream = s.id AND r.version = s.newest"""
+
 _HEAD: Final = f"SELECT s.version, s.floor, s.live, s.died FROM {_STREAM}"
 
 # Where its records are, and how large they may be.
@@ -445,6 +453,12 @@ class PostgresqlLog:
                 self._ids.clear()
             self._ids[stream] = rows[0][-2:]
         return _record(rows[0][:10])
+
+    def sizes(self, streams: Sequence[Stream]) -> list[int]:
+        kinds, keys = [stream.kind for stream in streams], [stream.key for stream in streams]
+        with self._pool.lease() as db:
+            found: dict[int, int] = dict(db.rows(_SIZES, (kinds, keys, self._namespace)))
+        return [found.get(nth, 0) for nth in range(1, len(streams) + 1)]
 
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         if until is not None:

@@ -7,8 +7,8 @@ log sees bytes only. Everything that a Store shows is folded from records by the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import pairwise
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from itertools import islice, pairwise
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.operators import DELITEM, ONCE
@@ -34,6 +34,9 @@ _DIGITS: Final = len(str(TIME_MAX))
 
 Position: TypeAlias = Any
 """A record's place in the log as a whole: opaque, ordered among the positions of the same log."""
+
+
+T = TypeVar("T")
 
 
 class Stream(NamedTuple):
@@ -259,6 +262,13 @@ class Log(Protocol):
         little more than the present, and does not grow with the number of later records: not of a key's, at least.
         """
 
+    def sizes(self, streams: Sequence[Stream]) -> list[int]:
+        """Return for each stream about how many bytes its newest record has, without a look at them; 0 if it has none.
+
+        So that who wants many of the newest records, but one after the other, asks for no more at once than memory
+        should hold: see :func:`newest`.
+        """
+
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         """Return the stream's head, or None if there is no such stream.
 
@@ -351,6 +361,34 @@ class Log(Protocol):
 
     def discard(self) -> None:
         """Erase the namespace. Writing to it makes it anew."""
+
+
+_ASKED: Final = 256
+_ASKED_BYTES: Final = 8 << 20
+
+
+def newest(log: Log, streams: Iterable[Stream]) -> Iterator[Record | None]:
+    """Yield the newest record of each stream, read as many at once as are some megabytes together."""
+    for page in pages(streams, _ASKED):
+        group, room = list[Stream](), _ASKED_BYTES
+        for stream, size in zip(page, log.sizes(page), strict=True):
+            if group and size > room:
+                yield from log.last(group)
+                group, room = [], _ASKED_BYTES
+            group.append(stream)
+            room -= size
+        yield from log.last(group)
+
+
+def pages(each: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield so many at a time.
+
+    >>> list(pages('abcde', 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    rest = iter(each)
+    while page := list(islice(rest, size)):
+        yield page
 
 
 def kind_of(stream: Stream) -> str:
