@@ -57,6 +57,14 @@ class Side:
         if self.is_frozen:
             raise FrozenStoreError(self.log.name)
 
+    def check_whole(self) -> None:
+        """Raise if what is there is to be continued: nobody should take a part for all of it."""
+        if self.log.last([_MARKER]) != [None]:
+            raise StoreError(
+                f"namespace {self.namespace!r} in {self.log.name} has only a part of what was copied or loaded into "
+                "it: call that again, and it goes on where it was; or discard() what is there"
+            )
+
 
 class Landing:
     """An empty namespace that records arrive in, or one in which that was interrupted: then it goes on.
@@ -246,8 +254,9 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
     Raises:
         ValueError: source and target are the same.
         StoreNotEmptyError: the target holds something else.
-        StoreError: both sides differ in the end, or writing to the source did not end; nor did, on PostgreSQL, a
-            transaction of anybody's that keeps back what was written since it began.
+        StoreError: the source holds only a part of what was copied there; or both sides differ in the end, or writing
+            to the source did not end; nor did, on PostgreSQL, a transaction of anybody's that keeps back what was
+            written since it began.
 
     >>> store['greeting'] = 'hello'
     >>> with Store('memory://', frozen=False) as other:
@@ -258,6 +267,7 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
     here.check_writable()
     if (there.log.name, there.namespace) == (here.log.name, here.namespace) and here.log.name != _NAMELESS:
         raise ValueError(f"source and target are the same: namespace {here.namespace!r} of {here.log.name}")
+    there.check_whole()
     return _Copying(there, here, progress).run()
 
 

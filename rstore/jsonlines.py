@@ -68,7 +68,8 @@ def export(store: Store, file: TextFile, progress: Report | None = None) -> Dige
         progress: is told how many records were written.
 
     Raises:
-        StoreError: something was written to the store meanwhile, or erased there.
+        StoreError: something was written to the store meanwhile, or erased there; or it holds only a part of what was
+            copied or loaded.
 
     >>> import io
     >>> store['price'] = 10
@@ -77,6 +78,7 @@ def export(store: Store, file: TextFile, progress: Report | None = None) -> Dige
     (1, 4)
     """
     side, done, steps, heads = Side.of(store), Tally(), Steps(progress), 0
+    side.check_whole()
     last: Position | None = None
     is_quiet = True
     with written(file) as text:

@@ -372,7 +372,7 @@ def failing(method: Callable[[Any], Any], number: int) -> Callable[[Any], Any]:
 KILLED = """
 import os, random, signal, sys
 from rstore import Store, copying
-from rstore.transfer import copy
+from rstore.transfer import copy, load
 
 source, target, namespace, at = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 copying._BATCH_RECORDS = 20
@@ -391,11 +391,28 @@ def mortal(method):
         return done
     return call
 
-with Store(source, namespace) as one, Store(target, namespace, frozen=False) as two:
+with Store(target, namespace, frozen=False) as two:
     for name in ("append", "restore", "rewrite"):
         setattr(two._base, name, mortal(getattr(two._base, name)))
-    print(copy(one, two).sha)
+    if source.endswith(".jsonl"):
+        print(load(two, source).sha)
+    else:
+        with Store(source, namespace) as one:
+            print(copy(one, two).sha)
 """
+
+
+def killed(source: Path, dsn: str, namespace: str, at: int) -> str:
+    """Copy or load in a process that is killed around its nth write, and return what it prints if it is not."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(source), dsn, namespace, f"{at}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == (-9 if at else 0), done.stderr
+    return done.stdout.strip()
 
 
 class TestKilled:
@@ -407,21 +424,36 @@ class TestKilled:
         dsn = DSNS[name]() if name in DSNS else f"{tmp_path}/target.db"
         source = stack.enter_context(Store(tmp_path / "source.db", namespace, frozen=False))
         fill(source)
-        codes = []
         for at in (chance.randint(1, 40), chance.randint(1, 40), 0):
             with case(at):
-                done = subprocess.run(
-                    [sys.executable, "-c", KILLED, f"{tmp_path}/source.db", dsn, namespace, f"{at}"],
-                    capture_output=True,
-                    text=True,
-                    timeout=60,
-                    check=False,
-                )
-                codes.append(done.returncode)
-                assert done.returncode in ((-9,) if at else (0,)), done.stderr
-        assert done.stdout.strip() == digest(source).sha
+                found = killed(tmp_path / "source.db", dsn, namespace, at)
+        assert found == digest(source).sha
         target = stack.enter_context(Store(dsn, namespace, frozen=False))
         assert shown(target) == shown(source)
+        write_more(target)
+        target.discard()
+
+    @pytest.mark.parametrize("name", ["sqlite", "redis"])
+    def test_a_load_that_is_killed_goes_on_and_what_it_left_is_called_whole_by_nobody(
+        self, name: str, tmp_path: Path, plain: Store, stack: ExitStack
+    ) -> None:
+        namespace, at, file = f"killed-{uuid4().hex}", random.randint(4, 40), tmp_path / "all.jsonl"
+        dsn = DSNS[name]() if name in DSNS else f"{tmp_path}/target.db"
+        export(plain, file)
+        with case(at):
+            killed(file, dsn, namespace, at)
+            target = stack.enter_context(Store(dsn, namespace, frozen=False))
+            assert 0 < digest(target).records <= digest(plain).records
+            assert ["call it again" in problem.message for problem in check(target) if problem.kind == "copy"] == [True]
+            other = stack.enter_context(Store("memory://", namespace, frozen=False))
+            for take in (lambda: exported(target), lambda: copy(target, other)):
+                with pytest.raises(StoreError, match=r"only a part of .* call that again"):
+                    take()
+            with pytest.raises(StoreNotEmptyError, match=r"a part of something else.* discard\(\)"):
+                load(target, io.StringIO(exported(other)))
+            killed(file, dsn, namespace, 0)
+        assert shown(target) == shown(plain)
+        assert list(check(target)) == []
         write_more(target)
         target.discard()
 
