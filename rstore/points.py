@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from attrs import frozen
 
 from rstore.domain.errors import StoreError, StoreFileError
-from rstore.domain.log import check_name, check_time
+from rstore.domain.log import check_name, check_time, pages
 from rstore.moments import posix_ms
 from rstore.progress import Report, Steps
 from rstore.store import Store
@@ -138,6 +138,7 @@ def import_points(
     The whole table is checked before anything is stored, and small ones are stored all or nothing. It may be repeated.
 
     Args:
+        store: one that is not open is opened, and made if there is none, when the table was found to be good.
         file: a name, which for CSV may end in ``.gz``, or an open file.
         format: ``'csv'`` or ``'parquet'``; by default what the file's name ends in, else CSV.
         key: that of the series, or what comes before those of several.
@@ -148,6 +149,7 @@ def import_points(
     Raises:
         ValueError: there is no such column, or none of times.
         StoreFileError: a row can't be read; its line is named.
+        StoreError: there is no row.
 
     >>> import io
     >>> import_points(store, io.StringIO('date,low,high\\n2026-11-01,3.5,9\\n2026-11-02,,11'))
@@ -158,13 +160,13 @@ def import_points(
     opened = {"csv": _read_csv, "parquet": _read_parquet}[_format(file, format)]
     with opened(file) as table:
         layout = _layout(table, key, time, columns)
-        total = sum(1 for _ in layout.points())
-        steps, points = Steps(progress, total), layout.points()
-        while chunk := list(islice(points, _CHUNK_POINTS)):
-            _store_points(store, chunk)
-            steps.done += len(chunk)
-            steps.report()
-    return total
+        steps = Steps(progress, sum(1 for _ in layout.points()))
+        with store._while_open():  # noqa: SLF001  # what is refused leaves no store behind
+            for chunk in pages(layout.points(), _CHUNK_POINTS):
+                _store_points(store, chunk)
+                steps.done += len(chunk)
+                steps.report()
+    return steps.done
 
 
 def _points_of(store: Store, keys: Sequence[str], steps: Steps) -> Iterator[tuple[Any, ...]]:
@@ -194,6 +196,8 @@ def _format(file: TableFile, given: str | None) -> Format:
 def _layout(table: _Table, key: str | None, time: str | None, columns: Sequence[str] | None) -> _Layout:
     """Tell which columns are what, or raise if they are not there."""
     names = table.columns
+    if next(table.rows(), None) is None:
+        raise StoreError(f"there are no rows in the table, only the names of columns: {_listed(names)}")
     for name in (*([time] if time is not None else ()), *(columns or ())):
         if names.count(name) != 1:
             raise ValueError(
@@ -272,6 +276,8 @@ def _read_csv(file: TableFile) -> Iterator[_Table]:
         header = begin().readline().removeprefix("\ufeff")
         delimiter = max(",;\t", key=header.count)
         columns = next(csv.reader([header], delimiter=delimiter), [])
+        if not columns:
+            raise StoreFileError(1, "the file is empty, or does not begin with the names of columns")
 
         def rows() -> Iterator[_Row]:
             reader = csv.reader(begin(), delimiter=delimiter)

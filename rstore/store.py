@@ -6,7 +6,8 @@ import base64
 import os
 import pickle
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
@@ -88,6 +89,7 @@ class Store(Upkeep):
         self._cached = Projections()
         self._note: ContextVar[Note | None] = ContextVar("rstore.note", default=None)
         self._work: ContextVar[Work | None] = ContextVar("rstore.work", default=None)
+        self._is_open = False
         self._entered = 0
         self._entering = threading.Lock()
 
@@ -121,12 +123,20 @@ class Store(Upkeep):
         """
         self._cached.clear()
         self._base.open()
+        self._is_open = True
         return self
 
     def close(self) -> None:
         """Let go of all connections. The store may be opened again."""
+        self._is_open = False
         self._base.close()
         self._cached.clear()
+
+    @contextmanager
+    def _while_open(self) -> Iterator[None]:
+        """Open the store for the length of a block, unless it is open already."""
+        with nullcontext() if self._is_open else self:
+            yield
 
     def __enter__(self) -> Self:
         with self._entering:

@@ -639,6 +639,34 @@ def test_everything_is_exported_and_comes_back(file: Store, tmp_path: Path, say:
     assert fail("import", lines, code=3)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.csv", "", "line 1: the file is empty, or does not begin with the names of columns; nothing was stored"),
+        ("t.csv", "t,x\n", "there are no rows in the table, only the names of columns: 't', 'x'"),
+        ("t.csv", "t,x\n5,1\nsix,1\n", "line 3: 'six' is no time"),
+        ("t.csv", "name,x\nada,1\n", "no column has times"),
+        ("t.parquet", "t,x\n5,1\n", "the file can't be read as Parquet"),
+        ("t.jsonl", "", "line 1: the file is cut off"),
+        ("t.jsonl", '{"time": 5}\n', "line 1: this is no export of a store"),
+    ],
+)
+def test_an_import_that_is_refused_makes_no_store(
+    name: str,
+    text: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert run_here(["import", name, "--dsn", "new.db"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_tables_of_points(file: Store, tmp_path: Path, say: Callable[..., str]) -> None:
     tell_a_story(file)
     table = run("export", "--format", "csv", "--series", "temperature")

@@ -23,6 +23,7 @@ import vega_datasets
 from rstore import (
     FrozenStoreError,
     Store,
+    StoreClosedError,
     StoreError,
     StoreFileError,
     StoreMissingKeyError,
@@ -827,6 +828,22 @@ class TestLoad:
         with Store(tmp_path / "a.db") as target, pytest.raises(FrozenStoreError):
             load(target, io.StringIO(text))
 
+    def test_a_store_that_is_not_open_is_opened_for_it(self, text: str, tmp_path: Path) -> None:
+        store = Store(tmp_path / "new.db", frozen=False)
+        with pytest.raises(StoreFileError):
+            load(store, io.StringIO(text[:-9]))
+        with pytest.raises(StoreFileError):
+            import_points(store, io.StringIO("t,x\n5,1\nsix,2\n"))
+        assert list(tmp_path.iterdir()) == []
+        load(store, io.StringIO(text))
+        import_points(store, io.StringIO("t,x\n5,1\n"))
+        with pytest.raises(StoreClosedError):
+            store.get("a")
+        store.open()
+        import_points(store, io.StringIO("t,x\n6,1\n"))
+        assert (store["a"], store.range("x")) == (1, [(5, 1), (6, 1)])
+        store.close()
+
     def test_interrupted_it_goes_on_where_it_was(self, plain: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(copying, "_BATCH_RECORDS", 150)
         text, ends = exported(plain), 0
@@ -975,7 +992,10 @@ class TestPoints:
             ("t,x,x\n5,1,1\n", {}, ValueError, "each once"),
             ("t\n5\n", {}, ValueError, "pass columns"),
             ("a,x\nb,1.5\n", {}, ValueError, "no column has times"),
-            ("", {}, ValueError, "no column has times"),
+            ("", {}, StoreFileError, "line 1: the file is empty"),
+            ("\n5,1\n", {}, StoreFileError, "line 1: .* does not begin with the names of columns"),
+            ("t,x\n", {}, StoreError, "no rows in the table, only the names of columns: 't', 'x'"),
+            ("t,x\n", {"time": "t"}, StoreError, "no rows"),
             ("date,a\n31.12.2025,1\n", {}, ValueError, "no column has times"),
             ("t,x\n5,1\n", {"format": "xls"}, ValueError, "'csv' or 'parquet'"),
         ],
@@ -987,6 +1007,11 @@ class TestPoints:
             with pytest.raises(error, match=problem):
                 import_points(store, io.StringIO(table), **options)
             assert store.timeseries() == []
+
+    def test_a_parquet_file_without_rows(self, memory: Store, tmp_path: Path) -> None:
+        assert export_points(memory, "s", tmp_path / "a.parquet") == 0
+        with pytest.raises(StoreError, match="no rows"):
+            import_points(memory, tmp_path / "a.parquet")
 
     def test_dates_of_parquet(self, tmp_path: Path) -> None:
         import pyarrow
