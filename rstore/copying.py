@@ -24,7 +24,7 @@ from rstore.domain.log import KV, TIME_MAX, Batch, Copy, Head, Log, Position, Re
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.face import now
 from rstore.payload import Payload
-from rstore.progress import Report, Steps
+from rstore.progress import Report, Steps, step_of
 from rstore.store import Store
 
 _MARKER: Final = Stream(COPY, "")
@@ -34,6 +34,10 @@ _NAMELESS: Final = "memory://"  # each is another one
 _ROUNDS: Final = 3
 _LOOKS: Final = 50
 _LOOK_SECONDS: Final = 0.2
+_GOES_ON: Final = (
+    "not all of it has arrived: call it again when that is seen to, and it goes on where it was; "
+    "or discard() what is there"
+)
 HEADS: Final = 1_000
 """As many heads are stored at once."""
 
@@ -112,17 +116,20 @@ class Landing:
     def flush(self, checkpoint: str) -> None:
         """Store what was taken, and note that the source has arrived up to a checkpoint."""
         if self._copies:
-            self._log.restore(self._copies)
-            self._copies, self._bytes = [], 0
-            self._mark(checkpoint)
+            with step_of(_GOES_ON):
+                self._log.restore(self._copies)
+                self._copies, self._bytes = [], 0
+                self._mark(checkpoint)
 
     def settle(self, heads: Sequence[Head]) -> None:
         """Store where streams stand in the end, all of whose records are there."""
-        self._log.restore([Copy(head.stream, head.version, head.live, head.died) for head in heads])
+        with step_of(_GOES_ON):
+            self._log.restore([Copy(head.stream, head.version, head.live, head.died) for head in heads])
 
     def end(self) -> None:
         """Drop the note: all is there."""
-        self._log.rewrite([Rewrite(_MARKER, None, range(TIME_MAX), live=False)])
+        with step_of(_GOES_ON):
+            self._log.rewrite([Rewrite(_MARKER, None, range(TIME_MAX), live=False)])
 
     def _mark(self, checkpoint: str) -> None:
         """Note how far it has come, unless somebody else does the same: that is a conflict."""

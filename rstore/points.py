@@ -13,7 +13,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from numbers import Real
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -23,7 +23,7 @@ from attrs import frozen
 from rstore.domain.errors import StoreError, StoreFileError
 from rstore.domain.log import check_name, check_time, pages
 from rstore.moments import posix_ms
-from rstore.progress import Report, Steps
+from rstore.progress import Report, Steps, step_of
 from rstore.store import Store
 from rstore.textfiles import BinaryFile, TextFile, read_again, written, written_bytes
 
@@ -163,7 +163,8 @@ def import_points(
         steps = Steps(progress, sum(1 for _ in layout.points()))
         with store._while_open():  # noqa: SLF001  # what is refused leaves no store behind
             for chunk in pages(layout.points(), _CHUNK_POINTS):
-                _store_points(store, chunk)
+                with _step(steps):
+                    _store_points(store, chunk)
                 steps.done += len(chunk)
                 steps.report()
     return steps.done
@@ -174,6 +175,15 @@ def _points_of(store: Store, keys: Sequence[str], steps: Steps) -> Iterator[tupl
         for time, value in store.points(key):
             yield (time, value) if len(keys) == 1 else (time, key, value)
             steps.step()
+
+
+def _step(steps: Steps) -> AbstractContextManager[None]:
+    """Return what tells of an error how many points were stored before, if any were."""
+    if not steps.done:
+        return nullcontext()
+    return step_of(
+        f"{steps.done:,} points are stored: import the table again when that is seen to, and it replaces them"
+    )
 
 
 def _store_points(store: Store, points: Iterable[tuple[str, int, Any]]) -> None:

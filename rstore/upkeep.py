@@ -12,7 +12,7 @@ from attrs import define
 from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.log import ES, KV, SS, TS, Position, Record, Rewrite, Stream, newest
 from rstore.following import Following
-from rstore.progress import Progress, Report
+from rstore.progress import Progress, Report, step_of
 
 _WAITS: Final = 40
 _WAIT_SECONDS: Final = 0.25
@@ -120,7 +120,8 @@ class Upkeep(Following):
     def _rewrite(self, work: _Rekeying, rewrites: Sequence[Rewrite]) -> StoreConflictError | None:
         """Rewrite all streams but those that others have rewritten meanwhile, and return the conflict with one."""
         try:
-            self._log.rewrite(rewrites)
+            with step_of("not all of it is encrypted with the first key yet: call rekey() again when that is seen to"):
+                self._log.rewrite(rewrites)
         except StoreConflictError as exc:
             if len(rewrites) == 1:
                 return exc

@@ -27,6 +27,7 @@ from rstore import (
     StoreError,
     StoreFileError,
     StoreMissingKeyError,
+    StoreNotAvailableError,
     StoreNotEmptyError,
     StoreWrongKeyError,
     copying,
@@ -41,6 +42,7 @@ from rstore.inspection import check
 from rstore.transfer import Digest, Progress, copy, digest, export, export_points, import_points, load
 from tests import conftest
 from tests.conftest import BACKENDS, KEY, OTHER_KEY, Backend, case
+from tests.servers import Valkey
 
 DSNS: dict[str, Callable[[], str]] = {
     "postgresql": conftest.postgresql,
@@ -351,6 +353,78 @@ class TestCopy:
             found = copy(plain, target, progress=told.append)
         assert found.records in [progress.done for progress in told]
         assert told[-1] == Progress(found.records, found.records)
+
+
+class TestFailed:
+    """What a backend says of one write is true of that: of the whole, more has to be said."""
+
+    AGAIN = r"disk is full; not all of it has arrived: call it again .* goes on where it was; or discard\(\)"
+
+    @pytest.mark.parametrize("again", [copy, lambda source, target: load(target, io.StringIO(exported(source)))])
+    @pytest.mark.parametrize(("name", "at"), [("restore", 1), ("restore", 4), ("append", 4), ("rewrite", 1)])
+    def test_not_all_has_arrived_and_it_goes_on(
+        self,
+        plain: Store,
+        monkeypatch: pytest.MonkeyPatch,
+        again: Callable[[Store, Store], Digest],
+        name: str,
+        at: int,
+    ) -> None:
+        monkeypatch.setattr(copying, "_BATCH_RECORDS", 60)
+        with Store("memory://", frozen=False) as target:
+            with monkeypatch.context() as patch:
+                patch.setattr(target._base, name, full(getattr(target._base, name), at))
+                with pytest.raises(StoreNotAvailableError, match=self.AGAIN):
+                    again(plain, target)
+            assert again(plain, target) == digest(plain)
+
+    def test_points_are_stored_up_to_somewhere(self, memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(points, "_CHUNK_POINTS", 10)
+        table = io.StringIO("t,x\n" + "".join(f"{t},{t}\n" for t in range(100)))
+        for at, words in ((1, "full; nothing was stored"), (3, "full; 20 points are stored: import the table again")):
+            with monkeypatch.context() as patch:
+                patch.setattr(memory._base, "append", full(memory._base.append, at))
+                with pytest.raises(StoreNotAvailableError, match=words):
+                    import_points(memory, table)
+        assert import_points(memory, table) == 100
+        assert memory.range("x") == [(t, t) for t in range(100)]
+
+    def test_a_rekey_goes_on_with_the_rest(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(following, "_PAGE", 10)
+        with Store(tmp_path / "a.db", key=KEY, frozen=False) as store:
+            store.set_many({f"k{number}": number for number in range(40)})
+        with Store(tmp_path / "a.db", key=[OTHER_KEY, KEY], frozen=False) as store:
+            with monkeypatch.context() as patch:
+                patch.setattr(store._base, "rewrite", full(store._base.rewrite, 3))
+                with pytest.raises(StoreNotAvailableError, match=r"full; not all .* yet: call rekey\(\) again"):
+                    store.rekey()
+            assert store.rekey() == 20
+
+    def test_a_server_whose_memory_gets_full(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(copying, "_BATCH_BYTES", 1 << 20)
+        with Valkey.start() as server, ExitStack() as stack:
+            source = stack.enter_context(Store("memory://", frozen=False))
+            target = stack.enter_context(Store(server.dsn, frozen=False))
+            source.set_many({f"k{number}": random.randbytes(1 << 18) for number in range(40)})
+            used = int(server.command("INFO", "memory")["used_memory"])
+            server.command("CONFIG SET", "maxmemory", used + (6 << 20))
+            with pytest.raises(StoreNotAvailableError, match=f"maxmemory.; {self.AGAIN.partition('; ')[2]}"):
+                copy(source, target)
+            assert 0 < digest(target).records < 40
+            server.command("CONFIG SET", "maxmemory", 0)
+            assert copy(source, target) == digest(source)
+
+
+def full(method: Callable[[Any], Any], number: int) -> Callable[[Any], Any]:
+    """Return a method that fails at a call as it does where there is no room."""
+    left = iter(range(1, number + 1))
+
+    def wrapped(given: Any) -> Any:
+        if next(left) == number:
+            raise StoreNotAvailableError("here: the disk is full; nothing was stored")
+        return method(given)
+
+    return wrapped
 
 
 class Interrupt(BaseException):
