@@ -228,6 +228,33 @@ def test_nothing_is_wrong_while_others_write_and_erase(backend: Backend) -> None
     assert problems(store) == []
 
 
+@in_turn(("at", "again"), product((3, 18), (False, True)))
+def test_nothing_is_wrong_with_what_was_discarded_meanwhile(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, at: int, again: bool
+) -> None:
+    """Neither in the middle of the feed nor after its end, when all that it has shown is looked up."""
+    other = backend.store()
+    fill(other)
+    store = backend.store(frozen=True)
+    shown = counting(1)
+
+    def follow() -> Iterator[tuple[Any, Stream, Record]]:
+        for found in type(store._base).follow(store._base):
+            yield found
+            if next(shown) == at:
+                other.discard()
+                if again:
+                    fill(other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._base, "follow", follow)
+        assert problems(store) == []
+    assert len(other) == (2 if again else 0)
+    store.close()
+    other.discard()
+    other.close()
+
+
 # -- damaged payloads --------------------------------------------------------------------------------------------------
 
 
