@@ -25,6 +25,7 @@ from rstore.adapters._redis_layout import Partition, partition_of
 from rstore.adapters._redis_transactions import Ledger, Transaction
 from rstore.domain.log import KV, TIME_MAX, Batch, Entry, Log, Rewrite, Stream
 from rstore.inspection import check
+from tests.conftest import KEY, OTHER_KEY
 from tests.servers import HOST, Cluster, Valkey, free_port
 
 SECRET = "s3cret-w0rd"
@@ -466,6 +467,25 @@ def test_rewrites_are_all_or_nothing_too(cluster: Cluster, log: Log, monkeypatch
     assert unsettled(cluster) == set()
     assert log.rewrite(rewrites).records == 4
     assert list(log.heads(KV, live=False)) == []
+
+
+@pytest.mark.parametrize("moment", ["half promise", "after decide", "half keep"])
+def test_a_rekey_that_died_is_called_again(cluster: Cluster, opened: Callable[..., Store], moment: str) -> None:
+    keys = apart(5)
+    old = opened(key=KEY)
+    with old.context(who="ada"):
+        old.set_many(dict.fromkeys(keys, 1))
+        old.set_many(dict.fromkeys(keys, 2))
+    before = list(old.log())
+    again = f"with Store(dsn, key={[OTHER_KEY, KEY]}, frozen=False) as rekeying:\n    rekeying.rekey()"
+    die(cluster, moment, {}, again)
+    rekeying = opened(HASTY, key=[OTHER_KEY, KEY])
+    assert list(rekeying.log()) == before
+    assert rekeying.rekey() == (0 if moment in DECIDED else 10)
+    assert unsettled(cluster) == set()
+    new = opened(key=OTHER_KEY)
+    assert list(new.log()) == before
+    assert list(check(new)) == []
 
 
 def test_a_conflict_in_any_partition_leaves_nothing_in_the_others(cluster: Cluster, log: Log) -> None:
