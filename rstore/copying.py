@@ -181,7 +181,8 @@ class _Copying:
             if is_quiet and next(moved(self._source.log, self._position), None) is None:
                 raise StoreError(
                     f"what was copied of {' and '.join(kinds)} is not what is in {self._source.log.name}: something "
-                    "was erased there meanwhile, or is damaged; discard() the target and copy again"
+                    "was erased there meanwhile, somebody else wrote to the target, or something is damaged; discard() "
+                    "the target and copy again"
                 )
         raise StoreError(
             f"{self._source.log.name} was written to as fast as it was copied: call it again when nobody writes there, "
