@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, Self
@@ -9,7 +10,6 @@ from typing import Final, Self
 from attrs import frozen
 
 from rstore.digests import (
-    COPY,
     Digest,
     Tally,
     heads_of,
@@ -20,7 +20,21 @@ from rstore.digests import (
     tally,
 )
 from rstore.domain.errors import FrozenStoreError, StoreError, StoreNotEmptyError
-from rstore.domain.log import KV, TIME_MAX, Batch, Copy, Head, Log, Position, Record, Rewrite, Stream, kind_of
+from rstore.domain.log import (
+    COPY,
+    KV,
+    ORIGIN,
+    TIME_MAX,
+    Batch,
+    Copy,
+    Head,
+    Log,
+    Position,
+    Record,
+    Rewrite,
+    Stream,
+    kind_of,
+)
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.face import now
 from rstore.payload import Payload
@@ -127,8 +141,10 @@ class Landing:
             self._log.restore([Copy(head.stream, head.version, head.live, head.died) for head in heads])
 
     def end(self) -> None:
-        """Drop the note: all is there."""
+        """Drop the note: all is there. From now on its checkpoints are told from those of the source."""
+        origin = self._side.payload.entry(ORIGIN, COPY, item=secrets.token_hex(8), start=0, end=0)
         with step_of(_GOES_ON):
+            self._log.append([Batch(ORIGIN, (origin,), now(), replace=True)])
             self._log.rewrite([Rewrite(_MARKER, None, range(TIME_MAX), live=False)])
 
     def _mark(self, checkpoint: str) -> None:

@@ -8,12 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rstore.domain.log import ES, KV, PROJECT, SS, TS, Head, Log, Position, Record, Stream, kind_of, newest, pages
+from rstore.domain.log import COPY, ES, KV, PROJECT, SS, TS, Head, Log, Position, Record, Stream, kind_of, newest, pages
 from rstore.payload import Payload
 from rstore.progress import Steps
-
-COPY: Final = "copy"
-"""Kind of the stream that tells how far a copy has come: private to the target."""
 
 KINDS: Final = (KV, TS, ES)
 """The kinds of streams that have heads of their own. Those of others follow from their records."""

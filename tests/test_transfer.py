@@ -37,7 +37,7 @@ from rstore import (
 )
 from rstore.adapters import sqlite
 from rstore.domain import log
-from rstore.domain.log import ES, KV, SS, TS, Batch, Entry, Stream
+from rstore.domain.log import COPY, ES, KV, ORIGIN, PROJECT, SS, TS, Batch, Entry, Stream
 from rstore.inspection import check
 from rstore.transfer import Digest, Progress, copy, digest, export, export_points, import_points, load
 from tests import conftest
@@ -176,7 +176,7 @@ class TestCopy:
                 assert copy(store, target) == expected == digest(target)
                 assert shown(target) == before
                 assert list(check(target)) == []
-                assert [stream.kind for _, stream, _ in follow(target) if stream.kind in (SS, "copy", "project")] == []
+                assert [stream for _, stream, _ in follow(target) if stream.kind in (SS, COPY, PROJECT)] == [ORIGIN]
                 write_more(target)
                 assert list(check(target)) == []
                 store = target
@@ -346,6 +346,27 @@ class TestCopy:
 
         with Store("memory://", frozen=False) as target, pytest.raises(StoreError, match=r"copied of es is not"):
             copy(plain, target, progress=erase)
+
+    def test_followers_and_projections_of_a_copy_begin_anew(self, plain: Store, backend: Backend) -> None:
+        """A checkpoint of the source may lie ahead of all that the copy will ever write, and nothing would come."""
+        target = backend.store()
+        before = list(plain.follow())
+        copy(plain, target)
+        with pytest.raises(ValueError, match="or of what was copied there: begin without one"):
+            target.follow(after=before[-1][0])
+        followed = list(target.follow())
+        assert [change for _, change in followed] == [change for _, change in before]
+        target["both"] = "new"
+        assert [change.value for _, change in target.follow(after=followed[-1][0])] == ["new"]
+        fed: list[Any] = []
+        wanted = [change.value for _, change in before if change.key == "both"]
+        assert target.project("p", lambda change, into: fed.append(change.value), prefix="both") == len(fed)
+        assert fed == [*wanted, "new"]
+        with Store("memory://", frozen=False) as loaded:
+            load(loaded, io.StringIO(exported(target)))
+            with pytest.raises(ValueError, match="begin without one"):
+                loaded.follow(after=followed[-1][0])
+        assert plain.follow(after=before[-1][0])
 
     def test_progress_counts_records_and_what_it_raises_interrupts(self, plain: Store) -> None:
         told: list[Progress] = []

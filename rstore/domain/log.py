@@ -24,6 +24,9 @@ SS: Final = "ss"
 PROJECT: Final = "project"
 """Kind of the streams that hold the checkpoints of projections: private."""
 
+COPY: Final = "copy"
+"""Kind of the streams that tell of copies: private to where something was copied to."""
+
 TIME_MIN: Final = -(2**63)
 TIME_MAX: Final = 2**63 - 1
 VERSION_MAX: Final = 2**62 - 1
@@ -44,6 +47,10 @@ class Stream(NamedTuple):
 
     kind: str
     key: str
+
+
+ORIGIN: Final = Stream(COPY, "origin")
+"""What was copied has a record here, whose item tells it from where it came from, and from other copies."""
 
 
 class Entry(NamedTuple):
