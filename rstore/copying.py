@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, Self
@@ -9,7 +10,6 @@ from typing import Final, Self
 from attrs import frozen
 
 from rstore.digests import (
-    COPY,
     Digest,
     Tally,
     heads_of,
@@ -20,11 +20,25 @@ from rstore.digests import (
     tally,
 )
 from rstore.domain.errors import FrozenStoreError, StoreError, StoreNotEmptyError
-from rstore.domain.log import KV, TIME_MAX, Batch, Copy, Head, Log, Position, Record, Rewrite, Stream, kind_of
+from rstore.domain.log import (
+    COPY,
+    KV,
+    ORIGIN,
+    TIME_MAX,
+    Batch,
+    Copy,
+    Head,
+    Log,
+    Position,
+    Record,
+    Rewrite,
+    Stream,
+    kind_of,
+)
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.face import now
 from rstore.payload import Payload
-from rstore.progress import Report, Steps
+from rstore.progress import Report, Steps, step_of
 from rstore.store import Store
 
 _MARKER: Final = Stream(COPY, "")
@@ -34,6 +48,10 @@ _NAMELESS: Final = "memory://"  # each is another one
 _ROUNDS: Final = 3
 _LOOKS: Final = 50
 _LOOK_SECONDS: Final = 0.2
+_GOES_ON: Final = (
+    "not all of it has arrived: call it again when that is seen to, and it goes on where it was; "
+    "or discard() what is there"
+)
 HEADS: Final = 1_000
 """As many heads are stored at once."""
 
@@ -56,6 +74,14 @@ class Side:
         """Raise if nothing can be written there."""
         if self.is_frozen:
             raise FrozenStoreError(self.log.name)
+
+    def check_whole(self) -> None:
+        """Raise if what is there is to be continued: nobody should take a part for all of it."""
+        if self.log.last([_MARKER]) != [None]:
+            raise StoreError(
+                f"namespace {self.namespace!r} in {self.log.name} has only a part of what was copied or loaded into "
+                "it: call that again, and it goes on where it was; or discard() what is there"
+            )
 
 
 class Landing:
@@ -104,17 +130,22 @@ class Landing:
     def flush(self, checkpoint: str) -> None:
         """Store what was taken, and note that the source has arrived up to a checkpoint."""
         if self._copies:
-            self._log.restore(self._copies)
-            self._copies, self._bytes = [], 0
-            self._mark(checkpoint)
+            with step_of(_GOES_ON):
+                self._log.restore(self._copies)
+                self._copies, self._bytes = [], 0
+                self._mark(checkpoint)
 
     def settle(self, heads: Sequence[Head]) -> None:
         """Store where streams stand in the end, all of whose records are there."""
-        self._log.restore([Copy(head.stream, head.version, head.live, head.died) for head in heads])
+        with step_of(_GOES_ON):
+            self._log.restore([Copy(head.stream, head.version, head.live, head.died) for head in heads])
 
     def end(self) -> None:
-        """Drop the note: all is there."""
-        self._log.rewrite([Rewrite(_MARKER, None, range(TIME_MAX), live=False)])
+        """Drop the note: all is there. From now on its checkpoints are told from those of the source."""
+        origin = self._side.payload.entry(ORIGIN, COPY, item=secrets.token_hex(8), start=0, end=0)
+        with step_of(_GOES_ON):
+            self._log.append([Batch(ORIGIN, (origin,), now(), replace=True)])
+            self._log.rewrite([Rewrite(_MARKER, None, range(TIME_MAX), live=False)])
 
     def _mark(self, checkpoint: str) -> None:
         """Note how far it has come, unless somebody else does the same: that is a conflict."""
@@ -166,7 +197,8 @@ class _Copying:
             if is_quiet and next(moved(self._source.log, self._position), None) is None:
                 raise StoreError(
                     f"what was copied of {' and '.join(kinds)} is not what is in {self._source.log.name}: something "
-                    "was erased there meanwhile, or is damaged; discard() the target and copy again"
+                    "was erased there meanwhile, somebody else wrote to the target, or something is damaged; discard() "
+                    "the target and copy again"
                 )
         raise StoreError(
             f"{self._source.log.name} was written to as fast as it was copied: call it again when nobody writes there, "
@@ -246,8 +278,9 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
     Raises:
         ValueError: source and target are the same.
         StoreNotEmptyError: the target holds something else.
-        StoreError: both sides differ in the end, or writing to the source did not end; nor did, on PostgreSQL, a
-            transaction of anybody's that keeps back what was written since it began.
+        StoreError: the source holds only a part of what was copied there; or both sides differ in the end, or writing
+            to the source did not end; nor did, on PostgreSQL, a transaction of anybody's that keeps back what was
+            written since it began.
 
     >>> store['greeting'] = 'hello'
     >>> with Store('memory://', frozen=False) as other:
@@ -258,6 +291,7 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
     here.check_writable()
     if (there.log.name, there.namespace) == (here.log.name, here.namespace) and here.log.name != _NAMELESS:
         raise ValueError(f"source and target are the same: namespace {here.namespace!r} of {here.log.name}")
+    there.check_whole()
     return _Copying(there, here, progress).run()
 
 

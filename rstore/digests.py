@@ -6,15 +6,11 @@ import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
-from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rstore.domain.log import ES, KV, PROJECT, SS, TS, Head, Log, Position, Record, Stream, kind_of
+from rstore.domain.log import COPY, ES, KV, PROJECT, SS, TS, Head, Log, Position, Record, Stream, kind_of, newest, pages
 from rstore.payload import Payload
 from rstore.progress import Steps
-
-COPY: Final = "copy"
-"""Kind of the stream that tells how far a copy has come: private to the target."""
 
 KINDS: Final = (KV, TS, ES)
 """The kinds of streams that have heads of their own. Those of others follow from their records."""
@@ -22,7 +18,7 @@ KINDS: Final = (KV, TS, ES)
 _LEFT: Final = (SS, COPY, PROJECT)
 """Kinds that are not copied: snapshots are made anew, and positions mean nothing in another log."""
 
-_PAGE: Final = 32
+_PAGE: Final = 256
 _HASH_BYTES: Final = 32
 _MODULUS: Final = 1 << 8 * _HASH_BYTES
 
@@ -53,10 +49,8 @@ def heads_of(log: Log) -> Iterator[Head]:
 
 
 def pages_of_heads(log: Log) -> Iterator[list[Head]]:
-    """Yield the same, some at a time: as many as their newest records may be in memory."""
-    heads = heads_of(log)
-    while page := list(islice(heads, _PAGE)):
-        yield page
+    """Yield the same, some at a time."""
+    return pages(heads_of(log), _PAGE)
 
 
 def is_behind(log: Log, heads: Iterable[Head], position: Position | None) -> bool:
@@ -64,8 +58,8 @@ def is_behind(log: Log, heads: Iterable[Head], position: Position | None) -> boo
 
     On PostgreSQL it does not, as long as any writer is in progress that began before them.
     """
-    newest = filter(None, log.last([head.stream for head in heads]))
-    return any(position is None or record.position > position for record in newest)
+    found = filter(None, newest(log, (head.stream for head in heads)))
+    return any(position is None or record.position > position for record in found)
 
 
 class Tally:

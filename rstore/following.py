@@ -12,7 +12,7 @@ from attrs import define
 
 from rstore.audit import Audit, Change, Wanted, wanted
 from rstore.domain.errors import StoreConflictError, StorePayloadError
-from rstore.domain.log import PROJECT, Batch, Log, Position, Record, Stream, check_name
+from rstore.domain.log import ORIGIN, PROJECT, Batch, Log, Position, Record, Stream, check_name
 from rstore.face import now
 from rstore.scopes import Scopes
 
@@ -138,8 +138,9 @@ class Following(Audit, Scopes):
             raise
 
     def _mark(self) -> str:
-        """Return what tells the checkpoints of this namespace from others'."""
-        return sha256(self.namespace.encode()).hexdigest()[:6]
+        """Return what tells the checkpoints of this namespace from others', and from those of what it is a copy of."""
+        (origin,) = self._base.last([ORIGIN])
+        return sha256((self.namespace + ("" if origin is None else f"\0{origin.item}")).encode()).hexdigest()[:6]
 
     def _position(self, checkpoint: str) -> Position:
         if not isinstance(checkpoint, str):
@@ -147,8 +148,8 @@ class Following(Audit, Scopes):
         mark, _, text = checkpoint.partition("-")
         if mark != self._mark():
             raise ValueError(
-                f"{checkpoint[:60]!r} is no checkpoint of the namespace {self.namespace!r}: "
-                "pass one that its follow() has yielded"
+                f"{checkpoint[:60]!r} is no checkpoint of the namespace {self.namespace!r}, but of another one, or of "
+                "what was copied there: begin without one"
             )
         return self._log.position(text)
 

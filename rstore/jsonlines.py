@@ -18,16 +18,16 @@ import base64
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any, Final, TextIO, TypeAlias
 
 from attrs import frozen
 
 from rstore.copying import HEADS, Landing, Side
-from rstore.digests import COPY, KINDS, Digest, Tally, is_behind, moved, opened_by, pages_of_heads, tally
+from rstore.digests import KINDS, Digest, Tally, is_behind, moved, opened_by, pages_of_heads, tally
 from rstore.domain.errors import StoreError, StoreFileError, StorePayloadError
-from rstore.domain.log import TIME_MAX, TIME_MIN, VERSION_MAX, Head, Position, Record, Stream, check_name
+from rstore.domain.log import COPY, TIME_MAX, TIME_MIN, VERSION_MAX, Head, Position, Record, Stream, check_name
 from rstore.payload import Payload
 from rstore.progress import Report, Steps
 from rstore.store import Store
@@ -68,7 +68,8 @@ def export(store: Store, file: TextFile, progress: Report | None = None) -> Dige
         progress: is told how many records were written.
 
     Raises:
-        StoreError: something was written to the store meanwhile, or erased there.
+        StoreError: something was written to the store meanwhile, or erased there; or it holds only a part of what was
+            copied or loaded.
 
     >>> import io
     >>> store['price'] = 10
@@ -77,6 +78,7 @@ def export(store: Store, file: TextFile, progress: Report | None = None) -> Dige
     (1, 4)
     """
     side, done, steps, heads = Side.of(store), Tally(), Steps(progress), 0
+    side.check_whole()
     last: Position | None = None
     is_quiet = True
     with written(file) as text:
@@ -172,6 +174,7 @@ def load(store: Store, file: TextFile, progress: Report | None = None) -> Digest
     key; for another name they are opened, and sealed for that with the keys of the store.
 
     Args:
+        store: one that is not open is opened, and made if there is none, when the file was found to be whole.
         file: a name, or a file that is open for text. One that can't be wound back, such as a pipe, is set aside in a
             temporary file first.
         progress: is told how many records were stored.
@@ -194,10 +197,16 @@ def load(store: Store, file: TextFile, progress: Report | None = None) -> Digest
     side.check_writable()
     with read_again(file) as lines:
         found = _checked(_numbered(lines()), side)
-        sealer = None if found.namespace == side.namespace else side.payload.named(found.namespace)
-        landing = Landing(side, found.sha[:32])
-        arrived = int(landing.begin() or 0)
-        _land(_numbered(lines()), landing, arrived, side.payload, sealer, Steps(progress, found.tally.records))
+        with store._while_open():  # noqa: SLF001  # what is refused leaves no store behind
+            return _stored(lines, found, side, progress)
+
+
+def _stored(lines: Callable[[], TextIO], found: _File, side: Side, progress: Report | None) -> Digest:
+    """Store what a file holds that was found to be whole, and compare."""
+    sealer = None if found.namespace == side.namespace else side.payload.named(found.namespace)
+    landing = Landing(side, found.sha[:32])
+    arrived = int(landing.begin() or 0)
+    _land(_numbered(lines()), landing, arrived, side.payload, sealer, Steps(progress, found.tally.records))
     here = tally(side.log, contents=opened_by(side.payload) if sealer else None)
     kinds = here.differing(found.tally)
     if kinds:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cache, partial
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
@@ -18,8 +19,8 @@ from attrs import frozen
 
 from rstore.columns import UNITS, Times, name_of_times
 from rstore.domain.errors import StoreError, StoreFileError
-from rstore.domain.log import check_name, check_time
-from rstore.progress import Report, Steps
+from rstore.domain.log import check_name, check_time, pages
+from rstore.progress import Report, Steps, step_of
 from rstore.store import Store
 from rstore.tables import (
     BATCH_ROWS,
@@ -184,6 +185,7 @@ def import_points(
     The whole table is checked before anything is stored, and small ones are stored all or nothing. It may be repeated.
 
     Args:
+        store: one that is not open is opened, and made if there is none, when the table was found to be good.
         file: a name, which for CSV may end in ``.gz``, or an open file.
         format: ``'csv'`` or ``'parquet'``; by default what the file's name ends in, else CSV.
         key: that of the series, or what comes before those of several.
@@ -197,6 +199,7 @@ def import_points(
     Raises:
         ValueError: there is no such column, or none of times; or no such unit.
         StoreFileError: a row can't be read, or its time is more exact than the unit; its line is named.
+        StoreError: there is no row.
 
     >>> import io
     >>> import_points(store, io.StringIO('date,low,high\\n2026-11-01,3.5,9\\n2026-11-02,,11'))
@@ -210,17 +213,21 @@ def import_points(
     """
     if unit is not None and unit not in UNITS:
         raise ValueError(f"unit is one of {', '.join(UNITS)}, not {unit!r}")
-    units = cache(partial(_unit, store, unit))
     opened = {"csv": read_csv, "parquet": read_parquet}[_format(file, format)]
-    with opened(file) as table:
+    with opened(file) as table, ExitStack() as stack:
         layout = _layout(table, key, time, columns, rows=rows)
-        total = sum(1 for _ in layout.points(units))
-        steps, points = Steps(progress, total), layout.points(units)
-        while chunk := list(islice(points, _CHUNK_POINTS)):
-            _store_points(store, chunk)
+        is_there = store._is_there()  # noqa: SLF001
+        if is_there:
+            stack.enter_context(store._while_open())  # noqa: SLF001
+        units = cache(partial(_unit, store if is_there else None, unit))
+        steps = Steps(progress, sum(1 for _ in layout.points(units)))
+        stack.enter_context(store._while_open())  # noqa: SLF001  # not before: what is refused leaves no store behind
+        for chunk in pages(layout.points(units), _CHUNK_POINTS):
+            with _step(steps):
+                _store_points(store, chunk)
             steps.done += len(chunk)
             steps.report()
-    return total
+    return steps.done
 
 
 class _Series(NamedTuple):
@@ -272,6 +279,15 @@ def _lines(store: Store, series: Sequence[_Series], columns: Sequence[str]) -> I
             yield Line(time, meaning, [*before, *map(row.get, values)])
 
 
+def _step(steps: Steps) -> AbstractContextManager[None]:
+    """Return what tells of an error how many points were stored before, if any were."""
+    if not steps.done:
+        return nullcontext()
+    return step_of(
+        f"{steps.done:,} points are stored: import the table again when that is seen to, and it replaces them"
+    )
+
+
 def _store_points(store: Store, points: Iterable[tuple[str, int, Any]]) -> None:
     series: defaultdict[str, list[tuple[int, Any]]] = defaultdict(list)
     for key, time, value in points:
@@ -289,8 +305,9 @@ def _format(file: TableFile, given: str | None) -> Format:
     return cast("Format", found)
 
 
-def _unit(store: Store, given: str | None, key: str) -> _Unit:
-    own = store.meaning(key).unit
+def _unit(store: Store | None, given: str | None, key: str) -> _Unit:
+    """Return in what a series counts its times, or will; no series of a store that is not there does so yet."""
+    own = None if store is None else store.meaning(key).unit
     if own is not None and given not in (own, None):
         raise ValueError(f"{key!r} counts its times in {own!r}, not in {given!r}")
     return _Unit(own or given or "ms", own is not None)
@@ -299,6 +316,8 @@ def _unit(store: Store, given: str | None, key: str) -> _Unit:
 def _layout(table: Sheet, key: str | None, time: str | None, columns: Sequence[str] | None, *, rows: bool) -> _Layout:
     """Tell which columns are what, or raise if they are not there."""
     names = table.columns
+    if next(table.rows(), None) is None:
+        raise StoreError(f"there are no rows in the table, only the names of columns: {_listed(names)}")
     for name in (*([time] if time is not None else ()), *(columns or ())):
         if names.count(name) != 1:
             raise ValueError(

@@ -1,10 +1,15 @@
-"""How far something has come that takes long."""
+"""How far something has come that takes long, also if it fails on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple, TypeAlias
 
+from rstore.domain.errors import StoreError, StoreNotAvailableError
+
+_NOTHING: Final = re.compile("(;|, and) nothing was stored.*")
 _REPORTED: Final = 1_000
 """After as many records progress is reported."""
 
@@ -18,6 +23,24 @@ class Progress(NamedTuple):
 
 Report: TypeAlias = Callable[[Progress], object]
 """Is told now and then how far something has come; what it raises ends that."""
+
+
+@contextmanager
+def step_of(advice: str) -> Iterator[None]:
+    """Say of an error in one of many steps what is true of all of them, not that nothing was stored.
+
+    >>> with step_of("the rest is: call it again"):
+    ...     raise StoreError("the disk is full; nothing was stored")
+    Traceback (most recent call last):
+        ...
+    rstore.domain.errors.StoreError: the disk is full; the rest is: call it again
+    """
+    try:
+        yield
+    except StoreError as exc:
+        if type(exc) not in (StoreError, StoreNotAvailableError):  # others are not about where it is stored
+            raise
+        raise type(exc)(f"{_NOTHING.sub('', str(exc))}; {advice}") from exc
 
 
 class Steps:

@@ -6,14 +6,15 @@ import base64
 import os
 import pickle
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
 from rstore.adapters import open_log
-from rstore.domain.errors import StoreError
+from rstore.domain.errors import StoreError, StoreNotAvailableError
 from rstore.domain.log import ES, KV, TS, Connector, Saved, check_name
 from rstore.face import Note, Work
 from rstore.moments import Moment, posix_ms
@@ -76,7 +77,8 @@ class Store(Upkeep):
         named = next(name for name in (namespace, self._namespace, "default") if name is not None)
         self.namespace = check_name("namespace", named, empty=False)
         self._frozen, self._history = frozen, history
-        self._base = connect(self.namespace, frozen)
+        self._connect = partial(connect, self.namespace)
+        self._base = self._connect(frozen)
         custom = any(getattr(type(self), name) is not getattr(Store, name) for name in ("_dump", "_load"))
         self._payload = Payload(
             self.namespace,
@@ -88,6 +90,7 @@ class Store(Upkeep):
         self._cached = Projections()
         self._note: ContextVar[Note | None] = ContextVar("rstore.note", default=None)
         self._work: ContextVar[Work | None] = ContextVar("rstore.work", default=None)
+        self._is_open = False
         self._entered = 0
         self._entering = threading.Lock()
 
@@ -121,12 +124,32 @@ class Store(Upkeep):
         """
         self._cached.clear()
         self._base.open()
+        self._is_open = True
         return self
 
     def close(self) -> None:
         """Let go of all connections. The store may be opened again."""
+        self._is_open = False
         self._base.close()
         self._cached.clear()
+
+    def _is_there(self) -> bool:
+        """Tell whether the store is open, or can be without being made."""
+        if self._is_open:
+            return True
+        log = self._connect(True)
+        try:
+            log.open()
+        except StoreNotAvailableError:
+            return False
+        log.close()
+        return True
+
+    @contextmanager
+    def _while_open(self) -> Iterator[None]:
+        """Open the store for the length of a block, unless it is open already."""
+        with nullcontext() if self._is_open else self:
+            yield
 
     def __enter__(self) -> Self:
         with self._entering:

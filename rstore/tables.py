@@ -102,6 +102,8 @@ def read_csv(file: TableFile) -> Iterator[Sheet]:
         header = begin().readline().removeprefix("\ufeff")
         delimiter = max(",;\t", key=header.count)
         columns = next(csv.reader([header], delimiter=delimiter), [])
+        if not columns:
+            raise StoreFileError(1, "the file is empty, or does not begin with the names of columns")
 
         def rows() -> Iterator[TableRow]:
             reader = csv.reader(begin(), delimiter=delimiter)

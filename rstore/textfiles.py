@@ -85,7 +85,11 @@ def _wound_back(file: TextFile) -> Iterator[Callable[[], TextIO]]:
             yield lambda: _at(text, 0)
     elif file.seekable():
         begin = file.tell()
-        yield lambda: _at(file, begin)
+        try:
+            yield lambda: _at(file, begin)
+        except BaseException:
+            file.seek(begin)  # so that who repeats what has failed reads the same again
+            raise
     else:
         with tempfile.TemporaryFile("w+", prefix="rstore-", **_OPTIONS) as aside:
             shutil.copyfileobj(file, aside)

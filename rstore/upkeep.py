@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Final
 
 from attrs import define
 
 from rstore.domain.errors import StoreConflictError, StoreError
-from rstore.domain.log import ES, KV, SS, TS, Position, Record, Rewrite, Stream
+from rstore.domain.log import ES, KV, SS, TS, Position, Record, Rewrite, Stream, newest
 from rstore.following import Following
-from rstore.progress import Progress, Report
+from rstore.progress import Progress, Report, step_of
 
-_PAGE: Final = 256
 _WAITS: Final = 40
 _WAIT_SECONDS: Final = 0.25
 
@@ -84,8 +82,7 @@ class Upkeep(Following):
         """Yield the last record of each stream: what a transaction in progress keeps from being followed is there."""
         for kind in (KV, TS, ES, SS):
             streams = (head.stream for head in self._log.heads(kind, live=False))
-            while page := list(islice(streams, _PAGE)):
-                yield from filter(None, self._log.last(page))
+            yield from filter(None, newest(self._log, streams))
 
     def _rekey(self, work: _Rekeying) -> bool:
         """Seal the records of the next page anew, and tell whether there may be more.
@@ -123,7 +120,8 @@ class Upkeep(Following):
     def _rewrite(self, work: _Rekeying, rewrites: Sequence[Rewrite]) -> StoreConflictError | None:
         """Rewrite all streams but those that others have rewritten meanwhile, and return the conflict with one."""
         try:
-            self._log.rewrite(rewrites)
+            with step_of("not all of it is encrypted with the first key yet: call rekey() again when that is seen to"):
+                self._log.rewrite(rewrites)
         except StoreConflictError as exc:
             if len(rewrites) == 1:
                 return exc

@@ -469,7 +469,7 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
         (
             "follow --after x",
             2,
-            "'x' is no checkpoint of the namespace 'default': say one that `rstore follow` has shown",
+            "'x' is no checkpoint of the namespace 'default', but of another one, or of what was copied there: begin",
         ),
         ("apply account balance", 2, "'balance' is no change: write item=value"),
         ("apply account a=1 a+=1", 2, "item 'a' is changed twice"),
@@ -684,6 +684,34 @@ def test_everything_is_exported_and_comes_back(file: Store, tmp_path: Path, say:
     assert run("import", "-", "--dsn", f"{back}2", stdin=say("export")) == sums
     assert say("log", "--oldest", "--dsn", back) == say("log", "--oldest")
     assert fail("import", lines, code=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.csv", "", "line 1: the file is empty, or does not begin with the names of columns; nothing was stored"),
+        ("t.csv", "t,x\n", "there are no rows in the table, only the names of columns: 't', 'x'"),
+        ("t.csv", "t,x\n5,1\nsix,1\n", "line 3: 'six' is no time"),
+        ("t.csv", "name,x\nada,1\n", "no column has times"),
+        ("t.parquet", "t,x\n5,1\n", "the file can't be read as Parquet"),
+        ("t.jsonl", "", "line 1: the file is cut off"),
+        ("t.jsonl", '{"time": 5}\n', "line 1: this is no export of a store"),
+    ],
+)
+def test_an_import_that_is_refused_makes_no_store(
+    name: str,
+    text: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert run_here(["import", name, "--dsn", "new.db"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert os.listdir(tmp_path) == [name]
 
 
 def test_tables_of_points(file: Store, tmp_path: Path, say: Callable[..., str]) -> None:

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from itertools import count, islice, pairwise
@@ -23,8 +23,10 @@ from rstore import Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters import _redis_writes, open_log
 from rstore.adapters._redis_layout import Partition, partition_of
 from rstore.adapters._redis_transactions import Ledger, Transaction
-from rstore.domain.log import KV, TIME_MAX, Batch, Entry, Log, Rewrite, Stream
+from rstore.domain.log import KV, TIME_MAX, Batch, Copy, Entry, Log, Rewrite, Stream
 from rstore.inspection import check
+from rstore.transfer import copy, digest
+from tests.conftest import KEY, OTHER_KEY
 from tests.servers import HOST, Cluster, Valkey, free_port
 
 SECRET = "s3cret-w0rd"
@@ -466,6 +468,61 @@ def test_rewrites_are_all_or_nothing_too(cluster: Cluster, log: Log, monkeypatch
     assert unsettled(cluster) == set()
     assert log.rewrite(rewrites).records == 4
     assert list(log.heads(KV, live=False)) == []
+
+
+@pytest.mark.parametrize("moment", ["half promise", "after decide", "half keep"])
+def test_a_rekey_that_died_is_called_again(cluster: Cluster, opened: Callable[..., Store], moment: str) -> None:
+    keys = apart(5)
+    old = opened(key=KEY)
+    with old.context(who="ada"):
+        old.set_many(dict.fromkeys(keys, 1))
+        old.set_many(dict.fromkeys(keys, 2))
+    before = list(old.log())
+    again = f"with Store(dsn, key={[OTHER_KEY, KEY]}, frozen=False) as rekeying:\n    rekeying.rekey()"
+    die(cluster, moment, {}, again)
+    rekeying = opened(HASTY, key=[OTHER_KEY, KEY])
+    assert list(rekeying.log()) == before
+    assert rekeying.rekey() == (0 if moment in DECIDED else 10)
+    assert unsettled(cluster) == set()
+    new = opened(key=OTHER_KEY)
+    assert list(new.log()) == before
+    assert list(check(new)) == []
+
+
+@pytest.mark.parametrize("moment", ["half promise", "after promise"])
+def test_a_copy_is_not_held_up_by_what_was_promised_to_a_dead_writer(
+    cluster: Cluster, opened: Callable[..., Store], moment: str
+) -> None:
+    keys, target = apart(5), opened(HASTY)
+    die(cluster, moment, dict.fromkeys(keys, "lost"))
+    assert unsettled(cluster)
+    with Store("memory://", frozen=False) as source:
+        for number in range(3):
+            source.set_many(dict.fromkeys(keys, number))
+        assert copy(source, target) == digest(source)
+        assert list(target.log()) == list(source.log())
+    assert unsettled(cluster) == set()
+    target.set_many(dict.fromkeys(keys, "next"))
+    assert list(check(target)) == []
+
+
+def test_a_copy_keeps_what_a_dead_writer_had_decided_and_says_so(
+    cluster: Cluster, opened: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, target = apart(5), opened(HASTY)
+    restore = target._base.restore
+
+    def beaten(copies: Sequence[Copy]) -> None:
+        monkeypatch.undo()
+        die(cluster, "after decide", dict.fromkeys(keys, "kept"))
+        restore(copies)
+
+    monkeypatch.setattr(target._base, "restore", beaten)
+    with Store("memory://", frozen=False) as source:
+        source.set_many(dict.fromkeys(keys, "copied"))
+        with pytest.raises(StoreError, match=r"copied of kv is not .* somebody else wrote .* discard\(\)"):
+            copy(source, target)
+    assert target.get_many(keys) == dict.fromkeys(keys, "kept")
 
 
 def test_a_conflict_in_any_partition_leaves_nothing_in_the_others(cluster: Cluster, log: Log) -> None:

@@ -228,6 +228,33 @@ def test_nothing_is_wrong_while_others_write_and_erase(backend: Backend) -> None
     assert problems(store) == []
 
 
+@in_turn(("at", "again"), product((3, 18), (False, True)))
+def test_nothing_is_wrong_with_what_was_discarded_meanwhile(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, at: int, again: bool
+) -> None:
+    """Neither in the middle of the feed nor after its end, when all that it has shown is looked up."""
+    other = backend.store()
+    fill(other)
+    store = backend.store(frozen=True)
+    shown = counting(1)
+
+    def follow() -> Iterator[tuple[Any, Stream, Record]]:
+        for found in type(store._base).follow(store._base):
+            yield found
+            if next(shown) == at:
+                other.discard()
+                if again:
+                    fill(other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._base, "follow", follow)
+        assert problems(store) == []
+    assert len(other) == (2 if again else 0)
+    store.close()
+    other.discard()
+    other.close()
+
+
 # -- damaged payloads --------------------------------------------------------------------------------------------------
 
 
@@ -442,6 +469,18 @@ def test_an_entry_that_an_index_has_lost_is_found(backend: Backend, filled: Stor
         ),
         ("DELETE FROM rstore.record WHERE stream = {price} AND version = {newest}", "newest record, and is not found"),
         ("DELETE FROM rstore.record WHERE stream = {price}", "newest record, and is not found"),
+        (
+            "DELETE FROM rstore.record WHERE stream = {series} AND version = {first} + 2",
+            "the record before it is missing",
+        ),
+        (
+            "UPDATE rstore.record SET data = set_byte(data, 5, 1 # get_byte(data, 5)) WHERE stream = {series}",
+            "the checksum does not match",
+        ),
+        (
+            "UPDATE rstore.record SET meta = set_byte(meta, 9, 1 # get_byte(meta, 9)) WHERE stream = {price}",
+            "who and why: ",
+        ),
         ("UPDATE rstore.stream SET version = version - 1 WHERE id = {account}", "its head is at version"),
         ("UPDATE rstore.stream SET newest = newest - 1 WHERE id = {price}", "newest record, and is not found"),
         ("UPDATE rstore.stream SET levels = 1 WHERE id = {series}", "it is not found by its span"),
@@ -489,6 +528,13 @@ class Behind:
     def forget_record(self, stream: Stream, version: int) -> None:
         assert self.db.hdel(self.home.records(stream), str(version))
 
+    def flip(self, stream: Stream, version: int, bit: int) -> None:
+        """Flip a bit of a record, counted from its end, where records of the past are."""
+        name = self.home.records(stream)
+        packed = self.db.hget(name, str(version))
+        assert isinstance(packed, bytes)
+        self.db.hset(name, str(version), flipped(packed[::-1], bit)[::-1])
+
     def forget_feed(self, position: int) -> None:
         assert self.db.xdel(self.home.feed, f"{position}-0")
 
@@ -527,6 +573,19 @@ class TestRedis:
         records = sorted(backend.log().read(SERIES))
         behind.forget_record(SERIES, records[number].version)
         assert SERIES in {problem[:2] for problem in problems(filled)}
+
+    def test_a_bit_that_was_flipped_in_a_record(self, backend: Backend, filled: Store, behind: Behind) -> None:
+        first = min(record.version for record in backend.log().read(SERIES))
+        behind.flip(SERIES, first, 100)
+        (problem,) = problems(filled)
+        assert problem[:3] == (*SERIES, first)
+        assert "the checksum does not match" in problem.message
+
+    def test_a_bit_that_was_flipped_in_the_value_behind_a_head(self, filled: Store, behind: Behind) -> None:
+        behind.change_head(PRICE, lambda head: flipped(head, 8 * len(head) - 5))
+        (problem,) = problems(filled)
+        assert problem[:2] == PRICE
+        assert "the checksum does not match" in problem.message
 
     def test_a_record_that_is_not_in_the_feed(self, backend: Backend, filled: Store, behind: Behind) -> None:
         record = sorted(backend.log().read(ACCOUNT))[1]

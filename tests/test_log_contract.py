@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice, pairwise
 from pathlib import Path
@@ -39,6 +39,7 @@ from rstore.domain.log import (
     Saved,
     Stream,
     level,
+    newest,
 )
 from tests.conftest import Apart, Backend, case, in_turn
 
@@ -856,6 +857,32 @@ class TestLast:
         newest = append(log, SERIES, entries(1, 2, 3))
         rewrite(log, SERIES, [newest])
         assert [record.start for record in log.last([SERIES, SERIES]) if record] == [2, 2]
+
+    def test_sizes_tell_how_much_that_would_be(self, log: Log) -> None:
+        dead, emptied, unknown = Stream(KV, "dead"), Stream(ES, "emptied"), Stream(KV, "unknown")
+        append(log, OTHER, [entry(data=bytes(9_000)), entry(data=bytes(5_000), meta=bytes(2_000))])
+        append(log, SERIES, [entry(data=bytes(9_000)), entry()])
+        append(log, dead, [entry(data=bytes(3_000))], live=False)
+        append(log, emptied, entries(1))
+        rewrite(log, emptied, ALL)
+        asked = [OTHER, SERIES, dead, emptied, unknown, OTHER]
+        assert [size // 1_000 for size in log.sizes(asked)] == [7, 0, 3, 0, 0, 7]
+        assert log.sizes([]) == []
+
+    def test_the_newest_of_many_are_not_all_in_memory_at_once(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+        streams = [Stream(kind, f"k{number:02}") for kind in (KV, TS) for number in range(20)]
+        large = {streams[7]: 5 << 20, streams[8]: 5 << 20, streams[9]: 9 << 20, streams[30]: 9 << 20}
+        log.append([Batch(each, [entry(item=each.key, data=bytes(large.get(each, 1)))], 1) for each in streams])
+        last, asked = log.last, list[int]()
+
+        def counted(streams: Sequence[Stream]) -> list[Record | None]:
+            asked.append(len(streams))
+            return last(streams)
+
+        monkeypatch.setattr(log, "last", counted)
+        found = list(newest(log, [*streams, Stream(KV, "unknown")]))
+        assert [record and record.item for record in found] == [*(each.key for each in streams), None]
+        assert asked == [8, 1, 1, 20, 1, 10]
 
     def test_thousands_of_streams_at_once(self, log: Log) -> None:
         streams = [Stream(KV, f"k{number}") for number in range(2000)]

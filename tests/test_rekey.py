@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import operator
 import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -23,10 +27,11 @@ from rstore import (
     StoreWrongKeyError,
 )
 from rstore.domain.log import Head, Log, Record, Rewrite, Stream
+from rstore.inspection import check
 from rstore.payload import Payload
 from rstore.progress import Progress
 from tests import conftest
-from tests.conftest import KEY, OTHER_KEY, Backend
+from tests.conftest import KEY, OTHER_KEY, Backend, case
 
 BOTH = [OTHER_KEY, KEY]
 EVENTS = 300  # more than it takes for a snapshot
@@ -155,6 +160,50 @@ def test_it_goes_on_after_an_interrupt(backend: Backend) -> None:
     assert 0 < rest < len(values)
     assert rest + heard[0].done == len(values)
     assert dict(backend.store(key=OTHER_KEY)) == values
+
+
+KILLED = """
+import os, signal, sys
+from rstore import Store, following
+
+dsn, keys, at = sys.argv[1], sys.argv[2:4], int(sys.argv[4])
+following._PAGE = 40
+with Store(dsn, key=keys, frozen=False) as store:
+    rewrite = store._base.rewrite
+
+    def mortal(rewrites):
+        global at
+        at -= 1
+        if at == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        saved = rewrite(rewrites)
+        at -= 1
+        if at == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return saved
+
+    store._base.rewrite = mortal
+    store.rekey()
+"""
+
+
+def test_it_goes_on_after_it_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    with Store(path, key=KEY, frozen=False) as store:
+        fill(store)
+        before, seen, known = shown(store), outside(store._base), heads(store._base)
+    for at in (2, 5):  # after the first page; before the third of what is left
+        with case(at):
+            ended = subprocess.run([sys.executable, "-c", KILLED, path, *BOTH, str(at)], timeout=60, check=False)
+            assert ended.returncode == -signal.SIGKILL
+            with Store(path, key=BOTH) as store:
+                assert shown(store) == before
+    with Store(path, key=BOTH, frozen=False) as store:
+        assert 0 < store.rekey() == len(seen) - 3 * 40
+        assert list(check(store)) == []
+    with Store(path, key=OTHER_KEY) as store:
+        assert shown(store) == before
+        assert (outside(store._base), heads(store._base)) == (seen, known)
 
 
 class Between:

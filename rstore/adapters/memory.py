@@ -241,6 +241,12 @@ class MemoryLog:
             found = map(known.get, streams)
             return [None if records is None else records.last(until) for records in found]
 
+    def sizes(self, streams: Sequence[Stream]) -> list[int]:
+        with self._space.lock:
+            known = self._streams()
+            lasts = [known[stream].last() if stream in known else None for stream in streams]
+        return [0 if record is None else len(record.data) + len(record.meta or b"") for record in lasts]
+
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         with self._space.lock:
             found = self._streams().get(stream)

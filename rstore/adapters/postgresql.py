@@ -59,7 +59,6 @@ __all__ = ["PostgresqlLog", "Server"]
 
 _PAGE: Final = 256
 _NEAR: Final = 512  # versions: to look at as many takes no longer than to bisect
-_FEED_PAGE: Final = 64  # the next records may be of other streams, and larger
 _IDS: Final = 16_384
 _LOOK_SECONDS: Final = (0.004, 0.016)
 
@@ -159,6 +158,14 @@ CROSS JOIN LATERAL (
         AND s.kind = asked.kind AND s.key = asked.key
     OFFSET 0) AS r""")
 
+# The length of what is kept apart is kept with it.
+_SIZES: Final = """
+SELECT asked.nth, octet_length(r.data) + coalesce(octet_length(r.meta), 0)
+FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS asked (kind, key, nth)
+JOIN rstore.stream AS s ON s.namespace = (SELECT id FROM rstore.namespace WHERE name = %s)
+    AND s.kind = asked.kind AND s.key = asked.key
+JOIN rstore.record AS r ON r.stream = s.id AND r.version = s.newest"""
+
 _HEAD: Final = f"SELECT s.version, s.floor, s.live, s.died FROM {_STREAM}"
 
 # Where its records are, and how large they may be.
@@ -242,10 +249,18 @@ FROM rstore.about AS a, pg_control_system() AS c, pg_current_snapshot() AS now""
 _END_OF_WAL: Final = """
 SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text"""
 
+# As many records as are some megabytes together: how large they are is known without reading what is kept apart. Their
+# streams are looked up one by one, as above.
 _FOLLOW: Final = f"""
-SELECT s.kind, s.key, {_OF_R} FROM rstore.record AS r JOIN rstore.stream AS s ON s.id = r.stream
-WHERE r.namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND (r.txid, r.place) > (%s, %s) AND r.txid < %s
-ORDER BY r.txid, r.place LIMIT %s"""
+SELECT s.kind, s.key, {_OF_R} FROM (
+    SELECT *, sum(octet_length(data)) OVER (ORDER BY txid, place ROWS UNBOUNDED PRECEDING) - octet_length(data)
+        AS before
+    FROM (
+        SELECT * FROM rstore.record
+        WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND (txid, place) > (%s, %s) AND txid < %s
+        ORDER BY txid, place LIMIT %s) AS page) AS r
+CROSS JOIN LATERAL (SELECT kind, key FROM rstore.stream WHERE id = r.stream OFFSET 0) AS s
+WHERE r.before < {CHUNK_BYTES} ORDER BY r.txid, r.place"""
 
 _Parts: TypeAlias = list[tuple[str, tuple[int, ...]]]
 """For each part of a compound SELECT its condition, and the values of that."""
@@ -446,6 +461,12 @@ class PostgresqlLog:
             self._ids[stream] = rows[0][-2:]
         return _record(rows[0][:10])
 
+    def sizes(self, streams: Sequence[Stream]) -> list[int]:
+        kinds, keys = [stream.kind for stream in streams], [stream.key for stream in streams]
+        with self._pool.lease() as db:
+            found: dict[int, int] = dict(db.rows(_SIZES, (kinds, keys, self._namespace)))
+        return [found.get(nth, 0) for nth in range(1, len(streams) + 1)]
+
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         if until is not None:
             return self._head_then(stream, until)
@@ -519,10 +540,9 @@ class PostgresqlLog:
                 place = record.position
                 yield place, Stream(kind, key), record
                 self._pool.check_open()
-            if len(rows) < size:
+            if len(rows) < size and sum(len(row[-2]) for row in rows) < CHUNK_BYTES:
                 return
-            mean = sum(len(row[-2]) for row in rows) // size
-            size = max(1, min(2 * size, _FEED_PAGE, CHUNK_BYTES // (mean + 1)))
+            size = min(2 * size, _PAGE)
 
     def wait(self, after: Position | None, seconds: float) -> bool:
         return wait_for_change(self._end_of_wal, partial(self.follow, after), time.sleep, seconds, *_LOOK_SECONDS)

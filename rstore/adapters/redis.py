@@ -270,6 +270,22 @@ class RedisLog:
             for stream, record in zip(streams, records, strict=True)
         ]
 
+    def sizes(self, streams: Sequence[Stream]) -> list[int]:
+        node, places = self._opened(), self._places(streams)
+        looks = [
+            Request(home.slot, [(b"GETRANGE", home.head(stream), 0, HEAD_END), (b"STRLEN", home.head(stream))])
+            for home, stream in places
+        ]
+        found = [(unpack_head(packed), length) for packed, length in node.ask_each(looks)]
+        # the newest record of a key is behind its head, that of another stream among its records
+        filed = [
+            Request(home.slot, [(b"HSTRLEN", home.records(stream), head.newest)])
+            for (home, stream), (head, length) in zip(places, found, strict=True)
+            if head is not None and length <= HEAD_END + 1
+        ]
+        lengths = (length for (length,) in node.ask_each(filed))
+        return [0 if head is None else next(lengths) if length <= HEAD_END + 1 else length for head, length in found]
+
     def _await_writers(self, until: int | None, streams: Sequence[Stream] | None = None) -> None:
         """Before streams, or all, are read as of a time, wait for whom they are promised to, and finish if he is dead.
 

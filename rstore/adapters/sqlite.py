@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
+from sys import getsizeof
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.adapters._sqlite_backup import back_up
@@ -45,6 +46,7 @@ from rstore.domain.log import (
 from rstore.domain.waiting import wait_for_change
 
 _PAGE: Final = 256
+_PAGE_BYTES: Final = 8 << 20
 _NEAR: Final = 32  # records: to look at as many one by one takes no longer than to bisect
 _LOOK_SECONDS: Final = 0.01
 
@@ -96,12 +98,16 @@ WHERE s.namespace = :namespace AND s.kind = :kind AND s.key = :key""",
     "s.id",
 )
 
-_LAST_OF_MANY: Final = _each_way(
-    f"""
-SELECT s.key, {_OF_R} FROM json_each(:keys) AS asked
+_OF_MANY: Final = """
+FROM json_each(:keys) AS asked
 CROSS JOIN rstore_stream AS s ON s.namespace = :namespace AND s.kind = :kind AND s.key = asked.value
-CROSS JOIN rstore_record AS r ON r.position = {{newest}}""",
-    "s.id",
+CROSS JOIN rstore_record AS r ON r.position = {newest}"""
+
+_LAST_OF_MANY: Final = _each_way(f"SELECT s.key, {_OF_R} {_OF_MANY}", "s.id")
+
+# Of a BLOB that is not read SQLite knows the length.
+_SIZES: Final = f"SELECT s.key, length(r.data) + coalesce(length(r.meta), 0) {_OF_MANY}".format(
+    newest=f"({_NEWEST_OF.format(stream='s.id')})"
 )
 
 _HEAD: Final = """
@@ -371,14 +377,14 @@ class SqliteLog:
             if len(streams) == 1:
                 return [_last(db, streams[0], until)]
             db.execute("BEGIN")
-            found: dict[Stream, Record] = {}
-            sql = _LAST_OF_MANY[_NEWEST_OF if until is None else _NEWEST_BY_THEN]
-            for kind in {stream.kind for stream in streams}:
-                keys = json.dumps([stream.key for stream in streams if stream.kind == kind])
-                values = {"keys": keys, "namespace": db.namespace, "kind": kind, "until": until}
-                for key, *row in db.execute(sql, values).fetchall():
-                    found[Stream(kind, key)] = Record._make(row)
+            rows = _of_many(db, _LAST_OF_MANY[_NEWEST_OF if until is None else _NEWEST_BY_THEN], streams, until)
+            found = {stream: Record._make(row) for stream, row in rows}
         return [found.get(stream) for stream in streams]
+
+    def sizes(self, streams: Sequence[Stream]) -> list[int]:
+        with self._file.lease() as db:
+            found = {stream: size or 0 for stream, (size,) in _of_many(db, _SIZES, streams)}
+        return [found.get(stream, 0) for stream in streams]
 
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         with self._file.lease() as db:
@@ -454,7 +460,7 @@ class SqliteLog:
 
     def _each(self, db: Connection, cursor: sqlite3.Cursor) -> Generator[tuple[Any, ...], None, None]:
         size = 1  # pages grow: who wants only the first record does not pay for more
-        while page := cursor.fetchmany(size):
+        while page := _fetched(cursor, size):
             with self._file.parked(db, cursor):
                 yield from page
             size = min(2 * size, _PAGE)
@@ -536,6 +542,17 @@ def _bit(of_level: int | None) -> int:
     if of_level is None:
         return 0
     return 1 << of_level if of_level < TOP_LEVEL else -(1 << TOP_LEVEL)
+
+
+def _fetched(cursor: sqlite3.Cursor, size: int) -> list[tuple[Any, ...]]:
+    """Return the next rows of records, up to a number of them, or fewer if they are large."""
+    page, room = [], _PAGE_BYTES
+    for row in islice(cursor, size):
+        page.append(row)
+        room -= getsizeof(row[-2])  # of what may be no bytes, in a damaged file
+        if room <= 0:
+            break
+    return page
 
 
 def _head(db: Connection, stream: Stream) -> _Head | None:
@@ -621,6 +638,17 @@ def _last(db: Connection, stream: Stream, until: int | None) -> Record | None:
         return None
     db.remember(stream, row[0])
     return Record._make(row[1:])
+
+
+def _of_many(
+    db: Connection, sql: str, streams: Sequence[Stream], until: int | None = None
+) -> Iterator[tuple[Stream, list[Any]]]:
+    """Yield streams, and what a statement selects of each besides its key; those are left out that are not there."""
+    for kind in {stream.kind for stream in streams}:
+        keys = json.dumps([stream.key for stream in streams if stream.kind == kind])
+        values = {"keys": keys, "namespace": db.namespace, "kind": kind, "until": until}
+        for key, *row in db.execute(sql, values).fetchall():
+            yield Stream(kind, key), row
 
 
 def _has_records(db: Connection, head: _Head) -> bool:

@@ -37,7 +37,7 @@ class Session:
 
     @property
     def store(self) -> Store:
-        """The store, which is open."""
+        """The store, which is open unless the command opens it."""
         if self._store is None:
             raise AssertionError("the command was declared without a store")
         return self._store
@@ -116,6 +116,7 @@ class Access(Enum):
     READ = "it is frozen"
     CHANGE = "it has to be there"
     CREATE = "it is made if there is none"
+    IMPORT = "it is made if there is none, and only when the command has looked at the rest"
     NONE = "the command opens what it needs itself"
 
 
@@ -128,7 +129,7 @@ def command(
         access: what it does with its store. What writes takes ``--who`` and ``--why``.
         at: it takes ``--at``, and reads from ``session.view``.
     """
-    writes = access in (Access.CHANGE, Access.CREATE)
+    writes = access in (Access.CHANGE, Access.CREATE, Access.IMPORT)
     own = {**({"at": _AT} if at else {}), **({"who": _WHO, "why": _WHY} if writes else {})}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -171,7 +172,9 @@ def _session(
     if access is Access.CHANGE:
         place = place.with_keys()
         place.store(frozen=True).open().close()  # a misspelt name is an error, not a new store
-    store = stack.enter_context(place.store(frozen=False))
+    store = place.store(frozen=False)
+    if access is not Access.IMPORT:
+        stack.enter_context(store)
     stack.enter_context(store.context(who or os.environ.get("RSTORE_WHO"), why))
     return Session(out, place, store)
 

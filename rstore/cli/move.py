@@ -69,7 +69,7 @@ def export(
         _show(session, _POINTS, (count,), file)
 
 
-@command(app, MOVE, "import", access=Access.CREATE)
+@command(app, MOVE, "import", access=Access.IMPORT)
 def import_(
     session: Session,
     file: Annotated[str, typer.Argument(help="A file; - is standard input.", show_default=False, callback=_found)],

@@ -80,6 +80,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "open it with frozen=True, or ": "",
     "discard()": "`rstore discard`",
     "pass columns=..., each once, of these": "say --column, each once, of these",
+    "pass unit=": "say --unit ",
+    "pass key=..., that": "say with --series that",
     "rekey()": "`rstore rekey`",
     "pass one that its follow() has yielded": "say one that `rstore follow` has shown",
 }

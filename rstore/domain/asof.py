@@ -89,6 +89,9 @@ class AsOf:
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
         return self._log.last(streams, self._bound(until))
 
+    def sizes(self, streams: Sequence[Stream]) -> list[int]:
+        return self._log.sizes(streams)
+
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         return self._log.head(stream, self._bound(until))
 

@@ -7,8 +7,8 @@ log sees bytes only. Everything that a Store shows is folded from records by the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import pairwise
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from itertools import islice, pairwise
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.operators import DELITEM, ONCE
@@ -24,6 +24,9 @@ SS: Final = "ss"
 PROJECT: Final = "project"
 """Kind of the streams that hold the checkpoints of projections: private."""
 
+COPY: Final = "copy"
+"""Kind of the streams that tell of copies: private to where something was copied to."""
+
 TIME_MIN: Final = -(2**63)
 TIME_MAX: Final = 2**63 - 1
 VERSION_MAX: Final = 2**62 - 1
@@ -36,11 +39,18 @@ Position: TypeAlias = Any
 """A record's place in the log as a whole: opaque, ordered among the positions of the same log."""
 
 
+T = TypeVar("T")
+
+
 class Stream(NamedTuple):
     """A stream's name. Streams of different kinds never clash over a key."""
 
     kind: str
     key: str
+
+
+ORIGIN: Final = Stream(COPY, "origin")
+"""What was copied has a record here, whose item tells it from where it came from, and from other copies."""
 
 
 class Entry(NamedTuple):
@@ -259,6 +269,13 @@ class Log(Protocol):
         little more than the present, and does not grow with the number of later records: not of a key's, at least.
         """
 
+    def sizes(self, streams: Sequence[Stream]) -> list[int]:
+        """Return for each stream about how many bytes its newest record has, without a look at them; 0 if it has none.
+
+        So that who wants many of the newest records, but one after the other, asks for no more at once than memory
+        should hold: see :func:`newest`.
+        """
+
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         """Return the stream's head, or None if there is no such stream.
 
@@ -351,6 +368,45 @@ class Log(Protocol):
 
     def discard(self) -> None:
         """Erase the namespace. Writing to it makes it anew."""
+
+
+_ASKED: Final = 256
+_ASKED_BYTES: Final = 8 << 20
+
+
+def newest(log: Log, streams: Iterable[Stream]) -> Iterator[Record | None]:
+    """Yield the newest record of each stream, read as many at once as are some megabytes together."""
+    for page in pages(streams, _ASKED):
+        for group in within(_ASKED_BYTES, zip(page, log.sizes(page), strict=True)):
+            yield from log.last(group)
+
+
+def within(most: int, sized: Iterable[tuple[T, int]]) -> Iterator[list[T]]:
+    """Yield as many at a time as have some size together, or a single one that has more.
+
+    >>> list(within(10, [('a', 5), ('b', 5), ('c', 1), ('d', 20)]))
+    [['a', 'b'], ['c'], ['d']]
+    """
+    group, room = list[T](), most
+    for each, size in sized:
+        if group and size > room:
+            yield group
+            group, room = [], most
+        group.append(each)
+        room -= size
+    if group:
+        yield group
+
+
+def pages(each: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield so many at a time.
+
+    >>> list(pages('abcde', 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    rest = iter(each)
+    while page := list(islice(rest, size)):
+        yield page
 
 
 def kind_of(stream: Stream) -> str:

@@ -249,6 +249,9 @@ class Transaction:
         records = reversed(self._written.get(stream, _Written()).records)
         return next((record for record in records if until is None or record.recorded <= until), None)
 
+    def sizes(self, streams: Sequence[Stream]) -> list[int]:
+        return self._log.sizes(streams)
+
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         if until is not None:
             return self._head_then(stream, until) or self._log.head(stream, until)

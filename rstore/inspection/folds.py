@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
-from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from rstore.audit import difference
 from rstore.domain.errors import StoreIntegrityError, StorePayloadError
@@ -14,8 +13,6 @@ from rstore.domain.operators import OPERATORS
 from rstore.domain.projection import Fact, Projection, fold
 from rstore.inspection.problem import Problem, words_of
 from rstore.payload import Payload
-
-_FACTS: Final = 1_024
 
 
 class _UnfoldableError(Exception):
@@ -66,21 +63,20 @@ class Folds:
         following = next(snapshots, None)  # before the events: these are then all that any of the snapshots has folded
         events = (record for record in self._log.read(Stream(ES, key)) if record.version <= limit)
         projection, waiting = Projection(), next(events, None)
-        for snapshot in _chained(following, snapshots):
-            run: list[Record] = []
-            while waiting is not None and waiting.start <= snapshot.start:
-                run.append(waiting)
+
+        def until(time: int) -> Iterator[Record]:
+            nonlocal waiting
+            while waiting is not None and waiting.start <= time:
+                yield waiting
                 waiting = next(events, None)
-                if len(run) == _FACTS:
-                    projection, run = self._fold(key, projection, run), []
-            projection = self._fold(key, projection, run)
+
+        for snapshot in _chained(following, snapshots):
+            projection = self._fold(key, projection, until(snapshot.start))
             if projection.version > folded_version(snapshot):
                 late.add(folded_version(snapshot))
             else:
                 yield from self._compared(key, snapshot, projection)
-        rest = _chained(waiting, events)
-        while run := list(islice(rest, _FACTS)):
-            projection = self._fold(key, projection, run)
+        self._fold(key, projection, until(TIME_MAX))
 
     def _snapshots(self, key: str, wanted: set[int] | None) -> Iterator[Record]:
         return (
@@ -89,13 +85,13 @@ class Folds:
             if record.item.isdecimal() and (wanted is None or folded_version(record) in wanted)
         )
 
-    def _fold(self, key: str, projection: Projection, run: list[Record]) -> Projection:
+    def _fold(self, key: str, projection: Projection, events: Iterable[Record]) -> Projection:
         stream = Stream(ES, key)
         at: int | None = None
 
         def facts() -> Iterator[Fact]:
             nonlocal at
-            for record in run:
+            for record in events:
                 at = record.version
                 op = self._payload.check_op(stream, record, OPERATORS)
                 yield Fact(at, record.start, record.item, op, self._payload.value(stream, record))

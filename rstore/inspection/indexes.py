@@ -10,14 +10,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice, pairwise
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from attrs import Factory, define
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import ES, KV, PROJECT, SS, TIME_MIN, TS, Head, Log, Position, Record, Stream, kind_of, level
+from rstore.domain.log import (
+    ES,
+    KV,
+    PROJECT,
+    SS,
+    TIME_MIN,
+    TS,
+    Head,
+    Log,
+    Position,
+    Record,
+    Stream,
+    kind_of,
+    level,
+    newest,
+    pages,
+)
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.inspection.problem import Problem, tried, words_of
 
@@ -159,9 +175,8 @@ class Indexes:
         if isinstance(heads, StoreError):
             yield from sorted(known)
             return
-        streams = iter(sorted({*known, *heads}))
-        while page := list(islice(streams, _PAGE)):
-            lasts = tried(partial(self.log.last, page))
+        for page in pages(sorted({*known, *heads}), _PAGE):
+            lasts = tried(partial(_traces_of_newest, self.log, page))
             if isinstance(lasts, StoreError):
                 yield from page
                 continue
@@ -177,7 +192,7 @@ class Indexes:
         living = {head.stream for head in self.log.heads(kind)}
         return {stream: head for stream, head in heads.items() if head.live == (stream in living)}
 
-    def _agrees(self, stream: Stream, head: Head | None, last: Record | None) -> bool:
+    def _agrees(self, stream: Stream, head: Head | None, last: Trace | None) -> bool:
         seen = self.seen.get(stream, Seen())
         if head is None or not seen.is_ordered or seen.gap > head.floor + 1:
             return False
@@ -213,6 +228,10 @@ def _traces(log: Log, until: Position | None, stream: Stream, **filters: Any) ->
     """Yield the traces of what a read shows, but for what came after the feed was read."""
     records = log.read(stream, **filters)
     return (trace_of(record) for record in records if until is not None and not record.position > until)
+
+
+def _traces_of_newest(log: Log, streams: Sequence[Stream]) -> list[Trace | None]:
+    return [None if record is None else trace_of(record) for record in newest(log, streams)]
 
 
 def _added(traces: Iterable[Trace]) -> _Sum:
@@ -305,17 +324,19 @@ class _CloseLook:
                 yield version, f"it is another one when it is read{how}"
 
     def _flaws_of_heads(self) -> Iterator[_Flaw]:
-        newest = max((trace.version for trace in self.feed), default=0)
-        before, (last,), head = self.log.head(self.stream), self.log.last([self.stream]), self.log.head(self.stream)
+        shown = max((trace.version for trace in self.feed), default=0)
+        before = self.log.head(self.stream)
+        (last,) = _traces_of_newest(self.log, [self.stream])
+        head = self.log.head(self.stream)
         if before is None and head is None and self.feed:
-            yield newest, "there are records, and no head"
+            yield shown, "there are records, and no head"
         if head is None:
             return
         for earlier, version in pairwise([0, *(trace.version for trace in self.feed)]):
             if version > head.floor + 1 and _is_gap(self.stream, earlier, version):
                 yield version, "the record before it is missing"
         if before == head:  # nobody has written in between
-            yield from _flaws_of_head(head, last, newest)
+            yield from _flaws_of_head(head, last, shown)
 
     def _flaws_of_lists(self) -> Iterator[_Flaw]:
         before = self.log.head(self.stream)
@@ -364,18 +385,18 @@ def _disorder(feed: Sequence[Trace]) -> Iterator[_Flaw]:
             yield other.version, "it was recorded before the one before it"
 
 
-def _flaws_of_head(head: Head, last: Record | None, newest: int) -> Iterator[_Flaw]:
-    """Yield what is wrong with a head and the last record, by what the feed has shown before these were read."""
+def _flaws_of_head(head: Head, last: Trace | None, shown: int) -> Iterator[_Flaw]:
+    """Yield what is wrong with a head and the last record, by the version that the feed has shown before them."""
     version = last.version if last else 0
     kind = head.stream.kind
     if head.floor > head.version:
         yield None, f"its head has a floor of {head.floor}, above its version {head.version}"
-    if head.version < max(newest, version):
-        yield max(newest, version), f"its head is at version {head.version}, before this record"
+    if head.version < max(shown, version):
+        yield max(shown, version), f"its head is at version {head.version}, before this record"
     elif version < head.version and head.version > head.floor:
         yield head.version, "it is the newest record, and is not found"
-    elif version < newest:
-        yield newest, "it is not found as the last record"
+    elif version < shown:
+        yield shown, "it is not found as the last record"
     if kind == KV and last is not None and head.version == version and head.live != (last.op != DELITEM):
         yield version, f"the key is {'' if head.live else 'not '}live after {last.op}"
     if kind == ES and last is not None and not head.live:

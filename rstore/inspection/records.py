@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import ES, KV, PROJECT, SS, TS, Record, Stream, folded_version, kind_of
+from rstore.domain.log import COPY, ES, KV, ORIGIN, PROJECT, SS, TS, Record, Stream, folded_version, kind_of
 from rstore.domain.operators import DELITEM, EXTEND, ONCE, OPERATORS, REMOVE, SETITEM, SNAPSHOT
 from rstore.inspection.problem import tried, words_of
 from rstore.payload import Payload
@@ -48,6 +48,8 @@ _KINDS: Final[Mapping[str, _Kind]] = {
 
 def flaws(payload: Payload, stream: Stream, record: Record) -> Iterator[str]:
     """Yield what is wrong with a record: everything that is, so that one flaw does not hide another."""
+    if stream.kind == COPY and stream != ORIGIN:
+        yield "only a part of what was copied or loaded is there: call it again, or discard() what is there"
     kind = _KINDS.get(kind_of(stream))
     is_known = kind is not None and record.op in kind.ops
     if kind is not None and not is_known:
