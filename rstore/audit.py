@@ -282,11 +282,17 @@ class Audit(KeyValues, TimeSeries, EventSequences):
 
 
 class View(Audit):
-    """A store as it was known at a time: everything can be read, and nothing written."""
+    """A store as it was known at a time: everything can be read, and nothing written.
 
-    def __init__(self, store: Audit, until: int) -> None:
-        self.namespace, self._until = store.namespace, until
-        self._base, self._payload, self._freq = AsOf(store._base, until), store._payload, store._freq  # noqa: SLF001
+    ``moment`` is that time, in POSIX milliseconds.
+
+    >>> store.at('2026-05-01T09:00Z').moment
+    1777626000000
+    """
+
+    def __init__(self, store: Audit, moment: int) -> None:
+        self.namespace, self.moment = store.namespace, moment
+        self._base, self._payload, self._freq = AsOf(store._base, moment), store._payload, store._freq  # noqa: SLF001
         self._cached, self._frozen, self._history = Projections(), True, True
         self._note, self._work = ContextVar("rstore.note", default=None), ContextVar("rstore.work", default=None)
 
@@ -300,7 +306,7 @@ class View(Audit):
             raise StoreError(f"es {stream.key!r}: what its state at that time builds on was pruned ({exc})") from exc
 
     def __repr__(self) -> str:
-        return f"<View {self._base.name} namespace={self.namespace!r} at {self._until}>"
+        return f"<View {self._base.name} namespace={self.namespace!r} at {self.moment}>"
 
     def timeseries(self, prefix: str = "") -> list[str]:
         """Return the keys of all series, or of those that begin with a prefix, in code-point order."""

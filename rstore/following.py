@@ -146,7 +146,10 @@ class Following(Audit, Scopes):
             raise TypeError(f"a checkpoint is a str that follow() has yielded, not {type(checkpoint).__name__}")
         mark, _, text = checkpoint.partition("-")
         if mark != self._mark():
-            raise ValueError(f"{checkpoint[:60]!r} is no checkpoint of the namespace {self.namespace!r}")
+            raise ValueError(
+                f"{checkpoint[:60]!r} is no checkpoint of the namespace {self.namespace!r}: "
+                "pass one that its follow() has yielded"
+            )
         return self._log.position(text)
 
     def _live(self, after: Position | None, streams: Wanted, pauses: _Pauses) -> Iterator[_Found]:

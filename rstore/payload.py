@@ -3,6 +3,9 @@
 An envelope is ``format | flags | checksum | body``, or encrypted ``format | flags | key id | nonce | ciphertext``. The
 flags say how the body was made. Reading goes the other way round: verify or decrypt, decompress, then load.
 
+A note, which says who and why, has an envelope of its own beside that of the value. It belongs to that very envelope,
+whose flags say that there is one: so with a key nobody can take it away, exchange it or put one there.
+
 A body is one value, or columns: the times of a segment (or the items of a snapshot) and then their values. Those are
 dumped, or typed: then only what :mod:`rstore.columns` has no type for is dumped.
 """
@@ -32,8 +35,9 @@ if TYPE_CHECKING:
     from rstore.cipher import Cipher
 
 _FORMAT: Final = 1
-_DUMPED, _TEXT, _COLUMNS, _COMPRESSED, _ENCRYPTED, _TYPED = 1, 2, 4, 8, 16, 32
-_KNOWN: Final = _DUMPED | _TEXT | _COLUMNS | _COMPRESSED | _ENCRYPTED | _TYPED
+_DUMPED, _TEXT, _COLUMNS, _COMPRESSED, _ENCRYPTED, _TYPED, _NOTED = 1, 2, 4, 8, 16, 32, 64
+_KNOWN: Final = _DUMPED | _TEXT | _COLUMNS | _COMPRESSED | _ENCRYPTED | _TYPED | _NOTED
+_OF_SEALING: Final = _ENCRYPTED | _NOTED  # what flags say of an envelope, and not of the body in it
 _PLAIN: Final = struct.Struct("<BBI")
 _COUNTS: Final = struct.Struct("<II")  # how many values, and how many bytes of their times or items
 _HEADER_BYTES: Final = 2
@@ -45,6 +49,7 @@ _SAMPLES_OF_TYPED: Final = 4
 _SHRINKS_TO: Final = 8  # prices that would shrink to a third went in five times, and came out eight times slower
 _COMPRESS_LEVEL: Final = 1  # level 6 saves a few per cent more at three times the cost
 _NOTE: Final = b"note"
+_TAG_BYTES: Final = 16  # at the end of what is encrypted: no two values have the same
 
 PackTimes: TypeAlias = Callable[[Any], bytes]
 UnpackTimes: TypeAlias = Callable[[int, int, bytes], Any]
@@ -159,10 +164,14 @@ class Payload:
     ) -> Entry:
         """Return the entry that holds a body, and a note beside it, sealed for this place in the log and no other."""
         place = item, op, start, end
+        if note is not None:
+            body = Body(body.flags | _NOTED, body.data)
         if self._cipher is None:
             return Entry(start, end, item, op, _plain(body), None if note is None else _plain(note))
-        meta = None if note is None else self._sealed(stream, note, *place, _NOTE)
-        return Entry(start, end, item, op, self._sealed(stream, body, *place), meta)
+        data = self._sealed(stream, body, *place)
+        return Entry(
+            start, end, item, op, data, None if note is None else self._sealed(stream, note, *place, _note_of(data))
+        )
 
     @staticmethod
     def is_encrypted(data: bytes) -> bool:
@@ -170,30 +179,10 @@ class Payload:
         return len(data) > 1 and bool(data[1] & _ENCRYPTED)
 
     def is_current(self, record: Record) -> bool:
-        """Tell whether value and note of a record are encrypted with the first key, without opening them."""
-        return all(map(self._is_current, (record.data, record.meta)))
-
-    def _is_current(self, data: bytes | None) -> bool:
-        if data is None or self._cipher is None:
+        """Tell whether a record, value and note, is encrypted with the first key, without opening it."""
+        if self._cipher is None:
             return True
-        return self.is_encrypted(data) and self._cipher.is_current(memoryview(data)[_HEADER_BYTES:])
-
-    def resealed(self, stream: Stream, record: Record) -> Record:
-        """Return a record with value and note encrypted with the first key. Neither is decompressed or loaded.
-
-        Raises:
-            StorePayloadError: one of them can't be opened.
-        """
-        data = self._resealed(stream, record, record.data)
-        meta = None if record.meta is None else self._resealed(stream, record, record.meta, _NOTE)
-        return record._replace(data=data, meta=meta)
-
-    def _resealed(self, stream: Stream, record: Record, data: bytes, what: bytes = b"") -> bytes:
-        if self._is_current(data):
-            return data
-        flags, body = self._unsealed(stream, record, data, what)
-        place = record.item, record.op, record.start, record.end
-        return self._sealed(stream, Body(flags & ~_ENCRYPTED, body), *place, what)
+        return self.is_encrypted(record.data) and self._cipher.is_current(memoryview(record.data)[_HEADER_BYTES:])
 
     def _sealed(self, stream: Stream, body: Body, item: str, op: str, start: int, end: int, what: bytes = b"") -> bytes:
         flags, scope = body.flags | _ENCRYPTED, _scope(self._namespace, stream)
@@ -204,13 +193,10 @@ class Payload:
 
     def _open(self, stream: Stream, record: Record) -> tuple[int, bytes]:
         """Return the flags and the body of a record's envelope, verified, decrypted and decompressed."""
-        return self._opened(stream, record, record.data)
-
-    def _opened(self, stream: Stream, record: Record, data: bytes, what: bytes = b"") -> tuple[int, bytes]:
-        flags, body = self._unsealed(stream, record, data, what)
+        flags, body = self._unsealed(stream, record, record.data)
         return flags, self._decompress(stream, body) if flags & _COMPRESSED else body
 
-    def _unsealed(self, stream: Stream, record: Record, data: bytes, what: bytes) -> tuple[int, bytes]:
+    def _unsealed(self, stream: Stream, record: Record, data: bytes, what: bytes = b"") -> tuple[int, bytes]:
         """Return the flags and the body of an envelope, verified and decrypted."""
         try:
             envelope, flags, checksum = _PLAIN.unpack_from(data)
@@ -311,16 +297,26 @@ class Payload:
 
     def note(self, stream: Stream, record: Record) -> dict[str, Any]:
         """Return what is noted beside a record's value: who, why and more."""
-        if record.meta is None:
+        sealed = self._note(stream, record)
+        if sealed is None:
             return {}
-        _, data = self._opened(stream, record, record.meta, _NOTE)
+        flags, data = sealed
         try:
-            words = json.loads(data)
+            words = json.loads(self._decompress(stream, data) if flags & _COMPRESSED else data)
         except ValueError as exc:
             raise self._error(StorePayloadError, stream, "who and why can't be read") from exc
         if not isinstance(words, dict):
             raise self._error(StorePayloadError, stream, "who and why can't be read")
         return words
+
+    def _note(self, stream: Stream, record: Record) -> tuple[int, bytes] | None:
+        """Return the flags and the body of the note's envelope, verified and decrypted; None if there never was one."""
+        data, meta = record.data, record.meta
+        is_noted = len(data) > 1 and bool(data[1] & _NOTED)
+        if is_noted != (meta is not None):
+            detail = "who and why are gone" if is_noted else "there was no who and why when it was written"
+            raise self._error(StorePayloadError, stream, detail)
+        return None if meta is None else self._unsealed(stream, record, meta, _note_of(data))
 
     # -- envelopes to envelopes ---------------------------------------------------------------------------------------
 
@@ -336,15 +332,15 @@ class Payload:
 
     def opened(self, stream: Stream, record: Record) -> tuple[Body, Body | None]:
         """Return the bodies of a record's value and note, verified and decrypted. Nothing of them is loaded."""
-        body = self._bare(stream, record, record.data, b"")
-        return body, None if record.meta is None else self._bare(stream, record, record.meta, _NOTE)
-
-    def _bare(self, stream: Stream, record: Record, data: bytes, what: bytes) -> Body:
-        flags, body = self._unsealed(stream, record, data, what)
-        return Body(flags & ~_ENCRYPTED, body)
+        note = self._note(stream, record)
+        return _bare(*self._unsealed(stream, record, record.data)), None if note is None else _bare(*note)
 
     def adopted(self, stream: Stream, record: Record, source: Payload) -> Record:
-        """Return a record that another one has sealed as this one seals it."""
+        """Return a record that another one has sealed as this one seals it. Nothing is decompressed or loaded.
+
+        Raises:
+            StorePayloadError: value or note can't be opened.
+        """
         body, note = source.opened(stream, record)
         start, end, item, op = record.start, record.end, record.item, record.op
         sealed = self.entry(stream, op, body, item=item, start=start, end=end, note=note)
@@ -436,6 +432,15 @@ def _typed_body(flags: int, data: bytes) -> Body:
     if _SHRINKS_TO * len(zlib.compress(sample, _COMPRESS_LEVEL)) > len(sample):
         return Body(flags, data)
     return Body(flags | _COMPRESSED, zlib.compress(data, _COMPRESS_LEVEL))
+
+
+def _bare(flags: int, data: bytes) -> Body:
+    return Body(flags & ~_OF_SEALING, data)
+
+
+def _note_of(data: bytes) -> bytes:
+    """Return what a note is bound to beside its place: the envelope of the value."""
+    return _NOTE + data[-_TAG_BYTES:]
 
 
 def _scope(namespace: str, stream: Stream) -> bytes:

@@ -110,7 +110,7 @@ class Upkeep(Following):
         put: dict[Stream, list[Record]] = defaultdict(list)
         for stream, record in found:
             if not self._payload.is_current(record):
-                put[stream].append(self._payload.resealed(stream, record))
+                put[stream].append(self._payload.adopted(stream, record, self._payload))
         rewrites = [
             # moves=False: nothing that anybody has read, folded or expects is different
             Rewrite(stream, None, [record.version for record in records], records, moves=False, floor=floors[stream])

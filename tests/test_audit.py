@@ -23,7 +23,8 @@ from rstore import (
     StorePayloadError,
     StorePlaintextError,
 )
-from rstore.domain.log import ES, KV, TS, Batch, Stream
+from rstore.domain.log import ES, KV, TS, Batch, Rewrite, Stream
+from rstore.inspection import check
 from tests.conftest import KEY, OTHER_KEY, Backend
 
 NOON = 1_704_110_400_000
@@ -479,6 +480,28 @@ class TestContext:
         log.append([Batch(Stream(KV, "a"), [_entry(log, "a", foreign.meta)], 1)])
         with pytest.raises(StorePlaintextError):
             store.history("a")
+
+    def test_it_can_not_be_taken_away_exchanged_or_put_where_none_was(self, backend: Backend, key: str | None) -> None:
+        store = backend.store(key=key)
+        for who in ("ada", "bob"):
+            with store.context(who=who):
+                store["price"] = 100
+        store["price"] = 100
+        log, stream = backend.log(), Stream(KV, "price")
+        ada, bob, nobody = log.read(stream)
+        cases = {
+            "who and why are gone": (ada.data, None),
+            "there was no who and why when it was written": (nobody.data, bob.meta),
+            **({"it is not authentic": (ada.data, bob.meta)} if key else {}),
+        }
+        for message, (data, meta) in cases.items():
+            log.rewrite([Rewrite(stream, None, [nobody.version], [nobody._replace(data=data, meta=meta)], moves=False)])
+            with pytest.raises(StorePayloadError, match=message):
+                store.history("price")
+            with pytest.raises(StorePayloadError, match=message):
+                list(store.log(who="ada"))
+            (problem,) = check(store)
+            assert (problem.version, message in problem.message) == (nobody.version, True)
 
 
 def _entry(log: Any, key: str, meta: bytes | None) -> Any:

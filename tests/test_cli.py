@@ -27,11 +27,12 @@ import pytest
 import typer
 from freezegun import freeze_time
 
+import rstore
 from rstore import Store
 from rstore.cli import main
 from rstore.cli.changes import parse_changes
 from rstore.cli.charts import Curve, characters, runs, steps, the_unit, thinned
-from rstore.cli.program import program
+from rstore.cli.program import ADVICE, program
 from rstore.cli.program import run as run_here
 from rstore.cli.progress import reported
 from rstore.cli.times import parse_time, show_time, write_time
@@ -42,6 +43,7 @@ from rstore.domain.log import Rewrite, Stream
 from rstore.progress import Progress
 from tests.conftest import KEY, OTHER_KEY, redis
 
+LIBRARY = Path(rstore.__file__).parent
 COMMAND = (sys.executable, "-m", "rstore")
 COMMANDS: dict[str, Any] = typer.main.get_command(program()).commands  # type: ignore[attr-defined]  # it is a group
 NOW = 1_793_523_600_000  # 2026-11-01 09:00 UTC
@@ -447,6 +449,7 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
         ("get price --key-file KEYS", 3, "not encrypted, and this store has a key: --plaintext reads those too"),
         ("get pin --key-file KEYS", 3, "encrypted with another key: add its line to the --key-file"),
         ("get nothing", 1, "there is no value 'nothing'"),
+        ("get price --at 2000-01-01", 1, "there is no value 'price' as of 2000-01-01 00:00:00.000"),
         ("get account", 1, "there is no value 'account': it is the key of an event sequence"),
         ("current temperature", 1, "there is no event sequence 'temperature': it is the key of a series"),
         ("range nothing", 1, "there is no series 'nothing'"),
@@ -458,6 +461,16 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
         ("revert nothing now", 1, "there is no key 'nothing'"),
         ("revert price now --kind es", 1, "there is no event sequence 'price': it is the key of a value"),
         ("past account never", 2, "'never' is no time: write it as"),
+        ("get price --at 2026", 2, "2026 is too long ago for POSIX ms: write a date as 2026-01-01, and seconds with"),
+        ("log --since 1793523600", 2, "1793523600 is too long ago for POSIX ms"),
+        ("diff price 20261101", 2, "20261101 is too long ago for POSIX ms"),
+        ("revert price -- -5", 2, "-5 is too long ago for POSIX ms"),
+        ("compact --before 0", 2, "0 is too long ago for POSIX ms"),
+        (
+            "follow --after x",
+            2,
+            "'x' is no checkpoint of the namespace 'default': say one that `rstore follow` has shown",
+        ),
         ("apply account balance", 2, "'balance' is no change: write item=value"),
         ("apply account a=1 a+=1", 2, "item 'a' is changed twice"),
         ("extend temperature 20", 2, "'20' is no point: write TIME=VALUE"),
@@ -467,6 +480,7 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
         ("events account --op plus", 2, "no operator is called plus: use setitem, delitem, add"),
         ("plot temperature --out chart.gif", 2, "pictures are .png or .svg files, not 'chart.gif'"),
         ("plot texts", 2, "'texts' has no number at 1 but a str: it can't be drawn"),
+        ("plot far", 2, "'far' has -1e+308 at 2, which is too far away to be drawn"),
         ("plot temperature --json", 2, "--json prints no picture"),
         ("nonsense", 2, "No such command 'nonsense'. (rstore COMMAND --help shows how)"),
         ("get", 2, "Missing argument 'key'"),
@@ -492,6 +506,7 @@ def test_errors_are_one_line_and_an_exit_code(
     file.extend("temperature", (NOW, 20.5))
     file.extend("steps", (1, 1), (2, 2))
     file.extend("texts", (1, "a"))
+    file.extend("far", (1, 1.0), (2, -1e308))
     assert run_here(words.replace("KEYS", str(tmp_path / "keys")).split()) == code
     out, err = capsys.readouterr()
     assert out == ""
@@ -500,6 +515,18 @@ def test_errors_are_one_line_and_an_exit_code(
     assert line.startswith("rstore: ")
     assert message in line
     assert "secret" not in line
+
+
+def test_what_is_to_be_imported_needs_an_empty_namespace(file: Store, say: Callable[..., str], tmp_path: Path) -> None:
+    file["price"] = 1
+    saved = str(tmp_path / "saved.jsonl")
+    say("export", saved)
+    assert "choose another namespace, or `rstore discard` this one first; nothing" in fail("import", saved, code=3)
+
+
+@pytest.mark.parametrize("advice", ADVICE)
+def test_advice_for_who_types_is_for_something_that_the_library_says(advice: str) -> None:
+    assert any(advice in path.read_text("utf-8") for path in LIBRARY.rglob("*.py") if "cli" not in path.parts)
 
 
 def test_a_traceback_is_shown_to_who_asks_for_it(file: Store, capsys: pytest.CaptureFixture[str]) -> None:

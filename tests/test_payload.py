@@ -618,7 +618,7 @@ def test_an_unknown_format_or_flag_is_a_clear_error(backend: Backend, key: str |
     sealed = Sealed(backend, Stream(model.kind, "key"))
     data = sealed.record().data
 
-    for header in (b"\x00\x00", b"\x02\x00", b"\xff\x00", b"\x01\x40", b"\x01\x80"):
+    for header in (b"\x00\x00", b"\x02\x00", b"\xff\x00", b"\x01\x80", b"\x01\xc0"):
         sealed.put(data=header + data[2:])
         match = f"{model.kind} 'key' in namespace 'default'.*newer rstore"
         with case(header), pytest.raises(StoreFormatError, match=match):

@@ -1,4 +1,4 @@
-"""The README's snippets run as written, on each backend, plain and encrypted."""
+"""Snippets of the README and of pages that belong to it run as written, on each backend, plain and encrypted."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from rstore.adapters import open_log
 from rstore.domain.log import Connector
 from tests.conftest import BACKENDS, KEY
 
-README = Path(__file__).parents[1] / "README.md"
-SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/howto/deciding.md", "docs/howto/models.md", "docs/howto/forgetting.md")
+
+
+def snippets_of(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("page", PAGES)
 def test_the_snippets_run_as_written(
-    backend: str, key: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, backend: str, key: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ExitStack() as stack:
 
@@ -33,11 +38,12 @@ def test_the_snippets_run_as_written(
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(rstore.store, "open_log", open_log if backend == "sqlite" else a_place_for_each)
         monkeypatch.setattr(rstore.Store, "_key", key)
-        for snippet in SNIPPETS:
-            exec(compile(snippet, "README.md", "exec"), {})
+        names: dict[str, object] = {}
+        for snippet in snippets_of(page):
+            exec(compile(snippet, page, "exec"), names)
 
 
 def test_there_are_snippets_of_all_three_models_and_of_a_serializer() -> None:
-    text = "".join(SNIPPETS)
+    text = "".join(snippets_of("README.md"))
     for word in ("kv.set(", "ts.extend(", "es.apply(", "class JsonStore(Store)"):
         assert word in text

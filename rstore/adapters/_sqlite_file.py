@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -124,6 +124,11 @@ class Connection(sqlite3.Connection):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.ids: dict[Stream, int] = {}
+
+    def __del__(self) -> None:
+        # else Python warns of iterators that were dropped, though the store that they read from was closed
+        with suppress(sqlite3.ProgrammingError):  # it could not be opened
+            self.close()
 
     def remember(self, stream: Stream, key: int) -> None:
         """Keep the id of a stream, and forget all others if there are too many."""

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -444,8 +444,13 @@ class SqliteLog:
     @contextmanager
     def _rows(self, db: Connection, sql: str, values: Sequence[Any]) -> Iterator[Iterator[tuple[Any, ...]]]:
         """Select rows in pages, and leave no open statement: the next one to use the connection could not write."""
-        with closing(db.execute(sql, values)) as cursor, closing(self._each(db, cursor)) as rows:
-            yield rows
+        cursor = db.execute(sql, values)
+        try:
+            with closing(self._each(db, cursor)) as rows:
+                yield rows
+        finally:
+            with suppress(sqlite3.ProgrammingError):  # the garbage collector has closed the connection before us
+                cursor.close()
 
     def _each(self, db: Connection, cursor: sqlite3.Cursor) -> Generator[tuple[Any, ...], None, None]:
         size = 1  # pages grow: who wants only the first record does not pay for more

@@ -9,12 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from rstore.cli.changes import parse_changes
-from rstore.cli.command import CHANGE, Access, Session, check_usage, command, when
+from rstore.cli.command import CHANGE, Access, Session, check_usage, command, when, when_stored
 from rstore.cli.output import COUNT, Column
 from rstore.cli.progress import reported
-from rstore.cli.reading import Key, Kind, bounds, show_state, stamp, the_kind, unit_of
+from rstore.cli.reading import Key, Kind, bounds, show_state, stamp, the_kind, unit_of, when_of
 from rstore.cli.refusal import Refusal
-from rstore.cli.times import parse_time
 from rstore.cli.units import MILLISECONDS
 from rstore.cli.values import parse_value
 from rstore.domain.log import Saved
@@ -122,7 +121,8 @@ def revert(
 
     Example: rstore revert account yesterday --who eve --why 'the import was wrong'
     """
-    session.store.revert(key, parse_time(time, now()), the_kind(session.store, key, kind))
+    chosen = the_kind(session.store, key, kind)
+    session.store.revert(key, when_of(chosen, time), chosen)
 
 
 @command(app, CHANGE, access=Access.CHANGE)
@@ -139,7 +139,7 @@ def prune(
     unknown = sorted(set(keys or ()).difference(known))
     if unknown:
         raise Refusal(f"there is no event sequence {', '.join(map(repr, unknown))}: nothing was erased")
-    _show_saved(session, session.store.prune(*(keys or known), before=when(before)))
+    _show_saved(session, session.store.prune(*(keys or known), before=when_stored(before)))
 
 
 @command(app, CHANGE, access=Access.CHANGE)
@@ -148,7 +148,7 @@ def compact(session: Session, before: Before = None) -> None:
 
     Example: rstore compact --before '30 days ago'
     """
-    _show_saved(session, session.store.compact(when(before)))
+    _show_saved(session, session.store.compact(when_stored(before)))
 
 
 @command(app, CHANGE, access=Access.CHANGE)

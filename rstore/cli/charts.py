@@ -10,6 +10,7 @@ from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from rstore.cli.command import check_usage
 from rstore.cli.refusal import USAGE, Refusal
 from rstore.cli.units import Unit, spanned
 from rstore.cli.values import show_text
@@ -18,6 +19,8 @@ _FORMATS: Final = (".png", ".svg")
 _INCHES, _DPI = (10, 5), 120
 _LEAST_WIDTH, _LEAST_HEIGHT, _MOST_HEIGHT = 40, 8, 22
 _TICK_WIDTH: Final = 22
+_HIGHEST: Final = 1e300
+"""What draws adds and multiplies on its way, and floats end at 1.8e308."""
 _DAY, _YEAR = 86_400, 365 * 86_400
 _TICK_FORMS: Final = (
     (5, "%H:%M:%S.%f"),
@@ -41,7 +44,7 @@ def number(value: Any, name: str, time: int) -> float:
     """Return a value as a number that can be drawn; None is a gap, and so is what is not finite.
 
     Raises:
-        Refusal: it is none.
+        Refusal: it is none, or too big.
     """
     try:
         found = math.nan if value is None else float(_not_text(value))
@@ -49,7 +52,10 @@ def number(value: Any, name: str, time: int) -> float:
         raise Refusal(
             f"{name!r} has no number at {time} but a {type(value).__name__}: it can't be drawn", USAGE
         ) from None
-    return found if math.isfinite(found) else math.nan
+    if not math.isfinite(found):
+        return math.nan
+    check_usage(abs(found) < _HIGHEST, f"{name!r} has {found} at {time}, which is too far away to be drawn")
+    return found
 
 
 def _not_text(value: Any) -> Any:

@@ -19,7 +19,7 @@ from rstore.audit import Audit
 from rstore.cli.output import Output
 from rstore.cli.place import SERIALIZERS, Place
 from rstore.cli.refusal import PIPE, USAGE, Refusal
-from rstore.cli.times import parse_time
+from rstore.cli.times import parse_recorded, parse_time
 from rstore.face import now
 from rstore.store import Store
 
@@ -49,8 +49,13 @@ class Session:
 
 
 def when(text: str | None) -> int | None:
-    """Return a time that was typed, in POSIX milliseconds."""
+    """Return a valid time that was typed, in POSIX milliseconds."""
     return None if text is None else parse_time(text, now())
+
+
+def when_stored(text: str | None) -> int | None:
+    """Return a transaction time that was typed, in POSIX milliseconds."""
+    return None if text is None else parse_recorded(text, now())
 
 
 def _option(*names: str, help: str, panel: str = "Which store") -> Any:  # noqa: A002  # it is typer's name for it
@@ -157,7 +162,7 @@ def _session(
     why: str | None = None,
 ) -> Session:
     """Return a session whose store is open as long as the stack."""
-    out, moment = Output(place.json), when(at)
+    out, moment = Output(place.json), when_stored(at)
     if access is Access.NONE:
         return Session(out, place)
     if access is Access.READ:

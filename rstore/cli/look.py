@@ -13,7 +13,7 @@ import typer
 from attrs import asdict
 
 from rstore.audit import Change
-from rstore.cli.command import LOOK, Session, check_usage, command, when
+from rstore.cli.command import LOOK, Session, check_usage, command, when, when_stored
 from rstore.cli.output import MOMENT, TEXT, VALUE, Column, Output
 from rstore.cli.progress import reported
 from rstore.cli.reading import (
@@ -29,6 +29,7 @@ from rstore.cli.reading import (
     show_state,
     the_kind,
     unknown,
+    when_of,
 )
 from rstore.cli.refusal import Refusal
 from rstore.cli.times import parse_time, show_time
@@ -193,7 +194,7 @@ def log(
 
     Example: rstore log --since yesterday --who ada
     """
-    found = session.view.log(when(since), when(until), check_kind(kind), prefix, who)
+    found = session.view.log(when_stored(since), when_stored(until), check_kind(kind), prefix, who)
     if oldest:
         _show_log(session.out, _together(found))
         return
@@ -220,7 +221,7 @@ def follow(
 
     Example: rstore follow --since now --json
     """
-    low = when(since)
+    low = when_stored(since)
     columns = [Column("checkpoint", TEXT, "dim"), *CHANGE_COLUMNS]
     changes = session.store.follow(after, check_kind(kind), prefix, math.inf if wait is None else wait)
     for checkpoint, change in changes:
@@ -271,9 +272,8 @@ def diff(
 
     Example: rstore diff account yesterday now
     """
-    time = now()
     chosen = the_kind(session.view, key, kind)
-    found = session.view.diff(key, parse_time(first, time), parse_time(second, time), chosen)
+    found = session.view.diff(key, when_of(chosen, first), when_of(chosen, second), chosen)
     place = Column("timestamp", STAMP, "bold") if chosen == TS else Column("item", TEXT, "bold")
     rows: list[tuple[Any, ...]] = [
         *(("-", item, value) for item, value in found.removed.items()),

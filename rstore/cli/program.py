@@ -64,18 +64,24 @@ def _ending(exc: Exception) -> tuple[str, int]:
 
 def _line(message: str) -> str:
     """Return a message as one line, without what could play with a terminal, and with advice for who types."""
-    for advice, typed in _ADVICE.items():
+    for advice, typed in ADVICE.items():
         message = message.replace(advice, typed)
     return show_text(" ".join(message.split()))
 
 
-_ADVICE: Final[Mapping[str, str]] = {
+ADVICE: Final[Mapping[str, str]] = {
     "open it with frozen=False to create it": "`rstore set` and others that write make one",
     "open it with plaintext=True to read unencrypted values too": "--plaintext reads those too",
     "open the store with key=[new, old]": "put it into a --key-file, in a line before the old one",
     "open the store with key=...": "say the key with --key-file, --ask-key or RSTORE_KEY",
     "pass the one that it was written with, or a list with old and new keys": "add its line to the --key-file",
     "open it with that": "say which --serializer",
+    "or open it with frozen=True": "or only read it",
+    "open it with frozen=True, or ": "",
+    "discard()": "`rstore discard`",
+    "pass columns=..., each once, of these": "say --column, each once, of these",
+    "rekey()": "`rstore rekey`",
+    "pass one that its follow() has yielded": "say one that `rstore follow` has shown",
 }
 """What the library advises who writes programs, and what that is for who types."""
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from rstore.audit import Audit
+from rstore.audit import Audit, View
 from rstore.cli.command import Session, check_usage
 from rstore.cli.output import TEXT, VALUE, Column
 from rstore.cli.refusal import USAGE, Refusal
-from rstore.cli.times import is_integer, parse_time
+from rstore.cli.times import is_integer, parse_recorded, parse_time, show_time
 from rstore.cli.units import Unit, named, recognised
 from rstore.cli.values import to_json
 from rstore.domain.log import ES, KV, TS
@@ -50,6 +50,11 @@ def the_kind(view: Audit, key: str, kind: str | None) -> str:
         raise Refusal(unknown(view, key, kind))
     check_usage(len(has) == 1, f"{key!r} is the key of several things: say which, --kind {' or --kind '.join(has)}")
     return has[0]
+
+
+def when_of(kind: str, text: str) -> int:
+    """Return a time that was typed: a valid time of an event sequence, a transaction time of other kinds."""
+    return (parse_time if kind == ES else parse_recorded)(text, now())
 
 
 def unit_of(view: Audit, key: str, last: int) -> Unit | None:
@@ -98,7 +103,8 @@ def unknown(view: Audit, key: str, kind: str | None) -> str:
     names = {KV: "a value", TS: "a series", ES: "an event sequence"}
     others = [names[each] for each in KINDS if each != kind and _is_there(view, each, key)]
     wanted = "key" if kind is None else names[kind].partition(" ")[2]
-    return f"there is no {wanted} {key!r}{f': it is the key of {others[0]}' if others else ''}"
+    then = f" as of {show_time(view.moment)}" if isinstance(view, View) else ""
+    return f"there is no {wanted} {key!r}{then}{f': it is the key of {others[0]}' if others else ''}"
 
 
 def _is_there(view: Audit, kind: str, key: str) -> bool:

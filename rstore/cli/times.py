@@ -18,6 +18,9 @@ _FORMS: Final = (
     "write it as 2026-11-01 09:00, 2026-11-01T09:00+01:00, 'yesterday 09:00', '3 days ago', now, or POSIX ms"
 )
 
+_FIRST_RECORDED: Final = 100_000_000_000
+"""POSIX milliseconds, in 1973. Who types less, and means a time of storing, means a year, a date or seconds."""
+
 _DAYS: Final[Mapping[str, int]] = {"today": 0, "yesterday": -1, "tomorrow": 1}
 
 _LENGTHS: Final[Mapping[str, datetime.timedelta]] = {
@@ -74,6 +77,26 @@ def parse_time(text: str, now: int) -> int:
         return posix_ms(_moment(words, _local(now)))
     except (ValueError, OverflowError):
         raise ValueError(f"{text[:60]!r} is no time: {_FORMS}") from None
+
+
+def parse_recorded(text: str, now: int) -> int:
+    """Return the transaction time that a text stands for, as :func:`parse_time` does.
+
+    Valid times may be any ints. Of a time at which something was stored, one that is too small is a slip.
+
+    Raises:
+        ValueError: it is no time, or a number that was before there was any store.
+
+    >>> parse_recorded('2026', 0)
+    Traceback (most recent call last):
+    ValueError: 2026 is too long ago for POSIX ms: write a date as 2026-01-01, and seconds with 000 behind
+    """
+    time = parse_time(text, now)
+    if is_integer(text) and time < _FIRST_RECORDED:
+        raise ValueError(
+            f"{text.strip()[:60]} is too long ago for POSIX ms: write a date as 2026-01-01, and seconds with 000 behind"
+        )
+    return time
 
 
 def show_time(time: int) -> str:

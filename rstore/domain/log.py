@@ -434,7 +434,9 @@ def undotted(checkpoint: str, *counts: int) -> list[int]:
         raise TypeError(f"a checkpoint is a str that follow() has yielded, not {type(checkpoint).__name__}")
     parts = checkpoint.split(".")
     if len(parts) not in counts or not all(map(_is_number, parts)):
-        raise ValueError(f"{checkpoint[:60]!r} is no checkpoint of this kind of store: pass one that it has yielded")
+        raise ValueError(
+            f"{checkpoint[:60]!r} is no checkpoint of this kind of store: pass one that its follow() has yielded"
+        )
     return list(map(int, parts))
 
 
