@@ -69,7 +69,7 @@ class _Layout:
         for line, cells in self.table.rows():
             if len(cells) > len(self.table.columns):
                 raise StoreFileError(line, "there are more cells than columns")
-            filled = {at: cell for at, cell in enumerate(cells) if cell is not None and cell != ""}
+            filled = {at: cell for at, cell in enumerate(cells) if cell is not None}
             if not filled.keys() & counted:
                 continue
             try:
@@ -123,9 +123,9 @@ def export_points(
     The columns of one series are ``time`` and ``value``, of several ``time``, ``key`` and ``value``. A series of rows,
     such as a frame or any whose values are dicts, has a column for each of theirs instead of ``value``. Times are the
     ints that they are, or if the series has a unit dates and times of that unit, in its time zone; those in columns of
-    rows are ints, as :meth:`Store.range` gives them. CSV holds numbers and texts; None is an empty cell, and a text
-    that looks like a number becomes one when it is read back. Parquet keeps types, and wants values of one type in a
-    column, of which ints and floats become floats.
+    rows are ints, as :meth:`Store.range` gives them. CSV holds numbers and texts: None and an empty text are empty
+    cells, and when it is read back, a text that looks like a number becomes one, and a bool a text. Parquet keeps
+    types, and wants values of one type in a column, of which ints and floats become floats.
 
     Args:
         keys: one series, or several.
@@ -257,7 +257,7 @@ def _is_row(value: Any) -> bool:
 
 def _columns(series: Sequence[_Series]) -> list[str]:
     """Return the columns of a table: that of times, that of keys if there are several, and those of values."""
-    columns = list(dict.fromkeys(name for each in series for name in each.columns or ("value",)))
+    columns = list(dict.fromkeys(name for each in series for name in each.columns or ("value",))) or ["value"]
     if len(series) == 1:
         return [name_of_times(columns), *columns]
     for each in series:
@@ -355,7 +355,7 @@ def _time_column(table: Sheet) -> int:
     first: dict[int, Any] = {}
     for _, cells in islice(table.rows(), BATCH_ROWS):
         for at, cell in enumerate(cells[: len(table.columns)]):
-            if cell is not None and cell != "":
+            if cell is not None:
                 first.setdefault(at, cell)
         if len(first) == len(table.columns):
             break

@@ -32,7 +32,7 @@ _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _SECOND: Final = datetime.timedelta(seconds=1)
 
 TableRow: TypeAlias = tuple[int, Sequence[Any]]
-"""The number of a row's line, and its cells; those of CSV are text."""
+"""The number of a row's line, and its cells, None if one is empty; those of CSV are text."""
 
 
 class Line(NamedTuple):
@@ -110,7 +110,7 @@ def read_csv(file: TableFile) -> Iterator[Sheet]:
             try:
                 next(reader, None)
                 for cells in reader:
-                    yield reader.line_num, cells
+                    yield reader.line_num, [cell or None for cell in cells]
             except (csv.Error, UnicodeDecodeError) as exc:
                 raise StoreFileError(reader.line_num + 1, f"this is no CSV ({exc})") from exc
 

@@ -748,14 +748,18 @@ def test_typed_columns_are_read_without_any_library(tmp_path: Path) -> None:
 import sys
 sys.modules.update(dict.fromkeys(("numpy", "pandas", "polars", "pyarrow")))
 from rstore import Store
+from rstore.transfer import export_points
 with Store({str(tmp_path / "a.db")!r}, frozen=False) as store:
     print(store.range("key"))
+    print(*store.meaning("key")[:2])
+    export_points(store, "key", {str(tmp_path / "a.csv")!r})
     store.extend("key", (9, None))
     store.compact()
     print(store.range("key", end=7))
 """
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.splitlines()
-    assert found == [repr(expected), repr(expected[:3])]
+    assert found == [repr(expected), "ns None", repr(expected[:3])]
+    assert (tmp_path / "a.csv").read_text().splitlines()[0] == "time,float16,text,zoned,Int64"
 
 
 @pytest.mark.parametrize("to", ["pandas", "polars", "arrow", "numpy"])

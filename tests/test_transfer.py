@@ -1126,6 +1126,21 @@ class TestPoints:
             assert import_points(memory, tmp_path / name, key=unit, rows=True, unit=unit) == len(points)
             assert repr(memory.range(unit)) == repr(points)
 
+    def test_parquet_tells_an_empty_text_and_a_bool_from_others(self, memory: Store, tmp_path: Path) -> None:
+        memory.extend("rows", (1, {"text": "", "is": True}), (2, {"text": None, "is": None}))
+        memory.extend("texts", (1, ""), (2, "1"))
+        for key, rows in (("rows", True), ("texts", False)):
+            before = memory.range(key)
+            export_points(memory, key, tmp_path / "t.parquet")
+            memory.remove(key)
+            assert import_points(memory, tmp_path / "t.parquet", key=key, rows=rows) == 2
+            assert memory.range(key) == before
+
+    def test_no_series_make_a_table_without_lines(self, memory: Store) -> None:
+        file = io.StringIO()
+        assert export_points(memory, [], file) == 0
+        assert file.getvalue() == "time,key,value\n"
+
     def test_rows_of_several_series_come_back(self, memory: Store, tmp_path: Path) -> None:
         memory.extend("a", (1, {"x": 1, "y": "p"}), (2, {"x": None, "y": None}))
         memory.extend("b", (1, {"x": 3.5, "y": "q"}))
