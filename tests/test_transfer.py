@@ -38,7 +38,7 @@ from rstore import (
 from rstore.adapters import sqlite
 from rstore.domain import log
 from rstore.domain.log import COPY, ES, KV, ORIGIN, PROJECT, SS, TS, Batch, Entry, Stream
-from rstore.inspection import check
+from rstore.inspection import check, info
 from rstore.transfer import Digest, Progress, copy, digest, export, export_points, import_points, load
 from tests import conftest
 from tests.conftest import BACKENDS, KEY, OTHER_KEY, Backend, case
@@ -356,6 +356,7 @@ class TestCopy:
             target.follow(after=before[-1][0])
         followed = list(target.follow())
         assert [change for _, change in followed] == [change for _, change in before]
+        assert set(info(target).records) == set(info(plain).records) - {SS, PROJECT}
         target["both"] = "new"
         assert [change.value for _, change in target.follow(after=followed[-1][0])] == ["new"]
         fed: list[Any] = []
