@@ -956,6 +956,19 @@ class TestLoad:
                         break
         assert ends == 2
 
+    def test_a_file_that_is_changed_meanwhile_is_told_of(self, text: str, memory: Store) -> None:
+        class Changing(io.StringIO):
+            reads = 0
+
+            def seek(self, *to: int) -> int:
+                self.reads += 1
+                if self.reads == 2:
+                    self.truncate(len(text) - 200)
+                return super().seek(*to)
+
+        with pytest.raises(StoreError, match=r"^line \d: .*: the file was changed while it was loaded; discard\(\)"):
+            load(memory, Changing(text))
+
     def test_what_somebody_else_writes_meanwhile_is_kept(self, text: str) -> None:
         def tell(progress: Progress) -> None:
             target["theirs"] = "acknowledged"
