@@ -542,12 +542,13 @@ class TestKilled:
             target = stack.enter_context(Store(dsn, namespace, frozen=False))
             assert 0 < digest(target).records <= digest(plain).records
             assert ["call it again" in problem.message for problem in check(target) if problem.kind == "copy"] == [True]
-            other = stack.enter_context(Store("memory://", namespace, frozen=False))
-            for take in (lambda: exported(target), lambda: copy(target, other)):
+            fresh = Store(tmp_path / "fresh.db", namespace, frozen=False)
+            for take in (lambda: exported(target), lambda: copy(target, fresh)):
                 with pytest.raises(StoreError, match=r"only a part of .* call that again"):
                     take()
-            with pytest.raises(StoreNotEmptyError, match=r"a part of something else.* discard\(\)"):
-                load(target, io.StringIO(exported(other)))
+            assert not (tmp_path / "fresh.db").exists()
+            with pytest.raises(StoreNotEmptyError, match=r"a part of something else.* discard\(\)"), fresh:
+                load(target, io.StringIO(exported(fresh)))
             killed(file, dsn, namespace, 0)
         assert shown(target) == shown(plain)
         assert list(check(target)) == []
