@@ -272,7 +272,8 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
     Args:
         source: it may be frozen. Nobody should write to it meanwhile: what is written is copied too, if that comes to
             an end, and what is erased is an error.
-        target: a writable store, into which nobody else writes.
+        target: a writable store, into which nobody else writes. One that is not open is opened, and made if there is
+            none, when the source was found to be whole.
         progress: is told how many records were copied, then how many were compared.
 
     Raises:
@@ -292,7 +293,8 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
     if (there.log.name, there.namespace) == (here.log.name, here.namespace) and here.log.name != _NAMELESS:
         raise ValueError(f"source and target are the same: namespace {here.namespace!r} of {here.log.name}")
     there.check_whole()
-    return _Copying(there, here, progress).run()
+    with target._while_open():  # noqa: SLF001  # what is refused leaves no store behind
+        return _Copying(there, here, progress).run()
 
 
 def digest(store: Store, progress: Report | None = None) -> Digest:

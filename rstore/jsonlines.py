@@ -206,7 +206,13 @@ def _stored(lines: Callable[[], TextIO], found: _File, side: Side, progress: Rep
     sealer = None if found.namespace == side.namespace else side.payload.named(found.namespace)
     landing = Landing(side, found.sha[:32])
     arrived = int(landing.begin() or 0)
-    _land(_numbered(lines()), landing, arrived, side.payload, sealer, Steps(progress, found.tally.records))
+    try:
+        _land(_numbered(lines()), landing, arrived, side.payload, sealer, Steps(progress, found.tally.records))
+    except StoreFileError as exc:  # it was whole when it was read before
+        raise StoreError(
+            f"line {exc.line}: {exc.problem}: the file was changed while it was loaded; discard() what is there and "
+            "load it again"
+        ) from exc
     here = tally(side.log, contents=opened_by(side.payload) if sealer else None)
     kinds = here.differing(found.tally)
     if kinds:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice, pairwise
@@ -1427,6 +1428,19 @@ class TestVacuum:
 
 
 class TestFollow:
+    def test_large_records_after_small_ones_are_not_all_held_at_once(self, log: Log) -> None:
+        """Neither those of many streams nor those of a key, the newest of which some backends keep apart."""
+        keys = [Stream(KV, f"k{number}") for number in range(20)]
+        log.append([Batch(SERIES, entries(*range(300)), 1)])
+        for key in [*keys, *[keys[0]] * 20]:
+            append(log, key, [entry(data=os.urandom(1 << 20))])
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in log.follow()) == 340
+            assert tracemalloc.get_traced_memory()[1] < 30 << 20
+        finally:
+            tracemalloc.stop()
+
     def test_an_empty_log_has_nothing_to_follow(self, log: Log) -> None:
         assert list(log.follow()) == []
 

@@ -39,7 +39,7 @@ from rstore import (
 from rstore.adapters import sqlite
 from rstore.domain import log
 from rstore.domain.log import COPY, ES, KV, ORIGIN, PROJECT, SS, TS, Batch, Entry, Stream
-from rstore.inspection import check
+from rstore.inspection import check, info
 from rstore.transfer import Digest, Progress, copy, digest, export, export_points, import_points, load
 from tests import conftest
 from tests.conftest import BACKENDS, KEY, OTHER_KEY, Backend, case
@@ -357,6 +357,7 @@ class TestCopy:
             target.follow(after=before[-1][0])
         followed = list(target.follow())
         assert [change for _, change in followed] == [change for _, change in before]
+        assert set(info(target).records) == set(info(plain).records) - {SS, PROJECT}
         target["both"] = "new"
         assert [change.value for _, change in target.follow(after=followed[-1][0])] == ["new"]
         fed: list[Any] = []
@@ -542,12 +543,13 @@ class TestKilled:
             target = stack.enter_context(Store(dsn, namespace, frozen=False))
             assert 0 < digest(target).records <= digest(plain).records
             assert ["call it again" in problem.message for problem in check(target) if problem.kind == "copy"] == [True]
-            other = stack.enter_context(Store("memory://", namespace, frozen=False))
-            for take in (lambda: exported(target), lambda: copy(target, other)):
+            fresh = Store(tmp_path / "fresh.db", namespace, frozen=False)
+            for take in (lambda: exported(target), lambda: copy(target, fresh)):
                 with pytest.raises(StoreError, match=r"only a part of .* call that again"):
                     take()
-            with pytest.raises(StoreNotEmptyError, match=r"a part of something else.* discard\(\)"):
-                load(target, io.StringIO(exported(other)))
+            assert not (tmp_path / "fresh.db").exists()
+            with pytest.raises(StoreNotEmptyError, match=r"a part of something else.* discard\(\)"), fresh:
+                load(target, io.StringIO(exported(fresh)))
             killed(file, dsn, namespace, 0)
         assert shown(target) == shown(plain)
         assert list(check(target)) == []
@@ -955,6 +957,19 @@ class TestLoad:
                         ends += 1
                         break
         assert ends == 2
+
+    def test_a_file_that_is_changed_meanwhile_is_told_of(self, text: str, memory: Store) -> None:
+        class Changing(io.StringIO):
+            reads = 0
+
+            def seek(self, *to: int) -> int:
+                self.reads += 1
+                if self.reads == 2:
+                    self.truncate(len(text) - 200)
+                return super().seek(*to)
+
+        with pytest.raises(StoreError, match=r"^line \d: .*: the file was changed while it was loaded; discard\(\)"):
+            load(memory, Changing(text))
 
     def test_what_somebody_else_writes_meanwhile_is_kept(self, text: str) -> None:
         def tell(progress: Progress) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from rstore.adapters._redis_cluster import Owner
 from rstore.adapters._redis_layout import Partition, damaged, stored_number, stream_named, unpack_head, unpack_record
 from rstore.adapters._redis_line import Command
-from rstore.adapters._redis_snapshot import page_after
-from rstore.domain.log import Record, Stream
+from rstore.domain.log import Record, Stream, within
 
 _FIRST_PAGE: Final = 16
+_PAGE: Final = 256
+_PAGE_BYTES: Final = 4 << 20
+
+_Named: TypeAlias = tuple[Stream, int]
+"""A record by its stream and version."""
 
 
 def feed(owner: Owner, home: Partition, after: int, last: int) -> Iterator[tuple[Stream, Record]]:
@@ -27,10 +31,10 @@ def feed(owner: Owner, home: Partition, after: int, last: int) -> Iterator[tuple
         if len(entries) < size:
             return
         low = b"(" + entries[-1][0]
-        size = page_after(size, (record and record.data for record in records))
+        size = min(4 * size, _PAGE)
 
 
-def _place(words: Sequence[bytes]) -> tuple[Stream, int]:
+def _place(words: Sequence[bytes]) -> _Named:
     """Return what an entry of the feed names: a record's stream and version."""
     if len(words) != 4:
         raise damaged()
@@ -38,8 +42,23 @@ def _place(words: Sequence[bytes]) -> tuple[Stream, int]:
     return stream_named(name), stored_number(version)
 
 
-def _records(owner: Owner, home: Partition, places: Sequence[tuple[Stream, int]]) -> list[Record | None]:
-    """Return the records of streams and versions; None for one that has just been erased."""
+def _records(owner: Owner, home: Partition, places: Sequence[_Named]) -> Iterator[Record | None]:
+    """Yield the records of streams and versions, read as many at once as are some megabytes together.
+
+    None stands for one that has just been erased.
+    """
+    if len(places) == 1:  # a follower that has seen all else need not ask
+        yield from _read(owner, home, places)
+        return
+    looks: list[Command] = []
+    for stream, version in places:
+        looks += (b"HSTRLEN", home.records(stream), version), (b"STRLEN", home.head(stream))
+    sizes = iter(owner.ask(*looks))
+    for group in within(_PAGE_BYTES, ((place, next(sizes) + next(sizes)) for place in places)):
+        yield from _read(owner, home, group)
+
+
+def _read(owner: Owner, home: Partition, places: Sequence[_Named]) -> list[Record | None]:
     commands: list[Command] = []
     for stream, version in places:  # the head first: what is no longer there when it is read has been filed
         commands += (b"GET", home.head(stream)), (b"HGET", home.records(stream), version)

@@ -148,7 +148,7 @@ def copy(
     here = session.place.with_keys()
     there = here.elsewhere(to_namespace, to_key_file)
     old, new = here.store_at(source, frozen=True), there.store_at(target, frozen=False)
-    with old, new, reported("records") as told:
+    with old, reported("records") as told:
         found = transfer.copy(old, new, progress=told)
     session.out.rows(_DIGEST, [(found.records, found.sha)])
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import ES, KV, SS, TS, Position, Record, Stream, kind_of
+from rstore.domain.log import COPY, ES, KV, SS, TS, Position, Record, Stream, kind_of
 from rstore.inspection.folds import Folds
 from rstore.inspection.indexes import Indexes, Seen, trace_of
 from rstore.inspection.problem import Problem, tried, words_of
@@ -34,7 +34,7 @@ class Info:
         namespaces: all that the backend has.
         keys: how many keys there are of each kind: ``kv``, ``ts`` and ``es``.
         records: how many records there are of each kind; ``ss`` are snapshots, ``once`` tokens, ``project`` the
-            checkpoints of projections, ``copy`` what tells the checkpoints of a copy from its source's.
+            checkpoints of projections. What tells a copy from its source is not counted.
         bytes: the size of all their payloads: values, and who and why.
         oldest, newest: when the first and the last of them was recorded, in POSIX milliseconds; None without any.
         encrypted: the share of records whose value is encrypted, from 0 to 1; 0 without any.
@@ -67,6 +67,8 @@ def info(store: Store, progress: Report | None = None) -> Info:
     size = encrypted = 0
     oldest = newest = None
     for _, stream, record in _told(log.follow(), progress):
+        if stream.kind == COPY:
+            continue
         records[kind_of(stream)] += 1
         size += len(record.data) + len(record.meta or b"")
         encrypted += Payload.is_encrypted(record.data)
