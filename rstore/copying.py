@@ -27,6 +27,7 @@ from rstore.domain.log import (
     TIME_MAX,
     Batch,
     Copy,
+    Entry,
     Head,
     Log,
     Position,
@@ -142,7 +143,7 @@ class Landing:
 
     def end(self) -> None:
         """Drop the note: all is there. From now on its checkpoints are told from those of the source."""
-        origin = self._side.payload.entry(ORIGIN, COPY, item=secrets.token_hex(8), start=0, end=0)
+        origin = Entry(0, 0, secrets.token_hex(8), COPY, b"")
         with step_of(_GOES_ON):
             self._log.append([Batch(ORIGIN, (origin,), now(), replace=True)])
             self._log.rewrite([Rewrite(_MARKER, None, range(TIME_MAX), live=False)])

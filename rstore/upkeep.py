@@ -10,7 +10,7 @@ from typing import Final
 from attrs import define
 
 from rstore.domain.errors import StoreConflictError, StoreError
-from rstore.domain.log import ES, KV, SS, TS, Position, Record, Rewrite, Stream, newest
+from rstore.domain.log import ES, KV, ORIGIN, SS, TS, Position, Record, Rewrite, Stream, newest
 from rstore.following import Following
 from rstore.progress import Progress, Report, step_of
 
@@ -93,7 +93,7 @@ class Upkeep(Following):
         if not page:
             return False
         end = page[-1][0]
-        stale = {stream for _, stream, record in page if not self._payload.is_current(record)}
+        stale = {stream for _, stream, record in page if not self._is_current(stream, record)}
         if stale:
             heads = filter(None, map(self._log.head, sorted(stale)))
             floors = {head.stream: head.floor for head in heads}
@@ -103,10 +103,13 @@ class Upkeep(Following):
         work.position, work.looked = end, work.looked + len(page)
         return more or bool(stale)
 
+    def _is_current(self, stream: Stream, record: Record) -> bool:
+        return stream == ORIGIN or self._payload.is_current(record)
+
     def _reseal(self, work: _Rekeying, found: Sequence[tuple[Stream, Record]], floors: dict[Stream, int]) -> None:
         put: dict[Stream, list[Record]] = defaultdict(list)
         for stream, record in found:
-            if not self._payload.is_current(record):
+            if not self._is_current(stream, record):
                 put[stream].append(self._payload.adopted(stream, record, self._payload))
         rewrites = [
             # moves=False: nothing that anybody has read, folded or expects is different

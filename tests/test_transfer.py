@@ -188,7 +188,10 @@ class TestCopy:
             before = shown(source)
         with Store(tmp_path / "source.db") as source:
             assert copy(source, backend.store()) == digest(source)
-        assert shown(backend.store(key=KEY)) == before
+        target = backend.store(key=[OTHER_KEY, KEY])
+        assert shown(target) == before
+        assert list(check(target)) == []
+        assert target.rekey() == digest(target).records
 
     @pytest.mark.parametrize(
         ("from_key", "to_key", "namespace"),
@@ -212,7 +215,9 @@ class TestCopy:
             assert found == digest(target)
             assert shown(target) == shown(source)
             assert all(
-                target._payload.is_encrypted(record.data) == (to_key is not None) for *_, record in follow(target)
+                target._payload.is_encrypted(record.data) == (to_key is not None)
+                for _, stream, record in follow(target)
+                if stream != ORIGIN
             )
 
     def test_what_can_not_be_opened_is_not_copied_to_another_name(self, tmp_path: Path) -> None:

@@ -12,19 +12,20 @@ from rstore.domain.log import Record, Stream, within
 
 _FIRST_PAGE: Final = 16
 _PAGE: Final = 256
-_PAGE_BYTES: Final = 4 << 20
+PAGE_BYTES: Final = 4 << 20
+"""What is held of a feed."""
 
 _Named: TypeAlias = tuple[Stream, int]
 """A record by its stream and version."""
 
 
-def feed(owner: Owner, home: Partition, after: int, last: int) -> Iterator[tuple[Stream, Record]]:
-    """Yield the records of a partition from one position to another, in pages."""
+def feed(owner: Owner, home: Partition, after: int, last: int, most: int) -> Iterator[tuple[Stream, Record]]:
+    """Yield the records of a partition from one position to another, in pages of so many bytes, or of one record."""
     low, size = b"(%d" % after, _FIRST_PAGE
     while True:
         (entries,) = owner.ask((b"XRANGE", home.feed, low, last, b"COUNT", size))
         places = [_place(words) for _, words in entries]
-        records = _records(owner, home, places)
+        records = _records(owner, home, places, most)
         for (stream, _), record in zip(places, records, strict=True):
             if record is not None:
                 yield stream, record
@@ -42,11 +43,8 @@ def _place(words: Sequence[bytes]) -> _Named:
     return stream_named(name), stored_number(version)
 
 
-def _records(owner: Owner, home: Partition, places: Sequence[_Named]) -> Iterator[Record | None]:
-    """Yield the records of streams and versions, read as many at once as are some megabytes together.
-
-    None stands for one that has just been erased.
-    """
+def _records(owner: Owner, home: Partition, places: Sequence[_Named], most: int) -> Iterator[Record | None]:
+    """Yield the records of streams and versions; None for one that has just been erased."""
     if len(places) == 1:  # a follower that has seen all else need not ask
         yield from _read(owner, home, places)
         return
@@ -54,7 +52,7 @@ def _records(owner: Owner, home: Partition, places: Sequence[_Named]) -> Iterato
     for stream, version in places:
         looks += (b"HSTRLEN", home.records(stream), version), (b"STRLEN", home.head(stream))
     sizes = iter(owner.ask(*looks))
-    for group in within(_PAGE_BYTES, ((place, next(sizes) + next(sizes)) for place in places)):
+    for group in within(most, ((place, next(sizes) + next(sizes)) for place in places)):
         yield from _read(owner, home, group)
 
 

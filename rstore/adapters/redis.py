@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 from rstore.adapters._redis_cluster import Servers, connect
 from rstore.adapters._redis_dsn import Server
-from rstore.adapters._redis_feed import feed
+from rstore.adapters._redis_feed import PAGE_BYTES, feed
 from rstore.adapters._redis_layout import (
     HEAD_END,
     MOST,
@@ -67,6 +67,7 @@ __all__ = ["RedisLog", "Server"]
 _PAGE: Final = 256
 _FIRST_PAGE: Final = 16
 _LOOK_SECONDS: Final = 0.05
+_SHARE_BYTES: Final = PAGE_BYTES // 8  # for each of many feeds that are merged
 _ABOVE: Final = b"\xff"
 _MOST_RESTORED: Final = MOST // 2  # so that there is room for what comes after it
 
@@ -436,7 +437,7 @@ class RedisLog:
         ((last,),) = node.at(home.slot).ask((b"HMGET", home.meta, b"n"))
         if last is None:
             return
-        for stream, record in feed(node.at(home.slot), home, after, stored_number(last)):
+        for stream, record in feed(node.at(home.slot), home, after, stored_number(last), PAGE_BYTES):
             yield record.position, stream, record
             node.check_open()
 
@@ -450,7 +451,7 @@ class RedisLog:
         lasts = self._lasts(node)
         seen = [0 if after is None else after.after(number) for number in range(len(lasts))]
         feeds = [
-            _numbered(each.number, feed(node.at(each.slot), each, low, last))
+            _numbered(each.number, feed(node.at(each.slot), each, low, last, _SHARE_BYTES))
             for each, low, last in zip(self._partitions, seen, lasts, strict=True)
             if last > low
         ]

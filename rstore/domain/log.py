@@ -50,7 +50,10 @@ class Stream(NamedTuple):
 
 
 ORIGIN: Final = Stream(COPY, "origin")
-"""What was copied has a record here, whose item tells it from where it came from, and from other copies."""
+"""What was copied has a record here, whose item tells it from where it came from, and from other copies.
+
+Nothing is sealed in it: who copies what is encrypted need not have the key.
+"""
 
 
 class Entry(NamedTuple):

@@ -48,7 +48,9 @@ _KINDS: Final[Mapping[str, _Kind]] = {
 
 def flaws(payload: Payload, stream: Stream, record: Record) -> Iterator[str]:
     """Yield what is wrong with a record: everything that is, so that one flaw does not hide another."""
-    if stream.kind == COPY and stream != ORIGIN:
+    if stream == ORIGIN:
+        return
+    if stream.kind == COPY:
         yield "only a part of what was copied or loaded is there: call it again, or discard() what is there"
     kind = _KINDS.get(kind_of(stream))
     is_known = kind is not None and record.op in kind.ops
