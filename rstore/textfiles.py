@@ -30,7 +30,7 @@ def written(file: TextFile) -> Iterator[TextIO]:
         file.flush()
         return
     path = os.fspath(file)
-    with _replacing(path) as part, _open_as(path, part, "x") as text:
+    with _replacing(path) as part, _open_as(path, part, "w") as text:
         yield text
 
 
@@ -41,19 +41,28 @@ def written_bytes(file: BinaryFile) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         return
-    with _replacing(os.fspath(file)) as part, open(part, "xb") as data:
+    with _replacing(os.fspath(file)) as part, open(part, "wb") as data:
         yield data
 
 
 @contextmanager
 def _replacing(path: str) -> Iterator[str]:
-    """Yield the name of a file that takes the place of another one once it is complete and safe."""
-    part = f"{path}.{secrets.token_hex(4)}.part"
+    """Yield the name of a file that takes the place of another one once it is complete and safe.
+
+    Who may read the other one may read it. What is no regular file, such as a device or a pipe, is written to as it is.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        yield path
+        return
+    there = os.path.realpath(path)  # a symbolic link goes on leading to the file
+    mode = os.stat(there).st_mode & 0o777 if os.path.exists(there) else 0o666
+    part = f"{there}.{secrets.token_hex(4)}.part"
     try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
         yield part
         with open(part, "rb") as whole:
             os.fsync(whole.fileno())
-        os.replace(part, path)
+        os.replace(part, there)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(part)

@@ -255,3 +255,11 @@ def test_a_closed_store_says_so(store: Store, copy: Path) -> None:
     store.close()
     with pytest.raises(StoreClosedError):
         store.backup(copy)
+
+
+def test_who_may_not_read_the_store_may_not_read_its_backup(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.db", frozen=False) as store:
+        store["k"] = 1
+        (tmp_path / "a.db").chmod(0o600)
+        store.backup(tmp_path / "b.db")
+    assert (tmp_path / "b.db").stat().st_mode & 0o777 == 0o600

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import random
+import re
 import sqlite3
 import sys
 import time
@@ -122,7 +123,7 @@ def answers(store: Store, keys: Iterable[str] = ("key",)) -> dict[str, Any]:
         ("sub/dir.db", "sub/dir.db"),
         ("sqlite://sub/dir.db", "sub/dir.db"),
         ("./dot.db", "dot.db"),
-        ("what?is#100%.db", "what?is#100%.db"),
+        ("what?is#100%.db", "what?is#100%.db"),  # a name of a file
         ("100%25.db", "100%25.db"),
         ("file:odd.db", "file:odd.db"),
         ("é \N{GRINNING FACE}.db", "é \N{GRINNING FACE}.db"),
@@ -979,3 +980,11 @@ def test_a_file_that_is_cut_off_gives_store_errors_only(tmp_path: Path, key: str
 
     with pytest.raises(StoreError, match=r"a\.db"):
         read_all()
+
+
+@pytest.mark.parametrize("name", ["a.db?durability=normal", "a.db?timeout=5&durability=full"])
+def test_options_behind_a_bare_name_are_refused(name: str) -> None:
+    """They would be part of the name, and another file, which is empty, would be opened without them."""
+    with pytest.raises(ValueError, match=re.escape(f"write 'sqlite://{name}'")):
+        Store(name)
+    assert repr(Store(Path(name))) == f"<Store sqlite://{name} namespace='default' frozen>"

@@ -6,12 +6,14 @@ import gzip
 import io
 import json
 import operator
+import os
 import random
 import subprocess
 import sys
 import textwrap
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -1322,3 +1324,22 @@ class TestPoints:
             [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
         )
         assert done.stdout == "Parquet needs the package pyarrow: pip install 'rlib-store[arrow]'\n"
+
+
+def test_an_export_changes_what_a_file_holds_and_not_what_it_is(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a.db", frozen=False).open()
+    store["k"] = 1
+    secret, link, pipe = tmp_path / "secret.jsonl", tmp_path / "link.jsonl", tmp_path / "pipe"
+    secret.touch(0o600)
+    link.symlink_to(secret)
+    export(store, link)
+    assert link.is_symlink()
+    assert secret.stat().st_mode & 0o777 == 0o600
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text)
+        export(store, pipe)
+        assert read.result() == secret.read_text()
+    assert pipe.is_fifo()
+    store.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.db", "secret.jsonl", "link.jsonl", "pipe"}

@@ -16,6 +16,7 @@ from rstore.domain.errors import StoreError
 from rstore.domain.log import Connector
 
 _SCHEME: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
+_OPTION: Final = re.compile(r"\?(durability|timeout)=")
 _DURABILITIES: Final = ("full", "normal")
 _TIMEOUT: Final = 30.0
 
@@ -110,7 +111,7 @@ _SCHEMES: Final[Mapping[str, Callable[[Address], Connector]]] = {
 def open_log(dsn: str | os.PathLike[str]) -> Connector:
     """Return what makes the logs of a DSN's namespaces. Nothing is connected to yet.
 
-    A DSN without ``scheme://`` is the name of a SQLite file, taken literally.
+    A DSN without ``scheme://`` is the name of a SQLite file, taken literally; but options behind it are refused.
 
     Raises:
         TypeError: it is neither str nor a path.
@@ -121,6 +122,8 @@ def open_log(dsn: str | os.PathLike[str]) -> Connector:
     if not isinstance(path, str):
         raise TypeError(f"a DSN is a str or a path, not {type(dsn).__name__}")
     match = _SCHEME.match(path) if isinstance(dsn, str) else None
+    if match is None and isinstance(dsn, str) and _OPTION.search(path):
+        raise ValueError(f"options need a scheme: write 'sqlite://{path}', or a Path if the file is called so")
     if match is None:
         return _file(path, Options())
     scheme = match[1].lower()

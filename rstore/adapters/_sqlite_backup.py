@@ -32,6 +32,9 @@ def back_up(db: Connection, path: str, progress: Callable[[int, int], None]) -> 
     unfinished = f"{target}.{secrets.token_hex(4)}.unfinished"
     try:
         try:
+            (source,) = [file for _, name, file in db.execute("PRAGMA database_list") if name == "main"]
+            mode = os.stat(source).st_mode & 0o777  # whoever may not read the store may not read its backup
+            os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
             _copy(db, unfinished, progress)
         except sqlite3.Error as exc:
             raise StoreError(f"the backup {path} can't be made: {exc}; nothing of it was left behind") from exc
