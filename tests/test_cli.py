@@ -226,26 +226,34 @@ copy "$RSTORE_DSN" copy.db --namespace "$RSTORE_NAMESPACE"
 new-key > app.key
 rekey --plaintext --key-file app.key
 shell --key-file app.key <<< 'print(len(list(s.log())))'
-backup never.db || test $? = 3
+backup backup.db || test $? = 3
 follow --key-file app.key --wait 0
 """
 
 
-def test_every_command_on_a_terminal_and_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("on_terminal", [True, False], ids=["terminal", "pipe"])
+def test_every_command_in_a_file_and_on_a_server(
+    place: Store, on_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One shell for all, since a terminal for each would take longer than the commands."""
     monkeypatch.chdir(tmp_path)
     lines = ON_A_SERVER.strip().splitlines()
     assert {line.split()[0] for line in lines} == set(COMMANDS)
-    with use(monkeypatch, redis(), uuid4().hex) as store:
-        rstore = f"{COMMAND[0]} -m rstore"
-        script = "\n".join(f"echo '$ {number}'; {rstore} {line}" for number, line in enumerate(lines))
-        Path("script.sh").write_text(f"set -e\n{script}\n", "utf-8")
+    rstore = f"{COMMAND[0]} -m rstore"
+    script = "\n".join(f"echo '$ {number}'; {rstore} {line}" for number, line in enumerate(lines))
+    Path("script.sh").write_text(f"set -e\n{script}\n", "utf-8")
+    place.close()  # a file may be deleted by discard
+    if on_terminal:
         child = pexpect.spawn("bash", ["script.sh"], dimensions=(30, 120), timeout=120)
         seen = child.read().decode()
         child.close()
-        assert child.exitstatus == 0, seen
-        assert "\t" not in seen, "tables are for terminals"
-        store.discard()
+        code = child.exitstatus
+    else:
+        done = subprocess.run(["bash", "script.sh"], capture_output=True, text=True, timeout=120, check=False)
+        seen, code = done.stdout + done.stderr, done.returncode
+    assert code == 0, seen
+    assert ("\t" in seen) != on_terminal, "tables are for terminals, tabs for programs"
+    place.open()
     assert {"temperature.png", "saved.jsonl", "copy.db"} <= {path.name for path in tmp_path.iterdir()}
 
 

@@ -93,7 +93,10 @@ _MESSAGES: Final = {
     "SQLITE_BUSY": "another process is writing to it for longer than the timeout (raise it with ?timeout=SECONDS)",
     "SQLITE_LOCKED": "it is locked",
     "SQLITE_CANTOPEN": "it can't be opened: is it a file, is its directory there, and may both be read and written?",
-    "SQLITE_READONLY": "it may only be read: open it with frozen=True, or make the file, those beside it that end in -wal and -shm, and the directory writable",
+    "SQLITE_READONLY": (
+        "it may only be read: open it with frozen=True, or make the file, those beside it that end in -wal and -shm, "
+        "and the directory writable"
+    ),
     "SQLITE_PERM": "access is denied",
     "SQLITE_AUTH": "access is denied",
     "SQLITE_IOERR": "the disk failed to read or write",
