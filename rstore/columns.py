@@ -93,6 +93,15 @@ def name_of_times(others: Iterable[str], own: str | None = None) -> str:
     return next(name for name in chain(() if own is None else (own,), _TIME_NAMES, made_up) if name not in taken)
 
 
+def is_row(value: Any) -> bool:
+    """Tell whether a value is one of several columns: a dict with names, as the rows of frames are.
+
+    >>> is_row({'low': 3}), is_row({}), is_row({1: 3}), is_row(3)
+    (True, False, False, False)
+    """
+    return isinstance(value, dict) and bool(value) and all(isinstance(name, str) for name in value)
+
+
 class Column(NamedTuple):
     """What a column holds.
 

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Final, Self
 
 from rstore.domain.errors import StoreConflictError
-from rstore.domain.log import KV, TIME_MAX, Batch, Head, Record, Rewrite, Saved, Stream
+from rstore.domain.log import KV, TIME_MAX, Batch, Head, Record, Rewrite, Saved, Stream, pages
 from rstore.domain.operators import DELITEM, SETITEM
 from rstore.face import Face, check_expect, check_key, check_one, now
 
@@ -240,8 +240,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
     def _compact_keys(self, before: int | None) -> Saved:
         """Keep only the last value of each key, and nothing of deleted ones; or that of a time, and all after it."""
         saved = Saved(0, 0)
-        heads = self._log.heads(KV, live=False)
-        while page := list(islice(heads, _PAGE)):
+        for page in pages(self._log.heads(KV, live=False), _PAGE):
             present = {head.stream: head.version for head in page}
             then = page if before is None else self._heads_at(page, before)
             dead = [head for head in then if not head.live and head.version == present[head.stream]]

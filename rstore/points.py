@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from attrs import frozen
 
-from rstore.columns import UNITS, Times, name_of_times
+from rstore.columns import UNITS, Times, is_row, name_of_times
 from rstore.domain.errors import StoreError, StoreFileError
 from rstore.domain.log import check_name, check_time, pages
 from rstore.progress import Report, Steps, step_of
@@ -241,18 +241,14 @@ class _Series(NamedTuple):
 def _columns_of(store: Store, key: str) -> Iterable[str]:
     """Return the columns of all rows of a series; none if it does not begin with a row."""
     first = store.first(key)
-    if first is None or not _is_row(first[1]):
+    if first is None or not is_row(first[1]):
         return ()
     columns: dict[str, None] = {}
     for time, row in store.points(key):
-        if not _is_row(row):
+        if not is_row(row):
             raise TypeError(f"{key!r} holds rows, and at {time} there is a value of type {type(row).__name__}")
         columns |= dict.fromkeys(row)
     return columns
-
-
-def _is_row(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value) and all(isinstance(name, str) for name in value)
 
 
 def _columns(series: Sequence[_Series]) -> list[str]:

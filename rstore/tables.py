@@ -7,7 +7,6 @@ import datetime
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from numbers import Real
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -15,7 +14,7 @@ from attrs import frozen
 
 from rstore.columns import UNITS, Times
 from rstore.domain.errors import StoreError, StoreFileError
-from rstore.domain.log import check_time
+from rstore.domain.log import check_time, pages
 from rstore.grids import named_zone
 from rstore.moments import digits_of, iso_in_series
 from rstore.progress import Steps
@@ -177,16 +176,12 @@ def write_parquet(file: TableFile, columns: Sequence[str], lines: Callable[[], I
             written_bytes(cast("BinaryFile", file)) as target,
             parquet.ParquetWriter(target, schema) as writer,
         ):
-            for page in _pages(lines()):
+            for page in pages(lines(), BATCH_ROWS):
                 writer.write_table(pyarrow.table(_arrays(page, schema), schema=schema))
                 for _ in page:
                     steps.step()
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError) as exc:
         raise TypeError(f"the values are of different types, for which there is CSV ({exc})") from None
-
-
-def _pages(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    return iter(lambda: list(islice(lines, BATCH_ROWS)), [])
 
 
 def _schema(columns: Sequence[str], lines: Iterator[Line]) -> Any:
@@ -195,7 +190,7 @@ def _schema(columns: Sequence[str], lines: Iterator[Line]) -> Any:
 
     meanings = set()
     found = pyarrow.schema([(name, pyarrow.null()) for name in columns[1:]])
-    for page in _pages(lines):
+    for page in pages(lines, BATCH_ROWS):
         meanings |= {line.meaning[:2] for line in page}
         types = [pyarrow.array(cells).type for cells in zip(*(line.cells for line in page), strict=True)]
         fields = list(zip(columns[1:], types, strict=True))

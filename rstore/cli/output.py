@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, Final, NamedTuple, TextIO
 
 from attrs import field, frozen
 
 from rstore.cli.times import show_time, write_time
 from rstore.cli.values import show_text, show_value, to_json, write_json
+from rstore.domain.log import pages
 
 _PAGE: Final = 500
 """Rows of a table on a terminal that are laid out together: what is longer begins a new one below."""
@@ -106,7 +106,7 @@ class Output:
 
     def _table(self, columns: Sequence[Column], rows: Iterator[Sequence[Any]]) -> int:
         count = 0
-        while page := list(islice(rows, _PAGE)):
+        for page in pages(rows, _PAGE):
             self._console().print(_laid_out(columns, page))
             count += len(page)
         return count

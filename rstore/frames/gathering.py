@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from rstore.columns import FORMATS, IN_UNITS, OBJECT, Column, Layout, Table, Times, stretches
+from rstore.columns import FORMATS, IN_UNITS, OBJECT, Column, Layout, Table, Times, is_row, stretches
 from rstore.domain.series import Run, thin
 from rstore.frames.frame import Frame, Values, columns_of, frame_of, guessed_column, object_column
 from rstore.frames.times import joint_times
@@ -140,17 +140,13 @@ def _piece(values: Any, *, alone: bool) -> _Piece:
         return len(values), {None if alone else each.column.name: each for each in columns_of(values)}
     if alone:
         return len(values), {None: guessed_column(None, list(values))}
-    rows = [value if _is_row(value) else {} for value in values]
+    rows = [value if is_row(value) else {} for value in values]
     columns: dict[str | None, Values | None] = {
         name: _unless_nothing(name, [row.get(name) for row in rows])
         for name in dict.fromkeys(chain.from_iterable(rows))
     }
-    others = _unless_nothing(None, [None if _is_row(value) else value for value in values])
+    others = _unless_nothing(None, [None if is_row(value) else value for value in values])
     return len(values), columns if others is None else {**columns, None: others}
-
-
-def _is_row(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value) and all(isinstance(name, str) for name in value)
 
 
 def _unless_nothing(name: str | None, values: list[Any]) -> Values | None:
