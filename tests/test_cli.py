@@ -14,6 +14,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 from pkgutil import resolve_name
@@ -469,6 +470,7 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
         ("revert nothing now", 1, "there is no key 'nothing'"),
         ("revert price now --kind es", 1, "there is no event sequence 'price': it is the key of a value"),
         ("past account never", 2, "'never' is no time: write it as"),
+        ("past account 2026-13-01", 2, "'2026-13-01' is no time: write it as"),
         ("get price --at 2026", 2, "2026 is too long ago for POSIX ms: write a date as 2026-01-01, and seconds with"),
         ("log --since 1793523600", 2, "1793523600 is too long ago for POSIX ms"),
         ("diff price 20261101", 2, "20261101 is too long ago for POSIX ms"),
@@ -530,6 +532,21 @@ def test_what_is_to_be_imported_needs_an_empty_namespace(file: Store, say: Calla
     saved = str(tmp_path / "saved.jsonl")
     say("export", saved)
     assert "choose another namespace, or `rstore discard` this one first; nothing" in fail("import", saved, code=3)
+
+
+def test_what_can_not_be_printed_is_told_and_stored_all_the_same(file: Store) -> None:
+    with open("/dev/full", "w") as full:
+        command = [*COMMAND, "apply", "account", "balance=10"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    problem = (
+        "what was to be printed could not be written: No space left on device; see `rstore log` for what is stored"
+    )
+    assert (done.returncode, done.stderr) == (3, f"rstore: {problem}\n")
+    assert file.current("account") == {"balance": 10}
+
+
+def test_it_tells_its_version(say: Callable[..., str]) -> None:
+    assert say("--version") == f"rstore {version('rlib-store')}\n"
 
 
 @pytest.mark.parametrize("advice", ADVICE)
@@ -931,6 +948,14 @@ def test_a_day_ends_at_midnight_where_the_user_is(berlin: None) -> None:
     hours = (NOW - parse_time("8 days ago", NOW)) / 3_600_000
     assert hours == 8 * 24 + 1  # summer time ended in between: at the same time of the day
     assert (show_time(NOW), write_time(NOW)) == ("2026-11-01 10:00:00.000", "2026-11-01T10:00:00.000+01:00")
+
+
+@pytest.mark.parametrize("text", ["2026-03-29 02:30", "2026-03-29T02:00"])
+def test_a_time_that_summer_time_passed_over_is_no_time(berlin: None, text: str) -> None:
+    with pytest.raises(ValueError, match="was passed over here when clocks were put forward: say it with an offset"):
+        parse_time(text, NOW)
+    assert parse_time(f"{text}+01:00", NOW) == parse_time(text.replace("02:", "03:"), NOW)
+    assert parse_time("2026-10-25 02:30", NOW) == parse_time("2026-10-25 02:30+02:00", NOW)  # the first of the two
 
 
 def test_the_end_of_a_shorter_month() -> None:

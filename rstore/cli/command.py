@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import Enum
 from functools import wraps
+from importlib.metadata import version
 from typing import Annotated, Any, Final
 
 import typer
@@ -179,14 +180,27 @@ def _session(
     return Session(out, place, store)
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"rstore {version('rlib-store')}")
+        raise typer.Exit
+
+
+_VERSION: Final = {
+    "version": Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version, and end.")
+    ]
+}
+
+
 def options_before(app: typer.Typer) -> None:
     """Let the options that say which store stand before the name of the command too."""
 
-    def remember(ctx: typer.Context, **given: Any) -> None:
+    def remember(ctx: typer.Context, version: bool, **given: Any) -> None:  # noqa: ARG001  # it was looked at before
         ctx.obj = Place(**given)
 
     remember.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [_CONTEXT.replace(kind=inspect.Parameter.KEYWORD_ONLY), *_parameters(_PLACE)]
+        [_CONTEXT.replace(kind=inspect.Parameter.KEYWORD_ONLY), *_parameters({**_VERSION, **_PLACE})]
     )
     app.callback()(remember)
 

@@ -93,7 +93,9 @@ def _tell_usage(exc: Any) -> str:
 
 
 def _tell_system(exc: Any) -> str:
-    return f"{exc.strerror or exc}{f': {exc.filename}' if exc.filename else ''}"
+    if exc.filename:
+        return f"{exc.strerror or exc}: {exc.filename}"
+    return f"what was to be printed could not be written: {exc.strerror or exc}; see `rstore log` for what is stored"
 
 
 _ENDINGS: Final[Sequence[tuple[tuple[type[Exception], ...], Callable[[Any], str], int]]] = (

@@ -47,6 +47,10 @@ _SHORT: Final[Mapping[str, str]] = {
 }
 
 
+class _SkippedError(ValueError):
+    """There was no such time here."""
+
+
 def is_integer(text: str) -> bool:
     """Tell whether what was typed is a number, and not a time in words or of the calendar.
 
@@ -75,6 +79,10 @@ def parse_time(text: str, now: int) -> int:
         return now
     try:
         return posix_ms(_moment(words, _local(now)))
+    except _SkippedError:
+        raise ValueError(
+            f"{text[:60]!r} was passed over here when clocks were put forward: say it with an offset, +01:00 or Z"
+        ) from None
     except (ValueError, OverflowError):
         raise ValueError(f"{text[:60]!r} is no time: {_FORMS}") from None
 
@@ -137,14 +145,22 @@ def _moment(words: str, now: datetime.datetime) -> datetime.datetime:
         return _at_clock(date, day["clock"] or "00:00")
     if _CLOCK.fullmatch(words):
         return _at_clock(now.date(), words)
-    moment = datetime.datetime.fromisoformat(words.upper())
-    return moment if moment.tzinfo else moment.astimezone()
+    return _here(datetime.datetime.fromisoformat(words.upper()))
 
 
 def _at_clock(date: datetime.date, clock: str) -> datetime.datetime:
     time = datetime.time.fromisoformat(clock if clock.index(":") == 2 else f"0{clock}")
-    moment = datetime.datetime.combine(date, time)
-    return moment if moment.tzinfo else moment.astimezone()
+    return _here(datetime.datetime.combine(date, time))
+
+
+def _here(moment: datetime.datetime) -> datetime.datetime:
+    """Return a moment with its offset, that of the local time zone if it has none."""
+    if moment.tzinfo is not None:
+        return moment
+    aware = moment.astimezone()
+    if aware.astimezone(datetime.UTC).astimezone().replace(tzinfo=None) != moment:
+        raise _SkippedError
+    return aware
 
 
 def _unit(word: str) -> str:
