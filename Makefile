@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check coverage docs bench clean
+.PHONY: demo test quick check coverage docs bench clean
 
 demo: .venv/demo
 	$(BIN)/python examples/tour.py
 
 test: check
 	$(BIN)/python -m pytest -n auto
+
+# In memory and on SQLite, without keys: under a minute.
+quick: .venv/test
+	$(BIN)/python -m pytest -n auto -q -m 'not server and not encrypted and not slow'
 
 check: .venv/test
 	$(BIN)/ruff check .

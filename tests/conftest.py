@@ -58,20 +58,45 @@ class Backend:
 SERVERS = ExitStack()
 """The servers that this process has started, each when a test first asked for it."""
 
+SERVED = frozenset({"postgresql", "redis", "cluster"})
+"""The backends that are servers."""
+
+SERVERS_ALLOWED: list[bool] = [False]
+"""Whether the test that runs is marked ``server``: so that no other one starts any."""
+
+
+def check_marked() -> None:
+    assert SERVERS_ALLOWED == [True], "a test that uses a server is marked with pytest.mark.server"
+
+
+def postgresql() -> str:
+    check_marked()
+    return _postgresql()
+
+
+def redis() -> str:
+    check_marked()
+    return _redis()
+
+
+def cluster() -> str:
+    check_marked()
+    return _cluster()
+
 
 @cache
-def postgresql() -> str:
+def _postgresql() -> str:
     """Start a server that need not survive a loss of power; or take the one that was given."""
     return os.environ.get("RSTORE_TEST_POSTGRESQL") or SERVERS.enter_context(Postgres.start({"fsync": "off"})).dsn
 
 
 @cache
-def redis() -> str:
+def _redis() -> str:
     return os.environ.get("RSTORE_TEST_REDIS") or SERVERS.enter_context(Valkey.start()).dsn
 
 
 @cache
-def cluster() -> str:
+def _cluster() -> str:
     return SERVERS.enter_context(Cluster.start()).dsn
 
 
@@ -176,7 +201,22 @@ RAM = Path("/dev/shm")
 RAM_FOR_FILES = 2 << 30  # bytes: enough for all files that the tests of several workers have at one time
 
 
+OF_THE_MACHINE = ("PYTHON", "PG", "RSTORE_", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PAGER")
+OF_THE_TESTS = ("PYTHONPATH", "RSTORE_TEST_")
+
+
+def forget_environment() -> None:
+    """Let no variable of the machine decide a result, in this process or in those that tests start."""
+    for name in [name for name in os.environ if name.startswith(OF_THE_MACHINE) and not name.startswith(OF_THE_TESTS)]:
+        del os.environ[name]
+
+
 def pytest_configure() -> None:
+    forget_environment()
+    use_ram()
+
+
+def use_ram() -> None:
     """Keep the files of tests in RAM where there is enough.
 
     The code that runs is the same, fsync and all; only that no test waits for a disk. None could tell anyway: what they
@@ -195,13 +235,31 @@ def pytest_xdist_auto_num_workers() -> int:
 ENCRYPTED_ON_SERVERS = ("test_audit", "test_payload", "test_properties", "test_readme")
 """Tests of what is stored. All others are of what is done with sealed bytes, which a server does as with any bytes."""
 
+ON_SERVERS = ("test_cluster", "test_postgresql", "test_redis", "test_redis_loss")
+"""Modules all of whose tests are about servers; elsewhere, the backend tells it, or the test is marked."""
 
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run on servers only plain what is about anything but what is stored; in memory and on SQLite, all runs twice."""
+    """Mark what needs a server and what is encrypted, and run on servers only plain what is not about what is stored.
+
+    In memory and on SQLite, all runs twice.
+    """
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        if item.path.stem in ON_SERVERS or not SERVED.isdisjoint(map(str, params.values())):
+            item.add_marker("server")
+        if params.get("key") is not None:
+            item.add_marker("encrypted")
 
     def is_twice(item: pytest.Item) -> bool:
-        params = getattr(getattr(item, "callspec", None), "params", {})
-        on_server = params.get("backend") in ("postgresql", "redis", "cluster")
-        return on_server and params.get("key") is not None and item.path.stem not in ENCRYPTED_ON_SERVERS
+        marks = {mark.name for mark in item.iter_markers()}
+        return {"server", "encrypted"} <= marks and item.path.stem not in ENCRYPTED_ON_SERVERS
 
     items[:] = [item for item in items if not is_twice(item)]
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures that start one
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Remember which test asks for a server."""
+    SERVERS_ALLOWED[:] = [item.get_closest_marker("server") is not None]

@@ -13,6 +13,8 @@ from rstore import Store
 from tests.conftest import Backend
 from tests.workers import ACCOUNTS, BALANCE, SECONDS, STRESS, WORKERS, Crew, account, book
 
+pytestmark = pytest.mark.slow
+
 TOTAL = ACCOUNTS * BALANCE
 SAMPLES = 200 if STRESS else 20
 

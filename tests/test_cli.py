@@ -141,6 +141,7 @@ def tell_a_story(store: Store) -> None:
 # -- every command, on a file and on a server --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_values(place: Store) -> None:
     run("set", "price", '{"amount": 12}', "--who", "ada", "--why", "ticket 42")
     assert run("get", "price") == '{"amount":12}\n'
@@ -152,6 +153,7 @@ def test_values(place: Store) -> None:
     assert fail("get", "price", code=1) == "rstore: there is no value 'price'"
 
 
+@pytest.mark.slow
 def test_event_sequences(place: Store) -> None:
     words = ("apply", "account", "owner=Ada", "balance=10", "typo=1", "--time", str(NOW))
     assert run(*words) == "owner\tAda\nbalance\t10\ntypo\t1\n"
@@ -169,6 +171,7 @@ def test_event_sequences(place: Store) -> None:
     assert json.loads(run("prune", "account", "--json"))["records"] == 4
 
 
+@pytest.mark.slow
 def test_time_series(place: Store) -> None:
     run("extend", "temperature", stdin=f"{NOW} 20.5\n{NOW + 60_000} 21\n2026-11-01 09:02\t22\n2026-11-01T09:03 null\n")
     assert place.range("temperature") == [(NOW, 20.5), (NOW + 60_000, 21), (NOW + 120_000, 22), (NOW + 180_000, None)]
@@ -178,6 +181,7 @@ def test_time_series(place: Store) -> None:
     assert place.first("temperature") == (NOW + 120_000, 22)
 
 
+@pytest.mark.slow
 def test_the_whole_store(place: Store) -> None:
     tell_a_story(place)
     assert run("keys") == "ts\ttemperature\nes\taccount\n"
@@ -232,6 +236,7 @@ follow --key-file app.key --wait 0
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_terminal", [True, False], ids=["terminal", "pipe"])
 def test_every_command_in_a_file_and_on_a_server(
     place: Store, on_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -374,6 +379,7 @@ def test_history_on_a_terminal(file: Store) -> None:
     assert run_seen("history", "price") == HISTORY
 
 
+@pytest.mark.slow
 def test_nothing_that_is_stored_plays_with_the_terminal(file: Store) -> None:
     file["\x1b[31m[red]key"] = "\x1b[2J\x9b2J[bold]"
     with file.context(who="\x1b]0;title\x07", why="line\nline"):
@@ -383,6 +389,7 @@ def test_nothing_that_is_stored_plays_with_the_terminal(file: Store) -> None:
     assert "[red]key" in seen
 
 
+@pytest.mark.slow
 def test_colours_are_for_terminals(file: Store) -> None:
     tell_a_story(file)
     assert "\x1b[1;36m2026-11-01 09:02:00.000  eve\x1b[0m" in run_seen("log", TERM="xterm-256color")
@@ -402,6 +409,7 @@ def test_options_stand_before_the_command_or_after_it(tmp_path: Path, say: Calla
     assert "say which --serializer" in fail("get", "price", "--dsn", dsn, "--namespace", "n", code=3)
 
 
+@pytest.mark.slow
 def test_keys_come_from_a_file_the_environment_or_a_prompt(
     file: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, say: Callable[..., str]
 ) -> None:
@@ -578,6 +586,40 @@ def test_without_typer_it_says_what_to_install() -> None:
     assert done.stderr == "rstore: the command needs the package typer: pip install 'rlib-store[cli]'\n"
 
 
+PRINTING = ("get price", "apply account balance=10", "log", "keys --json", "export -", "new-key", "--help", "--version")
+"""Commands that print in different ways, long before their end or just there."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", PRINTING)
+def test_output_that_can_not_be_written_is_an_error_of_the_command(file: Store, words: str) -> None:
+    """Also what is still in a buffer at its end: otherwise the interpreter writes it, and exits with 120."""
+    file["price"] = 10
+    for target, problem in ((">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
+        done = subprocess.run(
+            ["bash", "-c", f"{' '.join(COMMAND)} {words} {target}"], capture_output=True, text=True, check=False
+        )
+        told = f"rstore: what was to be printed could not be written: {problem}; see `rstore log` for what is stored\n"
+        assert (done.returncode, done.stderr) == (3, told), target
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", PRINTING)
+def test_a_reader_that_goes_away_before_anything_was_printed_is_no_error(file: Store, words: str) -> None:
+    file["price"] = 10
+    command = f"(sleep 0.1; exec {' '.join(COMMAND)} {words}) | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
+@pytest.mark.parametrize(("words", "code"), [("get price", 0), ("get", 2), ("set price 11", 0)])
+def test_what_nobody_can_be_told_changes_no_exit_code(file: Store, words: str, code: int) -> None:
+    file["price"] = 10
+    for target in ("2>/dev/full", "2>&-"):
+        done = subprocess.run(["bash", "-c", f"{' '.join(COMMAND)} {words} {target}"], capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (code, b"")
+
+
 def test_who_reads_may_go_away(file: Store) -> None:
     file.extend("steps", ((time, time) for time in range(100_000)))
     command = f"{' '.join(COMMAND)} range steps | head -1; echo ${{PIPESTATUS[0]}}"
@@ -668,6 +710,7 @@ def test_a_backup_is_a_store(file: Store, tmp_path: Path, say: Callable[..., str
     assert "is there already" in fail("backup", str(tmp_path / "backup.db"), code=3)
 
 
+@pytest.mark.server
 def test_a_store_goes_to_a_server_and_back(file: Store, tmp_path: Path, say: Callable[..., str]) -> None:
     tell_a_story(file)
     there, back, key = redis(), str(tmp_path / "back.db"), str(tmp_path / "key")
@@ -701,6 +744,7 @@ def test_a_series_that_came_as_a_frame_says_in_which_unit_it_counts(file: Store,
         assert len(file.range(unit)) == 2
 
 
+@pytest.mark.slow
 def test_everything_is_exported_and_comes_back(file: Store, tmp_path: Path, say: Callable[..., str]) -> None:
     tell_a_story(file)
     lines, back = str(tmp_path / "all.jsonl.gz"), str(tmp_path / "back.db")
@@ -739,6 +783,7 @@ def test_an_import_that_is_refused_makes_no_store(
     assert os.listdir(tmp_path) == [name]
 
 
+@pytest.mark.slow
 def test_tables_of_points(file: Store, tmp_path: Path, say: Callable[..., str]) -> None:
     tell_a_story(file)
     table = run("export", "--format", "csv", "--series", "temperature")
@@ -829,8 +874,7 @@ def test_completion(shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         monkeypatch.setenv(name, value)
     for instruction, expected in (("source", f"_RSTORE_COMPLETE=complete_{shell}"), ("complete", "history")):
         monkeypatch.setenv("_RSTORE_COMPLETE", f"{instruction}_{shell}")
-        with pytest.raises(SystemExit, match="0"):
-            run_here([])
+        assert run_here([]) == 0
         assert expected in capsys.readouterr().out
 
 
@@ -844,6 +888,7 @@ def test_completion_is_shown_for_the_shell_that_asks() -> None:
 # -- pictures ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pictures(file: Store, tmp_path: Path) -> None:
     tell_a_story(file)
     file.extend("$a_b$", (NOW, 1), (NOW + 60_000, math.nan), (NOW + 120_000, 3), (NOW + 180_000, None))

@@ -24,6 +24,8 @@ from rstore import Store, StoreClosedError
 from rstore.adapters import open_log
 from rstore.domain.log import TS, Batch, Entry, Log, Record, Stream
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 40
 """No test waits longer than this for anything: whoever is not done by then hangs."""
 

@@ -58,6 +58,7 @@ def test_each_page_is_in_the_navigation() -> None:
     assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     """In a copy, since the site is built beside its sources; ``--strict`` fails on links that lead nowhere."""
     for name in ("docs", "rstore"):
@@ -122,6 +123,7 @@ def plain(output: str) -> list[str]:
     return [MOMENT.sub("MOMENT", line).rstrip() for line in output.rstrip().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_tutorial_shows_what_happens(tmp_path: Path) -> None:
     script, expected = script_of((DOCS / TUTORIAL).read_text("utf-8"))
     _, *outputs = in_a_terminal(script, tmp_path).split(f"{MARK}\n")

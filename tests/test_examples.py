@@ -15,6 +15,8 @@ import pytest
 from rstore import Store
 from tests import conftest
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TOUR = EXAMPLES / "tour.py"
 

@@ -20,6 +20,8 @@ import pytest
 
 from rstore import FrozenStoreError, Store, StoreError, StoreNotAvailableError
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 60
 """No test waits longer than this for anything: whoever is not done by then hangs."""
 

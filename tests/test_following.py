@@ -258,6 +258,7 @@ class TestWaiting:
         assert values(store.follow(wait=0.3)) == [1]
         assert 0.3 <= time.monotonic() - began < PATIENCE
 
+    @pytest.mark.slow
     def test_what_comes_begins_the_time_anew(self, store: Store, other: Store) -> None:
         def write() -> None:
             for n in range(5):
@@ -643,6 +644,7 @@ class TestProject:
 # -- all at once ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_followers_of_writers_that_are_killed_see_what_was_acknowledged_once_and_in_one_order(
     backend: Backend, key: str | None, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def series(draw: st.DrawFn) -> pd.Series:
     fill=st.sampled_from([None, *FILLS]),
     cut=st.integers(0, 20),
 )
+@pytest.mark.slow
 def test_bins_are_those_of_pandas(series: Any, freq: str, how: str, fill: str | None, cut: int) -> None:
     assume(fill != "linear" or not np.isinf(series).any())  # of which pandas makes NaN, and goes on
     with Store("memory://", frozen=False) as store:

@@ -162,6 +162,7 @@ def plain(tmp_path: Path) -> Iterator[Store]:
 
 
 class TestCopy:
+    @pytest.mark.server
     def test_around_all_backends_and_each_is_written_to(
         self, tmp_path: Path, stack: ExitStack, key: str | None
     ) -> None:
@@ -304,6 +305,7 @@ class TestCopy:
             assert shown(target) == shown(plain)
             assert target["meanwhile"] == 1
 
+    @pytest.mark.server
     def test_what_another_writers_transaction_keeps_from_followers_is_not_left_out(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -429,6 +431,7 @@ class TestFailed:
                     store.rekey()
             assert store.rekey() == 20
 
+    @pytest.mark.server
     def test_a_server_whose_memory_gets_full(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(copying, "_BATCH_BYTES", 1 << 20)
         with Valkey.start() as server, ExitStack() as stack:
@@ -602,6 +605,7 @@ class TestKilled:
         assert ends == 2
 
 
+@pytest.mark.slow
 def test_large_values_are_not_held_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a page of some bytes is, or a value or two, and these in other forms."""
     large, many, chance = 1 << 19, 24, random.Random(0)
@@ -948,6 +952,7 @@ class TestLoad:
         assert (store["a"], store.range("x")) == (1, [(5, 1), (6, 1)])
         store.close()
 
+    @pytest.mark.slow
     def test_interrupted_it_goes_on_where_it_was(self, plain: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(copying, "_BATCH_RECORDS", 150)
         text, ends = exported(plain), 0

@@ -17,6 +17,7 @@ import typer
 from attrs import frozen
 
 from rstore.audit import Audit
+from rstore.cli import streams
 from rstore.cli.output import Output
 from rstore.cli.place import SERIALIZERS, Place
 from rstore.cli.refusal import PIPE, USAGE, Refusal
@@ -211,7 +212,7 @@ def _told_apart(place: Place) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer goes nowhere
+        streams.discard(sys.stdout)
         raise Refusal("", PIPE) from None
     except (Refusal, typer.Exit):
         raise

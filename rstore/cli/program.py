@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import typer
 
-from rstore.cli import change, draw, look, move
+from rstore.cli import change, draw, look, move, streams
 from rstore.cli.command import options_before
-from rstore.cli.refusal import EXIT_CODES, INTERRUPTED, NEGATIVE, OK, STORE, USAGE, Refusal
+from rstore.cli.refusal import EXIT_CODES, INTERRUPTED, NEGATIVE, OK, PIPE, STORE, USAGE, Refusal
 from rstore.cli.values import show_text
 from rstore.domain.errors import StoreError
 
@@ -26,16 +26,36 @@ _BLOCK: Final = "\b\n"
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command on its arguments, tell what went wrong in one line, and return the exit code."""
+    """Run the command on its arguments, tell what went wrong in one line, and return the exit code.
+
+    All that was printed is written when it returns: what can't be written is an error of the command.
+    """
+    streams.fill_in()
+    code, message = _outcome(words)
+    if message:
+        streams.tell(f"rstore: {_line(message)}")
+    streams.settle()
+    return code
+
+
+def _outcome(words: Sequence[str]) -> tuple[int, str]:
+    """Return the exit code, and what to tell of an error."""
     try:
         code = program()(list(words), prog_name="rstore", standalone_mode=False)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return INTERRUPTED, ""
+    except BrokenPipeError:
+        return PIPE, ""
+    except SystemExit as exc:  # typer ends so after shell completion, and when a pipe was closed while it printed help
+        if isinstance(exc.__context__, BrokenPipeError):
+            streams.discard(sys.stdout)
+            return PIPE, ""
+        return int(exc.code or OK), ""
     except Exception as exc:  # also errors of our own are told in a line: --debug shows where they come from
         message, code = _ending(exc)
-        if message:
-            print(f"rstore: {_line(message)}", file=sys.stderr)
-    return code or OK
+        return code, message
+    return code or OK, ""
 
 
 def program() -> typer.Typer:
