@@ -182,7 +182,8 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
 
 @pytest.fixture(params=[None, KEY], ids=["plain", "encrypted"])
 def key(request: pytest.FixtureRequest) -> str | None:
-    return request.param
+    chosen: str | None = request.param
+    return chosen
 
 
 @pytest.fixture

@@ -257,6 +257,11 @@ def _postgres_bin() -> Path:
     return _shared() / package.name / programs
 
 
+def postgres_program(name: str) -> Path:
+    """Return a program of PostgreSQL, such as ``pg_dump``."""
+    return _postgres_bin() / name
+
+
 @cache
 def _pristine() -> Path:
     """The data of a server that was never started: copied in a tenth of the time it takes to make them."""

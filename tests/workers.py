@@ -249,7 +249,12 @@ def address(backend: Backend, folder: Path) -> tuple[str, str]:
 def main() -> None:
     job, name, dsn, namespace, key, told = sys.argv[1:]
     end = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), end.set()), daemon=True).start()
+
+    def end_with_parent() -> None:
+        sys.stdin.read()
+        end.set()
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
     connect = open_log(dsn)
 
     def place(_: str, frozen: bool) -> Log:  # to the store it is the default one, which its cipher binds values to
