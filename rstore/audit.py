@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from rstore.domain.asof import AsOf
 from rstore.domain.errors import FrozenStoreError, StoreError, StoreIntegrityError
-from rstore.domain.log import ES, KV, TS, Record, Replay, Stream, check_name
+from rstore.domain.log import ES, KV, TS, Record, Replay, Stream
+from rstore.domain.names import check_name, exact
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
 from rstore.domain.projection import Projection
 from rstore.face import ATTEMPTS, check_key
@@ -123,10 +124,10 @@ class Audit(KeyValues, TimeSeries, EventSequences):
         >>> store.update_with('stock', lambda n: n - 1)
         2
         """
-        attempts = {KV: self._updated_value, ES: self._updated_state}
+        key, attempts = check_key(key), {KV: self._updated_value, ES: self._updated_state}
         if kind not in attempts:
             raise ValueError(f"kind is one of {', '.join(attempts)}, not {kind!r}")
-        return self._decide(partial(attempts[kind], check_key(key), fn, default), retries + 1)
+        return self._decide(partial(attempts[kind], key, fn, default), retries + 1)
 
     def _updated_value(self, key: str, fn: Callable[[Any], Any], default: Any) -> Any:
         version = self.version(key, KV)
@@ -176,7 +177,7 @@ class Audit(KeyValues, TimeSeries, EventSequences):
             who: only what this person changed, as given to :meth:`Store.context`.
         """
         low, high = (None if each is None else posix_ms(each) for each in (since, until))
-        return self._logged(low, high, wanted(kind, prefix), who)
+        return self._logged(low, high, wanted(kind, prefix), exact(who) if isinstance(who, str) else who)
 
     def _logged(self, low: int | None, high: int | None, streams: Wanted, who: str | None) -> Iterator[Change]:
         for _, stream, record in self._log.follow():
@@ -245,8 +246,8 @@ class Audit(KeyValues, TimeSeries, EventSequences):
         >>> store.revert('account', 1)
         {'balance': 10}
         """
-        time = posix_ms(t)
-        if self.version(key, _check_kind(kind)) == 0:
+        key, kind, time = check_key(key), _check_kind(kind), posix_ms(t)
+        if self.version(key, kind) == 0:
             others = [each for each in _OPS if self.version(key, each)]
             raise KeyError(f"{key} (there is a {others[0]} of this name: pass kind={others[0]!r})" if others else key)
         revert = {KV: self._revert_value, TS: self._revert_series, ES: self._revert_state}[kind]
@@ -370,4 +371,4 @@ def _pickled(value: Any) -> bytes | None:
 def _check_kind(kind: str) -> str:
     if kind not in _OPS:
         raise ValueError(f"kind is one of {', '.join(_OPS)}, not {kind!r}")
-    return kind
+    return exact(kind)

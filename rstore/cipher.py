@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from rstore.domain.errors import StoreNotAvailableError
+from rstore.domain.names import exact
 
 try:
     from cryptography.exceptions import InvalidTag
@@ -100,7 +101,7 @@ def _parse(key: str | bytes) -> _Key:
     if not isinstance(key, str | bytes):
         raise TypeError(f"a key must be str or bytes, not {type(key).__name__}")
     try:
-        secret = base64.b64decode(key, altchars=b"-_", validate=True)
+        secret = base64.b64decode(exact(key) if isinstance(key, str) else key, altchars=b"-_", validate=True)
     except (ValueError, binascii.Error):
         secret = b""
     if len(secret) != _KEY_BYTES:

@@ -6,7 +6,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from hashlib import sha256
 from typing import Any, Final, TypeVar
@@ -14,7 +14,8 @@ from typing import Any, Final, TypeVar
 from attrs import define, frozen
 
 from rstore.domain.errors import FrozenStoreError, StoreConflictError, StoreError
-from rstore.domain.log import Batch, Entry, Log, Stream, check_name, check_time
+from rstore.domain.log import Batch, Entry, Log, Stream, check_time
+from rstore.domain.names import check_name
 from rstore.domain.operators import ONCE
 from rstore.domain.transaction import Transaction
 from rstore.payload import NOTHING, Body, Payload
@@ -179,3 +180,8 @@ def now() -> int:
 def check_key(key: object) -> str:
     """Return a key that every backend can keep."""
     return check_name("key", key)
+
+
+def check_keys(keys: Iterable[object]) -> list[str]:
+    """Return keys that every backend can keep, each once."""
+    return list(dict.fromkeys(map(check_key, keys)))

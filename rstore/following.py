@@ -12,7 +12,8 @@ from attrs import define
 
 from rstore.audit import Audit, Change, Wanted, wanted
 from rstore.domain.errors import StoreConflictError, StorePayloadError
-from rstore.domain.log import ORIGIN, PROJECT, Batch, Log, Position, Record, Stream, check_name
+from rstore.domain.log import ORIGIN, PROJECT, Batch, Log, Position, Record, Stream
+from rstore.domain.names import check_name, exact
 from rstore.face import now
 from rstore.scopes import Scopes
 
@@ -145,6 +146,7 @@ class Following(Audit, Scopes):
     def _position(self, checkpoint: str) -> Position:
         if not isinstance(checkpoint, str):
             raise TypeError(f"a checkpoint is a str that follow() has yielded, not {type(checkpoint).__name__}")
+        checkpoint = exact(checkpoint)
         mark, _, text = checkpoint.partition("-")
         if mark != self._mark():
             raise ValueError(

@@ -27,7 +27,8 @@ from attrs import frozen
 from rstore.copying import HEADS, Landing, Side
 from rstore.digests import KINDS, Digest, Tally, is_behind, moved, opened_by, pages_of_heads, tally
 from rstore.domain.errors import StoreError, StoreFileError, StorePayloadError
-from rstore.domain.log import COPY, TIME_MAX, TIME_MIN, VERSION_MAX, Head, Position, Record, Stream, check_name
+from rstore.domain.log import COPY, TIME_MAX, TIME_MIN, VERSION_MAX, Head, Position, Record, Stream
+from rstore.domain.names import check_name
 from rstore.payload import Payload
 from rstore.progress import Report, Steps
 from rstore.store import Store

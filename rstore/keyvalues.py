@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import KV, TIME_MAX, Batch, Head, Record, Rewrite, Saved, Stream, pages
 from rstore.domain.operators import DELITEM, SETITEM
-from rstore.face import Face, check_expect, check_key, check_one, now
+from rstore.face import Face, check_expect, check_key, check_keys, check_one, now
 
 _PAGE: Final = 256
 _MISSING: Final = object()
@@ -94,7 +94,8 @@ class KeyValues(Face, MutableMapping[str, Any]):
         """
         if pattern is None:
             return list(self._pairs())
-        prefix = _WILDCARDS.split(check_key(pattern), maxsplit=1)[0]
+        pattern = check_key(pattern)
+        prefix = _WILDCARDS.split(pattern, maxsplit=1)[0]
         return list(self._pairs(prefix, re.compile(translate(pattern))))
 
     def _pairs(self, prefix: str = "", pattern: re.Pattern[str] | None = None) -> Iterator[tuple[str, Any]]:
@@ -144,7 +145,8 @@ class KeyValues(Face, MutableMapping[str, Any]):
     def set_many(self, pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Store all pairs or nothing, in one transaction."""
         self._check_writable()
-        self._append([self._setting(key, value) for key, value in dict(pairs).items()])
+        last = {check_key(key): value for key, value in dict(pairs).items()}
+        self._append([self._setting(key, value) for key, value in last.items()])
 
     def _setting(self, key: str, value: Any, expect: int | None = None) -> Batch:
         stream = Stream(KV, check_key(key))
@@ -163,7 +165,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
             StoreConflictError: the key is at another version than expected.
         """
         self._check_writable()
-        streams = [Stream(KV, check_key(key)) for key in dict.fromkeys(keys)]
+        streams = [Stream(KV, key) for key in check_keys(keys)]
         version = check_one(check_expect(expect), streams)
         if self._history or self._work.get() is not None:
             self._append([self._deletion(stream, version)._replace(if_live=True) for stream in streams])

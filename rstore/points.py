@@ -19,7 +19,8 @@ from attrs import frozen
 
 from rstore.columns import UNITS, Times, is_row, name_of_times
 from rstore.domain.errors import StoreError, StoreFileError
-from rstore.domain.log import check_name, check_time, pages
+from rstore.domain.log import check_time, pages
+from rstore.domain.names import check_name, exact
 from rstore.progress import Report, Steps, step_of
 from rstore.store import Store
 from rstore.tables import (
@@ -147,7 +148,7 @@ def export_points(
     >>> export_points(store, 'weather', file), file.getvalue().splitlines()
     (1, ['time,low,high', '1,3,9.5'])
     """
-    names = [keys] if isinstance(keys, str) else list(keys)
+    names = [check_name("key", key) for key in ([keys] if isinstance(keys, str) else keys)]
     write = {"csv": write_csv, "parquet": write_parquet}[_format(file, format)]
     series = [_Series(key, tuple(_columns_of(store, key)), store.meaning(key)) for key in names]
     columns = _columns(series)
@@ -311,7 +312,8 @@ def _unit(store: Store | None, given: str | None, key: str) -> _Unit:
 
 def _layout(table: Sheet, key: str | None, time: str | None, columns: Sequence[str] | None, *, rows: bool) -> _Layout:
     """Tell which columns are what, or raise if they are not there."""
-    names = table.columns
+    names, key = table.columns, None if key is None else check_name("key", key)
+    time, columns = None if time is None else exact(time), None if columns is None else list(map(exact, columns))
     if next(table.rows(), None) is None:
         raise StoreError(f"there are no rows in the table, only the names of columns: {_listed(names)}")
     for name in (*([time] if time is not None else ()), *(columns or ())):

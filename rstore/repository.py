@@ -19,7 +19,8 @@ import attrs
 
 from rstore.audit import Audit, Change, Diff
 from rstore.domain.errors import StoreIntegrityError, StoreModelError
-from rstore.domain.log import ES, check_name
+from rstore.domain.log import ES
+from rstore.domain.names import check_name
 from rstore.domain.operators import DELITEM, OPERATORS, SETITEM, parse
 from rstore.domain.projection import Fact, Projection, fold
 from rstore.moments import Moment, posix_ms
@@ -179,7 +180,7 @@ class Repository(Generic[M]):
 
     def diff(self, key: str, t1: Moment, t2: Moment) -> Diff:
         """Return which fields are different at two valid times, as they are stored; see :meth:`Store.diff`."""
-        return self._store.diff(self._prefix + key, t1, t2)
+        return self._store.diff(self._name(key), t1, t2)
 
     def history(self, key: str) -> list[Change]:
         """Return all changes of an instance; see :meth:`Store.history`."""
@@ -238,7 +239,7 @@ class Repository(Generic[M]):
             raise KeyError(key)
         if self.past(key, t) is None:
             raise StoreModelError(key, f"there was no {self._model.__name__} yet at that time")
-        return self._loaded(key, self._store.revert(self._prefix + key, t))
+        return self._loaded(key, self._store.revert(self._name(key), t))
 
     def _do(self, key: str, decide: Callable[[M], Changes | None]) -> M:
         projection = self._store._present(self._name(key))  # noqa: SLF001  # one round trip for state and version

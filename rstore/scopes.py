@@ -8,6 +8,7 @@ from typing import Any, Final, Self, TypeVar, overload
 
 from rstore.domain.errors import StoreError
 from rstore.domain.log import ES, Batch, Stream
+from rstore.domain.names import check_name
 from rstore.domain.transaction import Transaction
 from rstore.face import ATTEMPTS, Face, Note, Work, now, who_runs
 from rstore.payload import note_body
@@ -130,7 +131,7 @@ class Scopes(Face):
         >>> store.transact(take)
         2
         """
-        marker = None if once is None else self._marker(Stream("transaction", once), once)
+        marker = None if once is None else self._marker(Stream("transaction", check_name("token", once)), once)
 
         def attempt() -> T | None:
             with self.transaction():

@@ -20,13 +20,13 @@ from rstore.domain.log import (
     Rewrite,
     Saved,
     Stream,
-    check_name,
     check_time,
     folded_version,
 )
+from rstore.domain.names import check_name
 from rstore.domain.operators import ONCE, OPERATORS, SNAPSHOT, names_of, parse
 from rstore.domain.projection import Fact, Projection, fold, obsolete
-from rstore.face import ATTEMPTS, Face, check_expect, check_key, now
+from rstore.face import ATTEMPTS, Face, check_expect, check_key, check_keys, now
 from rstore.moments import Moment, posix_ms
 from rstore.payload import ATOMS, NOTHING, Body
 
@@ -119,7 +119,7 @@ class EventSequences(Face):
         high = TIME_MAX if end is None else check_time("end", end)
         names = None if ops is None else names_of(ops)
         if item is not None:
-            check_name("item", item)
+            item = check_name("item", item)
         if self._log.head(stream) is None:
             return None
         records = self._log.read(stream, start=low, end=high, item=item, ops=names)
@@ -224,7 +224,7 @@ class EventSequences(Face):
         return self._decide(attempt, ATTEMPTS if version is None else 1)
 
     def _step(self, stream: Stream, item: str, change: Any) -> _Step:
-        check_name("item", item)
+        item = check_name("item", item)
         op, value = parse(item, change)
         if not OPERATORS[op].binary:
             return _Step(item, op, NOTHING, None)
@@ -343,7 +343,7 @@ class EventSequences(Face):
         """
         self._check_writable()
         saved, limit = Saved(0, 0), TIME_MAX if before is None else posix_ms(before)
-        for stream in [Stream(ES, check_key(key)) for key in dict.fromkeys(keys)]:
+        for stream in [Stream(ES, key) for key in check_keys(keys)]:
             saved = saved.plus(self._decide(partial(self._prune, stream, remove, limit)))
         return saved
 

@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Final, Self
 
 from rstore.adapters import open_log
 from rstore.domain.errors import StoreError, StoreNotAvailableError
-from rstore.domain.log import ES, KV, TS, Connector, Saved, check_name
+from rstore.domain.log import ES, KV, TS, Connector, Saved
+from rstore.domain.names import check_name
 from rstore.face import Note, Work
 from rstore.moments import Moment, posix_ms
 from rstore.notebook import table

@@ -11,11 +11,12 @@ from typing import Any, TypeVar, overload
 from rstore import frames
 from rstore.columns import Times
 from rstore.domain.errors import StoreConflictError
-from rstore.domain.log import TIME_MAX, TIME_MIN, TS, Batch, Stream, check_name, check_time
+from rstore.domain.log import TIME_MAX, TIME_MIN, TS, Batch, Stream, check_time
+from rstore.domain.names import check_name
 from rstore.domain.operators import REMOVE
 from rstore.domain.resampling import FILLS, HOWS, filled, resample
 from rstore.domain.series import gaps, split, thin
-from rstore.face import ATTEMPTS, check_expect, check_key, check_one, now
+from rstore.face import ATTEMPTS, check_expect, check_key, check_keys, check_one, now
 from rstore.grids import grid
 from rstore.moments import Stamp, in_series
 from rstore.notebook import Points
@@ -306,7 +307,7 @@ class TimeSeries(Segments):
         Raises:
             StoreConflictError: the series is at another version than expected.
         """
-        streams = [Stream(TS, check_key(key)) for key in dict.fromkeys(keys)]
+        streams = [Stream(TS, key) for key in check_keys(keys)]
         version = check_one(check_expect(expect), streams)
         spans = [self._span(stream, start, end) for stream in streams]
         for stream, (low, high) in zip(streams, spans, strict=True):

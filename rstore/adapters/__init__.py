@@ -14,6 +14,7 @@ from attrs import frozen
 
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Connector
+from rstore.domain.names import exact
 
 _SCHEME: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
 _OPTION: Final = re.compile(r"\?(durability|timeout)=")
@@ -121,6 +122,7 @@ def open_log(dsn: str | os.PathLike[str]) -> Connector:
     path = os.fspath(dsn)
     if not isinstance(path, str):
         raise TypeError(f"a DSN is a str or a path, not {type(dsn).__name__}")
+    path = exact(path)
     match = _SCHEME.match(path) if isinstance(dsn, str) else None
     if match is None and isinstance(dsn, str) and _OPTION.search(path):
         raise ValueError(f"options need a scheme: write 'sqlite://{path}', or a Path if the file is called so")

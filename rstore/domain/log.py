@@ -32,7 +32,6 @@ TIME_MAX: Final = 2**63 - 1
 VERSION_MAX: Final = 2**62 - 1
 """No version is greater: above it are those of records that wait for the end of a transaction."""
 TOP_LEVEL: Final = 63
-NAME_BYTES: Final = 1024
 _DIGITS: Final = len(str(TIME_MAX))
 
 Position: TypeAlias = Any
@@ -544,33 +543,6 @@ def reach(of_level: int, start: int) -> int:
     return TIME_MIN if of_level == TOP_LEVEL else max(TIME_MIN, start - (1 << of_level) + 1)
 
 
-def check_name(what: str, name: object, *, empty: bool = True) -> str:
-    """Return a key, item or namespace, or raise if no backend could keep it as it is.
-
-    Raises:
-        TypeError: it is not a str.
-        ValueError: it is longer than 1024 bytes in UTF-8, or has NUL or lone surrogates, or is empty but may not be.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"{_article(what)} must be a str, not {type(name).__name__}")
-    if name.isascii():
-        size = len(name)
-    else:
-        try:
-            size = len(name.encode())
-        except UnicodeEncodeError:
-            raise ValueError(f"{_article(what)} can't have lone surrogates: {name[:60]!r}") from None
-    if size > NAME_BYTES:
-        raise ValueError(
-            f"{_article(what)} has at most {NAME_BYTES} bytes in UTF-8, this one has {size}: {name[:60]!r}..."
-        )
-    if "\0" in name:
-        raise ValueError(f"{_article(what)} can't have NUL characters: {name[:60]!r}")
-    if not (name or empty):
-        raise ValueError(f"{_article(what)} has at least one character")
-    return name
-
-
 def check_time(what: str, time: object) -> int:
     """Return a timestamp as an int, or raise if it is none.
 
@@ -584,7 +556,3 @@ def check_time(what: str, time: object) -> int:
     if not TIME_MIN <= value <= TIME_MAX:
         raise OverflowError(f"{what} must fit in signed 64 bits: {value}")
     return value
-
-
-def _article(what: str) -> str:
-    return f"an {what}" if what[0] in "aeiou" else f"a {what}"

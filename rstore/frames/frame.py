@@ -10,6 +10,7 @@ import numpy as np
 from attrs import evolve, frozen
 
 from rstore.columns import FORMATS, IN_UNITS, NOT_A_TIME, OBJECT, TEXT, Column, Layout, Table, Times, name_of_times
+from rstore.domain.names import exact
 from rstore.domain.series import Run
 from rstore.frames.times import Ints, order_of, rescaled, unit_of
 
@@ -192,8 +193,10 @@ _GUESSED: Final[dict[type, str]] = {float: "f8", int: "i8", bool: "b1"}
 
 def check_label(what: str, label: object) -> str | None:
     """Return what a column or an index is called, or raise if that is no str."""
-    if label is None or isinstance(label, str):
-        return label
+    if label is None:
+        return None
+    if isinstance(label, str):
+        return exact(label)
     raise TypeError(f"the name of {what} is a str, not {type(label).__name__}: rename {label!r}")
 
 

@@ -51,9 +51,10 @@ def read(frame: Any) -> Frame:
 
 
 def _check_column(label: object) -> str:
-    if label is None:
+    name = check_label("a column", label)
+    if name is None:
         raise TypeError("the name of a column is a str: rename None")
-    return str(check_label("a column", label))
+    return name
 
 
 def _read_index(index: Any) -> tuple[Ints, Times]:
