@@ -1,37 +1,30 @@
-"""Tables in files, row by row: CSV, and Parquet if pyarrow is installed; and what their cells hold."""
+"""Tables as they are written, row by row: CSV, and Parquet if pyarrow is installed."""
 
 from __future__ import annotations
 
-import csv
-import datetime
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
-from attrs import frozen
-
-from rstore.columns import UNITS, Times
-from rstore.domain.errors import StoreError, StoreFileError
-from rstore.domain.log import check_time, pages
-from rstore.grids import named_zone
-from rstore.moments import digits_of, iso_in_series
+from rstore.columns import Times
+from rstore.domain.errors import StoreError
+from rstore.domain.log import pages
+from rstore.moments import iso_in_series
 from rstore.progress import Steps
-from rstore.textfiles import BinaryFile, TextFile, read_again, written, written_bytes
+from rstore.tabular.numerals import written as as_written
+from rstore.tabular.records import delimiter_of, has_to_be_quoted, quoted
+from rstore.textfiles import BinaryFile, TextFile, written, written_bytes
 
 TableFile: TypeAlias = TextFile | BinaryFile
 """A file by its name, or one that is open: for text if it is CSV, for bytes if it is Parquet."""
 
+Format: TypeAlias = Literal["csv", "parquet"]
+"""The formats that there are."""
+
 BATCH_ROWS: Final = 1 << 14
 
-_INT: Final = re.compile(r"[+-]?[0-9]+")
-_FRACTION: Final = re.compile(r"[.,]([0-9]+)")
-_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_SECOND: Final = datetime.timedelta(seconds=1)
-
-TableRow: TypeAlias = tuple[int, Sequence[Any]]
-"""The number of a row's line, and its cells, None if one is empty; those of CSV are text."""
+_LIKE_DATES: Final = range(18_000_101, 22_000_000)  # with a sign, 20261101 is no date
 
 
 class Line(NamedTuple):
@@ -42,30 +35,17 @@ class Line(NamedTuple):
     cells: Sequence[Any]
 
 
-class Instant(NamedTuple):
-    """A time in a cell: a ``number`` of a ``unit`` from 1970 in UTC; or without a unit, just an int.
+def format_of(file: TableFile, given: str | None) -> Format:
+    """Return the format of a table: as was said, or as the name of its file says; else CSV.
 
-    ``zone`` is that of a timestamp's type, None if it has none.
+    Raises:
+        ValueError: there is no such format.
     """
-
-    number: int
-    unit: str | None = None
-    zone: str | None = None
-
-
-@frozen
-class Sheet:
-    """A table that is read again each time that its rows are asked for; what its cells hold, once they are parsed."""
-
-    columns: list[str]
-    rows: Callable[[], Iterator[TableRow]]
-    time: Callable[[Any], Instant]
-    value: Callable[[Any], Any]
-
-
-def is_integer(cell: Any) -> bool:
-    """Tell whether a cell holds an integer."""
-    return isinstance(cell, int) or (isinstance(cell, str) and _INT.fullmatch(cell.strip()) is not None)
+    named = os.fspath(file) if isinstance(file, str | os.PathLike) else ""
+    found = given or ("parquet" if named.endswith((".parquet", ".pq")) else "csv")
+    if found not in ("csv", "parquet"):
+        raise ValueError(f"format is 'csv' or 'parquet', not {found!r}")
+    return cast("Format", found)
 
 
 # -- CSV --------------------------------------------------------------------------------------------------------------
@@ -74,85 +54,60 @@ def is_integer(cell: Any) -> bool:
 def write_csv(file: TableFile, columns: Sequence[str], lines: Callable[[], Iterator[Line]], steps: Steps) -> None:
     """Write a table; times with a unit as dates.
 
+    Texts that would be read as something else, or as nothing, are in quotes.
+
     Raises:
         TypeError: a value is neither a number nor a text.
+        ValueError: a text has lone surrogates.
     """
+    named = os.fspath(file) if isinstance(file, str | os.PathLike) else ""
+    delimiter = delimiter_of(named) or ","
     with written(cast("TextFile", file)) as text:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
+        text.write(delimiter.join(map(_name, columns)) + "\n")
         for line in lines():
-            writer.writerow(_as_cells(line))
+            try:
+                text.write(delimiter.join(_as_cells(line)) + "\n")
+            except UnicodeEncodeError:
+                raise ValueError(
+                    f"a text at {line.time} has lone surrogates, and no file in UTF-8 holds these"
+                ) from None
             steps.step()
 
 
-def _as_cells(line: Line) -> list[Any]:
+def _name(name: str) -> str:
+    """Return the name of a column as it is written: one that is empty is no empty line."""
+    return quoted(name) if not name or has_to_be_quoted(name) else name
+
+
+def _as_cells(line: Line) -> list[str]:
+    cells = [_time(line)]
     for cell in line.cells:
-        if cell is not None and not isinstance(cell, str | Real):
+        if cell is None:
+            cells.append("")
+        elif isinstance(cell, str | Real):
+            cells.append(as_written(cell))
+        else:
             raise TypeError(
                 f"CSV holds numbers and texts, and at {line.time} there is a value of type {type(cell).__name__}"
             )
-    return [line.time if line.meaning.unit is None else iso_in_series(line.time, line.meaning), *line.cells]
+    return cells
 
 
-@contextmanager
-def read_csv(file: TableFile) -> Iterator[Sheet]:
-    """Yield the table of a file, which may have other delimiters than commas."""
-    with read_again(cast("TextFile", file)) as begin:
-        header = begin().readline().removeprefix("\ufeff")
-        delimiter = max(",;\t", key=header.count)
-        columns = next(csv.reader([header], delimiter=delimiter), [])
-        if not columns:
-            raise StoreFileError(1, "the file is empty, or does not begin with the names of columns")
-
-        def rows() -> Iterator[TableRow]:
-            reader = csv.reader(begin(), delimiter=delimiter)
-            try:
-                next(reader, None)
-                for cells in reader:
-                    yield reader.line_num, [cell or None for cell in cells]
-            except (csv.Error, UnicodeDecodeError) as exc:
-                raise StoreFileError(reader.line_num + 1, f"this is no CSV ({exc})") from exc
-
-        yield Sheet([name.strip() for name in columns], rows, _time_of_text, _value_of_text)
-
-
-def _time_of_text(cell: str) -> Instant:
-    text = cell.strip()
-    if _INT.fullmatch(text):
-        return Instant(check_time("a time", int(text)))
-    try:
-        moment = datetime.datetime.fromisoformat(text.replace("/", "-"))
-    except ValueError:
-        raise ValueError(f"{text[:60]!r} is no time: an int, or a date and time in ISO 8601") from None
-    fraction = _FRACTION.search(text)
-    return _instant(moment, "" if fraction is None else fraction[1])
-
-
-def _instant(moment: datetime.datetime, fraction: str) -> Instant:
-    """Return a moment, whose second has a fraction of these digits: a datetime holds six of them."""
-    digits = fraction.rstrip("0")
-    unit = next((unit for unit in UNITS if len(digits) <= digits_of(unit)), None)
-    if unit is None:
-        raise ValueError(f"a time has no more than 9 digits of a second, and not {len(digits)}")
-    aware = moment if moment.utcoffset() is not None else moment.replace(tzinfo=datetime.UTC)
-    seconds = (aware.replace(microsecond=0) - _EPOCH) // _SECOND
-    return Instant(seconds * UNITS[unit] + int(digits.ljust(digits_of(unit), "0") or 0), unit)
-
-
-def _value_of_text(cell: str) -> Any:
-    text = cell.strip()
-    if _INT.fullmatch(text):
-        return int(text)
-    try:
-        return float(text) if "_" not in text else cell
-    except ValueError:
-        return cell
+def _time(line: Line) -> str:
+    if line.meaning.unit is not None:
+        return str(iso_in_series(line.time, line.meaning))
+    return f"{line.time:+}" if line.time in _LIKE_DATES else str(line.time)
 
 
 # -- Parquet ----------------------------------------------------------------------------------------------------------
 
 
-def _parquet() -> Any:
+def parquet_library() -> Any:
+    """Return the library that reads and writes Parquet.
+
+    Raises:
+        StoreError: it is not installed.
+    """
     try:
         from pyarrow import parquet
     except ModuleNotFoundError as exc:
@@ -167,7 +122,7 @@ def write_parquet(file: TableFile, columns: Sequence[str], lines: Callable[[], I
         TypeError: there is no such type.
         ValueError: times are of several units or zones.
     """
-    parquet = _parquet()
+    parquet = parquet_library()
     import pyarrow
 
     try:
@@ -208,54 +163,3 @@ def _arrays(page: Sequence[Line], schema: Any) -> list[Any]:
     stamps = pyarrow.array([line.time for line in page], pyarrow.int64()).cast(times)
     columns = zip(*(line.cells for line in page), strict=True)
     return [stamps, *(pyarrow.array(cells, kind) for cells, kind in zip(columns, types, strict=True))]
-
-
-@contextmanager
-def read_parquet(file: TableFile) -> Iterator[Sheet]:
-    """Yield the table of a file."""
-    parquet = _parquet()
-    import pyarrow
-
-    try:
-        source = parquet.ParquetFile(file)
-    except pyarrow.ArrowException as exc:
-        raise StoreError(f"the file can't be read as Parquet: {exc}") from None
-    with source as opened:
-
-        def rows() -> Iterator[TableRow]:
-            line = 0
-            for batch in opened.iter_batches(BATCH_ROWS):
-                for cells in zip(*map(_cells_of, batch.columns), strict=True):
-                    line += 1
-                    yield line, cells
-
-        yield Sheet(opened.schema_arrow.names, rows, _time_of_cell, _value_of_cell)
-
-
-def _cells_of(column: Any) -> Iterable[Any]:
-    import pyarrow
-
-    if not pyarrow.types.is_timestamp(column.type):
-        cells: list[Any] = column.to_pylist()
-        return cells
-    unit, zone = column.type.unit, column.type.tz
-    counts = column.view(pyarrow.int64()).to_pylist()
-    return (None if count is None else Instant(count, unit, zone) for count in counts)
-
-
-def _time_of_cell(cell: Any) -> Instant:
-    if isinstance(cell, Instant):
-        return cell
-    if isinstance(cell, datetime.date):
-        return _instant(datetime.datetime(cell.year, cell.month, cell.day, tzinfo=datetime.UTC), "")
-    if isinstance(cell, str):
-        return _time_of_text(cell)
-    return Instant(check_time("a time", cell))
-
-
-def _value_of_cell(cell: Any) -> Any:
-    """Return what a cell holds; a timestamp as a datetime, which has no nanoseconds."""
-    if not isinstance(cell, Instant):
-        return cell
-    moment = _EPOCH + datetime.timedelta(microseconds=cell.number * UNITS["us"] // UNITS[cell.unit or "us"])
-    return moment.replace(tzinfo=None) if cell.zone is None else moment.astimezone(named_zone(cell.zone))

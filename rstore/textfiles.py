@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Final, TextIO, TypeAlias, cast
@@ -82,6 +83,10 @@ def read_again(file: TextFile) -> Iterator[Callable[[], TextIO]]:
         with _wound_back(file) as again:
             yield again
     except UnicodeDecodeError as exc:
+        if exc.start == 0 and exc.object[:2] in (BOM_UTF16_LE, BOM_UTF16_BE):
+            raise StoreError(
+                "the file is text in UTF-16: convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)"
+            ) from None
         byte = f"0x{exc.object[exc.start]:02x}"
         raise StoreError(f"the file is no text in UTF-8, which has no byte {byte} there: convert it first") from None
 

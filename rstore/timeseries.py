@@ -15,13 +15,14 @@ from rstore.domain.log import TIME_MAX, TIME_MIN, TS, Batch, Stream, check_time
 from rstore.domain.names import check_name
 from rstore.domain.operators import REMOVE
 from rstore.domain.resampling import FILLS, HOWS, filled, resample
-from rstore.domain.series import gaps, split, thin
+from rstore.domain.series import Run, gaps, split, thin
 from rstore.face import ATTEMPTS, check_expect, check_key, check_keys, check_one, now
 from rstore.grids import grid
 from rstore.moments import Stamp, in_series
 from rstore.notebook import Points
 from rstore.segments import Point, Segments
 from rstore.spool import Spool
+from rstore.typed_points import TypedPoints
 
 T = TypeVar("T")
 
@@ -289,7 +290,7 @@ class TimeSeries(Segments):
             self._extend_with_frame(stream, frame, version, once)
             return
         with Spool() as spool:
-            for run in split(_flat(points)):
+            for run in _runs_of(points):
                 spool.add(self._segment(stream, run))
             if spool:
                 self._write(Batch(stream, spool.entries(), now(), version), once)
@@ -328,6 +329,12 @@ class TimeSeries(Segments):
         hole = self._entry(stream, REMOVE, start=low, end=high)
         live = low > first[0] or high < last[0]
         self._append((Batch(stream, (hole,), now(), head.version, live),))
+
+
+def _runs_of(points: tuple[Any, ...]) -> Iterator[Run]:
+    if len(points) == 1 and isinstance(points[0], TypedPoints):
+        return points[0].runs()
+    return split(_flat(points))
 
 
 def _flat(points: tuple[Any, ...]) -> Iterable[Any]:

@@ -4,7 +4,8 @@
 :func:`copy`              a namespace with all its history to another backend, whatever interrupts it
 :func:`digest`            a sum of what a namespace holds, equal for all its copies
 :func:`export`, :func:`load`   the same history as a text file that people can read, and back, bit for bit
-:func:`export_points`, :func:`import_points`   points of series to CSV and Parquet, and from anybody's
+:func:`export_points`, :func:`import_points`   points of series to CSV and Parquet, and from anybody's, written as
+                          :class:`TableOptions` say; :class:`Imported` tells what was done
 ========================= ==============================================================================================
 """
 
@@ -13,7 +14,20 @@ from __future__ import annotations
 from rstore.copying import copy, digest
 from rstore.digests import Digest
 from rstore.jsonlines import export, load
-from rstore.points import export_points, import_points
+from rstore.points import export_points
 from rstore.progress import Progress
+from rstore.tabular.importing import Imported, import_points
+from rstore.tabular.options import TableOptions
 
-__all__ = ["Digest", "Progress", "copy", "digest", "export", "export_points", "import_points", "load"]
+__all__ = [
+    "Digest",
+    "Imported",
+    "Progress",
+    "TableOptions",
+    "copy",
+    "digest",
+    "export",
+    "export_points",
+    "import_points",
+    "load",
+]

@@ -35,12 +35,12 @@ from rstore import (
     copying,
     following,
     jsonlines,
-    points,
 )
 from rstore.adapters import sqlite
 from rstore.domain import log
 from rstore.domain.log import COPY, ES, KV, ORIGIN, PROJECT, SS, TS, Batch, Entry, Stream
 from rstore.inspection import check, info
+from rstore.tabular import delimited, importing
 from rstore.transfer import Digest, Progress, copy, digest, export, export_points, import_points, load
 from tests import conftest
 from tests.conftest import BACKENDS, KEY, OTHER_KEY, Backend, case
@@ -410,14 +410,15 @@ class TestFailed:
             assert again(plain, target) == digest(plain)
 
     def test_points_are_stored_up_to_somewhere(self, memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(points, "_CHUNK_POINTS", 10)
+        monkeypatch.setattr(importing, "_CHUNK_POINTS", 10)
+        monkeypatch.setattr(delimited, "BLOCK_CELLS", 20)
         table = io.StringIO("t,x\n" + "".join(f"{t},{t}\n" for t in range(100)))
         for at, words in ((1, "full; nothing was stored"), (3, "full; 20 points are stored: import the table again")):
             with monkeypatch.context() as patch:
                 patch.setattr(memory._base, "append", full(memory._base.append, at))
                 with pytest.raises(StoreNotAvailableError, match=words):
                     import_points(memory, table)
-        assert import_points(memory, table) == 100
+        assert import_points(memory, table).points == 100
         assert memory.range("x") == [(t, t) for t in range(100)]
 
     def test_a_rekey_goes_on_with_the_rest(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1028,12 +1029,12 @@ class TestPoints:
         assert export_points(memory, ["a", "b"], tmp_path / name) == 5_002
         before = [memory.range(key) for key in "ab"]
         memory.remove("a", "b")
-        assert import_points(memory, tmp_path / name) == 5_002
+        assert import_points(memory, tmp_path / name).points == 5_002
         assert [memory.range(key) for key in "ab"] == before
-        assert import_points(memory, tmp_path / name, key="again") == 5_002
+        assert import_points(memory, tmp_path / name, key="again").points == 5_002
         assert [memory.range(f"again/{key}") for key in "ab"] == before
         assert export_points(memory, "a", tmp_path / name) == 5_000
-        assert import_points(memory, tmp_path / name, key="one") == 5_000
+        assert import_points(memory, tmp_path / name, key="one").points == 5_000
         assert memory.range("one") == before[0]
 
     def test_numbers_texts_and_nothing(self, tmp_path: Path) -> None:
@@ -1043,7 +1044,7 @@ class TestPoints:
             file = io.StringIO()
             assert export_points(store, "s", file) == len(values)
             file.seek(0)
-            assert import_points(store, file, key="back") == len(values) - 1
+            assert import_points(store, file, key="back").points == len(values) - 1
             assert store.range("back") == store.range("s")[:-1]
 
     def test_a_value_that_no_table_holds_is_an_error_and_no_file(self, tmp_path: Path) -> None:
@@ -1146,10 +1147,10 @@ class TestPoints:
             points = memory.range(unit)
             assert export_points(memory, unit, tmp_path / name) == len(points)
             memory.extend(unit, (points[0][0], {"a": "changed"}))
-            assert import_points(memory, tmp_path / name, key=unit, rows=True) == len(points)
+            assert import_points(memory, tmp_path / name, key=unit, rows=True).points == len(points)
             assert repr(memory.range(unit)) == repr(points), "NaN is not equal to itself"
             memory.remove(unit)
-            assert import_points(memory, tmp_path / name, key=unit, rows=True, unit=unit) == len(points)
+            assert import_points(memory, tmp_path / name, key=unit, rows=True, unit=unit).points == len(points)
             assert repr(memory.range(unit)) == repr(points)
 
     def test_parquet_tells_an_empty_text_and_a_bool_from_others(self, memory: Store, tmp_path: Path) -> None:
@@ -1159,7 +1160,7 @@ class TestPoints:
             before = memory.range(key)
             export_points(memory, key, tmp_path / "t.parquet")
             memory.remove(key)
-            assert import_points(memory, tmp_path / "t.parquet", key=key, rows=rows) == 2
+            assert import_points(memory, tmp_path / "t.parquet", key=key, rows=rows).points == 2
             assert memory.range(key) == before
 
     def test_no_series_make_a_table_without_lines(self, memory: Store) -> None:
@@ -1172,16 +1173,16 @@ class TestPoints:
         memory.extend("b", (1, {"x": 3.5, "y": "q"}))
         before = [memory.range(key) for key in "ab"]
         assert export_points(memory, ["a", "b"], tmp_path / "t.csv") == 3
-        assert import_points(memory, tmp_path / "t.csv", rows=True, key="new") == 3
+        assert import_points(memory, tmp_path / "t.csv", rows=True, key="new").points == 3
         assert [memory.range(f"new/{key}") for key in "ab"] == before
-        assert import_points(memory, tmp_path / "t.csv", key="columns") == 4
+        assert import_points(memory, tmp_path / "t.csv", key="columns").points == 4
         assert memory.timeseries("columns") == ["columns/a/x", "columns/a/y", "columns/b/x", "columns/b/y"]
 
     def test_dates_are_counted_in_the_unit_of_the_series(self) -> None:
         with Store("memory://", frozen=False) as store:
             store.extend("s", pandas.Series([1], pandas.to_datetime([0]).as_unit("s")))
             day = "t,x\n1970-01-02,5\n"
-            assert import_points(store, io.StringIO(day), key="s") == 1
+            assert import_points(store, io.StringIO(day), key="s").points == 1
             assert store.range("s") == [(0, 1), (86_400, 5)]
             for table, unit, problem in (
                 ("t,x\n1970-01-01T00:00:00.5,6", None, "exact to 'ms', the series counts in 's': its unit can't"),
@@ -1199,15 +1200,18 @@ class TestPoints:
     def test_a_table_of_somebody_elses(self, tmp_path: Path) -> None:
         folder = Path(vega_datasets.__file__).parent / "_data"
         with Store("memory://", frozen=False) as store:
-            assert import_points(store, folder / "seattle-weather.csv", key="seattle") == 1461 * 5
+            assert import_points(store, folder / "seattle-weather.csv", key="seattle").points == 1461 * 5
             assert store.timeseries() == [
                 f"seattle/{name}" for name in ("precipitation", "temp_max", "temp_min", "weather", "wind")
             ]
             assert store.first("seattle/weather") == (1325376000000, "drizzle")
             assert max(value for _, value in store.range("seattle/temp_max")) == 35.6
-            assert import_points(store, folder / "sf-temps.csv") == 8759
+            assert import_points(store, folder / "sf-temps.csv").points == 8759
             assert store.first("temp") == (1262304000000, 47.8)
-            assert import_points(store, folder / "la-riots.csv", time="death_date", columns=["age"]) > 50
+            riots = {"time": "death_date", "columns": ["age"]}
+            with pytest.raises(StoreFileError, match=r"line 38: 'age' has 1992-04-29.* already in line 25"):
+                import_points(store, folder / "la-riots.csv", **riots)
+            assert import_points(store, folder / "la-riots.csv", duplicates="last", **riots).points > 50
             with pytest.raises(ValueError, match="no column has times"):
                 import_points(store, folder / "airports.csv")
             with pytest.raises(ValueError, match="no column has times"):
@@ -1226,19 +1230,19 @@ class TestPoints:
         [
             ("t,x\n5,1\n6,\n,\n7,2\n", {}, {"x": [(5, 1), (7, 2)]}),
             ("\ufefft;x;y\n5;1;2\n", {}, {"x": [(5, 1)], "y": [(5, 2)]}),
-            ("t\tx\n5\t1\n5\t2\n", {"key": "k"}, {"k": [(5, 2)]}),
+            ("t\tx\n5\t1\n5\t2\n", {"key": "k", "duplicates": "last"}, {"k": [(5, 2)]}),
             ("id,when,x\n1,1970-01-01T00:00:01Z,9\n", {"columns": ["x"]}, {"x": [(1000, 9)]}),
-            ("when,x\n1970-01-01 01:00+01:00,9\n1970/01/02,8", {}, {"x": [(0, 9), (86_400_000, 8)]}),
+            ("when,x\n1970-01-01 01:00+01:00,9\n1970/01/02T00Z,8", {}, {"x": [(0, 9), (86_400_000, 8)]}),
+            ("when,x\n1970-01-01 01:00,9\n1970/01/02,8", {}, {"x": [(3_600_000, 9), (86_400_000, 8)]}),
             ("x,t,y\n3,5,4\n", {"time": "t", "key": "k"}, {"k/x": [(5, 3)], "k/y": [(5, 4)]}),
             ('t,x\n5,"a\nb"\n6, 7 \n', {}, {"x": [(5, "a\nb"), (6, 7)]}),
             ("key,value,time\na,1,5\nb,2,6\n", {"time": "time"}, {"a": [(5, 1)], "b": [(6, 2)]}),
-            ("t,x\n5\n6,1\n", {}, {"x": [(6, 1)]}),
         ],
     )
     def test_tables_of_many_kinds(self, table: str, options: dict[str, Any], found: dict[str, Any]) -> None:
         for file in (io.StringIO(table), Pipe(table)):
             with Store("memory://", frozen=False) as store:
-                assert import_points(store, file, **options) >= sum(map(len, found.values()))
+                assert import_points(store, file, **options).points >= sum(map(len, found.values()))
                 assert {key: store.range(key) for key in store.timeseries()} == found
 
     @pytest.mark.parametrize(
@@ -1259,7 +1263,8 @@ class TestPoints:
             ("\n5,1\n", {}, StoreFileError, "line 1: .* does not begin with the names of columns"),
             ("t,x\n", {}, StoreError, "no rows in the table, only the names of columns: 't', 'x'"),
             ("t,x\n", {"time": "t"}, StoreError, "no rows"),
-            ("date,a\n31.12.2025,1\n", {}, ValueError, "no column has times"),
+            ("date,a\nDec 31 2025,1\n", {}, ValueError, "no column has times"),
+            ("t,x\n5\n6,1\n", {}, StoreFileError, "line 2: there are fewer cells than columns: 1 of 2"),
             ("t,x\n5,1\n", {"format": "xls"}, ValueError, "'csv' or 'parquet'"),
         ],
     )
@@ -1287,23 +1292,24 @@ class TestPoints:
         with Store("memory://", frozen=False) as store:
             with pytest.raises(StoreFileError, match=r"line 1: the time is exact to 'ns', .* in 'ms': pass unit='ns'"):
                 import_points(store, tmp_path / "a.parquet", columns=["x"])
-            assert import_points(store, tmp_path / "a.parquet", columns=["x"], unit="ns") == 2
+            assert import_points(store, tmp_path / "a.parquet", columns=["x"], unit="ns").points == 2
             assert store.range("x") == [(1, 1.5), (1_000_000_007, 2.5)]
-            assert import_points(store, tmp_path / "a.parquet", columns=["moment"], time="day") == 2
+            assert import_points(store, tmp_path / "a.parquet", columns=["moment"], time="day").points == 2
             assert [moment.isoformat() for _, moment in store.range("moment")] == [
                 "1970-01-01T01:00:00+01:00",
                 "1970-01-01T01:00:01+01:00",
             ]
             with (tmp_path / "a.parquet").open("rb") as file:
-                assert import_points(store, file, "parquet", time="day", columns=["n"]) == 3
+                assert import_points(store, file, "parquet", time="day", columns=["n"]).points == 3
             assert store.range("n") == [(0, 1), (86_400_000, 2), (172_800_000, 3)]
 
     def test_progress_of_more_than_one_chunk(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(points, "_CHUNK_POINTS", 1_000)
+        monkeypatch.setattr(importing, "_CHUNK_POINTS", 1_000)
+        monkeypatch.setattr(delimited, "BLOCK_CELLS", 1_500)
         told: list[Progress] = []
         with Store("memory://", frozen=False) as store:
             table = "t,x,y\n" + "".join(f"{t},{t},{-t}\n" for t in range(1_250))
-            assert import_points(store, io.StringIO(table), progress=told.append) == 2_500
+            assert import_points(store, io.StringIO(table), progress=told.append).points == 2_500
             assert store.range("y") == [(t, -t) for t in range(1_250)]
             assert export_points(store, "x", io.StringIO(), progress=told.append) == 1_250
         assert told == [

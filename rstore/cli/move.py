@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import code
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TextIO, TypeAlias, cast, get_args
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 
 from rstore.cli.command import MOVE, Access, Session, check_usage, command
+from rstore.cli.formats import Written, said_or_named, source_of
 from rstore.cli.output import COUNT, TEXT, Column
 from rstore.cli.progress import reported
 from rstore.cli.refusal import NEGATIVE, Refusal
@@ -23,11 +24,13 @@ Formatted = Annotated[
     typer.Option("--format", "-f", help="jsonl, csv or parquet, if the name of the file does not say it."),
 ]
 
-_Written: TypeAlias = Literal["jsonl", "csv", "parquet"]
-
-_SUFFIXES: Final[Mapping[str, _Written]] = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _DIGEST: Final = [Column("records", COUNT), Column("digest")]
 _POINTS: Final = [Column("points", COUNT)]
+_IMPORTED: Final = [Column(name, COUNT) for name in ("rows", "points", "replaced", "not_points", "texts_among_numbers")]
+
+
+def _written_as(*names: str, help: str) -> Any:  # noqa: A002  # it is typer's name for it
+    return typer.Option(*names, help=help, rich_help_panel="How a table is written")
 
 
 def _found(file: str) -> str:
@@ -56,7 +59,7 @@ def export(
     """
     from rstore import transfer
 
-    written = _written(file, form)
+    written = said_or_named(file, form) or "jsonl"
     target = _standard(sys.stdout, written) if file == "-" else file
     if written == "jsonl":
         check_usage(not series, "--series is for tables, CSV or Parquet: JSON Lines hold everything")
@@ -83,12 +86,41 @@ def import_(
         list[str] | None,
         typer.Option("--column", "-c", help="Of a table: a column of values. May be repeated; else all."),
     ] = None,
+    key_column: Annotated[
+        str | None, typer.Option("--key-column", "-k", help="Make a series for each value of this column.")
+    ] = None,
     rows: Annotated[
         bool, typer.Option("--rows", help="Of a table: make one series, whose values are the rows.")
     ] = False,
     unit: Annotated[
         str | None,
         typer.Option("--unit", "-u", help="Of a table: count dates in s, ms, us or ns; else in ms, or as the series."),
+    ] = None,
+    duplicates: Annotated[
+        str | None, typer.Option("--duplicates", help="last: of several rows of one time the last counts.")
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse what would replace points, is no point, or a text among numbers."),
+    ] = False,
+    zone: Annotated[
+        str | None, _written_as("--zone", help="The time zone of times without an offset: Europe/Berlin.")
+    ] = None,
+    date_format: Annotated[
+        str | None, _written_as("--date-format", help="How times are written: '%m/%d/%Y %H:%M'.")
+    ] = None,
+    decimal: Annotated[str | None, _written_as("--decimal", help="What decimals begin with: . or ,")] = None,
+    thousands: Annotated[str | None, _written_as("--thousands", help="What groups the digits of numbers.")] = None,
+    null: Annotated[
+        list[str] | None, _written_as("--null", help="A text that is no point. May be repeated; else NA and the like.")
+    ] = None,
+    text: Annotated[
+        list[str] | None, _written_as("--text", help="A column whose cells stay texts. May be repeated.")
+    ] = None,
+    delimiter: Annotated[str | None, _written_as("--delimiter", help="What is between cells.")] = None,
+    no_header: Annotated[bool, _written_as("--no-header", help="The first row is data: --columns has names.")] = False,
+    columns: Annotated[
+        str | None, _written_as("--columns", help="With --no-header: the names of all columns: time,low,high")
     ] = None,
 ) -> None:
     """Read JSON Lines that `rstore export` has written into an empty namespace, or a table of points as series.
@@ -100,28 +132,54 @@ def import_(
     """
     from rstore import transfer
 
-    written = _written(file, form)
-    source = _standard(sys.stdin, written) if file == "-" else file
-    if written == "jsonl":
-        options = series, time, column, rows, unit
-        check_usage(not any(options), "--series, --time, --column, --rows and --unit are for tables, CSV or Parquet")
-        with reported("records") as told:
-            found = transfer.load(session.store, source, told)
-        session.out.rows(_DIGEST, [(found.records, found.sha)])
-    else:
+    check_usage(no_header == (columns is not None), "--no-header and --columns go together; --column chooses some")
+    check_usage(not (no_header and column), "without a header --columns names all columns: leave out --column")
+    check_usage(duplicates in (None, "last"), f"--duplicates is last, not {duplicates!r}")
+    options = transfer.TableOptions(
+        delimiter="\t" if delimiter == "\\t" else delimiter,
+        header=not no_header,
+        decimal=decimal,
+        thousands=thousands,
+        null=null or None,
+        text=text or (),
+        date_format=date_format,
+        zone=zone,
+    )
+    with source_of(file, form) as (source, written):
+        if written == "jsonl":
+            given = series, time, column, key_column, rows, unit, duplicates, strict
+            check_usage(
+                not any(given) and options == transfer.TableOptions(),
+                "these options are for tables, CSV or Parquet, and the file is JSON Lines (--format says otherwise)",
+            )
+            with reported("records") as told:
+                found = transfer.load(session.store, source, told)
+            session.out.rows(_DIGEST, [(found.records, found.sha)])
+            return
         with reported("points") as told:
-            count = transfer.import_points(
+            done = transfer.import_points(
                 session.store,
                 source,
                 written,
                 key=series,
                 time=time,
-                columns=column or None,
+                columns=columns.split(",") if columns else column or None,
+                key_column=key_column,
                 rows=rows,
                 unit=unit,
+                duplicates="refuse" if duplicates is None else "last",
+                strict=strict,
+                options=options,
                 progress=told,
             )
-        session.out.rows(_POINTS, [(count,)])
+        session.out.rows(
+            _IMPORTED, [(done.rows, done.points, done.replaced, done.not_points, done.texts_among_numbers)]
+        )
+        if done.twice:
+            session.out.note(
+                f"{done.twice} times came twice, because clocks were put back in {zone}: the first row of each is "
+                "taken for the first, one that repeats or goes back for the second"
+            )
 
 
 @command(app, MOVE, access=Access.NONE)
@@ -205,15 +263,7 @@ def shell(session: Session, write: Annotated[bool, typer.Option("--write", help=
             start_ipython(argv=["--no-banner", "--no-confirm-exit"], user_ns=names)
 
 
-def _written(file: str, form: str | None) -> _Written:
-    """Return how a file is written: as was said, or as its name says."""
-    if form is None:
-        return _SUFFIXES.get(Path(file.removesuffix(".gz")).suffix.lower(), "jsonl")
-    check_usage(form in get_args(_Written), f"--format is {' or '.join(get_args(_Written))}, not {form!r}")
-    return cast("_Written", form)
-
-
-def _standard(stream: TextIO, written: _Written) -> Any:
+def _standard(stream: TextIO, written: Written) -> Any:
     return stream.buffer if written == "parquet" else stream
 
 

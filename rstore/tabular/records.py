@@ -1,0 +1,189 @@
+"""Delimited text, cut into records of cells.
+
+The reader is our own. The csv module can't tell a cell in quotes from one without, nor where a quote was opened, and
+its limit for the size of a cell is a setting of the whole process. A line without quotes is one call of ``str.split``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Final, NamedTuple
+
+from rstore.domain.errors import StoreFileError
+
+DELIMITERS: Final = ",;\t|"
+"""What may separate cells, if nothing else is said: the one that is most frequent in the names of columns."""
+
+_TABS: Final = (".tsv", ".tab", ".tsv.gz", ".tab.gz")
+_QUOTE: Final = '"'
+_IN_QUOTES: Final = re.compile(r'"[^"]*"')
+_SEPARATOR_LINE: Final = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
+_LINE_END: Final = "\r\n"
+_MOST_CHARACTERS: Final = 1 << 30  # of one cell: a value has at most 1 GB
+
+
+def delimiter_of(name: str) -> str | None:
+    """Return what separates cells in a file of this name, None if the name does not say it.
+
+    >>> delimiter_of('a.TSV.gz'), delimiter_of('a.csv')
+    ('\\t', None)
+    """
+    return "\t" if name.lower().endswith(_TABS) else None
+
+
+class Quoted(str):
+    """A cell that stood in quotes: its writer says that it is a text."""
+
+    __slots__ = ()
+
+
+class Dialect(NamedTuple):
+    """How a file separates its cells. ``skipped`` lines come before the first record."""
+
+    delimiter: str
+    skipped: int = 0
+
+
+def dialect_of(lines: Iterable[str], delimiter: str | None = None) -> Dialect:
+    """Return the dialect of a text that begins with these lines.
+
+    A first line ``sep=;``, as Excel writes it, is obeyed. Otherwise delimiters are counted in the first record, outside
+    of quotes.
+
+    >>> dialect_of(['"a,b";c;d']), dialect_of(['sep=|', 'a|b'])
+    (Dialect(delimiter=';', skipped=0), Dialect(delimiter='|', skipped=1))
+    """
+    remaining = iter(lines)
+    first = next(remaining, "")
+    told = _SEPARATOR_LINE.fullmatch(first)
+    if told is not None:
+        return Dialect(delimiter or told[1], 1)
+    if delimiter is not None:
+        return Dialect(delimiter)
+    record = _first_record(chain((first,), remaining))
+    outside = _IN_QUOTES.sub("", record)
+    return Dialect(max(DELIMITERS, key=outside.count))
+
+
+def _first_record(lines: Iterator[str]) -> str:
+    """Return lines up to the one after which no quote is open."""
+    found, quotes = [], 0
+    for line in lines:
+        found.append(line)
+        quotes += line.count(_QUOTE)
+        if quotes % 2 == 0:
+            break
+    return "".join(found)
+
+
+def records(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+    r"""Yield the records of a text: the number of the line in which each begins, and its cells.
+
+    Cells in quotes are :class:`Quoted`. Blanks around the quotes do not count. A quote inside of a cell that did not
+    begin with one is a character like any other.
+
+    Raises:
+        StoreFileError: a quote is never closed, or something follows a closing quote.
+
+    >>> list(records(['a,b\n', '1,"x\n', 'y"\n'], Dialect(',')))
+    [(1, ['a', 'b']), (2, ['1', 'x\ny'])]
+    """
+    delimiter, skipped = dialect
+    numbered = enumerate(lines, 1)
+    for _ in range(skipped):
+        next(numbered, None)
+    for number, line in numbered:
+        if _QUOTE not in line:
+            yield number, line.rstrip(_LINE_END).split(delimiter)
+        else:
+            yield number, _Record(number, line, numbered, delimiter).cells()
+
+
+class _Record:
+    """A record in which there are quotes: it is read cell by cell, and may go on in the next lines."""
+
+    def __init__(self, number: int, line: str, following: Iterator[tuple[int, str]], delimiter: str) -> None:
+        self._number, self._line, self._following, self._delimiter = number, line, following, delimiter
+        self._blanks = " \t".replace(delimiter, "")
+        self._at = 0
+
+    def cells(self) -> list[str]:
+        """Return all cells."""
+        cells: list[str] = []
+        while True:
+            begin = self._past_blanks(self._at)
+            if self._line.startswith(_QUOTE, begin):
+                cells.append(self._quoted(begin + 1))
+            else:
+                cells.append(self._bare())
+            if self._at < 0:
+                return cells
+
+    def _bare(self) -> str:
+        end = self._line.find(self._delimiter, self._at)
+        cell = self._line[self._at :].rstrip(_LINE_END) if end < 0 else self._line[self._at : end]
+        self._at = -1 if end < 0 else end + 1
+        return cell
+
+    def _quoted(self, begin: int) -> Quoted:
+        opened = self._number
+        text, end = self._up_to_quote(begin)
+        after = self._past_blanks(end)
+        rest = self._line[after:].rstrip(_LINE_END)
+        if rest and not rest.startswith(self._delimiter):
+            where = "" if opened == self._number else f", which was opened in line {opened}"
+            raise StoreFileError(
+                self._number,
+                f"{rest[:20]!r} follows the closing quote of a cell{where}: a quote inside of a cell is written twice",
+            )
+        self._at = after + 1 if rest else -1
+        return Quoted(text)
+
+    def _up_to_quote(self, begin: int) -> tuple[str, int]:
+        """Return what stands in quotes, and the place after the closing one."""
+        opened, parts, size = self._number, [], 0
+        while True:
+            end = self._line.find(_QUOTE, begin)
+            if end < 0:
+                parts.append(self._line[begin:])
+                size += len(parts[-1])
+                self._go_on(opened, size)
+                begin = 0
+            elif self._line.startswith(_QUOTE, end + 1):
+                parts.append(self._line[begin : end + 1])
+                begin = end + 2
+            else:
+                parts.append(self._line[begin:end])
+                return "".join(parts), end + 1
+
+    def _go_on(self, opened: int, size: int) -> None:
+        following = next(self._following, None)
+        if following is None or size > _MOST_CHARACTERS:
+            raise StoreFileError(opened, "a quote is opened here, and never closed")
+        self._number, self._line = following
+
+    def _past_blanks(self, at: int) -> int:
+        while at < len(self._line) and self._line[at] in self._blanks:
+            at += 1
+        return at
+
+
+# -- the other way ----------------------------------------------------------------------------------------------------
+
+_TO_QUOTE: Final = re.compile(f'["\r\n{re.escape(DELIMITERS)}]')
+
+
+def has_to_be_quoted(text: str) -> bool:
+    """Tell whether a cell would be cut, or lose blanks, without quotes."""
+    return text != text.strip() or _TO_QUOTE.search(text) is not None
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotes.
+
+    >>> print(quoted('say "no", twice'))
+    "say ""no"", twice"
+    """
+    return f'"{text.replace(_QUOTE, _QUOTE * 2)}"'
