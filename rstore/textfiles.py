@@ -92,6 +92,18 @@ def read_again(file: TextFile) -> Iterator[Callable[[], TextIO]]:
 
 
 @contextmanager
+def seekable(file: BinaryFile) -> Iterator[BinaryFile]:
+    """Yield a file in which a reader may go back: one that can't be wound back is set aside in a temporary file."""
+    if isinstance(file, str | os.PathLike) or file.seekable():
+        yield file
+        return
+    with tempfile.TemporaryFile(prefix="rstore-") as aside:
+        shutil.copyfileobj(file, aside)
+        aside.seek(0)
+        yield aside
+
+
+@contextmanager
 def _wound_back(file: TextFile) -> Iterator[Callable[[], TextIO]]:
     if isinstance(file, str | os.PathLike):
         path = os.fspath(file)

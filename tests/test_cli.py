@@ -791,7 +791,7 @@ def test_tables_of_points(file: Store, tmp_path: Path, say: Callable[..., str]) 
     weather, parquet = tmp_path / "weather.csv", str(tmp_path / "t.parquet")
     weather.write_text("date,low,high,sky\n2026-11-01,3.5,9,fog\n2026-11-02,,11,rain\n")
     columns = ("--column", "low", "--column", "high")
-    assert run("import", str(weather), "--time", "date", *columns, "--series", "berlin") == "3\n"
+    assert run("import", str(weather), "--time", "date", *columns, "--series", "berlin") == "2\t3\t0\t1\t0\n"
     assert say("keys", "berlin*") == "ts\tberlin/high\nts\tberlin/low\n"
     say("export", parquet, "-s", "berlin/high")
     say("import", parquet, "--series", "again")
@@ -800,9 +800,79 @@ def test_tables_of_points(file: Store, tmp_path: Path, say: Callable[..., str]) 
     assert file.range("days")[1] == (1_793_577_600, {"low": None, "high": 11})
     assert run("export", "-f", "csv", "-s", "days").splitlines() == [
         "time,low,high",
-        "1793491200,3.5,9",
-        "1793577600,,11",
+        "2026-11-01T00:00:00,3.5,9",
+        "2026-11-02T00:00:00,,11",
     ]
+
+
+GERMAN = "tag;ort;regen;code\n31.12.2025;Ulm;2,2;007\n31.12.2025;Bonn;-;008\n"
+
+
+def test_how_a_table_is_written_is_said_where_it_does_not_tell(file: Store, say: Callable[..., str]) -> None:
+    def imported(table: str, *options: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(run("import", "-", "--json", *options, stdin=table))
+        return found
+
+    assert imported(GERMAN, "--key-column", "ort", "-c", "regen", "-s", "regen") == {
+        "rows": 2,
+        "points": 1,
+        "replaced": 0,
+        "not_points": 1,
+        "texts_among_numbers": 0,
+    }
+    assert file.range("regen/Ulm", "2025-12-31") == [(1_767_139_200_000, 2.2)]
+    assert imported(GERMAN, "--duplicates", "last", "--null", "-", "--text", "code")["replaced"] == 2
+    assert (file.range("regen")[0][1], file.range("code")[0][1]) == (2.2, "008")
+    american = "03/04/2026 5:00 PM|1'000\n"
+    options = ("--no-header", "--columns", "time,sold", "--date-format", "%m/%d/%Y %I:%M %p", "--delimiter", "|")
+    assert imported(american, *options, "--thousands", "'", "--zone", "America/New_York", "--unit", "s")["points"] == 1
+    assert file.range("sold") == [(1_772_661_600, 1000)]
+    assert file.meaning("sold").zone == "America/New_York"
+
+
+def test_what_an_import_refuses_says_how_to_go_on(file: Store) -> None:
+    twice = fail("import", "-", code=3, stdin=GERMAN)
+    assert "line 3: 'ort' has 2025-12-31T00:00:00.000 already in line 2" in twice
+    assert "--key-column" in twice
+    assert "(strict)" in fail("import", "-", "--strict", "--key-column", "ort", code=3, stdin=GERMAN)
+    assert "--no-header and --columns go together" in fail("import", "-", "--no-header", code=2, stdin="1,2\n")
+    assert "leave out --column" in fail("import", "-", "--no-header", "--columns", "a", "-c", "b", code=2, stdin="1\n")
+    assert "--duplicates is last, not 'first'" in fail("import", "-", "--duplicates", "first", code=2, stdin="t,x\n")
+    assert "the file is JSON Lines" in fail("import", "-", "--zone", "UTC", code=2, stdin='{"rstore": 1}\n')
+    assert file.timeseries() == []
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.txt", "t.csv.gz", "t.tsv.gz", "t", "t.dat"])
+def test_a_table_is_known_by_its_name_or_by_how_it_begins(file: Store, tmp_path: Path, name: str) -> None:
+    file.extend("s", (1, "a\tb"), (2, 2.5), (3, "c\r"))
+    path = str(tmp_path / name)
+    run("export", path, "-s", "s", "-f", "csv")
+    assert run("import", path, "-s", "back") == "3\t3\t0\t0\t2\n"
+    assert file.range("back") == file.range("s")
+
+
+def test_what_comes_through_a_pipe_is_known_by_how_it_begins(file: Store, tmp_path: Path) -> None:
+    text, cells = 't,x\r\n1,"a\rb"\r\n2,b\r\n', [(1, "a\rb"), (2, "b")]
+    done = subprocess.run([*COMMAND, "import", "-"], input=text.encode(), capture_output=True, check=True)
+    assert (done.stdout, file.range("x")) == (b"2\t2\t0\t0\t0\n", cells)
+    run("export", str(tmp_path / "t.pq"), "-s", "x")
+    parquet = (tmp_path / "t.pq").read_bytes()
+    subprocess.run([*COMMAND, "import", "-", "-s", "y"], input=parquet, capture_output=True, check=True)
+    assert file.range("y") == cells
+    os.mkfifo(tmp_path / "fifo")
+    with subprocess.Popen([*COMMAND, "import", str(tmp_path / "fifo"), "-s", "z"], stdout=subprocess.PIPE) as process:
+        (tmp_path / "fifo").write_bytes(text.encode())
+        assert process.communicate(timeout=60)[0] == b"2\t2\t0\t0\t0\n"
+    assert file.range("z") == cells
+
+
+def test_an_hour_that_comes_twice_is_told_of(file: Store) -> None:
+    table = "t,x\n2026-10-25 02:00,1\n2026-10-25 02:00,2\n"
+    done = subprocess.run(
+        [*COMMAND, "import", "-", "--zone", "Europe/Berlin"], input=table, capture_output=True, text=True, check=True
+    )
+    assert "2 times came twice, because clocks were put back in Europe/Berlin" in done.stderr
+    assert [time for time, _ in file.range("x")] == [1_792_886_400_000, 1_792_890_000_000]
 
 
 def test_long_work_shows_how_far_it_is_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from rstore.tabular.kinds import Kind
 from rstore.tabular.options import TableOptions
 from rstore.tabular.sheets import BLOCK_CELLS, Block, Understood
 from rstore.tabular.times import NANOSECONDS, nanoseconds_of
-from rstore.textfiles import BinaryFile
+from rstore.textfiles import BinaryFile, seekable
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -30,12 +30,13 @@ def read_parquet(file: BinaryFile, options: TableOptions) -> Iterator[ParquetShe
     parquet = parquet_library()
     import pyarrow
 
-    try:
-        source = parquet.ParquetFile(file)
-    except pyarrow.ArrowException as exc:
-        raise StoreError(f"the file can't be read as Parquet: {exc}") from None
-    with source as opened:
-        yield ParquetSheet(list(opened.schema_arrow.names), opened, options)
+    with seekable(file) as found:
+        try:
+            source = parquet.ParquetFile(found)
+        except pyarrow.ArrowException as exc:
+            raise StoreError(f"the file can't be read as Parquet: {exc}") from None
+        with source as opened:
+            yield ParquetSheet(list(opened.schema_arrow.names), opened, options)
 
 
 @frozen(eq=False)
