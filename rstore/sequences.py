@@ -184,8 +184,10 @@ class EventSequences(Face):
         *,
         expect: int | None = None,
         once: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> State | Any:
         """Record changes of a dict's items as events, all or nothing, and return the current state.
+
+        No changes of an unknown key store nothing, and None is returned, as by :meth:`current`.
 
         Events may come in late, with a time before the latest; all that follow are then folded again.
 
@@ -217,7 +219,7 @@ class EventSequences(Face):
         version = check_expect(expect)
         if not steps:
             self._check_version(stream, version)
-            return self.current(key) or {}
+            return self.current(key)
         attempt = partial(self._apply, stream, steps, when, version)
         if once is not None:
             attempt = partial(self._apply_once, attempt, self._marker(stream, once))
