@@ -15,6 +15,7 @@ from rstore.domain.errors import (
     StoreNotEmptyError,
     StorePayloadError,
     StorePlaintextError,
+    StoreProtectedError,
     StoreWrongKeyError,
 )
 from rstore.domain.log import Saved
@@ -46,6 +47,7 @@ __all__ = [
     "StoreNotEmptyError",
     "StorePayloadError",
     "StorePlaintextError",
+    "StoreProtectedError",
     "StoreWrongKeyError",
     "View",
     "new_key",

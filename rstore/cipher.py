@@ -68,6 +68,10 @@ class Cipher:
         """Tell whether both have the same keys, in the same order."""
         return self._keys == other._keys
 
+    def knows(self, sealed: bytes | memoryview) -> bool:
+        """Tell whether something was encrypted with one of the keys, by what it says of itself."""
+        return any(bytes(sealed[:_ID_BYTES]) == key.id for key in self._keys)
+
     def is_current(self, sealed: bytes | memoryview) -> bool:
         """Tell whether something was encrypted with the first key, by what it says of itself."""
         return bytes(sealed[:_ID_BYTES]) == self._keys[0].id

@@ -40,6 +40,7 @@ from rstore.domain.operators import DELITEM, ONCE
 from rstore.face import now
 from rstore.payload import Payload
 from rstore.progress import Report, Steps, step_of
+from rstore.protection import STREAM, CheckedWriter
 from rstore.store import Store
 
 _MARKER: Final = Stream(COPY, "")
@@ -65,11 +66,13 @@ class Side:
     payload: Payload
     namespace: str
     is_frozen: bool
+    writer: CheckedWriter
 
     @classmethod
     def of(cls, store: Store) -> Self:
         """Return a store's."""
-        return cls(store._base, store._payload, store.namespace, store._frozen)  # noqa: SLF001  # it is about the log
+        log, payload, is_frozen = store._base, store._payload, store._frozen  # noqa: SLF001  # it is about the log
+        return cls(log, payload, store.namespace, is_frozen, CheckedWriter(log, payload, store.namespace))
 
     def check_writable(self) -> None:
         """Raise if nothing can be written there."""
@@ -119,7 +122,8 @@ class Landing:
         return checkpoint
 
     def _check_empty(self) -> None:
-        if next(self._log.follow(), None) or next(heads_of(self._log), None):
+        found = (stream for _, stream, _ in self._log.follow() if stream != STREAM)
+        if next(found, None) or next(heads_of(self._log), None):
             raise StoreNotEmptyError(self._log.name, self._side.namespace)
 
     def add(self, stream: Stream, record: Record) -> bool:
@@ -145,13 +149,13 @@ class Landing:
         """Drop the note: all is there. From now on its checkpoints are told from those of the source."""
         origin = Entry(0, 0, secrets.token_hex(8), COPY, b"")
         with step_of(_GOES_ON):
-            self._log.append([Batch(ORIGIN, (origin,), now(), replace=True)])
+            self._side.writer.append([Batch(ORIGIN, (origin,), now(), replace=True)])
             self._log.rewrite([Rewrite(_MARKER, None, range(TIME_MAX), live=False)])
 
     def _mark(self, checkpoint: str) -> None:
         """Note how far it has come, unless somebody else does the same: that is a conflict."""
         entry = self._side.payload.entry(_MARKER, COPY, item=f"{self._identity} {checkpoint}", start=0, end=0)
-        (self._version,) = self._log.append([Batch(_MARKER, (entry,), now(), self._version, replace=True)])
+        (self._version,) = self._side.writer.append([Batch(_MARKER, (entry,), now(), self._version, replace=True)])
 
 
 def _life(stream: Stream, record: Record) -> tuple[bool, int]:

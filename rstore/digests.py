@@ -8,15 +8,31 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rstore.domain.log import COPY, ES, KV, PROJECT, SS, TS, Head, Log, Position, Record, Stream, kind_of, newest, pages
+from rstore.domain.log import (
+    COPY,
+    ES,
+    KEYS,
+    KV,
+    PROJECT,
+    SS,
+    TS,
+    Head,
+    Log,
+    Position,
+    Record,
+    Stream,
+    kind_of,
+    newest,
+    pages,
+)
 from rstore.payload import Payload
 from rstore.progress import Steps
 
 KINDS: Final = (KV, TS, ES)
 """The kinds of streams that have heads of their own. Those of others follow from their records."""
 
-_LEFT: Final = (SS, COPY, PROJECT)
-"""Kinds that are not copied: snapshots are made anew, and positions mean nothing in another log."""
+_LEFT: Final = (SS, COPY, PROJECT, KEYS)
+"""Kinds that are not copied: snapshots are made anew, positions mean nothing in another log, which has its own keys."""
 
 _PAGE: Final = 256
 _HASH_BYTES: Final = 32

@@ -20,6 +20,7 @@ from rstore.domain.operators import ONCE
 from rstore.domain.transaction import Transaction
 from rstore.payload import NOTHING, Body, Payload
 from rstore.projections import Projections
+from rstore.protection import Appender, CheckedWriter
 
 ATTEMPTS: Final = 100
 _BACKOFF_SECONDS: Final = 0.001
@@ -59,6 +60,7 @@ class Face:
 
     _freq: int | None = None
     _base: Log
+    _writer: CheckedWriter
     _cached: Projections
     _payload: Payload
     _frozen: bool
@@ -93,7 +95,8 @@ class Face:
 
     def _append(self, batches: Sequence[Batch]) -> list[int]:
         self._check_writable()
-        return self._log.append(batches) if batches else []
+        log: Appender = self._writer if self._work.get() is None else self._log
+        return log.append(batches) if batches else []
 
     def _write(self, batch: Batch, once: str | None = None) -> int | None:
         """Append a batch and return the version of its stream; None if ``once`` says that this was done before."""

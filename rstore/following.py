@@ -217,7 +217,7 @@ class Following(Audit, Scopes):
         stream, pauses = Stream(PROJECT, check_name("projection", name, empty=False)), _Pauses(wait)
         work = _Projecting(stream, wanted(kind, prefix), fn, _BATCH)
         if rebuild:
-            self._log.append([self._progress(stream, "", None)])
+            self._append([self._progress(stream, "", None)])
         done = 0
         while True:
             fed, more = self._decide(partial(self._project, work))

@@ -170,6 +170,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
         if self._history or self._work.get() is not None:
             self._append([self._deletion(stream, version)._replace(if_live=True) for stream in streams])
         else:
+            self._writer.settle(now())
             self._log.rewrite([Rewrite(stream, version, range(TIME_MAX), live=False) for stream in streams])
 
     def _deletion(self, stream: Stream, expect: int | None = None) -> Batch:
@@ -199,6 +200,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
         if self._history or self._work.get() is not None:
             self._append((self._deletion(stream, record.version),))
         else:
+            self._writer.settle(now())
             self._log.rewrite([_erasure(stream, record.version)])
         return value
 

@@ -178,6 +178,11 @@ class Payload:
         """Tell whether a sealed payload is encrypted, by what it says of itself: no key is needed."""
         return len(data) > 1 and bool(data[1] & _ENCRYPTED)
 
+    def has_key_of(self, record: Record) -> bool:
+        """Tell whether a record is encrypted with one of the keys, without opening it."""
+        is_encrypted = self._cipher is not None and self.is_encrypted(record.data)
+        return is_encrypted and self._cipher.knows(memoryview(record.data)[_HEADER_BYTES:])  # type: ignore[union-attr]
+
     def is_current(self, record: Record) -> bool:
         """Tell whether a record, value and note, is encrypted with the first key, without opening it."""
         if self._cipher is None:

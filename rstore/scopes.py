@@ -91,7 +91,7 @@ class Scopes(Face):
                 raise StoreError("a transaction has to end where it began: nothing of it was stored") from exc
         batches = work.log.batches(now())
         if batches:
-            self._settle(work, batches, self._base.append(batches))
+            self._settle(work, batches, self._writer.append(batches))
 
     def _settle(self, work: Work, batches: Sequence[Batch], versions: Sequence[int]) -> None:
         """Keep what was folded inside, under the versions that its events have got."""

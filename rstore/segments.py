@@ -182,6 +182,7 @@ class Segments(Face):
         with Spool() as spool:
             for run in joined(self._rows(stream, version=version)):
                 spool.add(self._merged(stream, run))
+            self._writer.settle(now())
             put = (
                 Record(version, None, seen.recorded, *entry)
                 for version, entry in zip(

@@ -22,6 +22,7 @@ from rstore.moments import Moment, posix_ms
 from rstore.notebook import table
 from rstore.payload import Payload
 from rstore.projections import Projections
+from rstore.protection import CheckedWriter
 from rstore.upkeep import Upkeep
 
 _KINDS: Final = {"keys": KV, "time series": TS, "event sequences": ES}
@@ -57,6 +58,7 @@ class Store(Upkeep):
         *,
         history: bool = True,
         plaintext: bool = False,
+        other_key: bool = False,
     ) -> None:
         """Describe a store. Nothing is connected to or created before :meth:`open`, which ``with`` calls.
 
@@ -70,6 +72,7 @@ class Store(Upkeep):
             frozen: open for reading only, and create nothing.
             history: whether ``set`` and ``delete`` keep what the key had before.
             plaintext: with a key, also read values that are not encrypted.
+            other_key: write with a key that is none of those with which the namespace was written to so far.
 
         Raises:
             TypeError, ValueError: an argument is not of the form described above.
@@ -88,6 +91,7 @@ class Store(Upkeep):
             _cipher(self._key if key is None else key),
             plaintext=plaintext,
         )
+        self._writer = CheckedWriter(self._base, self._payload, self.namespace, other_key=other_key)
         self._cached = Projections()
         self._note: ContextVar[Note | None] = ContextVar("rstore.note", default=None)
         self._work: ContextVar[Work | None] = ContextVar("rstore.work", default=None)
@@ -124,6 +128,7 @@ class Store(Upkeep):
             StoreNotAvailableError: the backend can't be reached, or the store is frozen and there is none.
         """
         self._cached.clear()
+        self._writer.forget()
         self._base.open()
         self._is_open = True
         return self
@@ -191,6 +196,7 @@ class Store(Upkeep):
         self._check_writable()
         self._projections.clear()
         self._log.discard()
+        self._writer.forget()
 
 
 def new_key() -> str:

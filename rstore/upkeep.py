@@ -11,8 +11,11 @@ from attrs import define
 
 from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.log import ES, KV, ORIGIN, SS, TS, Position, Record, Rewrite, Stream, newest
+from rstore.domain.operators import PROTECT, UNPROTECT
+from rstore.face import now
 from rstore.following import Following
 from rstore.progress import Progress, Report, step_of
+from rstore.protection import STREAM
 
 _WAITS: Final = 40
 _WAIT_SECONDS: Final = 0.25
@@ -66,17 +69,23 @@ class Upkeep(Following):
         if not self._payload.has_key:
             raise StoreError("there is no key to encrypt with: open the store with key=[new, old]")
         work = _Rekeying()
+        self._writer.settle(now())
         for _ in range(_WAITS):
-            while self._decide(lambda: self._rekey(work)):
-                if progress is not None:
-                    progress(Progress(work.looked, None))
+            self._rekey_on(work, progress)
             if all(map(self._payload.is_current, self._newest())):
+                self._writer.renew(now())  # from here on a store with the old key alone is refused when it is opened
+                self._rekey_on(work, progress)
                 return work.resealed
             self._log.wait(work.position, _WAIT_SECONDS)
         raise StoreError(
             "not everything is encrypted with the first key yet: others still write with another one, "
             "or are in a transaction that has not ended; see to that, and call rekey() again"
         )
+
+    def _rekey_on(self, work: _Rekeying, progress: Report | None) -> None:
+        while self._decide(lambda: self._rekey(work)):
+            if progress is not None:
+                progress(Progress(work.looked, None))
 
     def _newest(self) -> Iterator[Record]:
         """Yield the last record of each stream: what a transaction in progress keeps from being followed is there."""
@@ -100,11 +109,11 @@ class Upkeep(Following):
             page, _ = self._page(work.position)
             end = min(end, page[-1][0]) if page else end
             self._reseal(work, [found[1:] for found in page if found[1] in floors], floors)
-        work.position, work.looked = end, work.looked + len(page)
+        work.position, work.looked = end, work.looked + sum(stream != STREAM for _, stream, _ in page)
         return more or bool(stale)
 
     def _is_current(self, stream: Stream, record: Record) -> bool:
-        return stream == ORIGIN or self._payload.is_current(record)
+        return stream in (ORIGIN, STREAM) or self._payload.is_current(record)
 
     def _reseal(self, work: _Rekeying, found: Sequence[tuple[Stream, Record]], floors: dict[Stream, int]) -> None:
         put: dict[Stream, list[Record]] = defaultdict(list)
@@ -133,6 +142,43 @@ class Upkeep(Following):
             return first or second
         work.resealed += sum(len(rewrite.drop) for rewrite in rewrites)
         return None
+
+    def protect(self) -> None:
+        """Let the namespace take no values in clear from now on: a writer without a key is refused.
+
+        The policy is sealed with the key. Every store reads it with its first write after :meth:`open`; one that has
+        written already goes on until it is opened again. What is there in clear stays: :meth:`rekey` encrypts it. A
+        copy does not take the policy along; protect its target before, or after.
+
+        Raises:
+            StoreError: the store has no key, or this is part of a transaction.
+            StoreWrongKeyError: its keys are none of those of the namespace.
+
+        >>> with Store('memory://', key=new_key(), frozen=False) as secret:
+        ...     secret.protect()
+        ...     secret.is_protected()
+        True
+        """
+        self._set_policy(PROTECT)
+
+    def unprotect(self) -> None:
+        """Take :meth:`protect` back: values in clear may be written again beside encrypted ones.
+
+        Raises:
+            StoreError: the store has no key, or this is part of a transaction.
+            StoreWrongKeyError: its keys are none of those of the namespace.
+        """
+        self._set_policy(UNPROTECT)
+
+    def is_protected(self) -> bool:
+        """Return whether :meth:`protect` rules out values in clear. No key is needed to ask."""
+        return self._writer.is_protected()
+
+    def _set_policy(self, op: str) -> None:
+        self._check_writable()
+        if self._work.get() is not None:
+            raise StoreError(f"{op}() can't be part of a transaction: call it before it or after it")
+        self._writer.set_policy(op, now())
 
     def backup(self, path: str | os.PathLike[str], progress: Report | None = None) -> None:
         """Copy a SQLite file, with all its namespaces, into a new one, as it is at this moment; others may write to it.

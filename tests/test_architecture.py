@@ -61,7 +61,8 @@ INNER = {
     "rstore.frames": ("rstore.columns", "rstore.frames", "rstore.payload"),
     **dict.fromkeys(FRAMES, ("rstore.columns", "rstore.frames", "rstore.packing")),
     "rstore.projections": (),
-    "rstore.face": ("rstore.payload", "rstore.projections"),
+    "rstore.protection": ("rstore.payload",),
+    "rstore.face": ("rstore.payload", "rstore.projections", "rstore.protection"),
     "rstore.moments": ("rstore.columns", "rstore.grids"),
     "rstore.notebook": ("rstore.audit",),  # for its types only
     **dict.fromkeys(("rstore.keyvalues", "rstore.sequences"), IN_FACES),
@@ -75,9 +76,8 @@ INNER = {
     "rstore.audit": ("rstore.projections", "rstore.face", "rstore.moments", "rstore.notebook", *FACES),
     "rstore.following": ("rstore.face", "rstore.audit", "rstore.scopes"),
     "rstore.progress": (),
-    "rstore.upkeep": ("rstore.following", "rstore.progress"),
-    "rstore.fields": (),
-    "rstore.repository": ("rstore.fields", "rstore.audit", "rstore.moments", "rstore.sequences"),
+    "rstore.upkeep": ("rstore.face", "rstore.following", "rstore.progress", "rstore.protection"),
+    "rstore.repository": ("rstore.audit", "rstore.moments", "rstore.sequences"),
 }
 
 

@@ -116,11 +116,38 @@ class StoreWrongKeyError(StorePayloadError):
 
     problem = "encrypted with another key: pass the one that it was written with, or a list with old and new keys"
 
+    def __str__(self) -> str:
+        if self.kind != "keys":
+            return super().__str__()
+        return (
+            f"namespace {self.namespace!r} is encrypted with another key: pass that one too, as key=[new, old]; "
+            "or open the store with other_key=True, if both are to write there; nothing was stored"
+        )
+
 
 class StoreMissingKeyError(StorePayloadError):
     """The payload is encrypted and the store was opened without a key."""
 
     problem = "encrypted: open the store with key=..."
+
+
+class StoreProtectedError(StoreError):
+    """A write in clear, to a namespace that takes none; nothing was stored."""
+
+    def __init__(self, name: str, namespace: str, is_policy: bool) -> None:
+        super().__init__(name, namespace, is_policy)
+        self.name, self.namespace, self.is_policy = name, namespace, is_policy
+
+    def __str__(self) -> str:
+        where = f"namespace {self.namespace!r} in {self.name}"
+        if self.is_policy:
+            return (
+                f"{where} is protected, and takes no values in clear: open the store with key=...; nothing was stored"
+            )
+        return (
+            f"{where} holds encrypted values: open the store with key=..., or write in clear beside them; "
+            "nothing was stored"
+        )
 
 
 class StorePlaintextError(StorePayloadError):

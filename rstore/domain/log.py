@@ -24,6 +24,9 @@ SS: Final = "ss"
 PROJECT: Final = "project"
 """Kind of the streams that hold the checkpoints of projections: private."""
 
+KEYS: Final = "keys"
+"""Kind of the stream that tells with which keys a namespace is written to: private, and never copied."""
+
 COPY: Final = "copy"
 """Kind of the streams that tell of copies: private to where something was copied to."""
 

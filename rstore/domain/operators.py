@@ -23,6 +23,9 @@ EXTEND: Final = "extend"
 REMOVE: Final = "remove"
 SNAPSHOT: Final = "snapshot"
 ONCE: Final = "once"
+CHECK: Final = "check"
+PROTECT: Final = "protect"
+UNPROTECT: Final = "unprotect"
 RESETS: Final = frozenset({SETITEM, DELITEM})
 """Operators after which it no longer matters what the item was before."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from attrs import frozen
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import COPY, ES, KV, SS, TS, Position, Record, Stream, kind_of
+from rstore.domain.log import COPY, ES, KEYS, KV, SS, TS, Position, Record, Stream, kind_of
 from rstore.inspection.folds import Folds
 from rstore.inspection.indexes import Indexes, Seen, trace_of
 from rstore.inspection.problem import Problem, tried, words_of
@@ -20,6 +20,8 @@ from rstore.progress import Report, Steps
 from rstore.store import Store
 
 __all__ = ["Info", "Problem", "check", "info"]
+
+_IN_CLEAR: Final = "it is in clear, and the namespace is protected: rekey() with plaintext=True encrypts it"
 
 _Found: TypeAlias = tuple[Position, Stream, Record]
 
@@ -34,7 +36,7 @@ class Info:
         namespaces: all that the backend has.
         keys: how many keys there are of each kind: ``kv``, ``ts`` and ``es``.
         records: how many records there are of each kind; ``ss`` are snapshots, ``once`` tokens, ``project`` the
-            checkpoints of projections. What tells a copy from its source is not counted.
+            checkpoints of projections. What tells a copy from its source, or keys from others, is not counted.
         bytes: the size of all their payloads: values, and who and why.
         oldest, newest: when the first and the last of them was recorded, in POSIX milliseconds; None without any.
         encrypted: the share of records whose value is encrypted, from 0 to 1; 0 without any.
@@ -67,7 +69,7 @@ def info(store: Store, progress: Report | None = None) -> Info:
     size = encrypted = 0
     oldest = newest = None
     for _, stream, record in _told(log.follow(), progress):
-        if stream.kind == COPY:
+        if stream.kind in (COPY, KEYS):
             continue
         records[kind_of(stream)] += 1
         size += len(record.data) + len(record.meta or b"")
@@ -106,7 +108,7 @@ def check(store: Store, progress: Report | None = None) -> Iterator[Problem]:
     """
     log, payload = store._base, store._payload  # noqa: SLF001  # an inspection is above the store
     indexes = Indexes(log)
-    yield from _records(indexes, payload, progress)
+    yield from _records(indexes, payload, progress, is_protected=tried(store.is_protected) is True)
     yield from indexes.problems()
     folds = Folds(log, payload)
     for key in sorted({stream.key for stream in indexes.seen if stream.kind in (ES, SS)}):
@@ -114,7 +116,7 @@ def check(store: Store, progress: Report | None = None) -> Iterator[Problem]:
         yield from [] if isinstance(found, StoreError) else found  # what can't be read was found by the others
 
 
-def _records(indexes: Indexes, payload: Payload, progress: Report | None) -> Iterator[Problem]:
+def _records(indexes: Indexes, payload: Payload, progress: Report | None, *, is_protected: bool) -> Iterator[Problem]:
     """Yield what is wrong with single records, and note what the feed shows of each stream."""
     found = _told(indexes.log.follow(), progress)
     while True:
@@ -131,6 +133,8 @@ def _records(indexes: Indexes, payload: Payload, progress: Report | None) -> Ite
         indexes.seen.setdefault(stream, Seen()).add(stream, trace_of(record))
         for flaw in flaws(payload, stream, record):
             yield Problem(*stream, record.version, flaw)
+        if is_protected and stream.kind != COPY and not payload.is_encrypted(record.data):
+            yield Problem(*stream, record.version, _IN_CLEAR)
 
 
 def _told(found: Iterable[_Found], progress: Report | None) -> Iterator[_Found]:

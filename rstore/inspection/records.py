@@ -7,12 +7,23 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import COPY, ES, KV, ORIGIN, PROJECT, SS, TS, Record, Stream, folded_version, kind_of
-from rstore.domain.operators import DELITEM, EXTEND, ONCE, OPERATORS, REMOVE, SETITEM, SNAPSHOT
+from rstore.domain.log import COPY, ES, KEYS, KV, ORIGIN, PROJECT, SS, TS, Record, Stream, folded_version, kind_of
+from rstore.domain.operators import (
+    CHECK,
+    DELITEM,
+    EXTEND,
+    ONCE,
+    OPERATORS,
+    PROTECT,
+    REMOVE,
+    SETITEM,
+    SNAPSHOT,
+    UNPROTECT,
+)
 from rstore.inspection.problem import tried, words_of
 from rstore.payload import Payload
 
-_VALUELESS: Final = frozenset({REMOVE, DELITEM, ONCE, PROJECT})
+_VALUELESS: Final = frozenset({REMOVE, DELITEM, ONCE, PROJECT, CHECK, PROTECT, UNPROTECT})
 
 
 class _Kind(NamedTuple):
@@ -42,6 +53,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     SS: _Kind((SNAPSHOT,), _is_moment, "a single time"),
     ONCE: _Kind((ONCE,), _is_timeless, "0..0"),
     PROJECT: _Kind((PROJECT,), _is_timeless, "0..0"),
+    KEYS: _Kind((CHECK, PROTECT, UNPROTECT), _is_timeless, "0..0"),
 }
 """Kinds that are not among these, of a newer rstore say, have envelopes all the same."""
 
