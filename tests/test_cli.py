@@ -230,6 +230,8 @@ check
 copy "$RSTORE_DSN" copy.db --namespace "$RSTORE_NAMESPACE"
 new-key > app.key
 rekey --plaintext --key-file app.key
+protect --key-file app.key
+unprotect --key-file app.key
 shell --key-file app.key <<< 'print(len(list(s.log())))'
 backup backup.db || test $? = 3
 follow --key-file app.key --wait 0
@@ -427,6 +429,63 @@ def test_keys_come_from_a_file_the_environment_or_a_prompt(
     assert run("rekey") == "1\n"
     monkeypatch.setenv("RSTORE_KEY", OTHER_KEY)
     assert say("get", "pin") == "1234\n"
+
+
+def test_a_job_that_has_no_key_or_the_old_one_writes_nothing(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = f"namespace {place.namespace!r}"
+    monkeypatch.setenv("RSTORE_KEY", KEY)
+    run("set", "pin", "1")
+    monkeypatch.setenv("RSTORE_KEY", f"{OTHER_KEY},{KEY}")
+    assert run("rekey") == "1\n"
+
+    monkeypatch.setenv("RSTORE_KEY", KEY)
+    old = fail("set", "pin", "2", code=3)
+    assert old.startswith(f"rstore: {where} is encrypted with another key: add its line to the --key-file; or say ")
+    monkeypatch.delenv("RSTORE_KEY")
+    for words in (("set", "pin", "2"), ("extend", "t", "1=2"), ("apply", "a", "n=1"), ("delete", "pin")):
+        none = fail(*words, code=3)
+        assert where in none
+        assert none.endswith(
+            "holds encrypted values: say the key with --key-file, --ask-key or RSTORE_KEY, "
+            "or --plain to write in clear beside them; nothing was stored"
+        )
+    none = fail("import", "-", "--format", "csv", stdin="time,t\n1,2\n", code=3)
+    assert "holds encrypted values" in none
+
+    monkeypatch.setenv("RSTORE_KEY", OTHER_KEY)
+    assert run("keys") == "kv\tpin\n"
+    assert run("get", "pin") == "1\n"
+    run("set", "pin", "3")
+    assert run("check") == ""
+
+
+def test_what_is_meant_can_be_said(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    place["plain"] = 1
+    run("set", "plain", "2")  # where nothing is encrypted, nobody is asked
+    monkeypatch.setenv("RSTORE_KEY", KEY)
+    run("set", "pin", "1")
+    monkeypatch.setenv("RSTORE_KEY", OTHER_KEY)
+    run("set", "code", "1", "--other-key")
+    run("set", "code", "2")
+    monkeypatch.delenv("RSTORE_KEY")
+    run("set", "plain", "3", "--plain")
+    assert run("get", "plain") == "3\n"
+
+
+def test_a_protected_namespace_takes_nothing_in_clear(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RSTORE_KEY", KEY)
+    run("protect")
+    monkeypatch.delenv("RSTORE_KEY")
+    assert fail("set", "pin", "2", "--plain", code=3).endswith(
+        "is protected, and takes no values in clear: say the key with --key-file, --ask-key or RSTORE_KEY; "
+        "nothing was stored"
+    )
+    assert "there is no key to seal the policy with" in fail("unprotect", code=3)
+    assert run("keys") == ""
+    monkeypatch.setenv("RSTORE_KEY", KEY)
+    run("unprotect")
+    monkeypatch.delenv("RSTORE_KEY")
+    run("set", "pin", "2", "--plain")
 
 
 def test_a_key_is_asked_for_once_however_many_stores_are_opened(

@@ -174,6 +174,26 @@ def rekey(session: Session) -> None:
     session.out.rows([Column("records", COUNT)], [(count,)])
 
 
+@command(app, CHANGE, access=Access.CREATE)
+def protect(session: Session) -> None:
+    """Let the namespace take no values in clear from now on: whoever writes needs the key.
+
+    What is there in clear stays: rekey --plaintext encrypts it. A copy or an import does not take this along.
+
+    Example: rstore protect --key-file app.key
+    """
+    session.store.protect()
+
+
+@command(app, CHANGE, access=Access.CHANGE)
+def unprotect(session: Session) -> None:
+    """Let the namespace take values in clear again: what protect has done is undone.
+
+    Example: rstore unprotect --key-file app.key
+    """
+    session.store.unprotect()
+
+
 def _value(text: bool) -> Callable[[str], Any]:
     return str if text else parse_value
 

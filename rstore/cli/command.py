@@ -100,6 +100,13 @@ _AT: Final = Annotated[
 _WHO: Final = Annotated[str | None, _option("--who", help="Who changes it [RSTORE_WHO].", panel="Options")]
 _WHY: Final = Annotated[str | None, _option("--why", help="Why it is changed.", panel="Options")]
 
+_PLAIN: Final = Annotated[
+    bool, _option("--plain", help="Without a key, write in clear also beside encrypted values.", panel="Options")
+]
+_OTHER_KEY: Final = Annotated[
+    bool, _option("--other-key", help="Write with a key that is new here, and leave the others.", panel="Options")
+]
+
 
 def _parameters(options: Mapping[str, Any]) -> list[inspect.Parameter]:
     keyword, no = inspect.Parameter.KEYWORD_ONLY, False
@@ -108,6 +115,8 @@ def _parameters(options: Mapping[str, Any]) -> list[inspect.Parameter]:
         for name, annotation in options.items()
     ]
 
+
+_OF_WRITING: Final[Mapping[str, Any]] = {"who": _WHO, "why": _WHY, "plain": _PLAIN, "other_key": _OTHER_KEY}
 
 _CONTEXT: Final = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
@@ -128,11 +137,11 @@ def command(
     """Make a command of a function: its first parameter is the :class:`Session`, the others are what users type.
 
     Args:
-        access: what it does with its store. What writes takes ``--who`` and ``--why``.
+        access: what it does with its store. What writes takes ``--who``, ``--why``, ``--plain`` and ``--other-key``.
         at: it takes ``--at``, and reads from ``session.view``.
     """
     writes = access in (Access.CHANGE, Access.CREATE, Access.IMPORT)
-    own = {**({"at": _AT} if at else {}), **({"who": _WHO, "why": _WHY} if writes else {})}
+    own = {**({"at": _AT} if at else {}), **(_OF_WRITING if writes else {})}
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
@@ -163,6 +172,8 @@ def _session(
     at: str | None = None,
     who: str | None = None,
     why: str | None = None,
+    plain: bool = False,
+    other_key: bool = False,
 ) -> Session:
     """Return a session whose store is open as long as the stack."""
     out, moment = Output(place.json), when_stored(at)
@@ -174,7 +185,7 @@ def _session(
     if access is Access.CHANGE:
         place = place.with_keys()
         place.store(frozen=True).open().close()  # a misspelt name is an error, not a new store
-    store = place.store(frozen=False)
+    store = place.store(frozen=False, plain=plain, other_key=other_key)
     if access is not Access.IMPORT:
         stack.enter_context(store)
     stack.enter_context(store.context(who or os.environ.get("RSTORE_WHO"), why))

@@ -37,8 +37,12 @@ class Place:
         said = {name: (getattr(self, name), getattr(earlier, name)) for name in fields_dict(Place)}
         return Place(**{name: late if late not in (None, False) else early for name, (late, early) in said.items()})
 
-    def store(self, *, frozen: bool) -> Store:
+    def store(self, *, frozen: bool, plain: bool = False, other_key: bool = False) -> Store:
         """Return the store, which is not open yet. What was not said is taken from the environment.
+
+        Args:
+            plain: without a key, write in clear also beside encrypted values.
+            other_key: write with a key that is none of those with which the namespace was written to so far.
 
         Raises:
             Refusal: nobody said which store, or there is no such key file or serializer.
@@ -46,12 +50,15 @@ class Place:
         dsn = self.dsn or os.environ.get("RSTORE_DSN")
         if not dsn:
             raise Refusal("which store? Say it with --dsn FILE, --dsn postgresql://..., or in RSTORE_DSN", USAGE)
-        return self.store_at(dsn, frozen=frozen)
+        return self.store_at(dsn, frozen=frozen, plain=plain, other_key=other_key)
 
-    def store_at(self, dsn: str, *, frozen: bool) -> Store:
+    def store_at(self, dsn: str, *, frozen: bool, plain: bool = False, other_key: bool = False) -> Store:
         """Return another store, read in the same way with the same keys."""
         namespace = self.namespace if self.namespace is not None else os.environ.get("RSTORE_NAMESPACE")
-        return self._class()(dsn, namespace, self._keys(), frozen, plaintext=self.plaintext)
+        store = self._class()(dsn, namespace, self._keys(), frozen, plaintext=self.plaintext, other_key=other_key)
+        if not plain:
+            store._writer.need_key_beside_encrypted()  # noqa: SLF001  # a forgotten key is likelier here than in a program
+        return store
 
     def with_keys(self) -> Place:
         """Return the same place with its keys known.

@@ -93,8 +93,13 @@ ADVICE: Final[Mapping[str, str]] = {
     "open it with frozen=False to create it": "`rstore set` and others that write make one",
     "open it with plaintext=True to read unencrypted values too": "--plaintext reads those too",
     "open the store with key=[new, old]": "put it into a --key-file, in a line before the old one",
+    "open the store with key=..., or write in clear beside them": (
+        "say the key with --key-file, --ask-key or RSTORE_KEY, or --plain to write in clear beside them"
+    ),
     "open the store with key=...": "say the key with --key-file, --ask-key or RSTORE_KEY",
     "pass the one that it was written with, or a list with old and new keys": "add its line to the --key-file",
+    "pass that one too, as key=[new, old]": "add its line to the --key-file",
+    "open the store with other_key=True": "say --other-key",
     "open it with that": "say which --serializer",
     "or open it with frozen=True": "or only read it",
     "open it with frozen=True, or ": "",
@@ -102,6 +107,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "pass columns=..., each once, of these": "say --column, each once, of these",
     "pass unit=": "say --unit ",
     "pass key=..., that": "say with --series that",
+    "rekey() with plaintext=True": "`rstore rekey --plaintext`",
     "rekey()": "`rstore rekey`",
     "pass one that its follow() has yielded": "say one that `rstore follow` has shown",
 }
