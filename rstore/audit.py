@@ -114,7 +114,7 @@ class Audit(KeyValues, TimeSeries, EventSequences):
             fn: gets the value, or the default if there is none. It may be called several times.
             default: what ``fn`` gets if there is no such key.
             kind: ``kv``; or ``es``: ``fn`` gets the state of an event sequence, ``{}`` if there is none, and returns
-                changes for :meth:`apply`; the new state is returned.
+                changes for :meth:`apply`, which returns the new state.
             retries: how often it is tried again at most.
 
         Raises:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import decimal
-import fractions
+import inspect
 import operator
-import pathlib
-import types
 import typing
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Concatenate, Final, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar
-
-import attrs
+from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar
 
 from rstore.audit import Audit, Change, Diff
 from rstore.domain.errors import StoreIntegrityError, StoreModelError
 from rstore.domain.log import ES
-from rstore.domain.names import check_name
+from rstore.domain.names import check_name, exact
 from rstore.domain.operators import DELITEM, OPERATORS, SETITEM, parse
 from rstore.domain.projection import Fact, Projection, fold
+from rstore.fields import at_fault, converter_for, fields_of, told
 from rstore.moments import Moment, posix_ms
 from rstore.sequences import copied
 
@@ -34,27 +27,6 @@ Changes: TypeAlias = Mapping[str, Any]
 
 Upcast: TypeAlias = str | Callable[[Any], Mapping[str, Any]] | None
 """What became of an item that is no field any more: its new name, nothing, or a function of its value to new items."""
-
-_PLAIN: Final = frozenset({int, float, str, bool, bytes, type(None), Any})
-_MICROSECOND: Final = datetime.timedelta(microseconds=1)
-
-_AS_TEXT: Final[Mapping[type, Callable[[Any], Any]]] = {
-    decimal.Decimal: decimal.Decimal,
-    fractions.Fraction: fractions.Fraction,
-    uuid.UUID: uuid.UUID,
-    pathlib.Path: pathlib.Path,
-    pathlib.PurePath: pathlib.PurePath,
-    datetime.time: datetime.time.fromisoformat,
-}
-"""Types whose values are kept as ``str(value)``, and what makes them of it. Others cattrs knows itself."""
-
-
-class _Field(NamedTuple):
-    """A field of a model: the argument that sets it, its type, and whether values of that are stored as they are."""
-
-    argument: str
-    type: Any
-    is_plain: bool
 
 
 class Repository(Generic[M]):
@@ -123,10 +95,10 @@ class Repository(Generic[M]):
             ValueError: ``upcast`` is about a field of the class, or names one that it has not.
             ImportError: a field has to be structured, and there is no cattrs.
         """
-        self._store, self._model, self._fields = store, model, _fields(model)
+        self._store, self._model, self._fields = store, model, fields_of(model)
         self._prefix = check_name("prefix", f"{model.__name__}/" if prefix is None else prefix)
         self._upcast = self._checked(upcast or {})
-        self._converter = _converter(model, self._fields) if converter is None else converter
+        self._converter = converter_for(model, self._fields) if converter is None else converter
 
     def __repr__(self) -> str:
         return f"<Repository of {self._model.__name__} under {self._prefix!r} in {self._store!r}>"
@@ -189,18 +161,20 @@ class Repository(Generic[M]):
     # -- write --------------------------------------------------------------------------------------------------------
 
     def create(self, key: str, **arguments: Any) -> M:
-        """Make an instance and store it.
+        """Make an instance, store it, and return what was stored.
 
         Raises:
             StoreConflictError: there is one under this key.
+            StoreModelError: a field has a value that could not be loaded, or that the class fails on.
         """
-        name, instance = self._name(key), self._model(**arguments)
-        changes = {item: (operator.setitem, value) for item, value in self._state(instance).items()}
+        name = self._name(key)
+        inspect.signature(self._model).bind(**arguments)  # its TypeError says which argument is missing, or unknown
+        instance = self._made(key, arguments, arguments)
+        changes = {item: (operator.setitem, value) for item, value in self._state(key, instance).items()}
         if not changes:
             raise StoreModelError(key, f"{self._model.__name__} has no fields that could be stored")
-        self._loaded(key, copied(self._state(instance)))  # what can't be loaded is not stored
-        self._store.apply(name, changes, expect=0)
-        return instance
+        given = {field: getattr(instance, field) for field in self._fields}
+        return self._applied(key, name, changes, 0, given)
 
     def do(self, key: str, decide: Callable[Concatenate[M, P], Changes | None], *args: P.args, **kwargs: P.kwargs) -> M:
         """Load an instance, let it decide, store what it decided, and return what it has become.
@@ -208,11 +182,11 @@ class Repository(Generic[M]):
         A decision names fields, and values as instances have them: ``{'due': date(2026, 1, 1)}``, or with an operator,
         ``{'balance': (operator.add, 10)}``; None or nothing changes nothing. If somebody else was faster, the instance
         is loaded and decides again, so ``decide`` has no effects of its own. If it raises, or if what it decides makes
-        an invalid instance, nothing is stored.
+        an invalid instance, nothing is stored. What is returned is what :meth:`get` returns from then on.
 
         Raises:
             KeyError: there is none under this key.
-            StoreModelError: the decision does not fit the class.
+            StoreModelError: the decision does not fit the class, or could not be loaded; field and value are named.
             StoreConflictError: somebody else was faster, again and again.
 
         >>> from dataclasses import dataclass
@@ -251,11 +225,20 @@ class Repository(Generic[M]):
         if changes is None:
             return model
         steps = self._steps(key, changes)
+        if not steps:
+            return model
         instance = self._decided(key, model, steps)
         recorded = {name: self._recorded(key, stored, name, step, instance) for name, step in steps.items()}
-        if recorded:
-            self._store.apply(self._name(key), recorded, expect=projection.version)
-        return instance
+        decided = {name: getattr(instance, name) for name in steps}
+        return self._applied(key, self._name(key), recorded, projection.version, decided)
+
+    def _applied(self, key: str, name: str, changes: Changes, expect: int, decided: Mapping[str, Any]) -> M:
+        """Store changes if what will be there then can be loaded, and return that."""
+        loaded: list[M] = []
+        self._store._apply_if(  # noqa: SLF001
+            name, changes, lambda state: loaded.append(self._loaded(key, state, decided)), expect
+        )
+        return loaded[-1]
 
     def _steps(self, key: str, changes: Changes) -> dict[str, tuple[str, Any]]:
         if not isinstance(changes, Mapping):
@@ -267,18 +250,39 @@ class Repository(Generic[M]):
                     f"a decision changes {name!r}, which is no field of {self._model.__name__}: "
                     f"it has {', '.join(self._fields)}",
                 )
-        return {name: parse(name, change) for name, change in changes.items()}
+        return {exact(name): parse(name, change) for name, change in changes.items()}
 
     def _decided(self, key: str, model: M, steps: Mapping[str, tuple[str, Any]]) -> M:
         """Return what a decision makes of an instance, whose class may well refuse it."""
         values = {name: getattr(model, name) for name in self._fields}
-        facts = [Fact(1, 0, name, op, value) for name, (op, value) in steps.items()]
+        for name, (op, value) in steps.items():
+            try:
+                values = dict(fold(Projection(state=values), [Fact(1, 0, name, op, value)]).state)
+            except StoreIntegrityError as exc:
+                given = f" of {told(value)}" if OPERATORS[op].binary else ""
+                problem = f"operator.{op}{given} fails with {type(exc.__cause__).__name__}"
+                raise StoreModelError(key, f"field {name!r}: {problem}; nothing was stored") from exc.__cause__
+        self._check_whole(key, values)
+        arguments = {self._fields[name].argument: value for name, value in values.items()}
+        return self._made(key, arguments, {name: values[name] for name in steps if name in values})
+
+    def _made(self, key: str, arguments: Mapping[str, Any], given: Mapping[str, Any]) -> M:
+        """Return an instance; of what its class does not refuse, but fails on, say what was given."""
         try:
-            after = fold(Projection(state=values), facts).state
-        except StoreIntegrityError as exc:
-            cause = type(exc.__cause__).__name__
-            raise StoreModelError(key, f"a decision about {', '.join(steps)} fails: {cause}") from exc.__cause__
-        return self._model(**{self._fields[name].argument: value for name, value in after.items()})
+            return self._model(**arguments)
+        except (AttributeError, TypeError, ArithmeticError) as exc:  # what values of a wrong type come to
+            values = ", ".join(f"{name}={told(value)}" for name, value in given.items())
+            raise StoreModelError(
+                key, f"{values} makes no {self._model.__name__} ({type(exc).__name__}: {exc}); nothing was stored"
+            ) from exc
+        except Exception as exc:  # what the class itself says of it: a rule that was broken
+            exc.add_note(f"rstore: of {self._model.__name__} {key!r}; nothing was stored")
+            raise
+
+    def _check_whole(self, key: str, names: typing.Container[str]) -> None:
+        for name, field in self._fields.items():
+            if name not in names and not field.has_default:
+                raise StoreModelError(key, f"field {name!r} of {self._model.__name__} has no value and no default")
 
     def _recorded(
         self, key: str, stored: Mapping[str, Any], name: str, step: tuple[str, Any], instance: M
@@ -292,7 +296,7 @@ class Repository(Generic[M]):
         before = {name: stored[name]} if name in stored else {}
         if op == DELITEM and before and name not in self._upcasted(key, stored.keys() - before, stored):
             return operator.delitem, None
-        result = self._stored(field, getattr(instance, name))
+        result = self._stored(key, name, getattr(instance, name))
         if op not in (SETITEM, DELITEM) and before:
             operand = value if field.is_plain else self._converter.unstructure(value)
             if _comes_to(before, Fact(1, 0, name, op, operand), result):
@@ -304,22 +308,43 @@ class Repository(Generic[M]):
     def _name(self, key: str) -> str:
         return self._prefix + check_name("key", key)
 
-    def _state(self, instance: M) -> dict[str, Any]:
-        return {name: self._stored(field, getattr(instance, name)) for name, field in self._fields.items()}
+    def _state(self, key: str, instance: M) -> dict[str, Any]:
+        return {name: self._stored(key, name, getattr(instance, name)) for name in self._fields}
 
-    def _stored(self, field: _Field, value: Any) -> Any:
-        return value if field.is_plain else self._converter.unstructure(value, field.type)
-
-    def _loaded(self, key: str, state: Mapping[str, Any]) -> M:
-        items = self._upcasted(key, state.keys(), state)
+    def _stored(self, key: str, name: str, value: Any) -> Any:
+        field = self._fields[name]
+        if field.is_plain:
+            return value
         try:
-            arguments = {self._fields[name].argument: self._shown(self._fields[name], items[name]) for name in items}
+            return self._converter.unstructure(value, field.type)
+        except Exception as exc:  # whatever a converter raises on a value of another type
+            raise self._unfit(key, name, f"{told(value)} is no", exc) from exc
+
+    def _loaded(self, key: str, state: Mapping[str, Any], decided: Mapping[str, Any] | None = None) -> M:
+        """Return the instance that a state makes. Values are told of those fields only that are decided just now."""
+        items = self._upcasted(key, state.keys(), state)
+        self._check_whole(key, items)
+        arguments = {self._fields[name].argument: self._shown(key, name, items[name], decided) for name in items}
+        try:
             return self._model(**arguments)
         except Exception as exc:  # whatever a user's class raises
-            raise StoreModelError(key, f"it makes no {self._model.__name__}: {type(exc).__name__}") from exc
+            fault = at_fault(self._model, arguments)
+            of = f"field {fault!r}: it makes no" if fault else f"{', '.join(items)} make no"
+            raise StoreModelError(key, f"{of} {self._model.__name__} ({type(exc).__name__})") from exc
 
-    def _shown(self, field: _Field, value: Any) -> Any:
-        return value if field.is_plain else self._converter.structure(value, field.type)
+    def _shown(self, key: str, name: str, value: Any, decided: Mapping[str, Any] | None) -> Any:
+        field = self._fields[name]
+        if field.is_plain:
+            return value
+        try:
+            return self._converter.structure(value, field.type)
+        except Exception as exc:  # whatever a converter raises on what is stored
+            what = "what is stored is no" if decided is None or name not in decided else f"{told(decided[name])} is no"
+            raise self._unfit(key, name, what, exc) from exc
+
+    def _unfit(self, key: str, name: str, what: str, exc: Exception) -> StoreModelError:
+        problem = f"field {name!r}: {what} {self._fields[name].type_name} ({type(exc).__name__})"
+        return StoreModelError(key, problem)
 
     def _upcasted(self, key: str, names: typing.AbstractSet[str], state: Mapping[str, Any]) -> dict[str, Any]:
         """Return some items of a state under the names that their fields have now."""
@@ -362,61 +387,3 @@ def _comes_to(stored: Mapping[str, Any], fact: Fact, result: Any) -> bool:
         return type(after) is type(result) and bool(after == result)
     except Exception:  # an operator that fails on stored forms, or values that can't be compared: not the same
         return False
-
-
-def _fields(model: type[Any]) -> dict[str, _Field]:
-    """Return the fields of a class that its constructor sets, by name."""
-    if not isinstance(model, type):
-        raise TypeError(f"a model is a class, not {model!r}")
-    if attrs.has(model):
-        found = {field.name: (field.alias or field.name, field.type) for field in attrs.fields(model) if field.init}
-    elif dataclasses.is_dataclass(model):
-        found = {field.name: (field.name, field.type) for field in dataclasses.fields(model) if field.init}
-    else:
-        raise TypeError(f"{model.__name__} is neither an attrs class nor a dataclass")
-    hints = _hints(model)
-    given = {name: hints.get(name, Any if of_type is None else of_type) for name, (_, of_type) in found.items()}
-    return {name: _Field(argument, given[name], _is_plain(given[name])) for name, (argument, _) in found.items()}
-
-
-def _hints(model: type[Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(model)
-    except NameError as exc:
-        raise TypeError(f"a type of {model.__name__} can't be found where the class is: {exc}") from exc
-
-
-def _is_plain(of_type: Any) -> bool:
-    """Tell whether values of a type are stored as they are: unions of plain types are, too."""
-    options = typing.get_args(of_type) if typing.get_origin(of_type) in (typing.Union, types.UnionType) else (of_type,)
-    return all(option in _PLAIN for option in options)
-
-
-def _converter(model: type[Any], fields: Mapping[str, _Field]) -> Any:
-    """Return what structures the fields of a class that are not plain; None if all are."""
-    structured = {name: field.type for name, field in fields.items() if not field.is_plain}
-    if not structured:
-        return None
-    try:
-        from cattrs.preconf.json import make_converter
-    except ImportError:
-        raise ImportError(
-            f"{', '.join(structured)} of {model.__name__} can't be stored as they are, but structured with cattrs: "
-            "pip install 'rlib-store[models]'"
-        ) from None
-    converter = make_converter()
-    for of_type, parse_text in _AS_TEXT.items():
-        converter.register_unstructure_hook(of_type, str)
-        converter.register_structure_hook(of_type, _parsing(parse_text))
-    converter.register_unstructure_hook(datetime.timedelta, lambda duration: duration // _MICROSECOND)
-    converter.register_structure_hook(datetime.timedelta, lambda number, _: number * _MICROSECOND)
-    for name, of_type in structured.items():
-        try:
-            converter.get_structure_hook(of_type)
-        except Exception as exc:  # cattrs has several, by version
-            raise TypeError(f"{name} of {model.__name__} can't be structured: pass a converter= that can") from exc
-    return converter
-
-
-def _parsing(parse_text: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    return lambda text, _: parse_text(text)

@@ -184,8 +184,10 @@ class EventSequences(Face):
         *,
         expect: int | None = None,
         once: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> State | Any:
         """Record changes of a dict's items as events, all or nothing, and return the current state.
+
+        No changes of an unknown key store nothing, and None is returned, as by :meth:`current`.
 
         Events may come in late, with a time before the latest; all that follow are then folded again.
 
@@ -208,6 +210,18 @@ class EventSequences(Face):
         >>> store.apply('counter', {'n': (operator.add, 2)})
         {'n': 3}
         """
+        return self._apply_if(key, state, None, expect, t, once)
+
+    def _apply_if(
+        self,
+        key: str,
+        state: Mapping[str, Any],
+        check: Callable[[State], object] | None,
+        expect: int | None = None,
+        t: int | None = None,
+        once: str | None = None,
+    ) -> State | Any:
+        """Apply changes if ``check``, which is given the state that will be there, does not raise."""
         stream = Stream(ES, check_key(key))
         self._check_writable()
         when = None if t is None else check_time("t", t)
@@ -217,8 +231,8 @@ class EventSequences(Face):
         version = check_expect(expect)
         if not steps:
             self._check_version(stream, version)
-            return self.current(key) or {}
-        attempt = partial(self._apply, stream, steps, when, version)
+            return self.current(key)
+        attempt = partial(self._apply, stream, steps, when, version, check)
         if once is not None:
             attempt = partial(self._apply_once, attempt, self._marker(stream, once))
         return self._decide(attempt, ATTEMPTS if version is None else 1)
@@ -254,7 +268,13 @@ class EventSequences(Face):
         return copied(fold(Projection(), self._facts(stream, records)).state)
 
     def _apply(
-        self, stream: Stream, steps: list[_Step], when: int | None, expect: int | None, marker: Batch | None = None
+        self,
+        stream: Stream,
+        steps: list[_Step],
+        when: int | None,
+        expect: int | None,
+        check: Callable[[State], object] | None,
+        marker: Batch | None = None,
     ) -> State:
         """Fold, validate and append once. The cache is trusted: ``expect`` shows whether that was right."""
         present = self._projections.get(stream.key) or self._present(stream.key) or Projection()
@@ -263,7 +283,7 @@ class EventSequences(Face):
             if present.version != expect:
                 raise StoreConflictError(*stream, expect, present.version)
         try:
-            return self._record(stream, steps, when, present, marker)
+            return self._record(stream, steps, when, present, check, marker)
         except StoreIntegrityError:
             head = self._log.head(stream)
             version = head.version if head else 0
@@ -274,7 +294,13 @@ class EventSequences(Face):
             raise StoreConflictError(*stream, present.version, version) from None
 
     def _record(
-        self, stream: Stream, steps: list[_Step], when: int | None, present: Projection, marker: Batch | None
+        self,
+        stream: Stream,
+        steps: list[_Step],
+        when: int | None,
+        present: Projection,
+        check: Callable[[State], object] | None,
+        marker: Batch | None,
     ) -> State:
         time = _next_time(present) if when is None else when
         late = present.time is not None and time <= present.time
@@ -284,6 +310,8 @@ class EventSequences(Face):
         if late:
             projection = fold(projection, self._facts(stream, self._log.read(stream, start=time + 1)))
         state = copied(projection.state)  # before anything is stored: it is the user's values that are copied
+        if check is not None:
+            check(state)
         entries = [self._entry(stream, step.op, step.body, item=step.item, start=time, end=time) for step in steps]
         batches = [Batch(stream, entries, now(), expect=present.version)]
         if marker is not None:

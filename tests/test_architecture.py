@@ -77,7 +77,8 @@ INNER = {
     "rstore.following": ("rstore.face", "rstore.audit", "rstore.scopes"),
     "rstore.progress": (),
     "rstore.upkeep": ("rstore.face", "rstore.following", "rstore.progress", "rstore.protection"),
-    "rstore.repository": ("rstore.audit", "rstore.moments", "rstore.sequences"),
+    "rstore.fields": (),
+    "rstore.repository": ("rstore.fields", "rstore.audit", "rstore.moments", "rstore.sequences"),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from freezegun import freeze_time
 
-from rstore import Event, JsonStore, Store, StoreIntegrityError
+from rstore import Event, FrozenStoreError, JsonStore, MsgpackStore, Store, StoreIntegrityError
 from rstore.domain.operators import OPERATORS
 from tests.conftest import Backend, case, in_turn
 
@@ -139,14 +139,31 @@ def test_the_changes_of_one_apply_share_a_timestamp(store: Store) -> None:
 
 
 def test_nothing_applied_is_nothing_stored(store: Store) -> None:
-    assert store.apply("empty", {}) == {}
-    assert store.apply("empty", {}, t=5) == {}
+    assert store.apply("empty", {}) is None
+    assert store.apply("empty", {}, t=5, expect=0, once="token") is None
+    assert store.update_with("empty", lambda state: state, kind="es") is None
+    with store.transaction():
+        assert store.apply("empty", {}) is None
     assert store.eventsources() == []
     assert store.current("empty") is None
 
     store.apply("account", {"n": 1}, t=1)
     assert store.apply("account", {}) == {"n": 1}
     assert len(store.events("account") or ()) == 1
+    assert store.apply("account", {"n": (operator.delitem, None)}) == store.apply("account", {}) == {}
+
+
+def test_nothing_can_be_applied_neither_to_the_past_nor_to_a_frozen_store(backend: Backend) -> None:
+    store = backend.store()
+    store.apply("account", {"n": 1}, t=1)
+    for reader in (store.at(TIME_MAX), backend.store(frozen=True)):
+        with pytest.raises(FrozenStoreError):
+            reader.apply("empty", {})
+
+
+@pytest.mark.parametrize("cls", [JsonStore, MsgpackStore])
+def test_nothing_applied_to_an_unknown_key_is_none_in_every_serializer(backend: Backend, cls: type[Store]) -> None:
+    assert backend.store(cls).apply("empty", {}) is None
 
 
 def test_values_of_all_kinds_can_be_items(store: Store) -> None:
