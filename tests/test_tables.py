@@ -7,6 +7,7 @@ import math
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -155,6 +156,12 @@ class TestMalformed:
     def test_it_is_refused_with_its_line(self, read: Read, text: str, problem: str) -> None:
         assert problem in refused(read, text)
 
+    @pytest.mark.parametrize(
+        "text", ["0,1\n2024-01-01,5\n", ",1\n2024-01-01,5\n", '"2024-01-01",1\n2024-01-01,5\n', "day,1\n2024-01-01,5\n"]
+    )
+    def test_names_that_are_numbers_are_names(self, read: Read, text: str) -> None:
+        assert read(text) == {"1": [(JAN_1, 5)]}
+
     def test_a_column_that_is_not_there_because_names_are_missing(self, read: Read) -> None:
         assert "names of columns are missing" in refused(read, "2024-01-01,5\n2024-01-02,6\n", time="date")
 
@@ -263,6 +270,13 @@ class TestNumbers:
         assert read(text, thousands=".") == {"x": [(1, 2.2), (2, 3.0)], "y": [(1, 5), (2, 1234)]}
         assert read(text, decimal=".")["y"] == [(1, 5.0), (2, 1.234)]
 
+    def test_numbers_that_are_in_quotes_because_of_their_commas_are_told_of(self, store: Store) -> None:
+        text = 't,x,y\n1,"2,2","1,234.5"\n2,"0,5","7"\n'
+        assert import_points(store, io.StringIO(text)).texts_among_numbers == 4
+        options = TableOptions(decimal=",")
+        import_points(store, io.StringIO(text), columns=["x"], options=options, duplicates="last")
+        assert store.range("x") == [(1, 2.2), (2, 0.5)]
+
     def test_thousands_have_three_digits(self) -> None:
         german = Numerals(",", ".")
         cells = ["1.234.567,8", "1.234", "1.23", "1234,5", "0", "01", ".5", ",5"]
@@ -366,6 +380,13 @@ class TestClocksPutForwardAndBack:
         text = "t,x\n2024-03-31 01:30,1\n2024-03-31 02:30,2\n"
         problem = "line 3: there was no 2024-03-31 02:30 in Europe/Berlin: clocks were put forward"
         assert problem in refused(read, text, **self.ZONE)
+
+    def test_a_day_without_a_midnight_begins_when_clocks_were_put_forward(self, read: Read) -> None:
+        days = "t,x\n2018-11-03,3\n2018-11-04,4\n2018-11-05,5\n"
+        found = [time // HOUR for time, _ in read(days, zone="America/Sao_Paulo")["x"]]
+        assert [later - time for time, later in pairwise(found)] == [24, 23]
+        skipped = "t,x\n2011-12-29,3\n2011-12-30,4\n2011-12-31,5\n"
+        assert "line 3: there was no 2011-12-30" in refused(read, skipped, zone="Pacific/Apia")
 
     @given(st.integers(0, 365 * 24 * 4 - 1))
     @settings(deadline=None, max_examples=50)
@@ -491,15 +512,19 @@ class TestFirstClass:
             assert store.range("n", to="pandas").dtype == "int64"
             assert store.range("sky", n=2) == [(1_419_033_600_000, "fog"), (1_419_120_000_000, "fog")]
 
+    def test_texts_of_parquet_are_dates_as_in_csv(self, store: Store, tmp_path: Path) -> None:
+        pandas.DataFrame({"t": ["31/12/2023", "01/01/2024"], "x": [1, 2]}).to_parquet(tmp_path / "t.parquet")
+        import_points(store, tmp_path / "t.parquet", options=TableOptions(zone="Europe/Berlin"))
+        assert store.range("x") == [(JAN_1 - DAY - HOUR, 1), (JAN_1 - HOUR, 2)]
+        assert store.meaning("x") == Times("ms", "Europe/Berlin")
+
     def test_parquet_gets_dates_and_types(self, store: Store, tmp_path: Path) -> None:
         from pyarrow import parquet
 
         import_points(store, io.StringIO(self.WEEKS), unit="s", key="w", rows=True)
         export_points(store, "w", tmp_path / "w.parquet")
         table = parquet.read_table(tmp_path / "w.parquet")
-        assert list(map(str, table.schema.types)) == ["timestamp[s]", "double", "string", "int64"] or list(
-            map(str, table.schema.types)
-        ) == ["timestamp[ms]", "double", "string", "int64"]
+        assert list(map(str, table.schema.types)) == ["timestamp[ms]", "double", "string", "int64"]
 
     @pytest.mark.parametrize(
         ("cell", "zone", "meaning"),

@@ -18,7 +18,8 @@ from rstore.tables import parquet_library
 from rstore.tabular.kinds import Kind
 from rstore.tabular.options import TableOptions
 from rstore.tabular.sheets import BLOCK_CELLS, Block, Understood
-from rstore.tabular.times import NANOSECONDS, nanoseconds_of
+from rstore.tabular.times import NANOSECONDS, TimesLook, is_date
+from rstore.tabular.zones import LocalTimes
 from rstore.textfiles import BinaryFile, seekable
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -61,14 +62,10 @@ class ParquetSheet:
     def is_date(self, cell: Any) -> bool:
         """Tell whether a cell may be a time, and is no integer."""
         if isinstance(cell, str):
-            try:
-                nanoseconds_of(cell)
-            except ValueError:
-                return False
-            return not cell.strip().lstrip("+-").isdecimal()
+            return is_date(cell, self._options)
         return isinstance(cell, datetime.date | _Nanoseconds)
 
-    def check_header(self, time: int) -> None:
+    def check_header(self, time: int, first: Any) -> None:
         """Raise nothing: columns have their names."""
 
     def understood(self, time: int, values: Iterable[int]) -> Understood:
@@ -76,18 +73,23 @@ class ParquetSheet:
         import pyarrow
 
         schema = self._file.schema_arrow
-        kind, is_text = schema.types[time], False
+        kind, own = schema.types[time], self._options.zone
+        converters, kinds = dict.fromkeys(values, _values), {at: _kind_of(schema.types[at]) for at in values}
+        if _is_text(kind):
+            look = TimesLook(self._options)
+            for lines, columns in self.blocks():
+                look.add(lines, columns[time])
+            form = look.form()
+            return Understood(form.are_dates, form.is_aware, form.series_zone, form.reader, converters, kinds)
         zone = kind.tz if pyarrow.types.is_timestamp(kind) else None
-        is_aware = zone is not None
-        is_text = pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
-        return Understood(
-            not pyarrow.types.is_integer(kind),
-            is_aware or is_text,
-            self._options.zone or zone,
-            partial(_Times, None if is_text or is_aware else self._options.zone),
-            dict.fromkeys(values, _values),
-            {at: _kind_of(schema.types[at]) for at in values},
-        )
+        times = partial(_Times, own if zone is None else None)
+        return Understood(not pyarrow.types.is_integer(kind), zone is not None, own or zone, times, converters, kinds)
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow
+
+    return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))
 
 
 class _Nanoseconds(int):
@@ -120,15 +122,13 @@ def _kind_of(kind: Any) -> Kind:
         return Kind.INTEGER
     if pyarrow.types.is_floating(kind):
         return Kind.REAL
-    return Kind.TEXT if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) else Kind.MIXED
+    return Kind.TEXT if _is_text(kind) else Kind.MIXED
 
 
 class _Times:
     """Reads a column of times; those of a place have no offset from UTC."""
 
     def __init__(self, zone: str | None) -> None:
-        from rstore.tabular.zones import LocalTimes
-
         self._local = None if zone is None else LocalTimes(zone)
 
     @property
@@ -150,8 +150,6 @@ class _Times:
 def _time_of(cell: Any) -> int:
     if isinstance(cell, _Nanoseconds):
         return int(cell)
-    if isinstance(cell, str):
-        return nanoseconds_of(cell)
     if isinstance(cell, datetime.date) and not isinstance(cell, datetime.datetime):
         moment = datetime.datetime(cell.year, cell.month, cell.day, tzinfo=datetime.UTC)
         return (moment - _EPOCH) // datetime.timedelta(seconds=1) * NANOSECONDS

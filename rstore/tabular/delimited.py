@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -27,10 +26,9 @@ from rstore.tabular.numerals import Numerals
 from rstore.tabular.options import TableOptions
 from rstore.tabular.records import Dialect, Quoted, delimiter_of, dialect_of, records
 from rstore.tabular.sheets import BLOCK_CELLS, BLOCK_CHARACTERS, Block, Convert, Text, Understood
-from rstore.tabular.times import Example, TimeForm, TimesSeen, form_of, formatted, is_time
+from rstore.tabular.times import TimesLook, is_date, is_time
 from rstore.textfiles import TextFile, read_again
 
-_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _ROWS_LOOKED_AT: Final = 1 << 12
 
 
@@ -143,14 +141,17 @@ class Delimited:
 
     def is_date(self, cell: str) -> bool:
         """Tell whether a cell may be a time, and is no integer."""
-        return (self._options.date_format is not None or not _INTEGER.fullmatch(cell)) and self.is_time(cell)
+        return is_date(cell, self._options)
 
-    def check_header(self, time: int) -> None:
-        """Raise if the names of columns are a row of data."""
-        if self._header is not None and time < len(self._header) and self.is_time(self._header[time].strip()):
+    def check_header(self, time: int, first: Cell) -> None:
+        """Raise if the names of columns are a row of data: integers are names, where there are dates below."""
+        name = "" if self._header is None else self._header[time]
+        if (type(name) is Quoted and self._quotes_tell) or not self.is_time(name.strip()):
+            return
+        if first is None or self.is_date(name.strip()) or not self.is_date(first):
             raise StoreFileError(
                 1 + self._dialect.skipped,
-                f"{self._header[time].strip()!r} is a time, so this is a row, and names of columns are missing: pass "
+                f"{name.strip()!r} is a time, so this is a row, and names of columns are missing: pass "
                 "--no-header, and the names with --columns (in Python TableOptions(header=False), columns=[...])",
             )
 
@@ -160,7 +161,7 @@ class Delimited:
         commas = options.decimal is None and options.thousands is None and self._dialect.delimiter != ","
         numerals = numerals_of(options)
         sort, quick = sorter(commas, numerals), numerals == Numerals()
-        seen, times = {at: ColumnSeen() for at in wanted}, _TimeLook(options)
+        seen, times = {at: ColumnSeen() for at in wanted}, TimesLook(options)
         for lines, columns in self.blocks():
             times.add(lines, columns[time])
             for at, column in seen.items():
@@ -192,29 +193,6 @@ class Delimited:
     def _without_nothing(self, cells: Sequence[Cell]) -> Sequence[Cell]:
         null = self._options.null
         return [None if cell in null else cell for cell in cells] if null else cells
-
-
-class _TimeLook:
-    """A look at a column of times."""
-
-    def __init__(self, options: TableOptions) -> None:
-        self._options, self._seen = options, TimesSeen()
-        self._aware: dict[bool, Example] = {}
-
-    def add(self, lines: Sequence[int], cells: Sequence[Cell]) -> None:
-        filled = [(line, cell) for line, cell in zip(lines, cells, strict=True) if cell is not None]
-        date_format = self._options.date_format
-        if date_format is None:
-            self._seen.add([line for line, _ in filled], [cell for _, cell in filled])
-            return
-        for line, cell in filled:
-            self._aware.setdefault(formatted(line, cell, date_format)[1], Example(line, cell))
-
-    def form(self) -> TimeForm:
-        if self._options.date_format is None:
-            return form_of(self._seen, self._options)
-        zone = self._options.zone
-        return TimeForm(True, True in self._aware, date_format=self._options.date_format, zone=zone)
 
 
 def _wrong_width(cells: int, columns: int) -> str:

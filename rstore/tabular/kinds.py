@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from attrs import define, field
 
 from rstore.domain.errors import StoreFileError
-from rstore.tabular.numerals import WORDS, Numerals, are_plain_reals, are_small_integers, is_code, is_word
+from rstore.tabular.numerals import WORDS, Numerals, are_plain_reals, are_small_integers, has_comma, is_code, is_word
 from rstore.tabular.options import NOTHING, TableOptions
 from rstore.tabular.records import Quoted
 from rstore.tabular.times import Example
@@ -53,6 +53,7 @@ class Sort(Enum):
     NOTHING = "NA and the like"
     TEXT = "a text"
     QUOTED = "a text in quotes"
+    QUOTED_COMMA = "a number with a comma, in quotes"
 
 
 class Reading(NamedTuple):
@@ -110,7 +111,9 @@ def sorter(commas: bool, numerals: Numerals) -> Callable[[str], Sort]:
         return Sort.CODE if is_code(cell) else None
 
     def sort(cell: str) -> Sort:
-        return Sort.QUOTED if type(cell) is Quoted else number(cell) or _sort_of_text(cell)
+        if type(cell) is Quoted:
+            return Sort.QUOTED_COMMA if has_comma(cell) else Sort.QUOTED
+        return number(cell) or _sort_of_text(cell)
 
     return sort
 
@@ -151,16 +154,19 @@ def reading_of(counts: Counter[Sort], *, as_text: bool = False, skips: bool = Tr
 _INTEGERS: Final = frozenset({Sort.INTEGER, Sort.LONG})
 _NUMBERS: Final = _INTEGERS | {Sort.REAL, Sort.COMMA}
 _WORDS: Final = frozenset({Sort.WORD, Sort.OTHER_WORD})
-_TEXTS: Final = frozenset({Sort.TEXT, Sort.QUOTED})
+_TEXTS: Final = frozenset({Sort.TEXT, Sort.QUOTED, Sort.QUOTED_COMMA})
 
 
 def texts_among_numbers(seen: ColumnSeen) -> tuple[int, Example | None]:
-    """Return how many texts a column has in which there are numbers, or digits that are texts, and the first."""
+    """Return how many texts a column has in which there are numbers, or digits that are texts, and the first.
+
+    Digits are texts after a zero, and in quotes that they may have because of their commas: ``"2,2"``.
+    """
     counts = seen.counts
     if Sort.CODE in counts:
         digits = [sort for sort in (Sort.CODE, *_INTEGERS) if sort in counts]
         return sum(counts[sort] for sort in digits), seen.first[Sort.CODE]
-    if not counts.keys() & _NUMBERS:
+    if not counts.keys() & (_NUMBERS | {Sort.QUOTED_COMMA}):
         return 0, None
     texts = [sort for sort in _TEXTS if sort in counts]
     if texts and Sort.NOTHING in counts:

@@ -201,7 +201,7 @@ def layout_of(
         _check_first_cells(table)
     at = names.index(time) if time is not None else None if first is None else _time_column(table, first)
     if at is not None:
-        table.check_header(at)
+        table.check_header(at, None if first is None else _first_cell(first, at))
     if first is None or at is None:
         raise StoreError(f"there are no rows in the table, only the names of columns: {_listed(names)}")
     keyed = key_column is None and columns is None and _is_keyed(names) and at == names.index("time")
@@ -228,7 +228,7 @@ def _check_first_cells(table: Sheet) -> None:
     """Raise if one of the names of columns is a date: then there is no row of names."""
     for at, name in enumerate(table.columns):
         if table.is_date(name):
-            table.check_header(at)
+            table.check_header(at, None)
 
 
 def _is_keyed(names: Sequence[str]) -> bool:
@@ -241,7 +241,7 @@ def _time_column(table: Sheet, block: Block) -> int:
 
     An integer elsewhere is no time: a table whose dates are written in another way would come in as nonsense.
     """
-    first = [next((cell for cell in column if cell is not None), None) for column in block.columns]
+    first = [_first_cell(block, at) for at in range(len(block.columns))]
     times = [at for at, cell in enumerate(first) if cell is not None and table.is_time(cell)]
     dates = [at for at in times if table.is_date(first[at])]
     if not dates and times[:1] != [0]:
@@ -251,6 +251,10 @@ def _time_column(table: Sheet, block: Block) -> int:
             "TableOptions(date_format=...))"
         )
     return (dates or times)[0]
+
+
+def _first_cell(block: Block, at: int) -> Any:
+    return next((cell for cell in block.columns[at] if cell is not None), None)
 
 
 def _listed(names: Iterable[str]) -> str:

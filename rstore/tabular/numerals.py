@@ -18,6 +18,7 @@ WORDS: Final = frozenset({"nan", "inf", "-inf"})
 _MORE_WORDS: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _CODE: Final = re.compile(r"[+-]?0[0-9]+")
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:[eE][+-]?[0-9]+)?")
+_COMMA: Final = re.compile(r"[+-]?[0-9]+,[0-9]+|[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?")
 _PLAIN: Final = re.compile(r"(?:[+-]?(?:0|[1-9][0-9]{0,14})\n)*+")
 _PLAIN_REALS: Final = re.compile(
     r"(?:[+-]?(?:(?:0|[1-9][0-9]{0,14})(?:\.[0-9]*(?:[eE][+-]?[0-9]+)?)?|(?:0|[1-9][0-9]*)\.[0-9]*|\.[0-9]+)\n)*+"
@@ -32,6 +33,11 @@ def is_word(text: str) -> bool:
 def is_code(text: str) -> bool:
     """Tell whether a text is digits after a zero, as in numbers of accounts or stations: ``007``."""
     return _CODE.fullmatch(text) is not None
+
+
+def has_comma(text: str) -> bool:
+    """Tell whether a text is a number that has a comma: ``2,2`` or ``1,234.5``."""
+    return _COMMA.fullmatch(text) is not None
 
 
 def are_small_integers(joint: str) -> bool:

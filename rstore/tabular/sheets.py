@@ -76,8 +76,8 @@ class Sheet(Protocol):
     def is_date(self, cell: Any) -> bool:
         """Tell whether a cell may be a time, and is no integer."""
 
-    def check_header(self, time: int) -> None:
-        """Raise if the names of columns are a row of data, by that of the column of times."""
+    def check_header(self, time: int, first: Any) -> None:
+        """Raise if the names of columns are a row of data, by that of the column of times and its first cell."""
 
     def understood(self, time: int, values: Iterable[int]) -> Understood:
         """Look at the column of times and those of values, from the first row to the last.

@@ -393,19 +393,39 @@ def is_time(cell: str, options: TableOptions) -> bool:
     return True
 
 
-def nanoseconds_of(cell: str) -> int:
-    """Return the time of a cell that stands alone, such as a text of Parquet, as nanoseconds from 1970.
+def is_date(cell: str, options: TableOptions) -> bool:
+    """Tell whether a cell may be a time, and is no integer."""
+    return (options.date_format is not None or not _INTEGER.fullmatch(cell)) and is_time(cell, options)
 
-    Raises:
-        ValueError: it is no date, or an ambiguous one.
-    """
-    seen = TimesSeen()
-    try:
-        seen.add([1], [cell])
-        form = form_of(seen, TableOptions())
-        return form.reader().read([1], [cell])[0]
-    except StoreFileError as exc:
-        raise ValueError(exc.problem) from None
+
+class TimesLook:
+    """A look at a column of times, from the first row of a table to the last."""
+
+    def __init__(self, options: TableOptions) -> None:
+        self._options, self._seen, self._is_aware = options, TimesSeen(), False
+
+    def add(self, lines: Sequence[int], cells: Sequence[str | None]) -> None:
+        """Look at cells.
+
+        Raises:
+            StoreFileError: one is no time.
+        """
+        filled = [(line, cell) for line, cell in zip(lines, cells, strict=True) if cell is not None]
+        if self._options.date_format is None:
+            self._seen.add([line for line, _ in filled], [cell for _, cell in filled])
+            return
+        for line, cell in filled:
+            self._is_aware = formatted(line, cell, self._options.date_format)[1]
+
+    def form(self) -> TimeForm:
+        """Return how the column is read.
+
+        Raises:
+            StoreFileError: it can be read in more ways than one.
+        """
+        if self._options.date_format is None:
+            return form_of(self._seen, self._options)
+        return TimeForm(True, self._is_aware, date_format=self._options.date_format, zone=self._options.zone)
 
 
 # -- single cells -----------------------------------------------------------------------------------------------------

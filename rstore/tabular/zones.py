@@ -61,7 +61,7 @@ class LocalTimes:
 
     def _offset_of_day(self, day: int) -> int | None:
         """Return the offset of a whole day in seconds, None if it changes around that day."""
-        hours = range((day - 1) * 24, (day + 2) * 24)
+        hours = range((day - 1) * 24, (day + 2) * 24 + 1, 12)
         found = {self._at(hour * 3600, fold) for hour in hours for fold in (0, 1)}
         return found.pop() if len(found) == 1 else None
 
@@ -79,6 +79,8 @@ class LocalTimes:
         if first == second:
             self._before[key] = _Before(local, is_second=False)
             return first
+        if first < second and seconds % _DAY == 0 and second - first < _DAY:
+            return first  # the day begins when clocks have been put forward
         if first < second:
             raise StoreFileError(
                 line,
