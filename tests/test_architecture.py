@@ -54,7 +54,10 @@ INNER = {
     "rstore.tabular.options": ("rstore.grids",),
     "rstore.tabular.numerals": ("rstore.tabular.options", "rstore.tabular.records"),
     "rstore.tabular.zones": ("rstore.columns", "rstore.grids"),
-    "rstore.tabular.times": ("rstore.columns", "rstore.tabular.options", "rstore.tabular.zones"),
+    "rstore.tabular.times": (
+        "rstore.columns",
+        *(f"rstore.tabular.{name}" for name in ("numerals", "options", "zones")),
+    ),
     "rstore.tabular.kinds": tuple(f"rstore.tabular.{name}" for name in ("numerals", "options", "records", "times")),
     "rstore.tabular.sheets": ("rstore.tabular.kinds", "rstore.tabular.times"),
     "rstore.payload": ("rstore.cipher", "rstore.columns", "rstore.packing"),

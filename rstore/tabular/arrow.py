@@ -48,11 +48,12 @@ class ParquetSheet:
     _file: Any
     _options: TableOptions
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self, most: int | None = None) -> Iterator[Block]:
         """Return its rows; timestamps as ints of their unit, and where it has none as Python's own."""
         line = 1
-        for batch in self._file.iter_batches(max(1, BLOCK_CELLS // len(self.columns))):
-            yield Block(range(line, line + len(batch)), [_cells_of(column) for column in batch.columns])
+        for batch in self._file.iter_batches(most or max(1, BLOCK_CELLS // len(self.columns))):
+            if len(batch):
+                yield Block(range(line, line + len(batch)), [_cells_of(column) for column in batch.columns])
             line += len(batch)
 
     def is_time(self, cell: Any) -> bool:

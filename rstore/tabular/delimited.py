@@ -24,12 +24,13 @@ from rstore.tabular.kinds import (
 )
 from rstore.tabular.numerals import Numerals
 from rstore.tabular.options import TableOptions
-from rstore.tabular.records import Dialect, Quoted, delimiter_of, dialect_of, records
+from rstore.tabular.records import Dialect, Quoted, columns_of, delimiter_of, dialect_of, records, records_of
 from rstore.tabular.sheets import BLOCK_CELLS, BLOCK_CHARACTERS, Block, Convert, Text, Understood
 from rstore.tabular.times import TimesLook, is_date, is_time
 from rstore.textfiles import TextFile, read_again
 
-_ROWS_LOOKED_AT: Final = 1 << 12
+_ROWS_LOOKED_AT: Final = 1 << 10
+_LINES_AT_ONCE: Final = 1 << 8
 
 
 @contextmanager
@@ -98,32 +99,37 @@ class Delimited:
     _header: Sequence[str] | None
     _quotes_tell: bool
 
-    def blocks(self) -> Iterator[Block]:
-        """Return its rows, without those of which all cells are empty."""
-        width = len(self.columns)
-        found = records(self._lines(), self._dialect)
-        if self._header is not None:
-            next(found, None)
-        most, size = max(1, BLOCK_CELLS // width), 0
-        lines: list[int] = []
-        rows: list[list[str]] = []
-        for line, cells in found:
-            if len(cells) != width:
-                if len(cells) == 1 and not cells[0].strip():
-                    continue  # an empty line
-                raise StoreFileError(line, _wrong_width(len(cells), width))
-            lines.append(line)
-            rows.append(cells)
-            size += sum(map(len, cells))
-            if len(rows) == most or size > BLOCK_CHARACTERS:
-                yield self._block(lines, rows)
-                lines, rows, size = [], [], 0
-        if rows:
-            yield self._block(lines, rows)
+    def blocks(self, most: int | None = None) -> Iterator[Block]:
+        """Return its rows, without empty lines; at most so many together."""
+        rows = max(1, BLOCK_CELLS // len(self.columns)) if most is None else most
+        lines, count = self._lines(), 0
 
-    def _block(self, lines: list[int], rows: list[list[str]]) -> Block:
+        def following() -> Iterator[tuple[int, str]]:
+            nonlocal count
+            for line in lines:
+                count += 1
+                yield count, line
+
+        for _ in range(self._dialect.skipped):
+            next(following(), None)
+        if self._header is not None:
+            next(records_of(following(), following(), self._dialect.delimiter), None)
+        while taken := _taken(lines, rows):
+            first, count = count + 1, count + len(taken)
+            block = self._block(taken, first, following())
+            if block.lines:
+                yield block
+
+    def _block(self, lines: Sequence[str], first: int, following: Iterator[tuple[int, str]]) -> Block:
         clean = self._clean if self._quotes_tell else self._clean_of_quotes
-        return Block(lines, [clean(cells) for cells in zip(*rows, strict=True)])
+        width, delimiter = len(self.columns), self._dialect.delimiter
+        columns = columns_of(lines, delimiter, width)
+        if columns is not None:
+            return Block(range(first, first + len(lines)), list(map(clean, columns)))
+        numbered = enumerate(lines, first)
+        found = _of_width(records_of(numbered, chain(numbered, following), delimiter), width)
+        rows = [cells for _, cells in found]
+        return Block([number for number, _ in found], [clean(cells) for cells in zip(*rows, strict=True)])
 
     @staticmethod
     def _clean(cells: Sequence[str]) -> list[Cell]:
@@ -193,6 +199,30 @@ class Delimited:
     def _without_nothing(self, cells: Sequence[Cell]) -> Sequence[Cell]:
         null = self._options.null
         return [None if cell in null else cell for cell in cells] if null else cells
+
+
+def _taken(lines: Iterator[str], most: int) -> list[str]:
+    """Return the next lines, so many or fewer if they are long."""
+    found: list[str] = []
+    size = 0
+    while len(found) < most and size < BLOCK_CHARACTERS:
+        some = list(islice(lines, min(_LINES_AT_ONCE, most - len(found))))
+        if not some:
+            break
+        found += some
+        size += sum(map(len, some))
+    return found
+
+
+def _of_width(found: Iterable[tuple[int, list[str]]], width: int) -> list[tuple[int, list[str]]]:
+    """Return records but those of empty lines, or raise if others have not as many cells as there are columns."""
+    kept = []
+    for number, cells in found:
+        if len(cells) == width:
+            kept.append((number, cells))
+        elif len(cells) > 1 or cells[0].strip():
+            raise StoreFileError(number, _wrong_width(len(cells), width))
+    return kept
 
 
 def _wrong_width(cells: int, columns: int) -> str:

@@ -84,6 +84,9 @@ class ColumnSeen:
                 real = next(cell for cell in filled if "." in cell)
                 self._count(Sort.REAL, len(filled), lines, cells, real)
                 return
+            for cell, count in Counter(filled).items():
+                self._count(sort(cell), count, lines, cells, cell)
+            return
         for (cell, _), count in Counter(zip(filled, map(type, filled), strict=True)).items():
             self._count(sort(cell), count, lines, cells, cell)
 
@@ -202,17 +205,8 @@ def converter(reading: Reading, numerals: Numerals) -> Callable[[Sequence[Cell]]
     one = _CELLS[reading.kind]
 
     def convert(cells: Sequence[Cell]) -> list[Any]:
-        known: dict[tuple[str, type], Any] = {}
-        found: list[Any] = []
-        for cell in cells:
-            if cell is None or (reading.skips and cell in NOTHING):
-                found.append(None)
-                continue
-            name = cell, type(cell)
-            if name not in known:
-                known[name] = one(cell, numerals)
-            found.append(known[name])
-        return found
+        nothing = NOTHING if reading.skips else ()
+        return [None if cell is None or cell in nothing else one(cell, numerals) for cell in cells]
 
     quick = _QUICK.get(reading.kind)
     if quick is None or numerals != Numerals():
@@ -222,16 +216,18 @@ def converter(reading: Reading, numerals: Numerals) -> Callable[[Sequence[Cell]]
         try:
             return list(map(quick, cells))
         except (TypeError, ValueError):  # one is None, or NA
-            return convert(cells)
+            return [None if cell is None or cell in NOTHING else quick(cell) for cell in cells]
 
     return convert_quickly
 
 
 def _number(cell: str, numerals: Numerals) -> Any:
-    number = None if type(cell) is Quoted else numerals.number(cell)
+    if type(cell) is Quoted:
+        return str(cell)
+    number = numerals.number(cell) if cell[0] in _FIRST_OF_NUMBERS else None
     if number is not None:
         return number
-    return float(cell) if cell in WORDS and type(cell) is not Quoted else str(cell)
+    return float(cell) if cell in WORDS else cell
 
 
 def _real(cell: str, numerals: Numerals) -> float:
@@ -239,6 +235,7 @@ def _real(cell: str, numerals: Numerals) -> float:
     return float(cell if number is None else number)
 
 
+_FIRST_OF_NUMBERS: Final = frozenset("0123456789+-.,")
 _QUICK: Final[dict[Kind, Callable[[Any], Any]]] = {Kind.INTEGER: int, Kind.REAL: float}
 _CELLS: Final[dict[Kind, Callable[[str, Numerals], Any]]] = {
     Kind.INTEGER: _number,

@@ -13,6 +13,7 @@ from rstore.tabular.axes import Axis
 from rstore.tabular.sheets import Block, Sheet, Understood
 from rstore.tabular.times import Example
 
+_SAMPLE_ROWS: Final = 1 << 12
 KEYED: Final = ("time", "key")
 _ROW: Final = (*KEYED, "value")
 
@@ -190,7 +191,7 @@ def layout_of(
     names, key = list(table.columns), None if key is None else check_name("key", key)
     time, key_column = (None if name is None else exact(name) for name in (time, key_column))
     columns = None if columns is None else list(map(exact, columns))
-    first = next(table.blocks(), None)
+    first = next(table.blocks(_SAMPLE_ROWS), None)
     for name in (time, key_column, *(columns or ())):
         if name is not None and names.count(name) != 1:
             _check_first_cells(table)

@@ -7,7 +7,7 @@ its limit for the size of a cell is a setting of the whole process. A line witho
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -79,7 +79,7 @@ def _first_record(lines: Iterator[str]) -> str:
 
 
 def records(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    r"""Yield the records of a text: the number of the line in which each begins, and its cells.
+    r"""Return the records of a text: the number of the line in which each begins, and its cells.
 
     Cells in quotes are :class:`Quoted`. Blanks around the quotes do not count. A quote inside of a cell that did not
     begin with one is a character like any other.
@@ -90,15 +90,48 @@ def records(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, list[
     >>> list(records(['a,b\n', '1,"x\n', 'y"\n'], Dialect(',')))
     [(1, ['a', 'b']), (2, ['1', 'x\ny'])]
     """
-    delimiter, skipped = dialect
     numbered = enumerate(lines, 1)
-    for _ in range(skipped):
+    for _ in range(dialect.skipped):
         next(numbered, None)
+    return records_of(numbered, numbered, dialect.delimiter)
+
+
+def records_of(
+    numbered: Iterator[tuple[int, str]], following: Iterator[tuple[int, str]], delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records that begin in numbered lines; they go on in the ``following`` ones."""
+    between = f"{_QUOTE}{delimiter}{_QUOTE}"
     for number, line in numbered:
         if _QUOTE not in line:
             yield number, line.rstrip(_LINE_END).split(delimiter)
         else:
-            yield number, _Record(number, line, numbered, delimiter).cells()
+            yield number, _all_quoted(line, between) or _Record(number, line, following, delimiter).cells()
+
+
+def _all_quoted(line: str, between: str) -> list[str] | None:
+    """Return the cells of a line in which each is in quotes and has none inside; None if it is another one."""
+    line = line.rstrip(_LINE_END)
+    if line[0] != _QUOTE or line[-1] != _QUOTE:
+        return None
+    cells = line[1:-1].split(between)
+    return list(map(Quoted, cells)) if line.count(_QUOTE) == 2 * len(cells) else None
+
+
+def columns_of(lines: Sequence[str], delimiter: str, width: int) -> list[list[str]] | None:
+    r"""Return the columns of lines, each of which is a record of so many cells; None if they have to be looked at.
+
+    No list is made for each record, which takes half of the time.
+
+    >>> columns_of(['1,2\r\n', '3,4\r\n'], ',', 2), columns_of(['1,2\n', '\n'], ',', 2), columns_of(['"1",2'], ',', 2)
+    ([['1', '3'], ['2', '4']], None, None)
+    """
+    joint = "".join(lines)
+    if _QUOTE in joint or {line.count(delimiter) for line in lines} != {width - 1}:
+        return None
+    if "\r" in joint:
+        joint = joint.replace("\r\n", "\n").replace("\r", "\n")
+    cells = joint.removesuffix("\n").replace("\n", delimiter).split(delimiter)
+    return [cells[at::width] for at in range(width)] if len(cells) == width * len(lines) else None
 
 
 class _Record:

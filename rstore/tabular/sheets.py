@@ -67,8 +67,8 @@ class Sheet(Protocol):
     def columns(self) -> Sequence[str]:
         """The names of its columns."""
 
-    def blocks(self) -> Iterator[Block]:
-        """Return its rows."""
+    def blocks(self, most: int | None = None) -> Iterator[Block]:
+        """Return its rows, at most so many together."""
 
     def is_time(self, cell: Any) -> bool:
         """Tell whether a cell may be a time."""

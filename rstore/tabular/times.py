@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 from rstore.columns import UNITS
 from rstore.domain.errors import StoreFileError
 from rstore.domain.log import check_time
+from rstore.tabular.numerals import are_small_integers
 from rstore.tabular.options import TableOptions
 from rstore.tabular.zones import LocalTimes
 
@@ -87,19 +88,19 @@ def clock_of(text: str) -> Clock:
     found = _CLOCK.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text[:40]!r} is no time of a day")
-    hour, minute, second = (int(found[name] or 0) for name in ("hour", "minute", "second"))
-    if found["half"]:
+    hours, minutes, seconds, fraction, half, offset = found.groups()
+    hour, minute, second = int(hours), int(minutes or 0), int(seconds or 0)
+    if half:
         if not 1 <= hour <= 12:
             raise ValueError(f"{text[:40]!r} is no time of a day")
-        hour = hour % 12 + (12 if found["half"].lower() == "pm" else 0)
-    elif found["minute"] is None and len(found["hour"]) < 2:
+        hour = hour % 12 + (12 if half.lower() == "pm" else 0)
+    if hour > 23 or minute > 59 or second > 59 or (minutes is None and not half and len(hours) < 2):
         raise ValueError(f"{text[:40]!r} is no time of a day")
-    digits = (found["fraction"] or "").rstrip("0")
+    digits = (fraction or "").rstrip("0")
     if len(digits) > 9:
         raise ValueError(f"a time has no more than 9 digits of a second, and not {len(digits)}")
-    datetime.time(hour, minute, second)  # raises what is none
-    seconds = hour * 3600 + minute * 60 + second
-    return Clock(seconds * NANOSECONDS + int(digits.ljust(9, "0") or 0), _offset_of(found["offset"]))
+    part = int(digits.ljust(9, "0")) if digits else 0
+    return Clock((hour * 3600 + minute * 60 + second) * NANOSECONDS + part, _offset_of(offset))
 
 
 def _offset_of(text: str | None) -> int | None:
@@ -137,6 +138,9 @@ class TimesSeen:
         Raises:
             StoreFileError: one is no time.
         """
+        if are_small_integers("\n".join(cells) + "\n"):
+            self._add_integers(lines, cells)
+            return
         pairs = [halves(cell) for cell in cells]
         dates = dict(zip([date for date, _ in reversed(pairs)], reversed(lines), strict=True))
         clocks = dict(zip([clock for _, clock in reversed(pairs)], reversed(lines), strict=True))
@@ -155,6 +159,16 @@ class TimesSeen:
                 self._add_alone(Example(dates[date], date))
         except _NoTimeError:
             self._add_one_by_one(lines, cells)
+
+    def _add_integers(self, lines: Sequence[int], cells: Sequence[str]) -> None:
+        """Look at integers: one that is no date of eight digits is enough to know of."""
+        if not cells:
+            return
+        at = next((at for at, cell in enumerate(cells) if _eight_digits(cell) is None), None)
+        if at is None or _eight_digits(cells[0]) is not None:
+            self.eight = self.eight or Example(lines[0], cells[0])
+        if at is not None:
+            self.whole = self.whole or Example(lines[at], cells[at])
 
     def _add_one_by_one(self, lines: Sequence[int], cells: Sequence[str]) -> None:
         """Look at cells of which some are in a form of ISO 8601 that is rare, or no times."""
