@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Final
 
 from rstore.domain.errors import StoreNotAvailableError
 from rstore.store import Store
@@ -12,7 +13,10 @@ from rstore.store import Store
 class JsonStore(Store):
     """A store that keeps values as JSON: None, bool, int, float, str, lists, and dicts with str as keys.
 
-    As ever with JSON, tuples come back as lists and the keys of dicts as str.
+    As ever with JSON, what is of another type comes back as one of these. Tuples become lists; members of enums of str
+    or int, and other subclasses, become what is in them; keys of dicts that are numbers, bool or None become texts. Two
+    keys that would become the same text are refused with a ValueError. NaN and infinities come back; they are written
+    as Python writes them, which not every other reader of JSON takes.
 
     >>> with JsonStore('memory://', frozen=False) as store:
     ...     store['numbers'] = [1, 2.5, None]
@@ -21,35 +25,67 @@ class JsonStore(Store):
     """
 
     def _dump(self, value: Any) -> str:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        _check_keys(value)
+        return text
 
     def _load(self, data: str) -> Any:
         return json.loads(data)
 
 
+_STR: Final = frozenset({str})
+_LEAVES: Final = frozenset({type(None), bool, int, float, str})
+
+
+def _check_keys(value: Any) -> None:
+    """Raise if a dict has keys that JSON does not tell apart: of those only the last would come back."""
+    if isinstance(value, dict):
+        if not _STR.issuperset(map(type, value)):
+            names = [str.__str__(key) if isinstance(key, str) else json.dumps(key) for key in value]
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise ValueError(f"two keys of a dict are both {twice!r} in JSON: make one of them another str")
+        inside: Collection[Any] = value.values()
+    else:
+        inside = value if isinstance(value, list | tuple) else ()
+    if not _LEAVES.issuperset(map(type, inside)):
+        for each in inside:
+            _check_keys(each)
+
+
 class MsgpackStore(Store):
-    """A store that keeps values as MessagePack, smaller and faster than JSON; bytes and datetimes come through too.
+    """A store that keeps values as MessagePack, smaller and faster than JSON, and of more types.
 
-    Needs msgspec: ``pip install 'rlib-store[msgpack]'``. Ints have at most 64 bits, tuples come back as lists.
+    Needs msgspec: ``pip install 'rlib-store[msgpack]'``.
 
+    These types come back equal and of the same type, also as keys of dicts: None, bool, int, float, complex, Decimal,
+    Fraction, str, bytes, bytearray, list, tuple, set, frozenset, dict, date, time, datetime, timedelta and UUID. A time
+    zone comes back if it is one of :mod:`zoneinfo`, else as its offset.
+
+    All others are refused with a TypeError, which names the type and says what to store instead. So are subclasses,
+    such as members of enums. A ``msgspec.msgpack.Ext`` comes back if its code is none of ours, which are 33 to 47.
+
+    >>> from decimal import Decimal
     >>> with MsgpackStore('memory://', frozen=False) as store:
-    ...     store['picture'] = {'width': 2, 'pixels': bytes(2)}
+    ...     store['picture'] = {'size': (1, 2), 'pixels': bytes(2), 'price': Decimal('1.10')}
     ...     store['picture']
-    {'width': 2, 'pixels': b'\\x00\\x00'}
+    {'size': (1, 2), 'pixels': b'\\x00\\x00', 'price': Decimal('1.10')}
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         try:
-            from msgspec import msgpack
+            from rstore.msgpack_values import Packer
+
+            packer = Packer()
         except ImportError as exc:
             raise StoreNotAvailableError(
                 "MsgpackStore needs the package msgspec: pip install 'rlib-store[msgpack]'"
             ) from exc
-        self._encode, self._decode = msgpack.encode, msgpack.decode
+        self._pack, self._unpack = packer.pack, packer.unpack
         super().__init__(*args, **options)
 
     def _dump(self, value: Any) -> bytes:
-        return self._encode(value)
+        return self._pack(value)
 
     def _load(self, data: bytes) -> Any:
-        return self._decode(data)
+        return self._unpack(data)

@@ -81,6 +81,7 @@ INNER = {
     "rstore.progress": (),
     "rstore.upkeep": ("rstore.face", "rstore.following", "rstore.progress", "rstore.protection"),
     "rstore.fields": (),
+    "rstore.msgpack_values": (),
     "rstore.repository": ("rstore.fields", "rstore.audit", "rstore.moments", "rstore.sequences"),
 }
 

@@ -127,7 +127,7 @@ def test_every_serializer_serves_every_model(backend: Backend, key: str | None, 
             assert type(model.read(reader, f"{i}")) is type(value)
 
 
-@pytest.mark.parametrize("cls", [IssueStore, JsonStore, MsgpackStore])
+@pytest.mark.parametrize("cls", [IssueStore, JsonStore])
 def test_a_serializer_folds_what_it_will_read_back(backend: Backend, key: str | None, cls: type[Store]) -> None:
     store = backend.store(cls, key=key)
 
