@@ -238,7 +238,7 @@ def test_discard_leaves_a_file_with_somebody_elses_table(tmp_path: Path, table: 
     with sqlite3.connect(path) as db:
         db.execute(f"CREATE TABLE {table} (n)")
     db.close()
-    with Store(path, frozen=False) as store:
+    with Store(f"sqlite://{path}?adopt=yes", frozen=False) as store:
         store["a"] = 1
         store.discard()
     assert path.exists()

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from rstore import FrozenStoreError, Saved, Store, StoreClosedError, StoreError, StoreNotAvailableError
+from rstore.protection import STREAM
 from tests.conftest import KEY, OTHER_KEY, Backend, case, in_turn
 
 
@@ -715,7 +716,7 @@ def test_discard_keeps_a_file_with_somebody_elses_table(tmp_path: Path) -> None:
         db.execute("CREATE TABLE theirs (a)")
         db.execute("INSERT INTO theirs VALUES (42)")
 
-    with Store(tmp_path / "a.db", frozen=False) as store:
+    with Store(f"sqlite://{tmp_path}/a.db?adopt=yes", frozen=False) as store:
         fill(store)
         store.discard()
 
@@ -826,7 +827,7 @@ def test_compact_returns_what_it_saved(backend: Backend, key: str | None) -> Non
 
     assert saved.records == 1 + 2 + 1 + 1
     assert saved.bytes == before - bytes_in_the_log()
-    assert sum(1 for _ in backend.log().follow()) == 3
+    assert sum(1 for _, stream, _ in backend.log().follow() if stream != STREAM) == 3
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -940,6 +941,59 @@ def test_another_applications_file_is_refused_and_left_alone(tmp_path: Path, ver
 
     assert (tmp_path / "theirs.db").read_bytes() == before
     assert os.listdir(tmp_path) == ["theirs.db"]
+
+
+@frozen_or_not
+def test_an_applications_file_without_a_version_is_left_alone_unless_it_is_to_be_adopted(
+    tmp_path: Path, frozen: bool
+) -> None:
+    file = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("CREATE TABLE theirs (a)")
+    before = file.read_bytes()
+
+    for dsn in (file, f"sqlite://{file}", f"sqlite://{file}?adopt=no"):
+        words = (
+            "no namespace 'default'" if frozen else r"tables of another application.*\?adopt=yes.*nothing was changed"
+        )
+        with pytest.raises(StoreNotAvailableError, match=words), Store(dsn, frozen=frozen):
+            pass
+    assert file.read_bytes() == before
+    assert os.listdir(tmp_path) == ["theirs.db"]
+
+
+def test_a_store_that_was_adopted_into_a_file_is_opened_like_any_other(tmp_path: Path) -> None:
+    file = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("CREATE TABLE theirs (a)")
+    with Store(f"sqlite://{file}?adopt=yes&timeout=5", frozen=False) as store:
+        store["a"] = 1
+    with Store(file, frozen=False) as store:
+        store["b"] = 2
+        store.discard()
+    with Store(file, frozen=False) as store:
+        store["c"] = 3
+    with Store(file) as store:
+        assert dict(store) == {"c": 3}
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("SELECT count(*) FROM theirs").fetchone() == (0,)
+
+
+def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
+    for name in ("nothing.db", "no-tables.db"):
+        (tmp_path / name).touch()
+    with closing(sqlite3.connect(tmp_path / "no-tables.db")) as db:
+        db.execute("VACUUM")  # a header and nothing else
+    for name in ("nothing.db", "no-tables.db"):
+        with Store(tmp_path / name, frozen=False) as store:
+            store["a"] = 1
+
+
+def test_adopting_is_an_option_of_sqlite_with_two_answers(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="adopt is yes or no, not 'maybe'"):
+        Store(f"sqlite://{tmp_path}/a.db?adopt=maybe")
+    with pytest.raises(ValueError, match="unknown option 'adopt'"):
+        Store("memory://?adopt=yes")
 
 
 @frozen_or_not

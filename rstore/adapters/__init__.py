@@ -17,7 +17,7 @@ from rstore.domain.log import Connector
 from rstore.domain.names import exact
 
 _SCHEME: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://(.*)$", re.DOTALL)
-_OPTION: Final = re.compile(r"\?(durability|timeout)=")
+_OPTION: Final = re.compile(r"\?(durability|timeout|adopt)=")
 _DURABILITIES: Final = ("full", "normal")
 _TIMEOUT: Final = 30.0
 
@@ -44,35 +44,42 @@ class Address:
         """What is left for a driver."""
         return f"{self.scheme}://{self.rest}{'?' if self.query else ''}{self.query}"
 
-    def check_no_more(self) -> None:
-        """Raise ValueError if there is an option left, for a backend that has none of its own."""
-        if self.query:
-            name = unquote_plus(self.query.partition("=")[0])
-            raise ValueError(f"unknown option {name!r} in the DSN: use durability=full|normal or timeout=SECONDS")
+    def taking(self, *names: str) -> dict[str, str]:
+        """Return the options of a backend's own in the query, or raise ValueError if there are others."""
+        found = {name: value for _, name, value in _pairs(self.query)}
+        for name in found:
+            if name not in names:
+                own = "".join(f", {each}=..." for each in names)
+                raise ValueError(
+                    f"unknown option {name!r} in the DSN: use durability=full|normal or timeout=SECONDS{own}"
+                )
+        return found
 
 
 def _memory(address: Address) -> Connector:
     from rstore.adapters.memory import MemoryLog, Space
 
-    address.check_no_more()
+    address.taking()
     if address.rest or address.options != Options():
         raise ValueError("memory:// takes neither name nor options: each Store has a memory of its own")
     return partial(MemoryLog, Space())
 
 
 def _sqlite(address: Address) -> Connector:
-    address.check_no_more()
-    return _file(unquote(address.rest), address.options)
+    adopt = address.taking("adopt").get("adopt", "no")
+    if adopt not in ("yes", "no"):
+        raise ValueError(f"adopt is yes or no, not {adopt!r}")
+    return _file(unquote(address.rest), address.options, adopt=adopt == "yes")
 
 
-def _file(path: str, options: Options) -> Connector:
+def _file(path: str, options: Options, *, adopt: bool = False) -> Connector:
     from rstore.adapters.sqlite import SqliteLog
 
     if not path or path == ":memory:":
         raise ValueError("a SQLite store needs a file name; for one in memory use 'memory://'")
     if "\0" in path:
         raise ValueError("a file name can't have NUL characters")
-    return partial(SqliteLog, path, options.durability, options.timeout)
+    return partial(SqliteLog, path, options.durability, options.timeout, adopt=adopt)
 
 
 def _postgresql(address: Address) -> Connector:
@@ -138,7 +145,7 @@ def open_log(dsn: str | os.PathLike[str]) -> Connector:
 
 def _options(query: str) -> tuple[str, Options]:
     """Take our options out of a query, and return what is left, which is for the driver."""
-    pairs = [(pair, *map(unquote_plus, pair.partition("=")[::2])) for pair in query.split("&") if pair]
+    pairs = _pairs(query)
     ours = {name: value for _, name, value in pairs if name in ("durability", "timeout")}
     durability = ours.get("durability", Options().durability)
     if durability not in _DURABILITIES:
@@ -150,6 +157,12 @@ def _options(query: str) -> tuple[str, Options]:
     if not 0 <= timeout < float("inf"):
         raise ValueError(f"timeout is a number of seconds, not {ours['timeout']!r}")
     return "&".join(pair for pair, name, _ in pairs if name not in ours), Options(durability, timeout)
+
+
+def _pairs(query: str) -> list[tuple[str, str, str]]:
+    """Return what a query is made of, each part as it is, and as a name and its value."""
+    parts = [part for part in query.split("&") if part]
+    return [(part, unquote_plus(part.partition("=")[0]), unquote_plus(part.partition("=")[2])) for part in parts]
 
 
 def _listed(names: Iterable[str]) -> str:

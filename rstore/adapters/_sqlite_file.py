@@ -79,9 +79,10 @@ SELECT user_version, EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'rstore_na
 # Which of all files it is: a random number, given to each when its schema is made. Inodes are used again.
 _IDENTITY: Final = "PRAGMA application_id"
 
-_IS_USED: Final = """
-SELECT EXISTS (SELECT 1 FROM rstore_namespace WHERE live)
-    OR EXISTS (SELECT 1 FROM sqlite_schema WHERE name NOT GLOB 'rstore_*' AND name NOT GLOB 'sqlite_*')"""
+_IS_FOREIGN: Final = """
+SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name NOT GLOB 'rstore_*' AND name NOT GLOB 'sqlite_*')"""
+
+_IS_USED: Final = "SELECT EXISTS (SELECT 1 FROM rstore_namespace WHERE live)"
 
 _NAMESPACE: Final = "SELECT id, live FROM rstore_namespace WHERE name = ?"
 
@@ -143,11 +144,14 @@ class Connection(sqlite3.Connection):
 class SqliteFile:
     """The pool of connections to one namespace of a file."""
 
-    def __init__(self, path: str, durability: str, timeout: float, namespace: str, frozen: bool) -> None:
+    def __init__(
+        self, path: str, durability: str, timeout: float, namespace: str, frozen: bool, *, adopt: bool = False
+    ) -> None:
+        """Describe the pool. With ``adopt`` a file that holds tables of another application becomes a store as well."""
         self.name = f"sqlite://{path}"
         self._path = os.path.realpath(path)
         self._durability, self._timeout = durability, min(timeout, _LONGEST_SECONDS)
-        self._namespace, self._frozen = namespace, frozen
+        self._namespace, self._frozen, self._adopt = namespace, frozen, adopt
         self._writing, self._connecting = threading.Lock(), threading.Lock()
         self._held_for_fork = False
         self._identity: int | None = None
@@ -335,7 +339,8 @@ class SqliteFile:
         """Make a connection durable, and the schema and the namespace if there are none."""
         if sqlite3.sqlite_version_info < (3, 35):
             raise StoreNotAvailableError(f"SQLite 3.35 or later is needed, this is {sqlite3.sqlite_version}")
-        self._schema_version(db)  # nothing is changed in a file that is not ours
+        if self._schema_version(db) == 0 and not self._adopt:  # nothing is changed in a file that is not ours
+            self._check_unused(db)
         self._log_ahead(db)
         db.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'full' else 'NORMAL'}")
         db.execute("PRAGMA fullfsync = ON")  # on macOS, where fsync alone does not reach the disk
@@ -346,6 +351,13 @@ class SqliteFile:
         if row is None or not row[1]:
             with immediate(db):
                 self.revive_namespace(db)
+
+    def _check_unused(self, db: Connection) -> None:
+        if db.execute(_IS_FOREIGN).fetchone()[0]:
+            raise StoreNotAvailableError(
+                f"{self.name} holds tables of another application: choose another name, or keep a store beside them "
+                f"with the DSN '{self.name}?adopt=yes'; nothing was changed"
+            )
 
     def _log_ahead(self, db: Connection) -> None:
         deadline = time.monotonic() + self._timeout
@@ -422,7 +434,7 @@ class SqliteFile:
 
     def is_deserted(self, db: sqlite3.Connection) -> bool:
         """Tell whether the file holds neither a namespace nor tables of somebody else."""
-        return not db.execute(_IS_USED).fetchone()[0]
+        return not any(db.execute(question).fetchone()[0] for question in (_IS_USED, _IS_FOREIGN))
 
     def unlink(self) -> None:
         """Delete the file, unless somebody has it open: what they write must not go with it.

@@ -209,8 +209,10 @@ _Parts: TypeAlias = list[tuple[str, tuple[int, ...]]]
 class SqliteLog:
     """A namespace of a SQLite file."""
 
-    def __init__(self, path: str, durability: str, timeout: float, namespace: str, frozen: bool) -> None:
-        self._file = SqliteFile(path, durability, timeout, namespace, frozen)
+    def __init__(
+        self, path: str, durability: str, timeout: float, namespace: str, frozen: bool, *, adopt: bool = False
+    ) -> None:
+        self._file = SqliteFile(path, durability, timeout, namespace, frozen, adopt=adopt)
 
     @property
     def name(self) -> str:
