@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick check coverage docs bench clean
+.PHONY: demo test quick matrix check coverage docs bench clean
 
 demo: .venv/demo
 	$(BIN)/python examples/tour.py
@@ -14,10 +14,15 @@ test: check
 quick: .venv/test
 	$(BIN)/python -m pytest -n auto -q -m 'not server and not encrypted and not slow'
 
+# The wheel on each Python that is found, and on pandas 2. TOX="-e 3.12,3.13 -- tests -m 'not slow'" selects.
+matrix: .venv/dev
+	$(BIN)/python -m tox run $(TOX)
+
 check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 # Apart from the tests, since on most Pythons the tracer costs as much again as the tests themselves.
 coverage: .venv/test
@@ -31,10 +36,10 @@ bench: .venv/test
 	$(BIN)/python -m benchmarks.core
 	$(BIN)/python -m benchmarks.servers
 
-.venv/demo .venv/test: .venv/%: pyproject.toml
+.venv/demo .venv/test .venv/dev: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
 	touch $@
 
 clean:
-	rm -rf .venv site .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .tox site .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
