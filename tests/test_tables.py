@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pandas
 import pytest
+import vega_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -422,6 +423,15 @@ class TestSeveralRowsOfOneTime:
         assert rows["NY"][1] == (JAN_1 + DAY, {"cases": 7, "dead": 0})
         assert "no column 'land'" in refused(read, self.STATES, key_column="land")
         assert "line 2: there is no key in the column 's'" in refused(read, "t,s,x\n1,,5\n", key_column="s")
+
+    def test_prices_of_several_stocks(self, store: Store) -> None:
+        table = Path(vega_datasets.__file__).parent / "_data" / "stocks.csv"
+        options = TableOptions(date_format="%b %d %Y")
+        with pytest.raises(StoreFileError, match=r"'price' has 2000-01-01.* already in line 2"):
+            import_points(store, table, time="date", columns=["price"], options=options)
+        import_points(store, table, time="date", key_column="symbol", unit="s", options=options)
+        assert store.timeseries() == ["AAPL", "AMZN", "GOOG", "IBM", "MSFT"]
+        assert store.range("AAPL", "2010-01-01", n=1) == [(1_262_304_000, 192.06)]
 
     def test_a_code_is_a_key_as_it_stands(self, read: Read) -> None:
         assert read("t,s,x\n1,007,5\n1,7,6\n", key_column="s") == {"007": [(1, 5)], "7": [(1, 6)]}

@@ -21,7 +21,7 @@ app = typer.Typer()
 
 Formatted = Annotated[
     str | None,
-    typer.Option("--format", "-f", help="jsonl, csv or parquet, if the name of the file does not say it."),
+    typer.Option("--format", "-f", help="jsonl, csv or parquet, if the file does not say it."),
 ]
 
 _DIGEST: Final = [Column("records", COUNT), Column("digest")]
@@ -87,7 +87,7 @@ def import_(
         typer.Option("--column", "-c", help="Of a table: a column of values. May be repeated; else all."),
     ] = None,
     key_column: Annotated[
-        str | None, typer.Option("--key-column", "-k", help="Make a series for each value of this column.")
+        str | None, typer.Option("--key-column", "-k", help="Of a table: make a series for each value of this column.")
     ] = None,
     rows: Annotated[
         bool, typer.Option("--rows", help="Of a table: make one series, whose values are the rows.")
@@ -97,7 +97,10 @@ def import_(
         typer.Option("--unit", "-u", help="Of a table: count dates in s, ms, us or ns; else in ms, or as the series."),
     ] = None,
     duplicates: Annotated[
-        str | None, typer.Option("--duplicates", help="last: of several rows of one time the last counts.")
+        str | None,
+        typer.Option(
+            "--duplicates", help="last: of several rows of one time in a series the last counts; else they are refused."
+        ),
     ] = None,
     strict: Annotated[
         bool,
@@ -126,7 +129,9 @@ def import_(
     """Read JSON Lines that `rstore export` has written into an empty namespace, or a table of points as series.
 
     A CSV or Parquet table has a column of times, ints or dates (UTC if they do not say it), and columns of values, each
-    of which becomes a series; or with --rows all of them one. Interrupted, it goes on when it is called again.
+    of which becomes a series; or with --rows all of them one. Afterwards it tells how many rows and points there were,
+    how many of these replaced others, and how many cells are no points, or texts among numbers. Interrupted, it goes on
+    when it is called again.
 
     Example: rstore import weather.csv --time date --column temp_max --series seattle
     """

@@ -248,8 +248,8 @@ def _time_column(table: Sheet, block: Block) -> int:
     if not dates and times[:1] != [0]:
         raise ValueError(
             "no column has times, which are dates in ISO 8601, or ints in the first column: name the one that has "
-            f"them, of {_listed(table.columns)}, and how they are written with --date-format (in Python "
-            "TableOptions(date_format=...))"
+            f"them with --time (time=...), of {_listed(table.columns)}; how they are written says --date-format (in "
+            "Python TableOptions(date_format=...))"
         )
     return (dates or times)[0]
 
