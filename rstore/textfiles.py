@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,9 @@ TextFile: TypeAlias = str | os.PathLike[str] | TextIO
 
 BinaryFile: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A file by its name, or one that is open for bytes."""
+
+DAMAGED: Final = (EOFError, gzip.BadGzipFile, zlib.error)
+"""What is raised when an archive is none, or not whole."""
 
 _OPTIONS: Final[dict[str, Any]] = {"encoding": "utf-8", "newline": ""}
 
@@ -77,11 +81,13 @@ def read_again(file: TextFile) -> Iterator[Callable[[], TextIO]]:
     One that can't be wound back, such as a pipe, is set aside in a temporary file.
 
     Raises:
-        StoreError: it is no text.
+        StoreError: it is no text, or a damaged archive.
     """
     try:
         with _wound_back(file) as again:
             yield again
+    except DAMAGED as exc:
+        raise StoreError(f"the file is no whole archive of gzip: it is damaged, or cut off ({exc})") from None
     except UnicodeDecodeError as exc:
         if exc.start == 0 and exc.object[:2] in (BOM_UTF16_LE, BOM_UTF16_BE):
             raise StoreError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import math
 import tracemalloc
@@ -197,6 +198,12 @@ class TestMalformed:
         with pytest.raises(StoreError, match="text in UTF-16: convert it to UTF-8"):
             import_points(store, tmp_path / "t.csv")
 
+    @pytest.mark.parametrize("damage", [lambda data: data[:-12], lambda data: b"no archive", lambda data: data[:3]])
+    def test_a_damaged_archive_is_told(self, store: Store, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+        (tmp_path / "t.csv.gz").write_bytes(damage(gzip.compress(b"t,x\n1,2\n" * 9)))
+        with pytest.raises(StoreError, match="no whole archive of gzip: it is damaged, or cut off"):
+            import_points(store, tmp_path / "t.csv.gz")
+
     def test_records_know_their_lines(self) -> None:
         text = 'a,"b\nc"\n\nd, "e" ,5\'10"\n'
         found = list(records(io.StringIO(text), Dialect(",")))
@@ -334,6 +341,7 @@ class TestTimes:
             (["03/04/2024"], "line 2: '03/04/2024' may be 2024-04-03 (%d/%m/%Y) or 2024-03-04 (%m/%d/%Y): say it"),
             (["31/12/2024", "12/31/2024"], "line 3: '12/31/2024' begins with the month, and '31/12/2024' in line 2"),
             (["2024-01-01T00:00Z", "2024-01-02T00:00"], "has no offset from UTC, and '00:00Z' in line 2 has one"),
+            (["2024-01-01T00:00Z", "20240102"], "'20240102' has no offset from UTC"),
             (["2024-01-01", "32.01.2024"], "line 3: '32.01.2024' is no time"),
             (["2024-01-01", "2024-02-30"], "line 3: '2024-02-30' is no time"),
             (["2024-01-01", "2024-01-02 25:00"], "line 3: '2024-01-02 25:00' is no time"),
@@ -467,6 +475,12 @@ class TestSeveralRowsOfOneTime:
         text = "t,x\n" + "".join(f"{time % 50},{time}\n" for time in range(175))
         expected = [(time, 150 + time if time < 25 else 100 + time) for time in range(50)]
         assert read(text, duplicates="last")["x"] == expected
+
+    def test_what_they_replace_is_counted_in_any_order(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.small_chunks(monkeypatch)
+        store.extend("x", *((time, "before") for time in range(0, 100, 2)))
+        text = "t,x\n" + "".join(f"{time * 7 % 60},{time}\n" for time in range(90))
+        assert import_points(store, io.StringIO(text), duplicates="last").replaced == 30 + 30
 
     @staticmethod
     def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,12 @@ import gzip
 import io
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from rstore.cli.command import check_usage
+from rstore.textfiles import DAMAGED
 
 Written: TypeAlias = Literal["jsonl", "csv", "parquet"]
 
@@ -73,7 +74,7 @@ def _looked_at(file: str) -> Written:
     with open(file, "rb") as data:
         beginning = data.read(_LOOKED_AT)
     if beginning.startswith(_GZIP) and file.lower().endswith(".gz"):
-        with gzip.open(file) as unpacked:
+        with suppress(*DAMAGED), gzip.open(file) as unpacked:
             beginning = unpacked.read(_LOOKED_AT)
     return looks_like(beginning)
 

@@ -137,9 +137,10 @@ def import_points(
     if duplicates not in ("refuse", "last"):
         raise ValueError(f"duplicates is 'refuse' or 'last', not {duplicates!r}")
     options = options or TableOptions()
-    names, chosen = _names(columns, options)
+    written = format_of(file, format)
+    names, chosen = _names(columns, options) if written == "csv" else (None, columns)
     with ExitStack() as stack:
-        sheet = stack.enter_context(_opened(file, format_of(file, format), options, names))
+        sheet = stack.enter_context(_opened(file, written, options, names))
         layout = layout_of(sheet, key, time, chosen, key_column, rows=rows)
         _check_texts(layout, options)
         understood = sheet.understood(layout.time, layout.values)

@@ -354,10 +354,11 @@ def form_of(seen: TimesSeen, options: TableOptions) -> TimeForm:
     dated = seen.dates or seen.day_first or seen.month_first or seen.either or seen.aware or seen.naive
     if dated is None and (seen.whole is not None or seen.eight is None):
         return TimeForm(are_dates=False)
-    if seen.aware is not None and seen.naive is not None:
+    naive = seen.naive or seen.eight
+    if seen.aware is not None and naive is not None:
         raise StoreFileError(
-            seen.naive.line,
-            f"{seen.naive.cell!r} has no offset from UTC, and {seen.aware.cell!r} in line {seen.aware.line} has one",
+            naive.line,
+            f"{naive.cell!r} has no offset from UTC, and {seen.aware.cell!r} in line {seen.aware.line} has one",
         )
     return TimeForm(are_dates=True, is_aware=seen.aware is not None, order=order, zone=options.zone)
 
