@@ -56,8 +56,9 @@ INNER = {
     "rstore.tabular.zones": ("rstore.columns", "rstore.grids"),
     "rstore.tabular.times": (
         "rstore.columns",
-        *(f"rstore.tabular.{name}" for name in ("numerals", "options", "zones")),
+        *(f"rstore.tabular.{name}" for name in ("clocks", "numerals", "options", "zones")),
     ),
+    "rstore.tabular.clocks": ("rstore.columns",),
     "rstore.tabular.kinds": tuple(f"rstore.tabular.{name}" for name in ("numerals", "options", "records", "times")),
     "rstore.tabular.sheets": ("rstore.tabular.kinds", "rstore.tabular.times"),
     "rstore.payload": ("rstore.cipher", "rstore.columns", "rstore.packing"),

@@ -3,7 +3,8 @@
 =============== ========================================================================================================
 ``records``     text into records of cells: delimiters, quotes, lines
 ``numerals``    cells that are numbers, and how a text is written so that it is not read as one
-``times``       cells that are times: integers, dates in the forms that people write
+``clocks``      cells that are times: integers, dates in the forms that people write
+``times``       columns of times: how one writes its dates; ``zones``: where clocks are put forward and back
 ``kinds``       what a column holds, decided once for all its cells
 ``sheets``      a whole table, of CSV or Parquet, block by block
 ``layouts``     which cells belong to which series

@@ -15,10 +15,11 @@ from rstore.domain.errors import StoreError, StoreFileError
 from rstore.domain.log import check_time
 from rstore.grids import named_zone
 from rstore.tables import parquet_library
+from rstore.tabular.clocks import NANOSECONDS
 from rstore.tabular.kinds import Kind
 from rstore.tabular.options import TableOptions
 from rstore.tabular.sheets import BLOCK_CELLS, Block, Understood
-from rstore.tabular.times import NANOSECONDS, TimesLook, is_date
+from rstore.tabular.times import TimesLook, is_date
 from rstore.tabular.zones import LocalTimes
 from rstore.textfiles import BinaryFile, seekable
 

@@ -9,8 +9,8 @@ from rstore.columns import UNITS, Times
 from rstore.domain.errors import StoreFileError
 from rstore.domain.log import check_time
 from rstore.store import Store
+from rstore.tabular.clocks import NANOSECONDS, Whole
 from rstore.tabular.sheets import Understood
-from rstore.tabular.times import NANOSECONDS, Whole
 
 _CALENDAR: Final = range(-62_135_596_800, 253_402_300_800)  # seconds from 1970, of the years 1 to 9999
 

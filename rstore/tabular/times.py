@@ -1,59 +1,40 @@
-"""Cells that are times: integers, and dates in the forms that people write.
-
-A cell has two halves, a date and the time of the day. Both repeat themselves a lot in a column, so each is looked at
-once and remembered. How a column writes its dates is decided by all of its cells, in :func:`form_of`.
-"""
+"""Columns of times. How one writes its dates is decided by all of its cells, in :func:`form_of`."""
 
 from __future__ import annotations
 
 import datetime
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from attrs import define, field, frozen
 
-from rstore.columns import UNITS
 from rstore.domain.errors import StoreFileError
 from rstore.domain.log import check_time
+from rstore.tabular.clocks import (
+    DAY,
+    DAY_FIRST,
+    HOW,
+    INTEGER,
+    MONTH_FIRST,
+    NANOSECONDS,
+    REMEMBERED,
+    YEAR_LAST,
+    Whole,
+    clock_of,
+    day_of,
+    eight_digits,
+    formatted,
+    halves,
+    number_of_day,
+    rare,
+    year_first,
+)
 from rstore.tabular.numerals import are_small_integers
 from rstore.tabular.options import TableOptions
 from rstore.tabular.zones import LocalTimes
 
-NANOSECONDS: Final = UNITS["ns"]
-_DAY: Final = 86_400
-_EPOCH: Final = datetime.date(1970, 1, 1).toordinal()
-_START: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_SECOND: Final = datetime.timedelta(seconds=1)
-_REMEMBERED: Final = 1 << 17
-
-_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
-_EIGHT: Final = re.compile(r"(18|19|20|21)([0-9]{2})([0-9]{2})([0-9]{2})")
-_YEAR_FIRST: Final = re.compile(r"([0-9]{4})([-/.])([0-9]{1,2})\2([0-9]{1,2})")
-_YEAR_LAST: Final = re.compile(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4})")
-_CLOCK: Final = re.compile(
-    r"(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?)?"
-    r"\s*(?P<half>[AaPp][Mm])?\s*(?P<offset>[Zz]|[+-][0-9]{2}(?::?[0-9]{2}(?::[0-9]{2})?)?)?"
-)
-_FRACTION: Final = re.compile(r"[.,]([0-9]+)")
-
-DAY_FIRST: Final = "%d/%m/%Y"
-MONTH_FIRST: Final = "%m/%d/%Y"
-_HOW: Final = "say it with --date-format (in Python TableOptions(date_format=...))"
-
-
-class Whole(int):
-    """A number in a column of dates: it counts in the unit of its series, where the calendar ends."""
-
-    __slots__ = ()
-
-
-class Clock(NamedTuple):
-    """A time of the day in nanoseconds, and its offset from UTC in seconds, None if it has none."""
-
-    nanoseconds: int
-    offset: int | None
+_ORDERS: Final = (DAY_FIRST, MONTH_FIRST)
 
 
 class Example(NamedTuple):
@@ -61,61 +42,6 @@ class Example(NamedTuple):
 
     line: int
     cell: str
-
-
-def halves(cell: str) -> tuple[str, str]:
-    """Return the date of a cell, and what follows it.
-
-    >>> halves('2026-11-01T09:00'), halves('1/31/2024 3:05 PM'), halves('17')
-    (('2026-11-01', '09:00'), ('1/31/2024', '3:05 PM'), ('17', ''))
-    """
-    date, _, clock = cell.partition("T" if "T" in cell else " ")
-    return date, clock
-
-
-@lru_cache(_REMEMBERED)
-def clock_of(text: str) -> Clock:
-    """Return the time of the day that a text is.
-
-    Raises:
-        ValueError: it is none.
-
-    >>> clock_of('09:00:00.5+01:00'), clock_of('3:05 PM').nanoseconds / NANOSECONDS / 3600
-    (Clock(nanoseconds=32400500000000, offset=3600), 15.083333333333334)
-    """
-    if not text:
-        return Clock(0, None)
-    found = _CLOCK.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(f"{text[:40]!r} is no time of a day")
-    hours, minutes, seconds, fraction, half, offset = found.groups()
-    hour, minute, second = int(hours), int(minutes or 0), int(seconds or 0)
-    if half:
-        if not 1 <= hour <= 12:
-            raise ValueError(f"{text[:40]!r} is no time of a day")
-        hour = hour % 12 + (12 if half.lower() == "pm" else 0)
-    if hour > 23 or minute > 59 or second > 59 or (minutes is None and not half and len(hours) < 2):
-        raise ValueError(f"{text[:40]!r} is no time of a day")
-    digits = (fraction or "").rstrip("0")
-    if len(digits) > 9:
-        raise ValueError(f"a time has no more than 9 digits of a second, and not {len(digits)}")
-    part = int(digits.ljust(9, "0")) if digits else 0
-    return Clock((hour * 3600 + minute * 60 + second) * NANOSECONDS + part, _offset_of(offset))
-
-
-def _offset_of(text: str | None) -> int | None:
-    if not text:
-        return None
-    if text in "Zz":
-        return 0
-    digits = text[1:].replace(":", "").ljust(6, "0")
-    seconds = int(digits[:2]) * 3600 + int(digits[2:4]) * 60 + int(digits[4:])
-    if seconds >= _DAY:
-        raise ValueError(f"there is no offset {text}")
-    return -seconds if text[0] == "-" else seconds
-
-
-# -- how a column writes its dates ------------------------------------------------------------------------------------
 
 
 @define
@@ -164,8 +90,8 @@ class TimesSeen:
         """Look at integers: one that is no date of eight digits is enough to know of."""
         if not cells:
             return
-        at = next((at for at, cell in enumerate(cells) if _eight_digits(cell) is None), None)
-        if at is None or _eight_digits(cells[0]) is not None:
+        at = next((at for at, cell in enumerate(cells) if eight_digits(cell) is None), None)
+        if at is None or eight_digits(cells[0]) is not None:
             self.eight = self.eight or Example(lines[0], cells[0])
         if at is not None:
             self.whole = self.whole or Example(lines[at], cells[at])
@@ -182,7 +108,7 @@ class TimesSeen:
                     self._add_alone(Example(line, date))
             except _NoTimeError:
                 try:
-                    _, offset = _rare(cell)
+                    _, offset = rare(cell)
                 except ValueError as exc:
                     raise StoreFileError(line, str(exc)) from None
                 self._add_offset(Example(line, cell), offset)
@@ -203,8 +129,8 @@ class TimesSeen:
 
     def _add_alone(self, example: Example) -> None:
         """Look at a cell that is a number, or a date without a time of the day."""
-        if _INTEGER.fullmatch(example.cell):
-            if _eight_digits(example.cell) is None:
+        if INTEGER.fullmatch(example.cell):
+            if eight_digits(example.cell) is None:
                 self.whole = self.whole or example
             else:
                 self.eight = self.eight or example
@@ -215,23 +141,23 @@ class TimesSeen:
     def _add_date(self, example: Example) -> None:
         if example.cell in self._known:
             return
-        parts = _YEAR_LAST.fullmatch(example.cell)
+        parts = YEAR_LAST.fullmatch(example.cell)
         if parts is None:
-            if _year_first(example.cell) is None and _eight_digits(example.cell) is None:
+            if year_first(example.cell) is None and eight_digits(example.cell) is None:
                 raise _NoTimeError(example)
             self.dates = self.dates or example
         elif parts[2] == ".":
-            if _day(parts[4], parts[3], parts[1]) is None:
+            if number_of_day(parts[4], parts[3], parts[1]) is None:
                 raise _NoTimeError(example)
             self.dates = self.dates or example
         else:
             self._add_order(example, parts)
-        if len(self._known) < _REMEMBERED:
+        if len(self._known) < REMEMBERED:
             self._known[example.cell] = None
 
     def _add_order(self, example: Example, parts: re.Match[str]) -> None:
-        by_day = _day(parts[4], parts[3], parts[1]) is not None
-        by_month = _day(parts[4], parts[1], parts[3]) is not None
+        by_day = number_of_day(parts[4], parts[3], parts[1]) is not None
+        by_month = number_of_day(parts[4], parts[1], parts[3]) is not None
         if not by_day and not by_month:
             raise _NoTimeError(example)
         if by_day and by_month:
@@ -313,9 +239,9 @@ class TimeReader:
     @staticmethod
     def _other(line: int, cell: str) -> int:
         try:
-            if _INTEGER.fullmatch(cell):
+            if INTEGER.fullmatch(cell):
                 return Whole(check_time("a time", int(cell)))
-            nanoseconds, offset = _rare(cell)
+            nanoseconds, offset = rare(cell)
         except (ValueError, OverflowError) as exc:
             raise StoreFileError(line, str(exc)) from None
         return nanoseconds - (offset or 0) * NANOSECONDS
@@ -328,10 +254,10 @@ class _Days(dict[str, int]):
         self._order = order
 
     def __missing__(self, text: str) -> int:
-        day = _read_day(text, self._order)
+        day = day_of(text, self._order)
         if day is None:
             raise ValueError(text)
-        self[text] = day * _DAY * NANOSECONDS
+        self[text] = day * DAY * NANOSECONDS
         return self[text]
 
 
@@ -374,26 +300,13 @@ def _order(seen: TimesSeen) -> str:
         first, second = (datetime.datetime.strptime(_slashed(seen.either.cell), order) for order in _ORDERS)  # noqa: DTZ007
         raise StoreFileError(
             seen.either.line,
-            f"{seen.either.cell!r} may be {first:%Y-%m-%d} ({DAY_FIRST}) or {second:%Y-%m-%d} ({MONTH_FIRST}): {_HOW}",
+            f"{seen.either.cell!r} may be {first:%Y-%m-%d} ({DAY_FIRST}) or {second:%Y-%m-%d} ({MONTH_FIRST}): {HOW}",
         )
     return DAY_FIRST if seen.month_first is None else MONTH_FIRST
 
 
-_ORDERS: Final = (DAY_FIRST, MONTH_FIRST)
-
-
 def _slashed(cell: str) -> str:
     return cell.replace("-", "/")
-
-
-def formatted(line: int, cell: str, date_format: str) -> tuple[int, bool]:
-    """Return the nanoseconds of a cell that is written in a format, and whether it has an offset from UTC."""
-    try:
-        moment = datetime.datetime.strptime(cell, date_format)  # noqa: DTZ007  # the zone comes later
-    except ValueError:
-        raise StoreFileError(line, f"{cell[:60]!r} is no time as in {date_format!r}") from None
-    offset = moment.utcoffset()
-    return _nanoseconds(moment, moment.microsecond * 1000), offset is not None
 
 
 def is_time(cell: str, options: TableOptions) -> bool:
@@ -410,7 +323,7 @@ def is_time(cell: str, options: TableOptions) -> bool:
 
 def is_date(cell: str, options: TableOptions) -> bool:
     """Tell whether a cell may be a time, and is no integer."""
-    return (options.date_format is not None or not _INTEGER.fullmatch(cell)) and is_time(cell, options)
+    return (options.date_format is not None or not INTEGER.fullmatch(cell)) and is_time(cell, options)
 
 
 class TimesLook:
@@ -443,9 +356,6 @@ class TimesLook:
         return TimeForm(True, self._is_aware, date_format=self._options.date_format, zone=self._options.zone)
 
 
-# -- single cells -----------------------------------------------------------------------------------------------------
-
-
 def _integers(lines: Sequence[int], cells: Sequence[str]) -> list[int]:
     found = list(map(int, cells))
     if found and not -(2**63) <= min(found) <= max(found) < 2**63:
@@ -455,54 +365,3 @@ def _integers(lines: Sequence[int], cells: Sequence[str]) -> list[int]:
             except OverflowError as exc:
                 raise StoreFileError(line, str(exc)) from None
     return found
-
-
-def _read_day(text: str, order: str) -> int | None:
-    parts = _YEAR_LAST.fullmatch(text)
-    if parts is None:
-        day = _year_first(text)
-        return _eight_digits(text) if day is None else day
-    if parts[2] == "." or order == DAY_FIRST:
-        return _day(parts[4], parts[3], parts[1])
-    return _day(parts[4], parts[1], parts[3])
-
-
-def _year_first(text: str) -> int | None:
-    parts = _YEAR_FIRST.fullmatch(text)
-    return None if parts is None else _day(parts[1], parts[3], parts[4])
-
-
-def _eight_digits(text: str) -> int | None:
-    parts = _EIGHT.fullmatch(text)
-    return None if parts is None else _day(parts[1] + parts[2], parts[3], parts[4])
-
-
-def _day(year: str, month: str, day: str) -> int | None:
-    """Return the number of a day from 1970, None if there is no such day."""
-    try:
-        return datetime.date(int(year), int(month), int(day)).toordinal() - _EPOCH
-    except ValueError:
-        return None
-
-
-def _rare(cell: str) -> tuple[int, int | None]:
-    """Return the nanoseconds of a cell in any form of ISO 8601, and its offset in seconds."""
-    try:
-        moment = datetime.datetime.fromisoformat(cell.replace("/", "-"))
-    except ValueError:
-        raise ValueError(
-            f"{cell[:60]!r} is no time: an int, or a date and time in ISO 8601; {_HOW}, if it is written otherwise"
-        ) from None
-    fraction = _FRACTION.search(cell)
-    digits = "" if fraction is None else fraction[1].rstrip("0")
-    if len(digits) > 9:
-        raise ValueError(f"a time has no more than 9 digits of a second, and not {len(digits)}")
-    offset = moment.utcoffset()
-    naive = moment.replace(tzinfo=None, microsecond=0)
-    seconds = None if offset is None else offset // _SECOND
-    return _nanoseconds(naive, int(digits.ljust(9, "0") or 0)), seconds
-
-
-def _nanoseconds(moment: datetime.datetime, fraction: int) -> int:
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
-    return (aware.replace(microsecond=0) - _START) // _SECOND * NANOSECONDS + fraction
