@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, overload
@@ -202,7 +202,7 @@ class EventSequences(Face):
         Raises:
             StoreConflictError: the sequence is at another version than expected.
             TypeError: an operator that can't be applied; the message lists those that can.
-            StoreIntegrityError: the key has events at ``t`` already, or an operator fails somewhere in the resulting
+            StoreIntegrityError: an item has an event at ``t`` already, or an operator fails somewhere in the resulting
                 history; item, operator and time are named.
 
         >>> store.apply('counter', {'n': 1})
@@ -303,8 +303,10 @@ class EventSequences(Face):
         marker: Batch | None,
     ) -> State:
         time = _next_time(present) if when is None else when
-        late = present.time is not None and time <= present.time
-        base = self._state_at(stream, time) if late else present
+        if present.time is not None and time <= present.time:
+            self._check_unchanged(stream, time, {step.item for step in steps})
+        late = present.time is not None and time < present.time
+        base = self._past(stream, time) or Projection() if late else present
         facts = [Fact(present.version + i, time, step.item, step.op, step.value) for i, step in enumerate(steps, 1)]
         projection = fold(base, facts)
         if late:
@@ -330,14 +332,17 @@ class EventSequences(Face):
         entry = self._payload.entry(marker.stream, ONCE, item=item, start=0, end=0)
         return marker._replace(entries=(entry,))
 
-    def _state_at(self, stream: Stream, time: int) -> Projection:
-        """Return the state on which an event that comes in late builds."""
-        base = self._past(stream, time) or Projection()
-        if base.time == time:
+    def _check_unchanged(self, stream: Stream, time: int, items: Collection[str]) -> None:
+        """Raise if an item has an event at a time already. Those of other items may come one after the other.
+
+        The fold goes by time and version, and an operator sees its own item only, so that the order of items at one time
+        makes no difference. A second event of the same item is mostly an import that runs twice, and is refused.
+        """
+        taken = next((r.item for r in self._log.read(stream, start=time, end=time) if r.item in items), None)
+        if taken is not None:
             raise StoreIntegrityError(
-                f"{stream.key!r} has events at time {time} already: apply all items of one time in one call"
+                f"item {taken!r} of {stream.key!r} has an event at time {time} already: give this one another time"
             )
-        return base
 
     def _snapshot(self, stream: Stream, projection: Projection) -> Batch | None:
         """Return a snapshot if so many events came since the last one that it pays, also for a large state."""

@@ -97,7 +97,7 @@ def naive_history(events: list[Event], state: dict[str, Any], when: int | None) 
     stamp = max([now(), *(event.timestamp + 1 for event in events)]) if when is None else when
     added = [as_event(stamp, item, change) for item, change in deepcopy(state).items()]
     history = sorted([*events, *added], key=operator.attrgetter("timestamp"))
-    if any(event.timestamp == when for event in events):
+    if any(event.timestamp == when and event.item in state for event in events):
         return None
     try:
         naive_state(history)

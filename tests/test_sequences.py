@@ -12,6 +12,7 @@ from freezegun import freeze_time
 
 from rstore import Event, FrozenStoreError, JsonStore, MsgpackStore, Store, StoreIntegrityError
 from rstore.domain.operators import OPERATORS
+from rstore.inspection import check
 from tests.conftest import Backend, case, in_turn
 
 TIME_MIN, TIME_MAX = -(2**63), 2**63 - 1
@@ -211,16 +212,51 @@ def test_late_events_take_their_place_in_history(store: Store) -> None:
 
 
 @pytest.mark.parametrize("t", [10, 20, 30])
-def test_a_timestamp_is_used_once_for_a_key(store: Store, t: int) -> None:
+def test_an_item_changes_once_at_a_time(store: Store, t: int) -> None:
     for time in (10, 20, 30):
         store.apply("log", {"n": time}, t=time)
 
-    with pytest.raises(StoreIntegrityError, match=rf"'log'.*\b{t}\b"):
-        store.apply("log", {"other": 1}, t=t)
+    with pytest.raises(StoreIntegrityError, match=rf"'n' of 'log'.*\b{t}\b"):
+        store.apply("log", {"other": 1, "n": 1}, t=t)
 
     assert store.current("log") == {"n": 30}
     assert len(store.events("log") or ()) == 3
     store.apply("another", {"n": 1}, t=t)
+
+
+@pytest.mark.parametrize("t", [10, 20, 30])
+def test_different_items_may_change_at_one_time_one_after_the_other(store: Store, t: int) -> None:
+    for time in (10, 20, 30):
+        store.apply("log", {"n": time}, t=time)
+
+    assert store.apply("log", {"other": 1}, t=t) == {"n": 30, "other": 1}
+
+    assert store.past("log", t - 1) == (None if t == 10 else {"n": t - 10})
+    assert store.past("log", t) == {"n": t, "other": 1}
+    assert [event.item for event in store.events("log", t, t) or ()] == ["n", "other"]
+    with pytest.raises(StoreIntegrityError, match=rf"'other' of 'log'.*\b{t}\b"):
+        store.apply("log", {"other": 2}, t=t)
+
+
+@pytest.mark.parametrize("t", [TIME_MIN, TIME_MAX])
+def test_different_items_may_change_at_the_ends_of_time(store: Store, t: int) -> None:
+    store.apply("log", {"a": 1}, t=t)
+    assert store.apply("log", {"b": 2}, t=t) == {"a": 1, "b": 2}
+    assert store.past("log", t) == {"a": 1, "b": 2}
+
+
+def test_an_import_with_many_events_in_a_millisecond_is_folded_from_its_snapshots(backend: Backend) -> None:
+    store = backend.store()
+    for n in range(600):  # snapshots are made along the way, between events of one time
+        store.apply("log", {f"item {n}": n}, t=n // 200)
+
+    fresh = backend.store()
+    assert fresh.current("log") == {f"item {n}": n for n in range(600)}
+    for t in range(3):
+        assert fresh.past("log", t) == {f"item {n}": n for n in range(200 * (t + 1))}
+    assert fresh.apply("log", {"late": 1}, t=1) == {**{f"item {n}": n for n in range(600)}, "late": 1}
+    assert backend.store().past("log", 1) == {**{f"item {n}": n for n in range(400)}, "late": 1}
+    assert list(check(fresh)) == []
 
 
 def test_a_timestamp_is_used_once_also_by_another_store(backend: Backend, key: str | None) -> None:
@@ -808,7 +844,7 @@ def test_snapshots_are_invisible(backend: Backend, key: str | None, cls: type[St
         assert reader.past("long", 2560) == {**states[2560], "total": states[2560]["total"] + 1, "late": True}
         assert reader.past("long", 9000) == {**states[9000], "total": states[9000]["total"] + 1, "late": True}
         with pytest.raises(StoreIntegrityError):
-            reader.apply("long", {"x": 1}, t=2560)
+            reader.apply("long", {"total": 1}, t=2560)
         with pytest.raises(StoreIntegrityError, match=r"'total'.*\b3000\b"):
             reader.apply("long", {"total": "text"}, t=2995)
 
