@@ -997,6 +997,12 @@ def test_help_lists_all_commands_and_exit_codes() -> None:
     assert "╭─ Look" in run_seen("--help")
 
 
+def test_without_a_command_the_help_is_shown_line_by_line(file: Store) -> None:
+    assert run(code=2) == run("--help")
+    assert run("--dsn", "other.db", code=2) == run("--help")
+    assert "╭─ Look" in run_seen(code=2)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     typed = {"COMP_WORDS": "rstore his", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "rstore his"}

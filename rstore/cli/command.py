@@ -206,15 +206,19 @@ _VERSION: Final = {
 
 
 def options_before(app: typer.Typer) -> None:
-    """Let the options that say which store stand before the name of the command too."""
+    """Let the options that say which store stand before the name of the command too, and show the help without one."""
 
     def remember(ctx: typer.Context, version: bool, **given: Any) -> None:  # noqa: ARG001  # it was looked at before
         ctx.obj = Place(**given)
+        if ctx.invoked_subcommand is None:
+            if text := ctx.get_help():  # on a terminal it is printed already, in boxes
+                print(text)
+            raise typer.Exit(USAGE)
 
     remember.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [_CONTEXT.replace(kind=inspect.Parameter.KEYWORD_ONLY), *_parameters({**_VERSION, **_PLACE})]
     )
-    app.callback()(remember)
+    app.callback(invoke_without_command=True)(remember)
 
 
 @contextmanager

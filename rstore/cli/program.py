@@ -65,7 +65,6 @@ def program() -> typer.Typer:
     app = typer.Typer(
         help=_HELP,
         epilog=f"{_BLOCK}Exit codes:\n{codes}",
-        no_args_is_help=True,
         rich_markup_mode="rich" if is_seen else None,  # boxes are for people
         pretty_exceptions_enable=False,
     )
