@@ -24,6 +24,7 @@ _NANOSECONDS: Final = {
 """The frequencies of a fixed length. Weeks, months and years of pandas have other edges, or no fixed length."""
 
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_SECOND: Final = datetime.timedelta(seconds=1)
 _FREQ: Final = re.compile(r"(\d*) ?([A-Za-z]+)")
 _OFFSET: Final = re.compile(r"(?:UTC)?([+-])(\d\d):(\d\d)")
 
@@ -82,11 +83,17 @@ def grid(freq: int | str, times: Times) -> Grid:
 
 
 def _midnights(first: int, per_second: int, zone: datetime.tzinfo, days: int) -> Iterator[int]:
-    """Yield the midnights in a zone, so many days apart, from the one before a time on."""
+    """Yield the midnights in a zone, so many days apart, from the one before a time on.
+
+    A day that the zone has passed over, as Samoa did with 30 December 2011, has no midnight of its own.
+    """
     day = (_EPOCH + datetime.timedelta(seconds=first // per_second)).astimezone(zone).date()
+    before = None
     while True:
-        midnight = datetime.datetime(day.year, day.month, day.day, tzinfo=zone)
-        yield (midnight - _EPOCH) // datetime.timedelta(seconds=1) * per_second
+        midnight = (datetime.datetime(day.year, day.month, day.day, tzinfo=zone) - _EPOCH) // _SECOND
+        if midnight != before:
+            yield midnight * per_second
+        before = midnight
         day += datetime.timedelta(days=days)
 
 

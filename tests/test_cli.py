@@ -214,6 +214,7 @@ history account --plot balance
 diff account '1 day ago' now
 extend temperature now=20.5 '1 hour ago=19'
 range temperature
+resample temperature 1h --how max
 plot temperature --out temperature.png
 info
 keys
@@ -263,6 +264,20 @@ def test_every_command_in_a_file_and_on_a_server(
     assert ("\t" in seen) != on_terminal, "tables are for terminals, tabs for programs"
     place.open()
     assert {"temperature.png", "saved.jsonl", "copy.db"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_resample(file: Store, say: Callable[..., str]) -> None:
+    """The unit of times that came one by one is recognised by their size; a number counts as they do."""
+    file.extend("seen", *((NOW + minute * 60_000, minute) for minute in range(4)))
+    assert say("resample", "seen", "2min") == f"{NOW}\t0.5\n{NOW + 120_000}\t2.5\n"
+    assert say("resample", "seen", "120000", "--how", "sum", "--start", "2026-11-01 09:02") == f"{NOW + 120_000}\t5\n"
+    days = pandas.date_range("2026-11-01", periods=48, freq="h", tz="Europe/Berlin", unit="s")
+    file.extend("berlin", pandas.Series(1.0, days))
+    rows = [json.loads(line) for line in say("resample", "berlin", "1D", "--how", "count", "--json").splitlines()]
+    assert rows == [{"timestamp": 1_793_487_600, "value": 24}, {"timestamp": 1_793_574_000, "value": 24}]
+    assert "09:02" in run_seen("resample", "seen", "2min", "--how", "max")
+    assert "5min" in fail("resample", "seen", "a while", code=2)
+    assert "there is no series 'price'" in fail("resample", "price", "1h", code=1)
 
 
 def test_text_is_told_from_json(file: Store, say: Callable[..., str]) -> None:

@@ -211,3 +211,38 @@ def test_what_can_not_be_added_up_is_named(store: Store) -> None:
     with pytest.raises(TypeError, match=r"values of column 'name' are no numbers .*: resample them by first"):
         store.resample("rows", 10, "mean")
     assert store.resample("rows", 10, "last") == [(0, {"n": 1, "name": "a"})]
+
+
+@pytest.mark.parametrize(
+    ("zone", "skipped"),
+    [("Pacific/Apia", "2011-12-30"), ("Pacific/Fakaofo", "2011-12-30"), ("Pacific/Kwajalein", "1993-08-21")],
+)
+@pytest.mark.parametrize("days", [1, 2, 7])
+def test_a_day_that_a_zone_has_passed_over_has_no_bin(zone: str, skipped: str, days: int) -> None:
+    """They went to the other side of the date line."""
+    index = pd.date_range(pd.Timestamp(skipped) - pd.Timedelta("5D"), periods=20 * 24, freq="h", tz="UTC", unit="s")
+    with Store("memory://", frozen=False) as store:
+        store.extend("key", pd.Series(1, index.tz_convert(zone)))
+        found = store.resample("key", f"{days}D", "sum")
+        labels = [pd.Timestamp(edge, unit="s", tz=zone) for edge, _ in found]
+        assert sum(value for _, value in found) == len(index)
+        assert all(label == label.normalize() for label in labels)
+        assert labels == sorted(set(labels))
+        if days == 1:
+            assert skipped not in {str(label.date()) for label in labels}
+            assert {value for _, value in found[1:-1]} == {24}
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [("America/Sao_Paulo", "2018-11-04"), ("Asia/Beirut", "2022-03-27"), ("America/Havana", "2022-11-06")],
+)
+def test_a_day_without_its_first_hour_or_with_two_of_them_is_one_bin(zone: str, day: str) -> None:
+    index = pd.date_range(pd.Timestamp(day) - pd.Timedelta("2D"), periods=96, freq="h", tz="UTC", unit="s")
+    series = pd.Series(1, index.tz_convert(zone))
+    with Store("memory://", frozen=False) as store:
+        store.extend("key", series)
+        found = store.resample("key", "1D", "sum")
+        days = series.groupby(series.index.date).sum()
+        assert [value for _, value in found] == days.tolist()
+        assert [pd.Timestamp(edge, unit="s", tz=zone).date() for edge, _ in found] == days.index.tolist()

@@ -14,6 +14,7 @@ from rstore.cli.command import check_usage
 from rstore.cli.refusal import USAGE, Refusal
 from rstore.cli.units import Unit, spanned
 from rstore.cli.values import show_text
+from rstore.domain.scalars import is_missing
 
 _FORMATS: Final = (".png", ".svg")
 _INCHES, _DPI = (10, 5), 120
@@ -41,13 +42,13 @@ class Curve(NamedTuple):
 
 
 def number(value: Any, name: str, time: int) -> float:
-    """Return a value as a number that can be drawn; None is a gap, and so is what is not finite.
+    """Return a value as a number that can be drawn; what is missing is a gap, and so is what is not finite.
 
     Raises:
         Refusal: it is none, or too big.
     """
     try:
-        found = math.nan if value is None else float(_not_text(value))
+        found = math.nan if is_missing(value) else float(_not_text(value))
     except (TypeError, ValueError, OverflowError):
         raise Refusal(
             f"{name!r} has no number at {time} but a {type(value).__name__}: it can't be drawn", USAGE

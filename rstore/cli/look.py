@@ -23,6 +23,7 @@ from rstore.cli.reading import (
     Kind,
     Prefix,
     Start,
+    bin_length,
     bounds,
     check_kind,
     keys_of,
@@ -37,6 +38,7 @@ from rstore.cli.told import CHANGE_COLUMNS, OPERAND, STAMP, Operand, change_row,
 from rstore.cli.values import show_text, show_value, to_json
 from rstore.domain.log import ES, KV, TS
 from rstore.domain.operators import OPERATORS, name_of
+from rstore.domain.resampling import FILLS, HOWS
 from rstore.face import now
 
 if TYPE_CHECKING:
@@ -142,6 +144,30 @@ def range_(
     view = session.view
     unit, low, high = bounds(view, key, start, end)
     points = view.points(key, low, end=high, n=count, freq=freq)
+    session.out.rows([Column("timestamp", stamps(unit), "cyan"), Column("value", VALUE)], points)
+
+
+@command(app, LOOK, at=True)
+def resample(
+    session: Session,
+    key: Key,
+    freq: Annotated[
+        str, typer.Argument(help="The length of a bin: '5min', '1D', or an int as timestamps are.", show_default=False)
+    ],
+    how: Annotated[str, typer.Option("--how", help=f"What to make of a bin: {', '.join(HOWS)}.")] = "mean",
+    fill: Annotated[str | None, typer.Option("--fill", help=f"For empty bins: {' or '.join(FILLS)}.")] = None,
+    start: Start = None,
+    end: End = None,
+) -> None:
+    """Show one point for each bin of time of a series.
+
+    Days are from midnight to midnight in the time zone of the series, if it came as a frame that has one, else in UTC.
+
+    Example: rstore resample temperature 1h --how max --start yesterday
+    """
+    view = session.view
+    unit, low, high = bounds(view, key, start, end)
+    points = view.resample(key, bin_length(view, key, unit, freq), how, fill, low, high)
     session.out.rows([Column("timestamp", stamps(unit), "cyan"), Column("value", VALUE)], points)
 
 

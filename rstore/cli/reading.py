@@ -14,8 +14,10 @@ from rstore.cli.refusal import USAGE, Refusal
 from rstore.cli.times import is_integer, parse_recorded, parse_time, show_time
 from rstore.cli.units import Unit, named, recognised
 from rstore.cli.values import to_json
+from rstore.columns import Times
 from rstore.domain.log import ES, KV, TS
 from rstore.face import now
+from rstore.grids import grid
 
 Key = Annotated[str, typer.Argument(help="The key.", show_default=False)]
 Kind = Annotated[
@@ -89,6 +91,14 @@ def bounds(view: Audit, key: str, start: str | None, end: str | None) -> tuple[U
     last, _ = point
     unit = unit_of(view, key, last)
     return unit, stamp(start, key, last, unit), stamp(end, key, last, unit)
+
+
+def bin_length(view: Audit, key: str, unit: Unit | None, freq: str) -> int | str:
+    """Return a frequency that was typed, as the series takes it: in its own unit, or in the one that it looks like."""
+    if is_integer(freq):
+        return int(freq)
+    is_own = unit is None or view.meaning(key, quick=True).unit == unit.name
+    return freq if is_own or unit is None else grid(freq, Times(unit.name)).step
 
 
 def keys_of(view: Audit, kind: str, prefix: str) -> Iterable[str]:

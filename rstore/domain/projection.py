@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rstore.domain.errors import StoreIntegrityError
 from rstore.domain.operators import DELITEM, OPERATORS, RESETS, SETITEM
+from rstore.domain.scalars import plain
 
 
 class Fact(NamedTuple):
@@ -60,7 +61,8 @@ def _step(state: dict[str, Any], change: Fact) -> None:
             del state[item]
         else:
             function, binary = OPERATORS[op]
-            state[item] = function(state[item], value) if binary else function(state[item])
+            old = plain(state[item])
+            state[item] = function(old, plain(value)) if binary else function(old)
     except Exception as exc:  # whatever an operator raises on a user's values, the history does not fold
         known = item in state
         reason = type(exc).__name__ if known else "there is no such item at that time"

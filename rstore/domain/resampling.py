@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from rstore.domain.scalars import is_missing, plain_numbers
 from rstore.domain.series import Run
 
 Bin: TypeAlias = tuple[int, dict[str | None, Any]]
@@ -36,7 +37,7 @@ def _ohlc(state: Any, values: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
 
 def _total(state: tuple[Any, int] | None, values: Sequence[Any]) -> tuple[Any, int]:
     total, number = state or (0, 0)
-    return total + sum(values), number + len(values)
+    return total + sum(plain_numbers(values)), number + len(values)
 
 
 _PARTS: Final = ("open", "high", "low", "close")
@@ -93,7 +94,7 @@ def resample(runs: Iterable[Run], edges: Iterable[int], how: How) -> Iterator[Bi
 
 def _add(states: dict[str | None, Any], values: list[Any], how: How) -> None:
     for name, column in _columns(values).items():
-        present = [value for value in column if not _is_missing(value)]
+        present = [value for value in column if not is_missing(value)]
         state = states.setdefault(name, None)
         if present:
             states[name] = _added(how, state, present, name)
@@ -115,10 +116,6 @@ def _columns(values: list[Any]) -> Mapping[str | None, Iterable[Any]]:
     if len(rows) < len(values):
         raise TypeError("there are values beside rows of columns: they can't be resampled together")
     return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and value != value)  # noqa: PLR0124  # NaN is what is not itself
 
 
 def _ended(states: dict[str | None, Any], how: How) -> dict[str | None, Any]:
@@ -143,6 +140,7 @@ def _previous(column: Sequence[Any]) -> Iterable[Any]:
 
 
 def _linear(column: Sequence[Any]) -> Iterable[Any]:
+    column = list(plain_numbers(column))
     known = [at for at, value in enumerate(column) if value is not None]
     found = list(_previous(column))  # after the last one that is known
     for first, last in pairwise(known):
