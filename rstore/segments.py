@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -119,6 +120,29 @@ class Segments(Face):
 
     def _extend_with_frame(self, stream: Stream, frame: Frame, version: int | None, once: str | None) -> None:
         """Append a frame. If it settles the unit of the series, nobody else may settle on another one meanwhile."""
+
+        def attempt() -> None:
+            with Spool() as spool:
+                self._write(self._batch_of_frame(stream, frame, spool, version), once)
+
+        if len(frame):
+            self._decide(attempt, 1 if version is not None else ATTEMPTS)
+        else:
+            self._check_version(stream, version)
+
+    def _extend_with_frames(self, frames: Mapping[Stream, Frame]) -> None:
+        """Append frames of several series, all of them or none."""
+
+        def attempt() -> None:
+            with ExitStack() as stack:
+                spools = [stack.enter_context(Spool()) for _ in frames]
+                self._append(
+                    [self._batch_of_frame(*each, spool) for each, spool in zip(frames.items(), spools, strict=True)]
+                )
+
+        self._decide(attempt)
+
+    def _batch_of_frame(self, stream: Stream, frame: Frame, spool: Spool, version: int | None = None) -> Batch:
         from rstore.frames.frame import fitted, runs
         from rstore.frames.times import pack_times
 
@@ -127,22 +151,15 @@ class Segments(Face):
                 body = self._payload.dump_run(stream.key, run, pack_times)
                 yield self._entry(stream, EXTEND, body, start=int(run[0][0]), end=int(run[0][-1]))
 
-        def attempt() -> None:
-            is_new, found = self._is_new(stream)
-            known = None if is_new else list(islice(self._layouts(stream), 2))
-            fitting = fitted(stream.key, frame, known)
-            expect = found if is_new and version is None else version
-            with Spool() as spool:
-                sealed: Iterable[Entry] = Anew(partial(entries, fitting))
-                if fitting.has_objects or fitting.is_short:  # the user's own _dump is not called while the log is held
-                    spool.extend(sealed)
-                    sealed = spool.entries()
-                self._write(Batch(stream, sealed, now(), expect), once)
-
-        if len(frame):
-            self._decide(attempt, 1 if version is not None else ATTEMPTS)
-        else:
-            self._check_version(stream, version)
+        is_new, found = self._is_new(stream)
+        known = None if is_new else list(islice(self._layouts(stream), 2))
+        fitting = fitted(stream.key, frame, known)
+        expect = found if is_new and version is None else version
+        sealed: Iterable[Entry] = Anew(partial(entries, fitting))
+        if fitting.has_objects or fitting.is_short:  # the user's own _dump is not called while the log is held
+            spool.extend(sealed)
+            sealed = spool.entries()
+        return Batch(stream, sealed, now(), expect)
 
     def _is_new(self, stream: Stream) -> tuple[bool, int]:
         """Tell whether a series has no points, and at which version it is."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 
 from rstore import frames
 from rstore.columns import Times
+from rstore.domain.duplicates import Duplicates, check_duplicates
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import TIME_MAX, TIME_MIN, TS, Batch, Stream, check_time
 from rstore.domain.names import check_name
@@ -255,7 +256,15 @@ class TimeSeries(Segments):
 
     # -- write --------------------------------------------------------------------------------------------------------
 
-    def extend(self, key: str, *points: Any, expect: int | None = None, once: str | None = None) -> None:
+    def extend(
+        self,
+        key: str,
+        *points: Any,
+        expect: int | None = None,
+        once: str | None = None,
+        duplicates: Duplicates | None = None,
+        key_column: str | None = None,
+    ) -> None:
         """Add points to a series, or replace those of the same timestamps: all of them, or nothing.
 
         Give points as arguments, or one iterable of any length, which is read lazily and in constant memory, and which
@@ -266,6 +275,7 @@ class TimeSeries(Segments):
         of NumPy arrays. Its columns keep their types, and datetimes give the series their unit and time zone. To such
         a series datetimes of another unit come if that is exact, and ints count in its unit. Values of no type known
         here are dumped one by one, as those of points are. A frame without rows is no points: it leaves nothing behind.
+        Two rows of one time in a frame are refused: one of them would be lost.
 
         A series may hold rows and other values at once: points mean what they did whatever else is there, and what
         decided would have to be read for each point that comes. A frame of both has all columns: see :meth:`range`.
@@ -273,22 +283,41 @@ class TimeSeries(Segments):
         Args:
             expect: the version that the series must still have, as :meth:`version` returned it; 0 if it must be new.
             once: a token; whatever is done again with it, for this key, has been done already.
+            duplicates: ``'last'``: of several rows of one time in a frame the last counts (default: they are refused).
+            key_column: a column of the frame. Each of its values, which are texts or ints, has a series ``key/value``
+                of the other columns; all of these are stored, or none.
 
         Raises:
             StoreConflictError: the series is at another version than expected.
             TypeError, OverflowError: a point is no pair, or its timestamp no int of 64 bits; its index is named.
-            ValueError: the frame's times do not fit to those of the series.
+            ValueError: the frame's times do not fit to those of the series, or one comes twice; an example is named.
 
         >>> store.extend('series', (1, 'a'), (2, 'b'))
         >>> store.extend('series', ((t, t * t) for t in range(3, 1000)))
+        >>> import polars
+        >>> rain = polars.DataFrame({'day': [1, 1, 2], 'station': ['007', '011', '007'], 'mm': [2.5, 0.0, 7.5]})
+        >>> store.extend('rain', rain, key_column='station')
+        >>> store.range('rain/007')
+        [(1, 2.5), (2, 7.5)]
         """
         stream = Stream(TS, check_key(key))
         self._check_writable()
         version = check_expect(expect)
+        if duplicates is not None:
+            check_duplicates(duplicates)
         frame = frames.recognized(points)
         if frame is not None:
-            self._extend_with_frame(stream, frame, version, once)
+            _check_options(version, once, key_column)
+            parts = frames.by_series(stream.key, frame, key_column, duplicates or "refuse")
+            if key_column is None:
+                self._extend_with_frame(stream, frame, version, once)
+            else:
+                self._extend_with_frames({Stream(TS, name): part for name, part in parts.items()})
             return
+        if key_column is not None:
+            raise TypeError("key_column names a column of a frame, and these are points: pass a frame of them")
+        if duplicates == "refuse":
+            raise ValueError("of points the last of one time counts: pass a frame to have them refused")
         with Spool() as spool:
             for run in _runs_of(points):
                 spool.add(self._segment(stream, run))
@@ -348,6 +377,16 @@ def _flat(points: tuple[Any, ...]) -> Iterable[Any]:
     if not isinstance(only, Iterable) or isinstance(only, str | bytes):
         raise TypeError(f"points are (timestamp, value) pairs or one iterable of them, not {type(only).__name__}")
     return only
+
+
+def _check_options(expect: int | None, once: str | None, key_column: str | None) -> None:
+    """Raise if something is said of one series, where a column of keys makes several."""
+    if key_column is None:
+        return
+    if expect is not None:
+        raise TypeError("expect is the version of one key, and key_column makes several: use a transaction")
+    if once is not None:
+        raise TypeError("once is of one key, and key_column makes several: use transact(..., once=...)")
 
 
 def _one_of(table: Mapping[str, T], what: str, name: str) -> T:

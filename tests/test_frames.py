@@ -266,7 +266,7 @@ def test_frames_lie_over_each_other_as_in_pandas(data: st.DataObject) -> None:
     given_frames = data.draw(st.lists(frames(dtypes, unit), min_size=1, max_size=4))
     with Store("memory://", frozen=False) as store:
         for frame in given_frames:
-            store.extend("key", frame)
+            store.extend("key", frame, duplicates="last")
         if not any(map(len, given_frames)):
             assert store.range("key") == []
             return
@@ -333,7 +333,8 @@ def test_columns_of_one_kind_are_not_merged_point_by_point(store: Store, monkeyp
 def test_a_frame_has_the_points_of_the_list(stamps: list[int], **limits: Any) -> None:
     with Store("memory://", frozen=False) as store:
         for part in (stamps[:20], stamps[20:], stamps[5:9]):
-            store.extend("key", (np.array(part, np.int64), np.random.default_rng(1).random(len(part))))
+            frame = np.array(part, np.int64), np.random.default_rng(1).random(len(part))
+            store.extend("key", frame, duplicates="last")
         store.extend("key", (stamps[0], -1.0))
         times, values = store.range("key", to="numpy", **limits)
         assert list(zip(times.tolist(), values.tolist(), strict=True)) == store.range("key", **limits)

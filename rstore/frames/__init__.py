@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from rstore.columns import Layout, Times
+from rstore.domain.duplicates import Duplicates
 from rstore.domain.errors import StoreNotAvailableError
 from rstore.domain.series import Merge, Run
 from rstore.payload import UnpackTimes
@@ -39,6 +40,22 @@ def recognized(points: tuple[Any, ...]) -> Frame | None:
             frame: Frame = found.read(given)
             return frame
     return None
+
+
+def by_series(key: str, frame: Frame, key_column: str | None, duplicates: Duplicates) -> dict[str, Frame]:
+    """Return a frame by the keys of its series: ``key``, or with a column of keys one for each of its values.
+
+    Raises:
+        ValueError, TypeError: several rows have one time, and ``duplicates`` is not ``'last'``; or there is no such
+            column of keys. The message tells.
+    """
+    from rstore.frames.parting import check_times_differ, parted
+
+    parts = list(parted(key, frame, key_column))
+    if duplicates == "refuse":
+        for name, part, rows in parts:
+            check_times_differ(name, part, rows)
+    return {name: part for name, part, _ in parts}
 
 
 def _origins(thing: object) -> set[str]:

@@ -33,14 +33,15 @@ def columns_of(table: Table) -> list[Values]:
     return list(map(Values, table.layout.columns, table.data, table.absent))
 
 
+def chosen(values: Any, rows: Ints) -> Any:
+    """Return the values of these numbers, a list of a list."""
+    return [values[row] for row in rows.tolist()] if isinstance(values, list) else np.asarray(values)[rows]
+
+
 def taken(table: Table, rows: Ints) -> Table:
     """Return the rows of these numbers."""
-
-    def chosen(values: Any) -> Any:
-        return [values[row] for row in rows.tolist()] if isinstance(values, list) else np.asarray(values)[rows]
-
-    absent = [None if mask is None else chosen(mask) for mask in table.absent]
-    return Table(table.layout, [chosen(values) for values in table.data], absent)
+    absent = [None if mask is None else chosen(mask, rows) for mask in table.absent]
+    return Table(table.layout, [chosen(values, rows) for values in table.data], absent)
 
 
 @frozen(eq=False)

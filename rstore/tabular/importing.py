@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cache, partial
 from itertools import groupby
 from operator import attrgetter, lt
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from attrs import define, field, frozen
 
 from rstore.columns import OBJECT, TEXT, UNITS
+from rstore.domain.duplicates import Duplicates, check_duplicates
 from rstore.domain.errors import StoreError, StoreFileError
 from rstore.moments import iso_in_series
 from rstore.progress import Report, Steps, step_of
@@ -27,9 +28,6 @@ from rstore.tabular.options import TableOptions
 from rstore.tabular.sheets import Understood
 from rstore.tabular.times import Example
 from rstore.typed_points import TypedPoints, points_of_columns
-
-Duplicates: TypeAlias = Literal["refuse", "last"]
-"""What becomes of two rows of one time in one series."""
 
 _CHUNK_POINTS: Final = 1 << 18
 _STORED_AS: Final = {Kind.INTEGER: "i8", Kind.REAL: "f8", Kind.TEXT: TEXT, Kind.MIXED: OBJECT}
@@ -134,8 +132,7 @@ def import_points(
     """
     if unit is not None and unit not in UNITS:
         raise ValueError(f"unit is one of {', '.join(UNITS)}, not {unit!r}")
-    if duplicates not in ("refuse", "last"):
-        raise ValueError(f"duplicates is 'refuse' or 'last', not {duplicates!r}")
+    check_duplicates(duplicates)
     options = options or TableOptions()
     written = format_of(file, format)
     names, chosen = _names(columns, options) if written == "csv" else (None, columns)
