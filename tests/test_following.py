@@ -735,8 +735,8 @@ def test_who_can_not_read_a_change_is_told_how_to_go_on_after_it(backend: Backen
     store = backend.store()
     store["a"] = 1
     backend.store(key=KEY)["b"] = 2
-    store["c"] = 3
     with pytest.raises(StoreMissingKeyError) as raised:
         list(store.follow())
     checkpoint = raised.value.__notes__[0].partition("after='")[2].removesuffix("')")
+    store["c"] = 3
     assert [change.value for _, change in store.follow(after=checkpoint)] == [3]
