@@ -12,9 +12,9 @@ import pandas as pd
 import psycopg
 import pytest
 
-from rstore import Event, Store, transfer
+from rstore import Event, Store, StoreWrongKeyError, new_key, transfer
 from rstore.inspection import check
-from tests.fixtures.story import BEGIN_MS, HERE, NAMESPACES
+from tests.fixtures.story import BEGIN_MS, HERE, KEY, NAMESPACES
 from tests.servers import Postgres, Valkey
 
 FORMATS = sorted(path for path in HERE.iterdir() if path.name.isdigit())
@@ -86,6 +86,21 @@ def test_it_is_written_on(place: Callable[..., contextmanager[str]], folder: Pat
                 store.compact()
                 assert store["price"]["amount"] == 14
                 assert list(check(store)) == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_it_takes_no_other_key_and_is_read_without_any(
+    place: Callable[..., contextmanager[str]], folder: Path, tmp_path: Path
+) -> None:
+    """Also where it was stored before a namespace had check values of its keys."""
+    with place(folder, tmp_path) as dsn:
+        with Store(dsn, "encrypted", new_key(), frozen=False) as other, pytest.raises(StoreWrongKeyError):
+            other["price"] = 1
+        with Store(dsn, "encrypted") as keyless:
+            assert keyless.keys() == ["long", "once", "price", "seen"]
+        with Store(dsn, "encrypted", KEY, frozen=False) as store:
+            assert store["price"] == {"amount": 13, "currency": "EUR"}
+            store["price"] = 1
 
 
 def is_told_in(store: Store) -> None:
