@@ -172,14 +172,15 @@ class CheckedWriter:
     # -- the private stream -------------------------------------------------------------------------------------------
 
     def _found(self) -> _Found:
-        version, checks, policy = 0, list[Record](), None
-        for record in self._log.read(STREAM):
-            version = max(version, record.version)
-            if record.op == CHECK:
-                checks.append(record)
-            else:
-                policy = record if record.op == PROTECT else None
-        return _Found(version, checks, policy)
+        found = self._log.replay(STREAM, after=0)  # not read, which is two round trips on some backends
+        if found is None:
+            return _Found(0, [], None)
+        policies = [record for record in found.records if record.op != CHECK]
+        return _Found(
+            found.head.version,
+            [record for record in found.records if record.op == CHECK],
+            policies[-1] if policies and policies[-1].op == PROTECT else None,
+        )
 
     def _opens(self, check: Record) -> bool:
         try:

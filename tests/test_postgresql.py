@@ -103,6 +103,9 @@ def test_apply_takes_two_round_trips_when_its_key_is_cold(database: str) -> None
     with Proxy(int(conninfo_to_dict(database)["port"])) as proxy, ExitStack() as stack:
         opened(stack, database).apply("events", {"n": 0})
         store = opened(stack, dsn_with(database, host="127.0.0.1", port=proxy.port))
+        begun = proxy.turns
+        store["a"] = 1
+        assert proxy.turns - begun == 2  # the first write of a store asks for the keys of its namespace
         before = proxy.turns
         store.apply("events", {"n": (operator.add, 1)})
         assert proxy.turns - before == 2
