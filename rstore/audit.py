@@ -81,7 +81,8 @@ class Audit(KeyValues, TimeSeries, EventSequences):
         time that is not over yet may still get more.
 
         Args:
-            moment: POSIX milliseconds, an aware datetime, or an ISO 8601 string with an offset.
+            moment: POSIX milliseconds; a datetime of Python or pandas, or an ISO 8601 string, with an offset from UTC;
+                or a ``datetime64`` of NumPy, which is in UTC.
 
         Raises:
             ValueError: a time without an offset, or no time at all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import random
 import sys
 import threading
@@ -58,7 +59,7 @@ class Work:
 class Face:
     """The base of the faces. Made complete by :class:`rstore.store.Store`."""
 
-    _freq: int | None = None
+    _freq: int | datetime.timedelta | None = None
     _base: Log
     _writer: CheckedWriter
     _cached: Projections

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import datetime
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from rstore.columns import UNITS, Times
 from rstore.domain.log import check_time
 from rstore.grids import named_zone
 
-Moment: TypeAlias = int | str | datetime.datetime
-"""A time: POSIX milliseconds, an aware datetime, or an ISO 8601 string with an offset."""
+if TYPE_CHECKING:
+    import numpy as np
 
-Stamp: TypeAlias = int | str | datetime.datetime
+Moment: TypeAlias = "int | str | datetime.datetime | np.datetime64"
+"""A time: POSIX milliseconds, an aware datetime (pandas' too), ISO 8601 text with an offset, or NumPy's, in UTC."""
+
+Stamp: TypeAlias = "int | str | datetime.datetime | np.datetime64"
 """A timestamp of a series; of one that has a unit also a datetime, or an ISO 8601 string, down to microseconds."""
 
+Length: TypeAlias = "int | datetime.timedelta | np.timedelta64"
+"""How far timestamps of a series are apart: in its unit, or if it has one, a timedelta of Python, pandas or NumPy."""
+
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_MILLISECOND: Final = datetime.timedelta(milliseconds=1)
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
+_NANOSECONDS: Final = UNITS["ns"]
+_PER_MILLISECOND: Final = 10**6
 _TO_SECONDS: Final = len("1970-01-01T00:00:00")
 
 
-def posix_ms(moment: Moment) -> int:
+def posix_ms(moment: Moment, what: str = "a time") -> int:
     """Return a time in POSIX milliseconds.
+
+    Args:
+        what: what an error calls it.
 
     Raises:
         TypeError, ValueError: it is no time, or has no offset from UTC.
@@ -32,13 +42,39 @@ def posix_ms(moment: Moment) -> int:
     """
     if isinstance(moment, str):
         moment = _parsed(moment)
-    if isinstance(moment, datetime.datetime):
-        if moment.utcoffset() is None:
-            raise ValueError(f"{moment.isoformat()} has no offset from UTC: say which time zone it is in")
-        return (moment - _EPOCH) // _MILLISECOND
-    if isinstance(moment, datetime.date):
-        raise TypeError(f"{moment} is a day: say which moment of it, as a datetime with an offset from UTC")
-    return check_time("a time", moment)
+    if not is_datetime(moment):
+        if isinstance(moment, datetime.date):
+            raise TypeError(f"{moment} is a day: say which moment of it, as a datetime with an offset from UTC")
+        return check_time(what, moment)
+    return _nanoseconds(moment) // _PER_MILLISECOND
+
+
+def is_datetime(moment: object) -> bool:
+    """Tell whether something is a datetime: of Python, of pandas, or of NumPy."""
+    return isinstance(moment, datetime.datetime) or _kind(moment) == "M"
+
+
+def is_timedelta(length: object) -> bool:
+    """Tell whether something is a length of time: of Python, of pandas, or of NumPy."""
+    return isinstance(length, datetime.timedelta) or _kind(length) == "m"
+
+
+def _kind(value: object) -> str:
+    """Return the kind of a NumPy scalar: ``M`` is a datetime, ``m`` a timedelta. It is empty of anything else."""
+    dtype = getattr(value, "dtype", None)
+    return getattr(dtype, "kind", "") if getattr(value, "shape", None) == () else ""
+
+
+def _nanoseconds(moment: Any) -> int:
+    """Return a datetime as nanoseconds from 1970 in UTC. One of NumPy is in UTC."""
+    if moment != moment:  # noqa: PLR0124
+        raise ValueError("NaT is no time")
+    if not isinstance(moment, datetime.datetime):
+        seconds = moment.astype("M8[s]")
+        return int(seconds.astype("i8")) * _NANOSECONDS + int((moment - seconds).astype("m8[ns]").astype("i8"))
+    if moment.utcoffset() is None:
+        raise ValueError(f"{moment.isoformat()} has no offset from UTC: say which time zone it is in")
+    return (moment - _EPOCH) // _MICROSECOND * 1000 + getattr(moment, "nanosecond", 0)
 
 
 def _parsed(text: str) -> datetime.datetime:
@@ -49,12 +85,13 @@ def _parsed(text: str) -> datetime.datetime:
 
 
 def in_series(moment: Stamp, times: Times, *, up: bool) -> int:
-    """Return a time as a timestamp of a series with a unit: the first from then on (``up``), or the last up to then.
+    """Return a time as a timestamp of a series: the first from then on (``up``), or the last up to then.
 
-    A time without an offset from UTC is in the time zone of the series; in UTC, if that has none.
+    A time without an offset from UTC is in the time zone of the series; in UTC, if that has none. One of NumPy is in
+    UTC in any case.
 
     Raises:
-        ValueError: it is no time; or has an offset, and the series no time zone.
+        ValueError: it is no time; or has an offset, and the series no time zone; or the series has no unit.
 
     >>> from rstore.columns import Times
     >>> in_series('1970-01-01T01:00', Times('s', 'Europe/Berlin'), up=True)
@@ -64,15 +101,58 @@ def in_series(moment: Stamp, times: Times, *, up: bool) -> int:
     """
     if isinstance(moment, str):
         moment = _parsed(moment)
-    if not isinstance(moment, datetime.datetime):
-        return moment
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC if times.zone is None else named_zone(times.zone))
-    elif times.zone is None:
-        raise ValueError(f"the times of the series have no time zone, and {moment.isoformat()} has an offset from UTC")
-    microseconds = (moment - _EPOCH) // _MICROSECOND
-    whole, rest = divmod(microseconds * UNITS[times.unit or "us"], UNITS["us"])
+    if not is_datetime(moment):
+        return check_time("a timestamp", moment)
+    if times.unit is None:
+        raise ValueError(
+            f"the timestamps of the series are plain ints, and {moment} is none: use ints, "
+            "or begin a series with a frame of datetimes, which gives it a unit"
+        )
+    if isinstance(moment, datetime.datetime):
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC if times.zone is None else named_zone(times.zone))
+        elif times.zone is None:
+            raise ValueError(
+                f"the times of the series have no time zone, and {moment.isoformat()} has an offset from UTC"
+            )
+    whole, rest = divmod(_nanoseconds(moment) * UNITS[times.unit], _NANOSECONDS)
     return whole + (up and rest > 0)
+
+
+def exactly_in_series(moment: Stamp, times: Times) -> int:
+    """Return a time as a timestamp of a series, which has to be exact: see :func:`in_series`.
+
+    Raises:
+        ValueError: the unit of the series is too coarse for it, or what :func:`in_series` raises.
+    """
+    found = in_series(moment, times, up=False)
+    if found != in_series(moment, times, up=True):
+        raise ValueError(f"{moment} lies between two timestamps of the series, which counts in {times.unit!r}")
+    return found
+
+
+def length_in_series(length: Any, times: Times) -> int:
+    """Return a timedelta in the unit of a series.
+
+    Raises:
+        ValueError: the series has no unit, or one that is too coarse; or the timedelta is not positive.
+
+    >>> from rstore.columns import Times
+    >>> length_in_series(datetime.timedelta(minutes=5), Times('s'))
+    300
+    """
+    if times.unit is None:
+        raise ValueError(f"the timestamps of the series are plain ints: freq is one too, not {length}")
+    if length != length:  # noqa: PLR0124
+        raise ValueError("NaT is no length of time")
+    if isinstance(length, datetime.timedelta):
+        nanoseconds = length // _MICROSECOND * 1000 + getattr(length, "nanoseconds", 0)
+    else:
+        nanoseconds = int(length.astype("m8[ns]").astype("i8"))
+    found, rest = divmod(nanoseconds * UNITS[times.unit], _NANOSECONDS)
+    if rest:
+        raise ValueError(f"the series counts its times in {times.unit!r}, which {length} is no multiple of")
+    return found
 
 
 def iso_in_series(timestamp: int, times: Times) -> str | int:

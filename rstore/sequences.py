@@ -20,7 +20,6 @@ from rstore.domain.log import (
     Rewrite,
     Saved,
     Stream,
-    check_time,
     folded_version,
 )
 from rstore.domain.names import check_name
@@ -82,11 +81,11 @@ class EventSequences(Face):
         return None if projection is None else _shown(projection, withtimestamp)
 
     @overload
-    def past(self, key: str, t: int, withtimestamp: Literal[False] = False) -> State | None: ...
+    def past(self, key: str, t: Moment, withtimestamp: Literal[False] = False) -> State | None: ...
     @overload
-    def past(self, key: str, t: int, withtimestamp: Literal[True]) -> tuple[int | None, State] | None: ...
-    def past(self, key: str, t: int, withtimestamp: bool = False) -> Any:
-        """Return the state as it was at time ``t`` (POSIX ms), or None if the key was unknown then.
+    def past(self, key: str, t: Moment, withtimestamp: Literal[True]) -> tuple[int | None, State] | None: ...
+    def past(self, key: str, t: Moment, withtimestamp: bool = False) -> Any:
+        """Return the state as it was at time ``t``, or None if the key was unknown then.
 
         It is folded from the events that there are: of what was pruned it knows nothing.
 
@@ -97,16 +96,16 @@ class EventSequences(Face):
         >>> store.past('account', 1999)
         {'balance': 10}
         """
-        projection = self._past(Stream(ES, check_key(key)), check_time("t", t))
+        projection = self._past(Stream(ES, check_key(key)), posix_ms(t, "t"))
         return None if projection is None or projection.time is None else _shown(projection, withtimestamp)
 
     def events(
-        self, key: str, start: int | None = None, end: int | None = None, ops: Any = None, item: str | None = None
+        self, key: str, start: Moment | None = None, end: Moment | None = None, ops: Any = None, item: str | None = None
     ) -> list[Event] | None:
         """Return the events of a key in order of time, or None if the key is unknown.
 
         Args:
-            start, end: only events from then to then, both inclusive, in POSIX milliseconds.
+            start, end: only events from then to then, both inclusive, as :meth:`at` takes times.
             ops: only events with this operator, or one of these.
             item: only events of this item.
 
@@ -115,8 +114,8 @@ class EventSequences(Face):
         [Event(timestamp=1000, item='balance', op=<built-in function setitem>, value=10)]
         """
         stream = Stream(ES, check_key(key))
-        low = TIME_MIN if start is None else check_time("start", start)
-        high = TIME_MAX if end is None else check_time("end", end)
+        low = TIME_MIN if start is None else posix_ms(start, "start")
+        high = TIME_MAX if end is None else posix_ms(end, "end")
         names = None if ops is None else names_of(ops)
         if item is not None:
             item = check_name("item", item)
@@ -180,7 +179,7 @@ class EventSequences(Face):
         self,
         key: str,
         state: Mapping[str, Any],
-        t: int | None = None,
+        t: Moment | None = None,
         *,
         expect: int | None = None,
         once: str | None = None,
@@ -194,7 +193,7 @@ class EventSequences(Face):
         Args:
             state: ``{item: value}`` to set items, or ``{item: (op, value)}`` to apply a function of the module
                 operator: ``operator.delitem`` and all pure unary and binary ones. The value is None for unary ones.
-            t: when it happened, in POSIX milliseconds; by default now, and in any case after the latest event.
+            t: when it happened, as :meth:`at` takes times; by default now, and in any case after the latest event.
             expect: the version that the sequence must still have, as :meth:`version` returned it; 0 if it must be new.
             once: a token; what is applied again with it, to this key, has been done already, and the state that the
                 first time came to is returned.
@@ -218,13 +217,13 @@ class EventSequences(Face):
         state: Mapping[str, Any],
         check: Callable[[State], object] | None,
         expect: int | None = None,
-        t: int | None = None,
+        t: Moment | None = None,
         once: str | None = None,
     ) -> State | Any:
         """Apply changes if ``check``, which is given the state that will be there, does not raise."""
         stream = Stream(ES, check_key(key))
         self._check_writable()
-        when = None if t is None else check_time("t", t)
+        when = None if t is None else posix_ms(t, "t")
         if not isinstance(state, Mapping):
             raise TypeError(f"the changes must be a mapping of items, not {type(state).__name__}")
         steps = [self._step(stream, item, change) for item, change in state.items()]
@@ -335,8 +334,8 @@ class EventSequences(Face):
     def _check_unchanged(self, stream: Stream, time: int, items: Collection[str]) -> None:
         """Raise if an item has an event at a time already. Those of other items may come one after the other.
 
-        The fold goes by time and version, and an operator sees its own item only, so that the order of items at one time
-        makes no difference. A second event of the same item is mostly an import that runs twice, and is refused.
+        The fold goes by time and version, and an operator sees its own item only: the order of items at one time makes
+        no difference. A second event of the same item is mostly an import that runs twice, and is refused.
         """
         taken = next((r.item for r in self._log.read(stream, start=time, end=time) if r.item in items), None)
         if taken is not None:

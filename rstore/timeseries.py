@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
 from itertools import chain, islice
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from rstore import frames
 from rstore.columns import Times
@@ -19,7 +18,7 @@ from rstore.domain.resampling import FILLS, HOWS, filled, resample
 from rstore.domain.series import Run, gaps, split, thin
 from rstore.face import ATTEMPTS, check_expect, check_key, check_keys, check_one, now
 from rstore.grids import grid
-from rstore.moments import Stamp, in_series
+from rstore.moments import Length, Stamp, exactly_in_series, in_series, is_datetime, is_timedelta, length_in_series
 from rstore.notebook import Points
 from rstore.segments import Point, Segments
 from rstore.spool import Spool
@@ -33,7 +32,8 @@ class TimeSeries(Segments):
 
     Timestamps are ints of any meaning in signed 64 bits. ``start`` and ``end`` are inclusive. A series that began as a
     frame of datetimes counts in the unit of those, from 1970 in UTC, and keeps it. Of such a series ``start`` and
-    ``end`` may be datetimes, or ISO 8601 strings, in its time zone if they name none.
+    ``end``, and the timestamps of points, may be datetimes of Python, pandas or NumPy, or ISO 8601 strings: in its time
+    zone if they name none, those of NumPy in UTC.
     """
 
     # -- read ---------------------------------------------------------------------------------------------------------
@@ -46,7 +46,7 @@ class TimeSeries(Segments):
         *,
         n: int | None = None,
         end: Stamp | None = None,
-        freq: int | None = None,
+        freq: Length | None = None,
         to: None = None,
     ) -> list[Point]: ...
     @overload
@@ -57,7 +57,7 @@ class TimeSeries(Segments):
         *,
         n: int | None = None,
         end: Stamp | None = None,
-        freq: int | None = None,
+        freq: Length | None = None,
         to: str,
     ) -> Any: ...
     def range(
@@ -67,16 +67,17 @@ class TimeSeries(Segments):
         *,
         n: int | None = None,
         end: Stamp | None = None,
-        freq: int | None = None,
+        freq: Length | None = None,
         to: str | None = None,
     ) -> Any:
         """Return the points of a series in order of time; ``[]`` if there are none or the key is unknown.
 
         Args:
-            start: the first timestamp that counts.
+            start: the first timestamp that counts: an int, or of a series with a unit also a datetime, see above.
             n: at most so many points; reading stops there.
             end: the last timestamp that counts.
-            freq: the first point, and then each one at least so much after the last kept (default: ``Store._freq``).
+            freq: the first point, and then each one at least so much after the last kept (default: ``Store._freq``):
+                in the unit of the series, or if it has one a ``timedelta``.
             to: ``pandas``, ``polars``, ``arrow`` or ``numpy``: return a frame of that library instead of a list, with
                 datetimes if the series has a unit. For NumPy that is a pair ``(times, values)``. A span without points
                 has the columns of the series too. Values among rows are in a column of their own, ``value``.
@@ -94,20 +95,20 @@ class TimeSeries(Segments):
         """
         if to is not None:
             return self._framed(key, start, end, freq, n, to)
-        freq = _check_freq(self._freq if freq is None else freq)
-        if n is None and freq is None:
+        stream = Stream(TS, check_key(key))
+        if n is None and self._apart(stream, freq) is None:
             found = Points()
-            stream = Stream(TS, check_key(key))
             for times, values in self._runs(stream, *self._span(stream, start, end)):
                 found.extend(zip(times, values, strict=True))
             return found
         return Points(self.points(key, start, n=n, end=end, freq=freq))
 
     def _framed(
-        self, key: str, start: Stamp | None, end: Stamp | None, freq: int | None, n: int | None, to: str
+        self, key: str, start: Stamp | None, end: Stamp | None, freq: Length | None, n: int | None, to: str
     ) -> Any:
         frames.check_library(to)
-        stream, step = Stream(TS, check_key(key)), _check_freq(self._freq if freq is None else freq)
+        stream = Stream(TS, check_key(key))
+        step = self._apart(stream, freq)
         unpack, merged = frames.as_arrays()
         rows = self._rows(stream, *self._span(stream, start, end), unpack=unpack, merged=merged)
         return frames.shown(rows, step, _check_n(n), partial(self._kind, stream), to)
@@ -119,7 +120,7 @@ class TimeSeries(Segments):
         *,
         n: int | None = None,
         end: Stamp | None = None,
-        freq: int | None = None,
+        freq: Length | None = None,
     ) -> Iterator[Point]:
         """Iterate over what :meth:`range` would return, lazily and in constant memory.
 
@@ -127,9 +128,9 @@ class TimeSeries(Segments):
         """
         stream = Stream(TS, check_key(key))
         low, high = self._span(stream, start, end)
-        freq, n = _check_freq(self._freq if freq is None else freq), _check_n(n)
+        step, n = self._apart(stream, freq), _check_n(n)
         found: Iterable[Point] = (point for run in self._runs(stream, low, high) for point in zip(*run, strict=True))
-        return islice(found if freq is None else thin(found, freq), n)
+        return islice(found if step is None else thin(found, step), n)
 
     def first(self, key: str) -> Point | None:
         """Return the earliest point, or None if the key is unknown."""
@@ -144,7 +145,7 @@ class TimeSeries(Segments):
         """
         return self._last(Stream(TS, check_key(key)))
 
-    def missing(self, key: str, start: int, end: int | None = None, freq: int | None = None) -> list[int]:
+    def missing(self, key: str, start: Stamp, end: Stamp | None = None, freq: Length | None = None) -> list[int]:
         """Return the timestamps of the grid ``start, start + freq, ... <= end`` that have no point.
 
         ``end`` defaults to ``start``, ``freq`` to ``Store._freq``.
@@ -158,7 +159,7 @@ class TimeSeries(Segments):
         """
         return list(self._gaps(key, start, end, freq))
 
-    def iscomplete(self, key: str, start: int, end: int | None = None, freq: int | None = None) -> bool:
+    def iscomplete(self, key: str, start: Stamp, end: Stamp | None = None, freq: Length | None = None) -> bool:
         """Tell whether :meth:`missing` would return nothing."""
         return next(self._gaps(key, start, end, freq), None) is None
 
@@ -186,7 +187,7 @@ class TimeSeries(Segments):
     def resample(
         self,
         key: str,
-        freq: int | str,
+        freq: Length | str,
         how: str = "first",
         fill: str | None = None,
         start: Stamp | None = None,
@@ -202,7 +203,8 @@ class TimeSeries(Segments):
         resampled. An empty bin has None; its sum and count are 0.
 
         Args:
-            freq: in the unit of the series; or, if it has one, such as ``'5min'`` or ``'1D'``: a number of ``ns``,
+            freq: in the unit of the series; or, if it has one, a ``timedelta``, or such as ``'5min'`` or ``'1D'``: a
+                number of ``ns``,
                 ``us``, ``ms``, ``s``, ``min``, ``h`` or ``D``, which are days from midnight to midnight.
             how: ``first``, ``last``, ``min``, ``max``, ``mean``, ``sum``, ``count`` or ``ohlc``: the values become
                 one, or for ``ohlc`` a dict of ``open``, ``high``, ``low`` and ``close``.
@@ -225,7 +227,8 @@ class TimeSeries(Segments):
         if fill is not None:
             _one_of(FILLS, "fill", fill)
         way, stream = _one_of(HOWS, "how", how), Stream(TS, check_key(key))
-        wanted = grid(freq, self._meaning(stream) or Times())
+        times = self._meaning(stream) or Times()
+        wanted = grid(cast("int | str", length_in_series(freq, times) if is_timedelta(freq) else freq), times)
         runs = self._runs(stream, *self._span(stream, start, end))
         first = next(runs, None)
         bins = [] if first is None else list(resample(chain((first,), runs), wanted.edges(int(first[0][0])), way))
@@ -236,23 +239,35 @@ class TimeSeries(Segments):
     def _span(self, stream: Stream, start: Stamp | None, end: Stamp | None) -> tuple[int, int]:
         """Return the first and the last timestamp that counts. What a datetime means is looked up in the series."""
         low, high = TIME_MIN if start is None else start, TIME_MAX if end is None else end
-        if isinstance(low, str | datetime.datetime) or isinstance(high, str | datetime.datetime):
+        if any(isinstance(each, str) or is_datetime(each) for each in (low, high)):
             times = self._meaning(stream)
-            if times is not None:
-                low, high = in_series(low, times, up=True), in_series(high, times, up=False)
-            elif self._is_new(stream)[0]:
+            if times is None and self._is_new(stream)[0]:
                 return TIME_MAX, TIME_MIN  # there is nothing anyway
+            times = times or Times()
+            low, high = in_series(low, times, up=True), in_series(high, times, up=False)
         return check_time("start", low), check_time("end", high)
 
-    def _gaps(self, key: str, start: int, end: int | None, freq: int | None) -> Iterator[int]:
+    def _apart(self, stream: Stream, freq: Length | None) -> int | None:
+        """Return how far timestamps are to be apart, in the unit of the series; None if that was not said."""
+        given = self._freq if freq is None else freq
+        if is_timedelta(given):
+            return _check_freq(length_in_series(given, self._meaning(stream) or Times()))
+        return _check_freq(given)
+
+    def _gaps(self, key: str, start: Stamp, end: Stamp | None, freq: Length | None) -> Iterator[int]:
         stream = Stream(TS, check_key(key))
-        low = check_time("start", start)
-        high = low if end is None else check_time("end", end)
-        step = _check_freq(self._freq if freq is None else freq)
+        times = cache(lambda: self._meaning(stream) or Times())
+        low, *others = (
+            exactly_in_series(each, times()) if isinstance(each, str) or is_datetime(each) else check_time(what, each)
+            for what, each in (("start", start), ("end", end))
+            if each is not None
+        )
+        high = others[0] if others else low
+        step = self._apart(stream, freq)
         if step is None:
             raise ValueError("there is no freq: pass it, or set it for all series as Store._freq")
-        times = (time for times, _ in self._runs(stream, low, high) for time in times)
-        return gaps(times, low, high, step)
+        found = (time for times, _ in self._runs(stream, low, high) for time in times)
+        return gaps(found, low, high, step)
 
     # -- write --------------------------------------------------------------------------------------------------------
 
@@ -319,12 +334,22 @@ class TimeSeries(Segments):
         if duplicates == "refuse":
             raise ValueError("of points the last of one time counts: pass a frame to have them refused")
         with Spool() as spool:
-            for run in _runs_of(points):
+            for run in _runs_of(points, self._reader(stream)):
                 spool.add(self._segment(stream, run))
             if spool:
                 self._write(Batch(stream, spool.entries(), now(), version), once)
             else:
                 self._check_version(stream, version)
+
+    def _reader(self, stream: Stream) -> Callable[[Any], Any]:
+        """Return what makes timestamps of datetimes and texts; the series is asked for its unit when one comes."""
+        times = cache(lambda: self._meaning(stream) or Times())
+
+        def read(time: Any) -> Any:
+            is_one = is_datetime(time) or (isinstance(time, str) and times().unit is not None)
+            return exactly_in_series(time, times()) if is_one else time
+
+        return read
 
     def remove(
         self, *keys: str, start: Stamp | None = None, end: Stamp | None = None, expect: int | None = None
@@ -360,10 +385,10 @@ class TimeSeries(Segments):
         self._append((Batch(stream, (hole,), now(), head.version, live),))
 
 
-def _runs_of(points: tuple[Any, ...]) -> Iterator[Run]:
+def _runs_of(points: tuple[Any, ...], read: Callable[[Any], Any]) -> Iterator[Run]:
     if len(points) == 1 and isinstance(points[0], TypedPoints):
         return points[0].runs()
-    return split(_flat(points))
+    return split(_flat(points), read)
 
 
 def _flat(points: tuple[Any, ...]) -> Iterable[Any]:
@@ -401,7 +426,7 @@ def _check_n(n: int | None) -> int | None:
     return n
 
 
-def _check_freq(freq: int | None) -> int | None:
+def _check_freq(freq: Length | None) -> int | None:
     if freq is None:
         return None
     value = check_time("freq", freq)

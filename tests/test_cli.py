@@ -1146,6 +1146,20 @@ def test_a_day_ends_at_midnight_where_the_user_is(berlin: None) -> None:
     assert (show_time(NOW), write_time(NOW)) == ("2026-11-01 10:00:00.000", "2026-11-01T10:00:00.000+01:00")
 
 
+def test_of_an_hour_that_comes_twice_the_first_is_taken_and_told(
+    berlin: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = parse_time("2026-10-25 02:30", NOW)
+    assert first == parse_time("2026-10-25T02:30+02:00", NOW) == parse_time("2026-10-25 02:30", NOW)
+    assert capsys.readouterr().err == (
+        "rstore: that time comes twice here, and 2026-10-25 02:30:00+02:00 is taken: "
+        "for the other, say 2026-10-25 02:30:00+01:00\n"
+    )
+    assert parse_time("2026-10-25 02:30:00+01:00", NOW) == first + 3_600_000
+    parse_time("2026-10-25 03:00", NOW)
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("text", ["2026-03-29 02:30", "2026-03-29T02:00"])
 def test_a_time_that_summer_time_passed_over_is_no_time(berlin: None, text: str) -> None:
     with pytest.raises(ValueError, match="was passed over here when clocks were put forward: say it with an offset"):

@@ -6,8 +6,10 @@ import calendar
 import datetime
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Final
 
+from rstore.cli import streams
 from rstore.moments import posix_ms
 
 _INTEGER: Final = re.compile(r"[+-]?\d+")
@@ -160,7 +162,15 @@ def _here(moment: datetime.datetime) -> datetime.datetime:
     aware = moment.astimezone()
     if aware.astimezone(datetime.UTC).astimezone().replace(tzinfo=None) != moment:
         raise _SkippedError
+    again = moment.replace(fold=1).astimezone()
+    if again != aware:
+        _tell_twice(aware.isoformat(" "), again.isoformat(" "))
     return aware
+
+
+@cache  # once for each time, however often it is looked at
+def _tell_twice(first: str, second: str) -> None:
+    streams.tell(f"rstore: that time comes twice here, and {first} is taken: for the other, say {second}")
 
 
 def _unit(word: str) -> str:

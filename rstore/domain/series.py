@@ -35,10 +35,13 @@ class Layer(NamedTuple):
     load: Callable[[], Run] | None
 
 
-def split(points: Iterable[tuple[int, Any]]) -> Iterator[Run]:
+def split(points: Iterable[tuple[Any, Any]], read: Callable[[Any], Any] = lambda time: time) -> Iterator[Run]:
     """Cut points into runs of at most :data:`SEGMENT`; of equal times the last wins, across runs as well.
 
     Lazy: holds a bounded number of points. Runs overlap where the points come unsorted over long distances.
+
+    Args:
+        read: makes an int of a time that is none, if it can.
 
     Raises:
         TypeError, OverflowError: a point is no pair, or its time no int of 64 bits; its index is named.
@@ -49,7 +52,7 @@ def split(points: Iterable[tuple[int, Any]]) -> Iterator[Run]:
     source = iter(points)
     index = 0
     while (run := _buffer(source, index))[0]:
-        times, values = _sorted(run, index)
+        times, values = _sorted(run, index, read)
         index += len(run[0])
         for low in range(0, len(times), SEGMENT):
             yield times[low : low + SEGMENT], values[low : low + SEGMENT]
@@ -78,16 +81,23 @@ def _check_pair(point: Any, index: int) -> None:
         raise TypeError(f"point {index} is not a (timestamp, value) pair: {type(point).__name__}") from None
 
 
-def _sorted(run: tuple[list[Any], list[Any]], index: int) -> Run:
+def _sorted(run: tuple[list[Any], list[Any]], index: int, read: Callable[[Any], Any]) -> Run:
     """Check the times of points, which begin at ``index``, and put them in order; of equal ones the last wins."""
     times, values = run
     if set(map(type, times)) != {int} or min(times) < TIME_MIN or max(times) > TIME_MAX:
-        times = [check_time(f"the timestamp of point {i}", time) for i, time in enumerate(times, index)]
+        times = [_checked(time, f"the timestamp of point {i}", read) for i, time in enumerate(times, index)]
     if any(map(operator.ge, times, islice(times, 1, None))):
         newest = dict(zip(times, values, strict=True))
         times = sorted(newest)
         values = [newest[time] for time in times]
     return times, values
+
+
+def _checked(time: Any, what: str, read: Callable[[Any], Any]) -> int:
+    try:
+        return check_time(what, read(time))
+    except ValueError as exc:
+        raise ValueError(f"{what}: {exc}") from None
 
 
 class _Segment:
