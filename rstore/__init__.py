@@ -1,6 +1,7 @@
 """One append-only log for key/value pairs, time series and event sequences."""
 
 from rstore.audit import Change, Diff, View
+from rstore.domain.erasure import Erased, Erasure
 from rstore.domain.errors import (
     FrozenStoreError,
     StoreClosedError,
@@ -28,6 +29,8 @@ __all__ = [
     "Change",
     "Changes",
     "Diff",
+    "Erased",
+    "Erasure",
     "Event",
     "FrozenStoreError",
     "JsonStore",

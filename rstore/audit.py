@@ -7,14 +7,17 @@ import pickle
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from rstore.domain.asof import AsOf
+from rstore.domain.erasure import ERASURES, OPERATIONS, Erasure, place
 from rstore.domain.errors import FrozenStoreError, StoreError, StoreIntegrityError
 from rstore.domain.log import ES, KV, TS, Record, Replay, Stream
 from rstore.domain.names import check_name, exact
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
 from rstore.domain.projection import Projection
+from rstore.erasures import erasure_in
 from rstore.face import ATTEMPTS, check_key
 from rstore.keyvalues import KeyValues
 from rstore.moments import Moment, posix_ms
@@ -28,18 +31,19 @@ _OPS: Final[Mapping[str, Collection[str]]] = {KV: (SETITEM, DELITEM), TS: (EXTEN
 
 
 class Change(NamedTuple):
-    """A change as the log keeps it.
+    """A change as the log keeps it, or an erasure: what a ``prune``, ``compact`` or ``rekey`` took away or changed.
 
     Attributes:
         recorded: when it was stored, in POSIX milliseconds: its transaction time.
         timestamp: when it holds, its valid time; the first timestamp of a segment; None for a value of a key.
         item: the item of an event; empty otherwise.
-        op: the operator's name: ``setitem``, ``delitem``, ``add``, ..., or ``extend`` and ``remove`` of a series.
+        op: the operator's name: ``setitem``, ``delitem``, ``add``, ..., or ``extend`` and ``remove`` of a series;
+            ``prune``, ``compact`` or ``rekey`` of an erasure.
         value: the value, None if the operator takes none; the points of an ``extend``; first and last timestamp of a
-            ``remove``.
+            ``remove``; the :class:`rstore.Erasure` of a ``prune``, ``compact`` or ``rekey``.
         who, why, more: what :meth:`Store.context` attached to it; None, or empty, if nothing.
-        version: that of its stream.
-        kind, key: which stream it is of: ``kv``, ``ts`` or ``es``.
+        version: that of its stream; erasures have a stream of their own.
+        kind, key: which stream it is of: ``kv``, ``ts`` or ``es``. An erasure of several has an empty kind or key.
     """
 
     recorded: int
@@ -153,13 +157,24 @@ class Audit(KeyValues, TimeSeries, EventSequences):
         [('setitem', 10, None, None), ('setitem', 11, 'ada', 'typing error')]
         """
         kinds = list(_OPS) if kind is None else [_check_kind(kind)]
-        streams = [Stream(each, check_key(key)) for each in kinds]
+        name = check_key(key)
+        streams = [Stream(each, name) for each in kinds]
         found = [(record, stream) for stream in streams for record in self._log.read(stream)]
         if len({stream for _, stream in found}) > 1:
             found.sort(key=lambda each: (each[0].recorded, each[0].version))
         else:
             found.sort(key=lambda each: each[0].version)
-        return History(self._change(stream, record) for record, stream in found)
+        changes = [self._change(stream, record) for record, stream in found]
+        erasures = list(self._erasures_of(name, kind))
+        # at the end of what was recorded in the same millisecond: what they took away was there before
+        return History(sorted([*changes, *erasures], key=attrgetter("recorded")) if erasures else changes)
+
+    def _erasures_of(self, key: str, kind: str | None) -> Iterator[Change]:
+        at, one = place(key), Wanted(kind, key, is_key=True)
+        for record in sorted(self._log.read(ERASURES, start=at, end=at), key=attrgetter("version")):
+            change = self._shown(one, ERASURES, record)
+            if change is not None:
+                yield change
 
     def log(
         self,
@@ -182,17 +197,34 @@ class Audit(KeyValues, TimeSeries, EventSequences):
 
     def _logged(self, low: int | None, high: int | None, streams: Wanted, who: str | None) -> Iterator[Change]:
         for _, stream, record in self._log.follow():
-            if not streams.has(stream) or (low is not None and record.recorded < low):
+            if not streams.may_have(stream) or (low is not None and record.recorded < low):
                 continue
             if high is not None and record.recorded > high:
                 continue
             if who is None or self._payload.note(stream, record).get("who") == who:
-                yield self._change(stream, record)
+                change = self._shown(streams, stream, record)
+                if change is not None:
+                    yield change
+
+    def _shown(self, streams: Wanted, stream: Stream, record: Record) -> Change | None:
+        """Return a change, or of an erasure what it says of the streams that are wanted; None if that is nothing."""
+        return self._erased(streams, record) if stream == ERASURES else self._change(stream, record)
+
+    def _erased(self, streams: Wanted, record: Record) -> Change | None:
+        op = self._payload.check_op(ERASURES, record, OPERATIONS)
+        erasure = streams.of(erasure_in(self._payload, record))
+        if erasure is None:
+            return None
+        who, why, more = self._context(ERASURES, record)
+        return Change(record.recorded, None, "", op, erasure, who, why, record.version, *erasure.subject, more)
+
+    def _context(self, stream: Stream, record: Record) -> tuple[Any, Any, dict[str, Any]]:
+        more = self._payload.note(stream, record)
+        return more.pop("who", None), more.pop("why", None), more
 
     def _change(self, stream: Stream, record: Record) -> Change:
         op = self._payload.check_op(stream, record, _OPS[stream.kind])
-        more = self._payload.note(stream, record)
-        who, why = more.pop("who", None), more.pop("why", None)
+        who, why, more = self._context(stream, record)
         timestamp = None if stream.kind == KV else record.start
         value = self._value_of(stream, record, op)
         return Change(record.recorded, timestamp, record.item, op, value, who, why, record.version, *stream, more)
@@ -316,16 +348,30 @@ class View(Audit):
 
 
 class Wanted(NamedTuple):
-    """Which streams count: those of a kind, if there is one, with a prefix, if there is one."""
+    """Which streams count: those of a kind, if there is one, with a prefix, if there is one.
+
+    With ``is_key`` the prefix is a whole key.
+    """
 
     kind: str | None = None
     prefix: str | None = None
+    is_key: bool = False
 
     def has(self, stream: Stream) -> bool:
         """Tell whether a stream is one of these. Those that users do not see never are."""
         kind, key = stream
         is_of_kind = kind in _OPS if self.kind is None else kind == self.kind
         return is_of_kind and (self.prefix is None or key.startswith(self.prefix))
+
+    def may_have(self, stream: Stream) -> bool:
+        """Tell whether a stream is one of these, or has erasures, which may be of these."""
+        return stream == ERASURES or self.has(stream)
+
+    def of(self, erasure: Erasure) -> Erasure | None:
+        """Return what an erasure says of these streams; None if that is nothing."""
+        if self.kind is None and self.prefix is None:
+            return erasure
+        return erasure.narrowed(self.kind, self.prefix or "", is_key=self.is_key)
 
 
 def wanted(kind: str | None, prefix: str | None) -> Wanted:

@@ -18,7 +18,8 @@ from rstore.domain.errors import FrozenStoreError, StoreConflictError, StoreErro
 from rstore.domain.log import Batch, Entry, Log, Stream, check_time
 from rstore.domain.names import check_name
 from rstore.domain.operators import ONCE
-from rstore.domain.transaction import Transaction
+from rstore.domain.transaction import Transaction, unerasable
+from rstore.erasures import Eraser
 from rstore.payload import NOTHING, Body, Payload
 from rstore.projections import Projections
 from rstore.protection import Appender, CheckedWriter
@@ -93,6 +94,15 @@ class Face:
         return self._payload.entry(
             stream, op, body, item=item, start=start, end=end, note=None if note is None else note.body
         )
+
+    def _eraser(self, op: str, *, dry_run: bool = False) -> Eraser:
+        """Return what erases for an operation, and says so first."""
+        if not dry_run:
+            self._check_writable()
+        if self._work.get() is not None:
+            raise unerasable()
+        note = self._note.get()
+        return Eraser(op, self._log, self._append, self._payload, None if note is None else note.body, now, dry_run)
 
     def _append(self, batches: Sequence[Batch]) -> list[int]:
         self._check_writable()

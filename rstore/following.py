@@ -100,7 +100,7 @@ class Following(Audit, Scopes):
 
         No change whose write has returned is ever skipped, and none is repeated, however many writers there are.
         What a transaction under way has written comes when that has ended. What was pruned or compacted before it was
-        followed does not come any more.
+        followed does not come any more; that it was erased does, as a change whose value is an :class:`rstore.Erasure`.
 
         Args:
             after: the checkpoint of the last change that was dealt with: a str to be kept anywhere. None: from the
@@ -127,13 +127,15 @@ class Following(Audit, Scopes):
     def _followed(self, found: Iterable[_Found], streams: Wanted) -> Iterator[tuple[str, Change]]:
         mark = self._mark()
         for position, stream, record in found:
-            if streams.has(stream):
+            if streams.may_have(stream):
                 checkpoint = f"{mark}-{self._log.checkpoint(position)}"
-                yield checkpoint, self._legible(checkpoint, stream, record)
+                change = self._legible(checkpoint, streams, stream, record)
+                if change is not None:
+                    yield checkpoint, change
 
-    def _legible(self, checkpoint: str, stream: Stream, record: Record) -> Change:
+    def _legible(self, checkpoint: str, streams: Wanted, stream: Stream, record: Record) -> Change | None:
         try:
-            return self._change(stream, record)
+            return self._shown(streams, stream, record)
         except StorePayloadError as exc:
             exc.add_note(f"rstore: to go on with what comes after it, follow(after={checkpoint!r})")
             raise
@@ -160,7 +162,7 @@ class Following(Audit, Scopes):
             page, more = self._page(after)
             for found in page:
                 after = found[0]
-                if streams.has(found[1]):
+                if streams.may_have(found[1]):
                     yield found
                     pauses.restart()
             if not (more or pauses.pause(self._log, after)):
@@ -193,7 +195,8 @@ class Following(Audit, Scopes):
         What ``fn`` writes to this store is stored in one transaction with the checkpoint, for up to 100 changes at a
         time: after a crash, or in two processes at once, ``fn`` may be called again, but each change has its effect on
         the store once. If it raises, nothing of its batch is stored, and the next call begins with that batch again.
-        What ``fn`` itself has written is not fed to it; other projections are fed with it.
+        What ``fn`` itself has written is not fed to it; other projections are fed with it. Erasures are fed to none:
+        they change nothing that is read of the present.
 
         Args:
             name: that of the projection; its checkpoint is kept under it.

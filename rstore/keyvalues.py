@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, Sequence, ValuesView
 from fnmatch import translate
 from functools import partial, reduce
 from itertools import islice
 from typing import Any, Final, Self
 
+from rstore.domain.erasure import Plan, sized
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import KV, TIME_MAX, Batch, Head, Record, Rewrite, Saved, Stream, pages
 from rstore.domain.operators import DELITEM, SETITEM
+from rstore.erasures import Eraser
 from rstore.face import Face, check_expect, check_key, check_keys, check_one, now
 
 _PAGE: Final = 256
@@ -241,20 +243,26 @@ class KeyValues(Face, MutableMapping[str, Any]):
 
     # -- compact ------------------------------------------------------------------------------------------------------
 
-    def _compact_keys(self, before: int | None) -> Saved:
+    def _compact_keys(self, eraser: Eraser, before: int | None) -> Saved:
         """Keep only the last value of each key, and nothing of deleted ones; or that of a time, and all after it."""
-        saved = Saved(0, 0)
+        return eraser.erase_all((plan, partial(self._forget, plan.rewrites)) for plan in self._plans_of_keys(before))
+
+    def _plans_of_keys(self, before: int | None) -> Iterator[Plan]:
         for page in pages(self._log.heads(KV, live=False), _PAGE):
             present = {head.stream: head.version for head in page}
             then = page if before is None else self._heads_at(page, before)
             dead = [head for head in then if not head.live and head.version == present[head.stream]]
-            old = [
-                Rewrite(head.stream, None, range(head.version + (not head.live)), moves=False)
+            rewrites = [
+                _erasure(head.stream, head.version)
+                if head in dead
+                else Rewrite(head.stream, None, range(head.version + (not head.live)), moves=False)
                 for head in then
-                if head not in dead
             ]
-            saved = saved.plus(self._log.rewrite(old)).plus(self._forget(dead))
-        return saved
+            gone = {
+                rewrite.stream: sized(each for each in self._log.read(rewrite.stream) if each.version in rewrite.drop)
+                for rewrite in rewrites
+            }
+            yield Plan([each for each in rewrites if gone[each.stream] or each.live is False], gone)
 
     def _heads_at(self, heads: list[Head], moment: int) -> list[Head]:
         """Return the heads of keys as they were at a time."""
@@ -263,11 +271,12 @@ class KeyValues(Face, MutableMapping[str, Any]):
             head._replace(version=last.version, live=last.op != DELITEM) for head, last in lasts if last is not None
         ]
 
-    def _forget(self, dead: list[Head]) -> Saved:
+    def _forget(self, rewrites: Sequence[Rewrite]) -> Saved:
         try:
-            return self._log.rewrite([_erasure(head.stream, head.version) for head in dead])
+            return self._log.rewrite(rewrites)
         except StoreConflictError:  # one of them was set in the meantime: leave that one
-            halves = (dead[: len(dead) // 2], dead[len(dead) // 2 :]) if len(dead) > 1 else ()
+            half = len(rewrites) // 2
+            halves = (rewrites[:half], rewrites[half:]) if half else ()
             return reduce(Saved.plus, map(self._forget, halves), Saved(0, 0))
 
 

@@ -303,15 +303,19 @@ class Payload:
     def note(self, stream: Stream, record: Record) -> dict[str, Any]:
         """Return what is noted beside a record's value: who, why and more."""
         sealed = self._note(stream, record)
-        if sealed is None:
-            return {}
-        flags, data = sealed
+        return {} if sealed is None else self._words(stream, *sealed, "who and why")
+
+    def words(self, stream: Stream, record: Record) -> dict[str, Any]:
+        """Return the words in a record that has no value of a user: nothing of it is unpickled or loaded."""
+        return self._words(stream, *self._unsealed(stream, record, record.data), "what it says")
+
+    def _words(self, stream: Stream, flags: int, data: bytes, what: str) -> dict[str, Any]:
         try:
             words = json.loads(self._decompress(stream, data) if flags & _COMPRESSED else data)
         except ValueError as exc:
-            raise self._error(StorePayloadError, stream, "who and why can't be read") from exc
+            raise self._error(StorePayloadError, stream, f"{what} can't be read") from exc
         if not isinstance(words, dict):
-            raise self._error(StorePayloadError, stream, "who and why can't be read")
+            raise self._error(StorePayloadError, stream, f"{what} can't be read")
         return words
 
     def _note(self, stream: Stream, record: Record) -> tuple[int, bytes] | None:

@@ -10,13 +10,15 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from rstore.columns import Layout, Rows, Table, Times, joined
+from rstore.domain.erasure import NOTHING_GONE, Plan, measured, sized
 from rstore.domain.log import TIME_MAX, TIME_MIN, Batch, Entry, Record, Rewrite, Saved, Stream
 from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import SEGMENT, Layer, Merge, Run, merge, overlay
+from rstore.erasures import Eraser
 from rstore.face import ATTEMPTS, Face, now
 from rstore.packing import unpack_times
 from rstore.payload import UnpackTimes
-from rstore.spool import Anew, Spool
+from rstore.spool import Anew, Spool, Spools
 
 if TYPE_CHECKING:
     from rstore.frames.frame import Frame
@@ -184,29 +186,46 @@ class Segments(Face):
 
     # -- compact ------------------------------------------------------------------------------------------------------
 
-    def _compact_series(self, stream: Stream, before: int | None) -> Saved:
+    def _compact_series(self, eraser: Eraser, streams: Iterable[Stream], before: int | None) -> Saved:
         """Lay all segments over each other, or those recorded before a time, and keep what is seen as full ones."""
+        with Spools() as spools:
+            plans = (
+                (self._plan_series(spools, stream, before), partial(self._compacted, eraser, stream, before))
+                for stream in streams
+            )
+            return eraser.erase_all(plans, spools.clear)
+
+    def _compacted(self, eraser: Eraser, stream: Stream, before: int | None) -> Saved:
+        """Compact a series that others rewrote since that was planned."""
+
+        def attempt() -> Saved:
+            with Spools() as spools:
+                return eraser.erase(self._plan_series(spools, stream, before))
+
+        return self._decide(attempt)
+
+    def _plan_series(self, spools: Spools, stream: Stream, before: int | None) -> Plan:
         head = self._log.head(stream)
         last = None if before is None else self._log.last((stream,), before)[0]
         if head is None or (before is not None and last is None):
-            return Saved(0, 0)
+            return NOTHING_GONE
         version = last.version if last else head.version
         if not head.live and (last is None or self._log.last((stream,)) == [last]):
-            return self._log.rewrite([Rewrite(stream, head.version, range(head.version + 1), live=False)])
+            gone = {stream: sized(self._log.read(stream))}
+            return Plan([Rewrite(stream, head.version, range(head.version + 1), live=False)], gone)
         seen = self._survey(stream, version)
         if seen.tidy:
-            return Saved(0, 0)
-        with Spool() as spool:
-            for run in joined(self._rows(stream, version=version)):
-                spool.add(self._merged(stream, run))
-            self._writer.settle(now())
-            put = (
-                Record(version, None, seen.recorded, *entry)
-                for version, entry in zip(
-                    seen.versions[len(seen.versions) - len(spool) :], spool.entries(), strict=True
-                )
-            )
-            return self._log.rewrite([Rewrite(stream, None, range(version + 1), put, floor=head.floor)])
+            return NOTHING_GONE
+        spool = spools.new()
+        for run in joined(self._rows(stream, version=version)):
+            spool.add(self._merged(stream, run))
+        versions = seen.versions[len(seen.versions) - len(spool) :]
+        put = (
+            Record(version, None, seen.recorded, *entry)
+            for version, entry in zip(versions, spool.entries(), strict=True)
+        )
+        rewrite = Rewrite(stream, None, range(version + 1), put, floor=head.floor)
+        return Plan([rewrite], {stream: seen.gone}, *measured(entry.data for entry in spool.entries()))
 
     def _merged(self, stream: Stream, run: Run) -> Entry:
         """Return a segment without who and why: its points were written by several, and not by who compacts them."""
@@ -220,7 +239,7 @@ class Segments(Face):
         count either: it will lie above what is rewritten.
         """
         tidy, end = True, TIME_MIN - 1
-        recorded, versions = TIME_MIN, array("q")
+        recorded, gone = TIME_MIN, list[tuple[int, int]]()
         layouts: dict[Layout | None, _Filled] = {}
         for record in self._log.read(stream):
             if record.version > version:
@@ -233,8 +252,10 @@ class Segments(Face):
             points = filled.points + len(values)
             layouts[layout] = _Filled(points, points // size + 1, len(values) == size)
             end, recorded = record.end, max(recorded, record.recorded)
-            versions.append(record.version)
-        return _Survey(tidy, recorded, sorted(versions)[-sum(filled.segments for filled in layouts.values()) :])
+            gone.append((record.version, len(record.data)))
+        gone.sort()
+        needed = sum(filled.segments for filled in layouts.values())
+        return _Survey(tidy, recorded, array("q", (version for version, _ in gone[-needed:])), gone)
 
 
 class _Filled(NamedTuple):
@@ -248,9 +269,12 @@ class _Filled(NamedTuple):
 class _Survey(NamedTuple):
     """``versions`` are the newest of the series' own, as many as its points need at most in full segments.
 
+    ``gone`` has version and size of each record.
+
     The newest: a follower that has not come to them yet does not miss what is merged into them.
     """
 
     tidy: bool
     recorded: int
     versions: Sequence[int]
+    gone: Sequence[tuple[int, int]]

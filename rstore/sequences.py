@@ -8,6 +8,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, overload
 
+from rstore.domain.erasure import NOTHING_GONE, PRUNE, Plan, sized
 from rstore.domain.errors import StoreConflictError, StoreIntegrityError
 from rstore.domain.log import (
     ES,
@@ -25,6 +26,7 @@ from rstore.domain.log import (
 from rstore.domain.names import check_name
 from rstore.domain.operators import ONCE, OPERATORS, SNAPSHOT, names_of, parse
 from rstore.domain.projection import Fact, Projection, fold, obsolete
+from rstore.erasures import Eraser
 from rstore.face import ATTEMPTS, Face, check_expect, check_key, check_keys, now
 from rstore.moments import Moment, posix_ms
 from rstore.payload import ATOMS, NOTHING, Body
@@ -356,8 +358,11 @@ class EventSequences(Face):
 
     # -- prune --------------------------------------------------------------------------------------------------------
 
-    def prune(self, *keys: str, remove: bool = True, before: Moment | None = None) -> Saved:
+    def prune(self, *keys: str, remove: bool = True, before: Moment | None = None, dry_run: bool = False) -> Saved:
         """Erase the events that do not contribute to the current state, and return how much that saved.
+
+        :meth:`Store.log` shows the erasure as a change: which records went, and the context of the call. The values
+        that went are not shown. Without keys, the call erases nothing.
 
         An item's events before its last ``setitem`` or ``delitem`` go, and with an item that is deleted all of them.
         ``current`` is then equal to what it was; ``past`` and ``events`` know only what is left. With ``remove`` a
@@ -365,6 +370,7 @@ class EventSequences(Face):
 
         Args:
             remove: whether the key goes if its state is empty.
+            dry_run: erase nothing, and return what would be saved; a frozen store can do it too.
             before: keep all that happened or was stored after this time, as :meth:`Store.at` takes it, and what the
                 states from then on build on: no view of a later time changes, nor ``past`` of later times in it.
 
@@ -373,28 +379,41 @@ class EventSequences(Face):
         >>> store.prune('counter').records
         2
         """
-        self._check_writable()
-        saved, limit = Saved(0, 0), TIME_MAX if before is None else posix_ms(before)
-        for stream in [Stream(ES, key) for key in check_keys(keys)]:
-            saved = saved.plus(self._decide(partial(self._prune, stream, remove, limit)))
-        return saved
+        eraser = self._eraser(PRUNE, dry_run=dry_run)
+        limit = TIME_MAX if before is None else posix_ms(before)
+        return self._prune(eraser, [Stream(ES, key) for key in check_keys(keys)], limit, remove=remove)
 
-    def _prune(self, stream: Stream, remove: bool, before: int) -> Saved:
+    def _prune(self, eraser: Eraser, streams: Iterable[Stream], before: int, *, remove: bool = True) -> Saved:
+        plans = (partial(self._plan_prune, stream, remove, before) for stream in streams)
+        return eraser.erase_all((plan(), partial(self._pruned, eraser, plan)) for plan in plans)
+
+    def _pruned(self, eraser: Eraser, plan: Callable[[], Plan]) -> Saved:
+        """Prune a sequence that others wrote to since it was planned."""
+        return self._decide(lambda: eraser.erase(plan()))
+
+    def _plan_prune(self, stream: Stream, remove: bool, before: int) -> Plan:
         head = self._log.head(stream)
         if head is None:
-            return Saved(0, 0)
+            return NOTHING_GONE
         events, lasting = [], set()
+        sizes: dict[int, int] = {}
         for record in self._log.read(stream):
             self._payload.check(stream, record)
             events.append((record.version, record.item, record.op))
+            sizes[record.version] = len(record.data)
             if max(record.recorded, record.start) > before:
                 lasting.add(record.version)
         dropped = obsolete(events, lasting)
         live = len(dropped) < len(events) or not remove
         if live and not dropped:
-            return Saved(0, 0)
-        snapshots = Rewrite(Stream(SS, stream.key), None, range(TIME_MAX), live=False)
-        return self._log.rewrite([Rewrite(stream, head.version, dropped, live=live), snapshots])
+            return NOTHING_GONE
+        snapshots = Stream(SS, stream.key)
+        rewrites = [
+            Rewrite(stream, head.version, dropped, live=live),
+            Rewrite(snapshots, None, range(TIME_MAX), live=False),
+        ]
+        gone = {stream: [(version, sizes[version]) for version in dropped], snapshots: sized(self._log.read(snapshots))}
+        return Plan(rewrites, gone)
 
 
 def _shown(projection: Projection, withtimestamp: bool) -> Any:

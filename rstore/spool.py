@@ -9,6 +9,7 @@ from __future__ import annotations
 import marshal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from types import TracebackType
 from typing import IO, Final, Self
 
@@ -73,6 +74,29 @@ class Spool:
         file.seek(0)
         for _ in range(self._spilled):
             yield Entry._make(marshal.load(file))  # noqa: S302  # written above, to a file without a name
+
+
+class Spools:
+    """Spools that are needed at one time, and closed together."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.clear()
+
+    def new(self) -> Spool:
+        """Return one more."""
+        return self._open.enter_context(Spool())
+
+    def clear(self) -> None:
+        """Close all that there are."""
+        self._open.close()
 
 
 @frozen

@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
 from rstore.adapters import open_log
+from rstore.domain.erasure import COMPACT
 from rstore.domain.errors import StoreError, StoreNotAvailableError
-from rstore.domain.log import ES, KV, TS, Connector, Saved
+from rstore.domain.log import ES, KV, TIME_MAX, TS, Connector, Saved
 from rstore.domain.names import check_name
 from rstore.face import Note, Work
 from rstore.moments import Moment, posix_ms
@@ -172,27 +173,35 @@ class Store(Upkeep):
             if not self._entered:
                 self.close()
 
-    def compact(self, before: Moment | None = None) -> Saved:
+    def compact(self, before: Moment | None = None, *, dry_run: bool = False) -> Saved:
         """Erase what no read of the present needs, give the space back, and return what was saved.
+
+        :meth:`log` shows the erasure as changes: which records went, and the context of the call. The values that went
+        are not shown.
 
         That is a number of records, and the bytes of their payloads. Of a key the last value is kept, of a series what
         can be seen, of an event sequence what :meth:`prune` keeps: one whose state is empty goes.
 
         Args:
             before: erase only what was stored up to this time, and keep what :meth:`at` shows from then on.
+            dry_run: erase nothing, and return what would be saved; a frozen store can do it too.
         """
-        self._check_writable()
+        eraser = self._eraser(COMPACT, dry_run=dry_run)
         limit = None if before is None else posix_ms(before)
-        saved = self._compact_keys(limit)
-        for head in self._log.heads(TS, live=False):
-            saved = saved.plus(self._decide(partial(self._compact_series, head.stream, limit)))
-        for head in self._log.heads(ES):
-            saved = saved.plus(self.prune(head.stream.key, before=before))
-        self._log.vacuum()
+        series = (head.stream for head in self._log.heads(TS, live=False))
+        sequences = (head.stream for head in self._log.heads(ES))
+        saved = self._compact_keys(eraser, limit)
+        saved = saved.plus(self._compact_series(eraser, series, limit))
+        saved = saved.plus(self._prune(eraser, sequences, TIME_MAX if limit is None else limit))
+        if not dry_run:
+            self._log.vacuum()
         return saved
 
     def discard(self) -> None:
-        """Erase the namespace with all that is in it. A SQLite file with nothing else in it is deleted."""
+        """Erase the namespace with all that is in it. A SQLite file with nothing else in it is deleted.
+
+        What :meth:`log` tells of earlier erasures goes too: nothing is left to keep it in.
+        """
         self._check_writable()
         self._projections.clear()
         self._log.discard()

@@ -9,6 +9,7 @@ from typing import Final
 
 from attrs import define
 
+from rstore.domain.erasure import ERASURE, REKEY
 from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.log import ES, KV, ORIGIN, SS, TS, Position, Record, Rewrite, Stream, newest
 from rstore.domain.operators import PROTECT, UNPROTECT
@@ -28,6 +29,7 @@ class _Rekeying:
     position: Position | None = None
     looked: int = 0
     resealed: int = 0
+    told: bool = False
 
 
 class Upkeep(Following):
@@ -47,7 +49,7 @@ class Upkeep(Following):
         That is values, who and why, snapshots and all that is private; no version, time or position changes, and
         nothing is unpickled. Open the store with the new key before the old one, ``key=[new, old]``, and let all others
         do so first. With ``plaintext=True`` it encrypts also what is not encrypted yet. If it is interrupted, call it
-        again: it goes on with the rest.
+        again: it goes on with the rest. :meth:`log` shows as a change that a call began, and its context.
 
         Others may write meanwhile. What they write with the old key until this is nearly done is encrypted anew, too.
 
@@ -89,7 +91,7 @@ class Upkeep(Following):
 
     def _newest(self) -> Iterator[Record]:
         """Yield the last record of each stream: what a transaction in progress keeps from being followed is there."""
-        for kind in (KV, TS, ES, SS):
+        for kind in (KV, TS, ES, SS, ERASURE):
             streams = (head.stream for head in self._log.heads(kind, live=False))
             yield from filter(None, newest(self._log, streams))
 
@@ -120,6 +122,9 @@ class Upkeep(Following):
         for stream, record in found:
             if not self._is_current(stream, record):
                 put[stream].append(self._payload.adopted(stream, record, self._payload))
+        if put and not work.told:
+            self._eraser(REKEY).tell_all()
+            work.told = True
         rewrites = [
             # moves=False: nothing that anybody has read, folded or expects is different
             Rewrite(stream, None, [record.version for record in records], records, moves=False, floor=floors[stream])

@@ -25,7 +25,7 @@ IMPURE = {
     *("logging", "pickle", "marshal", "importlib", "ctypes"),
 }
 FACES = ("rstore.keyvalues", "rstore.timeseries", "rstore.sequences")
-IN_FACES = ("rstore.payload", "rstore.spool", "rstore.face", "rstore.moments")
+IN_FACES = ("rstore.erasures", "rstore.payload", "rstore.spool", "rstore.face", "rstore.moments")
 FRAMES = tuple(
     f"rstore.frames.{name}"
     for name in (
@@ -67,8 +67,9 @@ INNER = {
     **dict.fromkeys(FRAMES, ("rstore.columns", "rstore.frames", "rstore.packing")),
     "rstore.frames.parting": ("rstore.columns", "rstore.frames", "rstore.moments"),
     "rstore.projections": (),
+    "rstore.erasures": ("rstore.payload",),
     "rstore.protection": ("rstore.payload",),
-    "rstore.face": ("rstore.payload", "rstore.projections", "rstore.protection"),
+    "rstore.face": ("rstore.erasures", "rstore.payload", "rstore.projections", "rstore.protection"),
     "rstore.moments": ("rstore.columns", "rstore.grids"),
     "rstore.notebook": ("rstore.audit",),  # for its types only
     **dict.fromkeys(("rstore.keyvalues", "rstore.sequences"), IN_FACES),
@@ -79,7 +80,14 @@ INNER = {
         "rstore.typed_points",
     ),
     "rstore.scopes": ("rstore.payload", "rstore.projections", "rstore.face"),
-    "rstore.audit": ("rstore.projections", "rstore.face", "rstore.moments", "rstore.notebook", *FACES),
+    "rstore.audit": (
+        "rstore.erasures",
+        "rstore.projections",
+        "rstore.face",
+        "rstore.moments",
+        "rstore.notebook",
+        *FACES,
+    ),
     "rstore.following": ("rstore.face", "rstore.audit", "rstore.scopes"),
     "rstore.progress": (),
     "rstore.upkeep": ("rstore.face", "rstore.following", "rstore.progress", "rstore.protection"),

@@ -34,7 +34,7 @@ from rstore.cli.reading import (
 )
 from rstore.cli.refusal import Refusal
 from rstore.cli.times import parse_time, show_time
-from rstore.cli.told import CHANGE_COLUMNS, OPERAND, STAMP, Operand, change_row, stamps, tell
+from rstore.cli.told import CHANGE_COLUMNS, OPERAND, STAMP, Operand, change_row, stamps, tell_of
 from rstore.cli.values import show_text, show_value, to_json
 from rstore.domain.log import ES, KV, TS
 from rstore.domain.operators import OPERATORS, name_of
@@ -356,5 +356,5 @@ def _show_log(out: Output, groups: Iterable[list[Change]]) -> None:
         if why:
             out.line(f"    {show_text(why)}", "italic")
         for change in group:
-            out.line(f"    {change.kind} {show_text(change.key)}  {tell(change)}")
+            out.line(f"    {tell_of(change)}")
         out.line("")

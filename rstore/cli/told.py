@@ -11,11 +11,13 @@ from rstore.cli.output import COUNT, MOMENT, TEXT, Column, Form
 from rstore.cli.times import show_time
 from rstore.cli.units import Unit, recognised
 from rstore.cli.values import show_text, show_value, to_json
+from rstore.domain.erasure import OPERATIONS, Erasure, to_words
 from rstore.domain.log import ES, TS
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
 
 _SIGN_OF: Final = {function.__name__: sign for sign, function in SIGNS.items()}
 _SHOWN_POINTS: Final = 3
+_SHOWN_KEYS: Final = 3
 
 
 def tell(change: Change) -> str:
@@ -27,10 +29,32 @@ def tell(change: Change) -> str:
     >>> [tell(change) for change in store.log()]
     ['2 points from 1 to 2: 20.5, 21.0', 'balance = 10', 'balance += 5']
     """
+    if change.op in OPERATIONS:
+        return f"{change.op}: {_tell_erasure(change.value)}"
     if change.kind == TS:
         return _tell_points(change)
     subject = f"{show_text(change.item)} " if change.kind == ES else ""
     return f"{subject}{_tell_operator(change.op, change.value)}"
+
+
+def tell_of(change: Change) -> str:
+    """Return the same with the kind and the key before it, unless it names keys itself."""
+    told = tell(change)
+    return told if change.op in OPERATIONS else f"{change.kind} {show_text(change.key)}  {told}"
+
+
+def _tell_erasure(erasure: Erasure) -> str:
+    if erasure.records is None or erasure.bytes is None:
+        return "records are encrypted with another key"
+    records = _counted(erasure.records, "record")
+    keys = list(dict.fromkeys(each.key for each in erasure.streams))
+    shown = ", ".join(map(show_text, keys[:_SHOWN_KEYS])) + (", ..." if len(keys) > _SHOWN_KEYS else "")
+    size = _counted(erasure.bytes, "byte")
+    return f"{records}, {size}, erased of {_counted(len(keys), 'key')}: {shown}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _tell_operator(op: str, value: Any) -> str:
@@ -89,10 +113,14 @@ OPERAND: Final = Form(_show_operand, _show_operand, lambda operand: to_json(oper
 
 
 def _show_change(change: Change) -> str:
+    if change.op in OPERATIONS:
+        return _tell_erasure(change.value)
     return _tell_points(change) if change.kind == TS else _show_operand(Operand(change.op, change.value))
 
 
 def _change_to_json(change: Change) -> Any:
+    if change.op in OPERATIONS:
+        return to_words(change.value)
     if change.op == REMOVE:
         return list(change.value)
     if change.op == EXTEND:

@@ -154,16 +154,16 @@ class Transaction:
             raise StoreConflictError(*stream, seen, version)
 
     def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
-        raise _unerasable()
+        raise unerasable()
 
     def restore(self, copies: Sequence[Copy]) -> None:
         raise StoreError("a copy can't be part of a transaction: make it before it or after it")
 
     def vacuum(self) -> None:
-        raise _unerasable()
+        raise unerasable()
 
     def discard(self) -> None:
-        raise _unerasable()
+        raise unerasable()
 
     def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # the port's names
         raise StoreError("a backup can't be part of a transaction: make it before it or after it")
@@ -307,5 +307,6 @@ def _entry(record: Record) -> Entry:
     return Entry(record.start, record.end, record.item, record.op, record.data, record.meta)
 
 
-def _unerasable() -> StoreError:
+def unerasable() -> StoreError:
+    """Return the error of an operation that erases, in a transaction."""
     return StoreError("what is erased can't be part of a transaction: prune, compact or discard before it or after it")

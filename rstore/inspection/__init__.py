@@ -36,7 +36,8 @@ class Info:
         namespaces: all that the backend has.
         keys: how many keys there are of each kind: ``kv``, ``ts`` and ``es``.
         records: how many records there are of each kind; ``ss`` are snapshots, ``once`` tokens, ``project`` the
-            checkpoints of projections. What tells a copy from its source, or keys from others, is not counted.
+            checkpoints of projections, ``erasure`` what tells of erasures. What tells a copy from its source, or keys
+            from others, is not counted.
         bytes: the size of all their payloads: values, and who and why.
         oldest, newest: when the first and the last of them was recorded, in POSIX milliseconds; None without any.
         encrypted: the share of records whose value is encrypted, from 0 to 1; 0 without any.

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from attrs import Factory, define
 
+from rstore.domain.erasure import ERASURE
 from rstore.domain.errors import StoreError
 from rstore.domain.log import (
     ES,
@@ -37,7 +38,7 @@ from rstore.domain.log import (
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.inspection.problem import Problem, tried, words_of
 
-_LISTED: Final = (KV, TS, ES, SS, PROJECT)
+_LISTED: Final = (KV, TS, ES, SS, PROJECT, ERASURE)
 _PAGE: Final = 256
 _COUNTS: Final = 3
 _MOST_LOOKS: Final = 12

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from rstore.domain.erasure import ERASURE, OPERATIONS
 from rstore.domain.errors import StoreError
 from rstore.domain.log import COPY, ES, KEYS, KV, ORIGIN, PROJECT, SS, TS, Record, Stream, folded_version, kind_of
 from rstore.domain.operators import (
@@ -20,6 +21,7 @@ from rstore.domain.operators import (
     SNAPSHOT,
     UNPROTECT,
 )
+from rstore.erasures import erasure_in
 from rstore.inspection.problem import tried, words_of
 from rstore.payload import Payload
 
@@ -54,6 +56,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     ONCE: _Kind((ONCE,), _is_timeless, "0..0"),
     PROJECT: _Kind((PROJECT,), _is_timeless, "0..0"),
     KEYS: _Kind((CHECK, PROTECT, UNPROTECT), _is_timeless, "0..0"),
+    ERASURE: _Kind(OPERATIONS, _is_forward, "from one number to a greater one"),
 }
 """Kinds that are not among these, of a newer rstore say, have envelopes all the same."""
 
@@ -82,6 +85,8 @@ def _open(payload: Payload, stream: Stream, record: Record, *, is_known: bool) -
     """Open the payload of a record as a read of it does."""
     if not is_known or record.op in _VALUELESS:
         payload.check(stream, record)
+    elif stream.kind == ERASURE:
+        erasure_in(payload, record)
     elif record.op == EXTEND:
         _check_times(record, payload.run(stream, record)[0])
     elif record.op == SNAPSHOT:
