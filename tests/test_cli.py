@@ -171,6 +171,33 @@ def test_event_sequences(place: Store) -> None:
     assert json.loads(run("prune", "account", "--json"))["records"] == 4
 
 
+NOTHING_ERASED = "nothing was erased: that is what would go without --dry-run\n"
+
+
+@pytest.mark.slow
+def test_what_was_erased_and_by_whom_is_in_the_log(place: Store) -> None:
+    for n in range(3):
+        place.apply("account", {"n": n})
+        place["price"] = n
+    planned = json.loads(run("prune", "--dry-run", "--json", note=NOTHING_ERASED))
+    assert planned["records"] == 2
+    assert len(place.events("account") or ()) == 3
+    assert json.loads(run("prune", "account", "--who", "ada", "--why", "ticket 42", "--json")) == planned
+    assert run("compact", "--dry-run", note=NOTHING_ERASED) == run("compact", "--yes")
+    erased = {"kind": "es", "key": "account", "versions": ANY, **planned, "sha256": None}
+    pruned = json.loads(run("log", "--json").splitlines()[1])
+    assert [pruned[name] for name in ("kind", "key", "op", "who", "why")] == [
+        "es",
+        "account",
+        "prune",
+        "ada",
+        "ticket 42",
+    ]
+    assert pruned["value"] == {**planned, "streams": [erased]}
+    told = f"2 records, {planned['bytes']} bytes, erased of 1 key: account"
+    assert run("history", "account").splitlines()[-1].split("\t")[-5:-1] == ["prune", told, "ada", "ticket 42"]
+
+
 @pytest.mark.slow
 def test_time_series(place: Store) -> None:
     run("extend", "temperature", stdin=f"{NOW} 20.5\n{NOW + 60_000} 21\n2026-11-01 09:02\t22\n2026-11-01T09:03 null\n")
@@ -190,7 +217,7 @@ def test_the_whole_store(place: Store) -> None:
     assert [{**change, "checkpoint": ANY} for change in changes] == followed
     assert json.loads(run("info", "--json"))["records"] == {"es": 6, "kv": 2, "ts": 1}
     assert run("check") == ""
-    assert run("compact").startswith("6\t")
+    assert run("compact", "--yes").startswith("6\t")
     assert fail("discard", code=2) == "rstore: nobody is there to be asked: say --yes"
     assert len(place.timeseries()) == 1
     run("discard", "--yes")
@@ -223,7 +250,7 @@ revert account '1 day ago'
 remove temperature --start '2 hours ago' --end '30 minutes ago'
 delete price
 prune account
-compact
+compact --yes
 export saved.jsonl
 discard --yes
 import saved.jsonl
@@ -557,6 +584,8 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
         ("log --since 1793523600", 2, "1793523600 is too long ago for POSIX ms"),
         ("diff price 20261101", 2, "20261101 is too long ago for POSIX ms"),
         ("revert price -- -5", 2, "-5 is too long ago for POSIX ms"),
+        ("compact", 2, "nobody is there to be asked: say --yes"),
+        ("prune", 2, "nobody is there to be asked: say --yes"),
         ("compact --before 0", 2, "0 is too long ago for POSIX ms"),
         (
             "follow --after x",
@@ -739,6 +768,21 @@ def test_a_question_is_answered_on_a_terminal(file: Store) -> None:
         assert child.exitstatus == code
         with use_again(file) as again:
             assert list(again) == left
+
+
+def test_before_all_is_erased_it_is_asked_and_told_how_much_goes(file: Store) -> None:
+    for n in range(3):
+        file["price"] = n
+        file.apply("account", {"n": n})
+    for command, answer, code, events in (("prune", "n", 1, 3), ("prune", "y", 0, 1), ("compact", "n", 1, 1)):
+        child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], command], encoding="utf-8", dimensions=(30, 300))
+        child.expect(r"Erase 2 records \([\d,]+ bytes\) of the history of .* for ever\? \[y/N\]:")
+        child.sendline(answer)
+        child.read()
+        child.close()
+        assert child.exitstatus == code
+        assert len(file.events("account") or ()) == events
+    assert len(file.history("price")) == 3
 
 
 # -- moving and caring -------------------------------------------------------------------------------------------------

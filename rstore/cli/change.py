@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,8 @@ app = typer.Typer()
 
 Keys = Annotated[list[str], typer.Argument(help="The keys.", show_default=False)]
 Text = Annotated[bool, typer.Option("--text", help="Values are text, also if they read as JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Erase nothing, and show how much would go.")]
 Before = Annotated[str | None, typer.Option("--before", help="Keep what --at needs from this time on.")]
 
 
@@ -128,39 +131,71 @@ def revert(
 @command(app, CHANGE, access=Access.CHANGE)
 def prune(
     session: Session,
-    keys: Annotated[list[str] | None, typer.Argument(help="The keys; without: all.")] = None,
+    keys: Annotated[list[str] | None, typer.Argument(help="The keys; without: all, after asking.")] = None,
     before: Before = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Erase events that do not contribute to the current state of their sequence.
 
-    Example: rstore prune account --before '1 year ago'
+    The log shows what kind of records went, how many, and who erased them and why.
+
+    Example: rstore prune account --before '1 year ago' --who ada --why 'ticket 42'
     """
     known = session.store.eventsources()
     unknown = sorted(set(keys or ()).difference(known))
     if unknown:
         raise Refusal(f"there is no event sequence {', '.join(map(repr, unknown))}: nothing was erased")
-    _show_saved(session, session.store.prune(*(keys or known), before=when_stored(before)))
+    erase = partial(session.store.prune, *(keys or known), before=when_stored(before))
+    _erase(session, erase, dry_run=dry_run, asks=not (keys or yes))
 
 
 @command(app, CHANGE, access=Access.CHANGE)
-def compact(session: Session, before: Before = None) -> None:
-    """Erase what no read of the present needs, and give the space back.
+def compact(session: Session, before: Before = None, yes: Yes = False, dry_run: DryRun = False) -> None:
+    """Erase what no read of the present needs, and give the space back; without --before, after asking.
 
-    Example: rstore compact --before '30 days ago'
+    The log shows what kind of records went, how many, and who erased them and why.
+
+    Example: rstore compact --before '30 days ago' --who ada --why 'ticket 42'
     """
-    _show_saved(session, session.store.compact(when_stored(before)))
+    moment = when_stored(before)
+    erase = partial(session.store.compact, moment)
+    _erase(session, erase, dry_run=dry_run, asks=moment is None and not yes)
+
+
+def _erase(session: Session, erase: Callable[..., Saved], *, dry_run: bool, asks: bool) -> None:
+    """Erase, after asking where that is due; or show only how much that would be."""
+    if asks and not dry_run:
+        _check_asked()
+        goes = erase(dry_run=True)
+        if any(goes):
+            what = f"{goes.records:,} records ({goes.bytes:,} bytes)"
+            _ask(f"Erase {what} of the history of {session.store!r} for ever?")
+    saved = erase(dry_run=dry_run)
+    session.out.rows([Column("records", COUNT), Column("bytes", COUNT)], [saved])
+    if dry_run:
+        session.out.note("nothing was erased: that is what would go without --dry-run")
 
 
 @command(app, CHANGE, access=Access.CHANGE)
-def discard(session: Session, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+def discard(session: Session, yes: Yes = False) -> None:
     """Erase the namespace with all that is in it, after asking.
 
     Example: rstore discard --namespace scratch --yes
     """
-    check_usage(yes or sys.stdin.isatty(), "nobody is there to be asked: say --yes")
-    if not (yes or typer.confirm(f"Erase all of {session.store!r} for ever?", err=True)):
-        raise Refusal("nothing was erased")
+    if not yes:
+        _check_asked()
+        _ask(f"Erase all of {session.store!r} for ever?")
     session.store.discard()
+
+
+def _check_asked() -> None:
+    check_usage(sys.stdin.isatty(), "nobody is there to be asked: say --yes")
+
+
+def _ask(question: str) -> None:
+    if not typer.confirm(question, err=True):
+        raise Refusal("nothing was erased")
 
 
 @command(app, CHANGE, access=Access.CHANGE)
@@ -212,7 +247,3 @@ def _piped() -> Iterator[tuple[str, str]]:
         time, _, value = point.partition("\t" if "\t" in point else " ")
         check_usage(bool(time and value), f"line {number} is no point: write TIME, a tab, VALUE; nothing was stored")
         yield time, value
-
-
-def _show_saved(session: Session, saved: Saved) -> None:
-    session.out.rows([Column("records", COUNT), Column("bytes", COUNT)], [saved])
