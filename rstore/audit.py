@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from rstore.domain.asof import AsOf
 from rstore.domain.erasure import ERASURES, OPERATIONS, Erasure, place
 from rstore.domain.errors import FrozenStoreError, StoreError, StoreIntegrityError
-from rstore.domain.log import ES, KV, TS, Record, Replay, Stream
+from rstore.domain.log import ES, KV, TS, Record, Replay, Stream, check_time
 from rstore.domain.names import check_name, exact
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
 from rstore.domain.projection import Projection
@@ -130,9 +130,9 @@ class Audit(KeyValues, TimeSeries, EventSequences):
         2
         """
         key, attempts = check_key(key), {KV: self._updated_value, ES: self._updated_state}
-        if kind not in attempts:
+        if kind not in tuple(attempts):
             raise ValueError(f"kind is one of {', '.join(attempts)}, not {kind!r}")
-        return self._decide(partial(attempts[kind], key, fn, default), retries + 1)
+        return self._decide(partial(attempts[kind], key, fn, default), check_time("retries", retries) + 1)
 
     def _updated_value(self, key: str, fn: Callable[[Any], Any], default: Any) -> Any:
         version = self.version(key, KV)
@@ -416,6 +416,6 @@ def _pickled(value: Any) -> bytes | None:
 
 
 def _check_kind(kind: str) -> str:
-    if kind not in _OPS:
+    if kind not in tuple(_OPS):  # a tuple compares, and needs no hash
         raise ValueError(f"kind is one of {', '.join(_OPS)}, not {kind!r}")
     return exact(kind)

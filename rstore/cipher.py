@@ -58,7 +58,10 @@ class Cipher:
         Raises:
             ValueError: a key is not of that form; it is not shown.
         """
-        given = [keys] if isinstance(keys, str | bytes) else list(keys)
+        try:
+            given = [keys] if isinstance(keys, str | bytes) else list(keys)
+        except TypeError:
+            raise TypeError(f"a key must be str or bytes, not {type(keys).__name__}") from None
         if not given:
             raise ValueError("the list of keys is empty: give at least one, or key=None for no encryption")
         self._keys = [_parse(key) for key in given]

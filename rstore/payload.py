@@ -409,7 +409,31 @@ def note_body(words: Mapping[str, Any]) -> Body:
     Raises:
         TypeError, ValueError: there is no JSON for it.
     """
-    return _body(0, json.dumps(words, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode())
+    try:
+        return _body(0, _note_json(words))
+    except (TypeError, ValueError, RecursionError):
+        for word, value in words.items():
+            _check_word(word, value)
+        raise
+
+
+def _note_json(words: Mapping[str, Any]) -> bytes:
+    return json.dumps(words, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _check_word(word: str, value: Any) -> None:
+    """Raise if JSON can't hold a word of a note, and name it."""
+    problem = f"context({ascii(word)[1:-1]}=...):"
+    try:
+        _note_json({word: value})
+    except UnicodeEncodeError:
+        raise ValueError(f"{problem} a text can't have lone surrogates: {ascii(value)[:60]}") from None
+    except RecursionError:
+        raise ValueError(f"{problem} it is nested too deeply for JSON") from None
+    except TypeError as exc:
+        raise TypeError(f"{problem} {exc}; give what JSON can hold, or its str()") from None
+    except ValueError as exc:
+        raise ValueError(f"{problem} there is no JSON for it: {exc}") from None
 
 
 ATOMS: Final = frozenset({int, float, complex, bool, str, bytes, type(None)})

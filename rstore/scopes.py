@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Self, TypeVar, overload
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import ES, Batch, Stream
+from rstore.domain.log import ES, Batch, Stream, check_time
 from rstore.domain.names import check_name
 from rstore.domain.transaction import Transaction
 from rstore.face import ATTEMPTS, Face, Note, Work, now, who_runs
@@ -141,7 +141,7 @@ class Scopes(Face):
                     self._log.append([marker])
                 return work(self)
 
-        return self._decide(attempt, attempts)
+        return self._decide(attempt, check_time("attempts", attempts))
 
 
 def _noted(words: dict[str, Any]) -> Note | None:

@@ -423,7 +423,15 @@ def _shown(projection: Projection, withtimestamp: bool) -> Any:
 
 def copied(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return a state that its receiver may change."""
-    return {item: value if type(value) in ATOMS else copy.deepcopy(value) for item, value in state.items()}
+    return {item: value if type(value) in ATOMS else _copied(item, value) for item, value in state.items()}
+
+
+def _copied(item: str, value: Any) -> Any:
+    try:
+        return copy.deepcopy(value)
+    except Exception as exc:
+        exc.add_note(f"rstore: while copying the value of item {item!r}")
+        raise
 
 
 def _next_time(projection: Projection) -> int:

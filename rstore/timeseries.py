@@ -415,7 +415,7 @@ def _check_options(expect: int | None, once: str | None, key_column: str | None)
 
 
 def _one_of(table: Mapping[str, T], what: str, name: str) -> T:
-    if name not in table:
+    if name not in tuple(table):  # a tuple compares, and needs no hash
         raise ValueError(f"{what} is one of {', '.join(table)}, not {name!r}")
     return table[name]
 

@@ -130,6 +130,10 @@ def open_log(dsn: str | os.PathLike[str]) -> Connector:
     if not isinstance(path, str):
         raise TypeError(f"a DSN is a str or a path, not {type(dsn).__name__}")
     path = exact(path)
+    try:
+        os.fsencode(path)  # surrogates that stand for bytes of a file name which are no UTF-8 are none that are alone
+    except UnicodeEncodeError:
+        raise ValueError(f"a DSN can't have lone surrogates: {path[:60]!r}") from None
     match = _SCHEME.match(path) if isinstance(dsn, str) else None
     if match is None and isinstance(dsn, str) and _OPTION.search(path):
         raise ValueError(f"options need a scheme: write 'sqlite://{path}', or a Path if the file is called so")

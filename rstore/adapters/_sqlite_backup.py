@@ -27,6 +27,10 @@ def back_up(db: Connection, path: str, progress: Callable[[int, int], None]) -> 
 
     It is written under another name first, so that nobody takes a part of it for the whole.
     """
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise ValueError(f"a file name can't have lone surrogates: {path[-60:]!r}") from None
     target = os.path.abspath(path)
     _check_is_new(target, path)
     unfinished = f"{target}.{secrets.token_hex(4)}.unfinished"

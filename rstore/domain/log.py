@@ -35,6 +35,7 @@ TIME_MAX: Final = 2**63 - 1
 VERSION_MAX: Final = 2**62 - 1
 """No version is greater: above it are those of records that wait for the end of a transaction."""
 TOP_LEVEL: Final = 63
+_SHOWN_BITS: Final = 1024  # Python refuses to show an int of more than 4300 digits
 _DIGITS: Final = len(str(TIME_MAX))
 
 Position: TypeAlias = Any
@@ -557,5 +558,6 @@ def check_time(what: str, time: object) -> int:
         raise TypeError(f"{what} must be an int, not {type(time).__name__}")
     value: int = time.__index__()
     if not TIME_MIN <= value <= TIME_MAX:
-        raise OverflowError(f"{what} must fit in signed 64 bits: {value}")
+        shown = str(value) if value.bit_length() <= _SHOWN_BITS else f"it has {value.bit_length()}"
+        raise OverflowError(f"{what} must fit in signed 64 bits: {shown}")
     return value

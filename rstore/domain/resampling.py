@@ -103,9 +103,10 @@ def _add(states: dict[str | None, Any], values: list[Any], how: How) -> None:
 def _added(how: How, state: Any, values: Sequence[Any], name: str | None) -> Any:
     try:
         return how.add(state, values)
-    except TypeError as exc:
+    except (TypeError, ArithmeticError) as exc:  # values of several types; Decimals that are no numbers
         where = "" if name is None else f" of column {name!r}"
-        problem = f"values{where} are no numbers ({exc}): resample them by first, last or count"
+        reason = str(exc) if isinstance(exc, TypeError) else type(exc).__name__
+        problem = f"values{where} are no numbers ({reason}): resample them by first, last or count"
         raise TypeError(problem) from None
 
 

@@ -85,14 +85,21 @@ def shown(rows: Iterable[Run], freq: int | None, n: int | None, kind: Callable[[
     """
     from rstore.frames.gathering import gathered, limited
 
-    return library(to).show(gathered(limited(rows, freq, n), kind))
+    return _show(gathered(limited(rows, freq, n), kind), to)
 
 
 def framed(points: Sequence[tuple[int, Any]], times: Times, to: str) -> Any:
     """Return points as a frame of a library; those of which the values are dicts as one of several columns."""
     from rstore.frames.gathering import of_points
 
-    return library(to).show(of_points(points, times))
+    return _show(of_points(points, times), to)
+
+
+def _show(frame: Frame, to: str) -> Any:
+    try:
+        return library(to).show(frame)
+    except UnicodeEncodeError:
+        raise ValueError(f"{to} has no type for a text with lone surrogates: leave out to=") from None
 
 
 def library(name: str) -> Any:
