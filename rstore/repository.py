@@ -339,11 +339,15 @@ class Repository(Generic[M]):
         try:
             return self._converter.structure(value, field.type)
         except Exception as exc:  # whatever a converter raises on what is stored
-            what = "what is stored is no" if decided is None or name not in decided else f"{told(decided[name])} is no"
-            raise self._unfit(key, name, what, exc) from exc
+            if decided is not None and name in decided:
+                raise self._unfit(key, name, f"{told(decided[name])} is no", exc) from exc
+            way_out = f"correct it with store.apply({self._name(key)!r}, {{{name!r}: ...}})"
+            raise self._unfit(key, name, "what is stored is no", exc, way_out) from exc
 
-    def _unfit(self, key: str, name: str, what: str, exc: Exception) -> StoreModelError:
-        problem = f"field {name!r}: {what} {self._fields[name].type_name} ({type(exc).__name__})"
+    def _unfit(
+        self, key: str, name: str, what: str, exc: Exception, then: str = "nothing was stored"
+    ) -> StoreModelError:
+        problem = f"field {name!r}: {what} {self._fields[name].type_name} ({type(exc).__name__}); {then}"
         return StoreModelError(key, problem)
 
     def _upcasted(self, key: str, names: typing.AbstractSet[str], state: Mapping[str, Any]) -> dict[str, Any]:
