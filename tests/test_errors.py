@@ -174,11 +174,17 @@ def test_a_dsn_with_lone_surrogates_is_refused(tmp_path: Path, monkeypatch: pyte
 def test_a_file_name_that_is_no_utf8_is_a_name_like_any_other(tmp_path: Path) -> None:
     with Store(tmp_path / "a\udcff.db", frozen=False) as store:
         store["k"] = 1
-        store.backup(tmp_path / "b\udcff.db")
+    with Store(tmp_path / "a\udcff.db") as store:
+        assert store["k"] == 1
+
+
+def test_a_backup_under_a_name_that_no_file_has_is_refused(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.db", frozen=False) as store:
         with pytest.raises(ValueError, match="a file name can't have lone surrogates"):
-            store.backup(tmp_path / "c\ud800.db")
-    with Store(tmp_path / "b\udcff.db") as copy:
-        assert copy["k"] == 1
+            store.backup(tmp_path / "b\ud800.db")
+        store.backup(tmp_path / "c\udcff.db")
+    with Store(tmp_path / "c\udcff.db") as copy:
+        assert not list(copy)
 
 
 @pytest.mark.parametrize("key", [5, 1.5, object()])
