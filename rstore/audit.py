@@ -192,7 +192,8 @@ class Audit(KeyValues, TimeSeries, EventSequences):
             prefix: only keys that begin with it.
             who: only what this person changed, as given to :meth:`Store.context`.
         """
-        low, high = (None if each is None else posix_ms(each) for each in (since, until))
+        low = None if since is None else posix_ms(since, "since", up=True)
+        high = None if until is None else posix_ms(until, "until")
         return self._logged(low, high, wanted(kind, prefix), exact(who) if isinstance(who, str) else who)
 
     def _logged(self, low: int | None, high: int | None, streams: Wanted, who: str | None) -> Iterator[Change]:

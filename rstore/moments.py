@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from rstore.columns import UNITS, Times
@@ -16,7 +17,7 @@ Moment: TypeAlias = "int | str | datetime.datetime | np.datetime64"
 """A time: POSIX milliseconds, an aware datetime (pandas' too), ISO 8601 text with an offset, or NumPy's, in UTC."""
 
 Stamp: TypeAlias = "int | str | datetime.datetime | np.datetime64"
-"""A timestamp of a series; of one that has a unit also a datetime, or an ISO 8601 string, down to microseconds."""
+"""A timestamp of a series; of one that has a unit also a datetime, or an ISO 8601 string, down to nanoseconds."""
 
 Length: TypeAlias = "int | datetime.timedelta | np.timedelta64"
 """How far timestamps of a series are apart: in its unit, or if it has one, a timedelta of Python, pandas or NumPy."""
@@ -25,11 +26,12 @@ _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 _NANOSECONDS: Final = UNITS["ns"]
 _PER_MILLISECOND: Final = 10**6
+_FRACTION: Final = re.compile(r"[.,](\d+)")
 _TO_SECONDS: Final = len("1970-01-01T00:00:00")
 
 
-def posix_ms(moment: Moment, what: str = "a time") -> int:
-    """Return a time in POSIX milliseconds.
+def posix_ms(moment: Moment, what: str = "a time", *, up: bool = False) -> int:
+    """Return a time in POSIX milliseconds: the last one up to then, or the first one from then on (``up``).
 
     Args:
         what: what an error calls it.
@@ -40,13 +42,15 @@ def posix_ms(moment: Moment, what: str = "a time") -> int:
     >>> posix_ms(1000), posix_ms('1970-01-01T00:00:01Z'), posix_ms('1970-01-01T01:00:01+01:00')
     (1000, 1000, 1000)
     """
+    beyond = 0
     if isinstance(moment, str):
-        moment = _parsed(moment)
+        moment, beyond = _parsed(moment)
     if not is_datetime(moment):
         if isinstance(moment, datetime.date):
             raise TypeError(f"{moment} is a day: say which moment of it, as a datetime with an offset from UTC")
         return check_time(what, moment)
-    return _nanoseconds(moment) // _PER_MILLISECOND
+    whole, rest = divmod(_nanoseconds(moment) + beyond, _PER_MILLISECOND)
+    return whole + (up and rest > 0)
 
 
 def is_datetime(moment: object) -> bool:
@@ -77,11 +81,28 @@ def _nanoseconds(moment: Any) -> int:
     return (moment - _EPOCH) // _MICROSECOND * 1000 + getattr(moment, "nanosecond", 0)
 
 
-def _parsed(text: str) -> datetime.datetime:
+def _parsed(text: str) -> tuple[datetime.datetime, int]:
+    """Return what a text says, and the nanoseconds in it that are beyond the six digits of a datetime."""
     try:
-        return datetime.datetime.fromisoformat(text)
+        moment = datetime.datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text[:60]!r} is no time: write it as in ISO 8601, 2026-11-01T09:00+01:00") from None
+    found = _FRACTION.search(text)
+    digits = "" if found is None else found[1].rstrip("0")
+    if len(digits) > digits_of("ns"):
+        raise ValueError(f"{text[:60]!r} has more than {digits_of('ns')} digits of a second: timestamps hold no more")
+    return moment, int(digits[digits_of("us") :].ljust(3, "0"))
+
+
+def _in_zone(moment: datetime.datetime, name: str) -> datetime.datetime:
+    """Return a local time of a zone; one that clocks were put forward over has a smaller offset before than after."""
+    before, after = (moment.replace(tzinfo=named_zone(name), fold=fold) for fold in (0, 1))
+    first, second = before.utcoffset(), after.utcoffset()
+    if first is not None and second is not None and first < second:
+        raise ValueError(
+            f"{moment.isoformat()} was passed over in {name} when clocks were put forward: say it with an offset"
+        )
+    return after if moment.fold else before
 
 
 def in_series(moment: Stamp, times: Times, *, up: bool) -> int:
@@ -99,8 +120,9 @@ def in_series(moment: Stamp, times: Times, *, up: bool) -> int:
     >>> [in_series('1970-01-01T00:00:00.5', Times('s'), up=up) for up in (True, False)]
     [1, 0]
     """
+    beyond = 0
     if isinstance(moment, str):
-        moment = _parsed(moment)
+        moment, beyond = _parsed(moment)
     if not is_datetime(moment):
         return check_time("a timestamp", moment)
     if times.unit is None:
@@ -110,12 +132,13 @@ def in_series(moment: Stamp, times: Times, *, up: bool) -> int:
         )
     if isinstance(moment, datetime.datetime):
         if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=datetime.UTC if times.zone is None else named_zone(times.zone))
+            zone = times.zone
+            moment = moment.replace(tzinfo=datetime.UTC) if zone is None else _in_zone(moment, zone)
         elif times.zone is None:
             raise ValueError(
                 f"the times of the series have no time zone, and {moment.isoformat()} has an offset from UTC"
             )
-    whole, rest = divmod(_nanoseconds(moment) * UNITS[times.unit], _NANOSECONDS)
+    whole, rest = divmod((_nanoseconds(moment) + beyond) * UNITS[times.unit], _NANOSECONDS)
     return whole + (up and rest > 0)
 
 
@@ -147,6 +170,8 @@ def length_in_series(length: Any, times: Times) -> int:
         raise ValueError("NaT is no length of time")
     if isinstance(length, datetime.timedelta):
         nanoseconds = length // _MICROSECOND * 1000 + getattr(length, "nanoseconds", 0)
+    elif length.dtype.str.endswith(("m8", "[M]", "[Y]")):
+        raise ValueError(f"{length!r} is of no fixed length: freq is in days or shorter units")
     else:
         nanoseconds = int(length.astype("m8[ns]").astype("i8"))
     found, rest = divmod(nanoseconds * UNITS[times.unit], _NANOSECONDS)

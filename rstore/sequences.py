@@ -116,7 +116,7 @@ class EventSequences(Face):
         [Event(timestamp=1000, item='balance', op=<built-in function setitem>, value=10)]
         """
         stream = Stream(ES, check_key(key))
-        low = TIME_MIN if start is None else posix_ms(start, "start")
+        low = TIME_MIN if start is None else posix_ms(start, "start", up=True)
         high = TIME_MAX if end is None else posix_ms(end, "end")
         names = None if ops is None else names_of(ops)
         if item is not None:

@@ -396,8 +396,8 @@ def _flat(points: tuple[Any, ...]) -> Iterable[Any]:
     if len(points) != 1:
         return points
     (only,) = points
-    is_point = isinstance(only, tuple) and len(only) == 2 and not isinstance(only[0], Iterable)
-    if is_point:
+    is_pair = isinstance(only, tuple) and len(only) == 2
+    if is_pair and (isinstance(only[0], str) or not isinstance(only[0], Iterable)):
         return points
     if not isinstance(only, Iterable) or isinstance(only, str | bytes):
         raise TypeError(f"points are (timestamp, value) pairs or one iterable of them, not {type(only).__name__}")
