@@ -20,9 +20,11 @@ from rstore.domain.errors import (
     StoreWrongKeyError,
 )
 from rstore.domain.log import Saved
+from rstore.loading import Unreadable
 from rstore.repository import Changes, Repository
 from rstore.sequences import Event
 from rstore.serializers import JsonStore, MsgpackStore
+from rstore.skipping import Skipped
 from rstore.store import Store, new_key
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "MsgpackStore",
     "Repository",
     "Saved",
+    "Skipped",
     "Store",
     "StoreClosedError",
     "StoreConflictError",
@@ -52,6 +55,7 @@ __all__ = [
     "StorePlaintextError",
     "StoreProtectedError",
     "StoreWrongKeyError",
+    "Unreadable",
     "View",
     "new_key",
 ]

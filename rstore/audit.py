@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from rstore.domain.asof import AsOf
 from rstore.domain.erasure import ERASURES, OPERATIONS, Erasure, place
-from rstore.domain.errors import FrozenStoreError, StoreError, StoreIntegrityError
+from rstore.domain.errors import FrozenStoreError, StoreError, StoreIntegrityError, StorePayloadError
 from rstore.domain.log import ES, KV, TS, Record, Replay, Stream, check_time
 from rstore.domain.names import check_name, exact
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
@@ -20,10 +20,11 @@ from rstore.domain.projection import Projection
 from rstore.erasures import erasure_in
 from rstore.face import ATTEMPTS, check_key
 from rstore.keyvalues import KeyValues
+from rstore.loading import Unreadable
 from rstore.moments import Moment, posix_ms
 from rstore.notebook import History
 from rstore.projections import Projections
-from rstore.sequences import EventSequences, State
+from rstore.sequences import EventSequences, State, copied
 from rstore.timeseries import TimeSeries
 
 _OPS: Final[Mapping[str, Collection[str]]] = {KV: (SETITEM, DELITEM), TS: (EXTEND, REMOVE), ES: OPERATORS}
@@ -40,7 +41,8 @@ class Change(NamedTuple):
         op: the operator's name: ``setitem``, ``delitem``, ``add``, ..., or ``extend`` and ``remove`` of a series;
             ``prune``, ``compact`` or ``rekey`` of an erasure.
         value: the value, None if the operator takes none; the points of an ``extend``; first and last timestamp of a
-            ``remove``; the :class:`rstore.Erasure` of a ``prune``, ``compact`` or ``rekey``.
+            ``remove``; the :class:`rstore.Erasure` of a ``prune``, ``compact`` or ``rekey``; an :class:`Unreadable` in
+            place of what cannot be read.
         who, why, more: what :meth:`Store.context` attached to it; None, or empty, if nothing.
         version: that of its stream; erasures have a stream of their own.
         kind, key: which stream it is of: ``kv``, ``ts`` or ``es``. An erasure of several has an empty kind or key.
@@ -190,7 +192,11 @@ class Audit(KeyValues, TimeSeries, EventSequences):
             since, until: only what was stored from then to then, both inclusive.
             kind: only ``kv``, ``ts`` or ``es``.
             prefix: only keys that begin with it.
-            who: only what this person changed, as given to :meth:`Store.context`.
+            who: only what this person changed, as given to :meth:`Store.context`; and changes of which nobody can
+                tell, since who and why cannot be read.
+
+        A change whose value cannot be read, since its class is gone, or somebody wrote it without the key, is shown
+        with a :class:`Unreadable` as its value.
         """
         low = None if since is None else posix_ms(since, "since", up=True)
         high = None if until is None else posix_ms(until, "until")
@@ -202,7 +208,8 @@ class Audit(KeyValues, TimeSeries, EventSequences):
                 continue
             if high is not None and record.recorded > high:
                 continue
-            if who is None or self._payload.note(stream, record).get("who") == who:
+            words, error = self._words(stream, record)
+            if who is None or error is not None or words.get("who") == who:
                 change = self._shown(streams, stream, record)
                 if change is not None:
                     yield change
@@ -212,25 +219,50 @@ class Audit(KeyValues, TimeSeries, EventSequences):
         return self._erased(streams, record) if stream == ERASURES else self._change(stream, record)
 
     def _erased(self, streams: Wanted, record: Record) -> Change | None:
-        op = self._payload.check_op(ERASURES, record, OPERATIONS)
-        erasure = streams.of(erasure_in(self._payload, record))
-        if erasure is None:
-            return None
-        who, why, more = self._context(ERASURES, record)
-        return Change(record.recorded, None, "", op, erasure, who, why, record.version, *erasure.subject, more)
-
-    def _context(self, stream: Stream, record: Record) -> tuple[Any, Any, dict[str, Any]]:
-        more = self._payload.note(stream, record)
-        return more.pop("who", None), more.pop("why", None), more
+        """Return an erasure; one that cannot be read may be of the streams that are wanted."""
+        more, error = self._words(ERASURES, record)
+        who, why = more.pop("who", None), more.pop("why", None)
+        if error is None:
+            try:
+                op = self._payload.check_op(ERASURES, record, OPERATIONS)
+                erasure = streams.of(erasure_in(self._payload, record))
+                if erasure is None:
+                    return None
+                return Change(record.recorded, None, "", op, erasure, who, why, record.version, *erasure.subject, more)
+            except StorePayloadError as exc:
+                error = exc
+        unreadable = Unreadable(error.reason, type(error).__name__)
+        return Change(record.recorded, None, "", record.op, unreadable, who, why, record.version, "", "", more)
 
     def _change(self, stream: Stream, record: Record) -> Change:
-        op = self._payload.check_op(stream, record, _OPS[stream.kind])
-        who, why, more = self._context(stream, record)
-        timestamp = None if stream.kind == KV else record.start
-        value = self._value_of(stream, record, op)
-        return Change(record.recorded, timestamp, record.item, op, value, who, why, record.version, *stream, more)
+        return self._read_change(stream, record)[0]
 
-    def _value_of(self, stream: Stream, record: Record, op: str) -> Any:
+    def _read_change(self, stream: Stream, record: Record) -> tuple[Change, StorePayloadError | None]:
+        """Return a change, and why its value, or who and why, cannot be read: None if they can."""
+        more, error = self._words(stream, record)
+        who, why = more.pop("who", None), more.pop("why", None)
+        timestamp, value = None if stream.kind == KV else record.start, None
+        if error is None:
+            try:
+                value = self._value_of(stream, record)
+            except StorePayloadError as exc:
+                error = exc
+        if error is not None:
+            value = Unreadable(error.reason, type(error).__name__)
+        change = Change(
+            record.recorded, timestamp, record.item, record.op, value, who, why, record.version, *stream, more
+        )
+        return change, error
+
+    def _words(self, stream: Stream, record: Record) -> tuple[dict[str, Any], StorePayloadError | None]:
+        """Return what is noted beside a record's value, and why that cannot be read: None if it can."""
+        try:
+            return self._payload.note(stream, record), None
+        except StorePayloadError as exc:
+            return {}, exc
+
+    def _value_of(self, stream: Stream, record: Record) -> Any:
+        op = self._payload.check_op(stream, record, _OPS[stream.kind])
         if op == EXTEND:
             return list(zip(*self._payload.run(stream, record), strict=True))
         if op in (REMOVE, DELITEM):
@@ -288,13 +320,13 @@ class Audit(KeyValues, TimeSeries, EventSequences):
         return self._decide(partial(revert, key, time))
 
     def _revert_state(self, key: str, time: int) -> State:
-        version = self.version(key)
-        then, present = self.past(key, time) or {}, self.current(key) or {}
+        version, found = self.version(key), self._present(key)
+        then, present = self.past(key, time) or {}, {} if found is None else found.state
         back = difference(present, then)
         changes: State = dict.fromkeys(back.removed, (operator.delitem, None))
         for item in (*back.added, *back.changed):
             changes[item] = operator.setitem, then[item]
-        return self.apply(key, changes, expect=version) if changes else present
+        return self.apply(key, changes, expect=version) if changes else copied(present)
 
     def _revert_value(self, key: str, time: int) -> None:
         version, then = self.version(key, KV), self.at(time).get_many([key])
@@ -345,7 +377,7 @@ class View(Audit):
 
     def timeseries(self, prefix: str = "") -> list[str]:
         """Return the keys of all series, or of those that begin with a prefix, in code-point order."""
-        return [key for key in super().timeseries(prefix) if self.first(key) is not None]
+        return [key for key in super().timeseries(prefix) if self._extent(Stream(TS, key)) is not None]
 
 
 class Wanted(NamedTuple):

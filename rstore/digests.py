@@ -14,6 +14,7 @@ from rstore.domain.log import (
     KEYS,
     KV,
     PROJECT,
+    SKIPPED,
     SS,
     TS,
     Head,
@@ -31,7 +32,7 @@ from rstore.progress import Steps
 KINDS: Final = (KV, TS, ES)
 """The kinds of streams that have heads of their own. Those of others follow from their records."""
 
-_LEFT: Final = (SS, COPY, PROJECT, KEYS)
+_LEFT: Final = (SS, COPY, PROJECT, SKIPPED, KEYS)
 """Kinds that are not copied: snapshots are made anew, positions mean nothing in another log, which has its own keys."""
 
 _PAGE: Final = 256

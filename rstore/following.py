@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final, Generic, NamedTuple, Self, TypeAlias, TypeVar
@@ -12,10 +13,13 @@ from attrs import define
 
 from rstore.audit import Audit, Change, Wanted, wanted
 from rstore.domain.errors import StoreConflictError, StorePayloadError
-from rstore.domain.log import ORIGIN, PROJECT, Batch, Log, Position, Record, Stream
+from rstore.domain.log import ORIGIN, PROJECT, SKIPPED, Batch, Log, Position, Record, Stream
 from rstore.domain.names import check_name, exact
+from rstore.domain.operators import SKIP
 from rstore.face import now
+from rstore.payload import note_body
 from rstore.scopes import Scopes
+from rstore.skipping import OF_THE_STORE, OnError, Skipped, check_on_error, skipped_of, words_of
 
 _WRITER: Final = "rstore.projection"
 """The word that says, beside who and why, which projection has written something."""
@@ -60,10 +64,18 @@ class _Pauses:
         return True
 
 
+class _Due(NamedTuple):
+    """A change that a projection is to be fed, where it stands, and why it cannot be read, if that is so."""
+
+    change: Change
+    position: Position
+    error: StorePayloadError | None
+
+
 class _Next(NamedTuple):
     """What a projection finds in the log: changes to be fed, up to where it has looked, and whether there is more."""
 
-    changes: list[Change]
+    changes: list[_Due]
     position: Position | None
     scanned: int
     more: bool
@@ -80,6 +92,7 @@ class _Projecting(Generic[S]):
     stream: Stream
     streams: Wanted
     fn: Callable[[Change, S], Any]
+    on_error: OnError
     size: int
     version: int = -1
     position: Position | None = None
@@ -100,7 +113,8 @@ class Following(Audit, Scopes):
 
         No change whose write has returned is ever skipped, and none is repeated, however many writers there are.
         What a transaction under way has written comes when that has ended. What was pruned or compacted before it was
-        followed does not come any more; that it was erased does, as a change whose value is an :class:`rstore.Erasure`.
+        followed does not come any more; that it was erased does, as a change whose value is an :class:`rstore.Erasure`. A
+        change that cannot be read has an :class:`Unreadable` as its value.
 
         Args:
             after: the checkpoint of the last change that was dealt with: a str to be kept anywhere. None: from the
@@ -127,18 +141,9 @@ class Following(Audit, Scopes):
     def _followed(self, found: Iterable[_Found], streams: Wanted) -> Iterator[tuple[str, Change]]:
         mark = self._mark()
         for position, stream, record in found:
-            if streams.may_have(stream):
-                checkpoint = f"{mark}-{self._log.checkpoint(position)}"
-                change = self._legible(checkpoint, streams, stream, record)
-                if change is not None:
-                    yield checkpoint, change
-
-    def _legible(self, checkpoint: str, streams: Wanted, stream: Stream, record: Record) -> Change | None:
-        try:
-            return self._shown(streams, stream, record)
-        except StorePayloadError as exc:
-            exc.add_note(f"rstore: to go on with what comes after it, follow(after={checkpoint!r})")
-            raise
+            change = self._shown(streams, stream, record) if streams.may_have(stream) else None
+            if change is not None:
+                yield f"{mark}-{self._log.checkpoint(position)}", change
 
     def _mark(self) -> str:
         """Return what tells the checkpoints of this namespace from others', and from those of what it is a copy of."""
@@ -189,6 +194,7 @@ class Following(Audit, Scopes):
         prefix: str | None = None,
         wait: float | None = None,
         rebuild: bool = False,
+        on_error: OnError = "raise",
     ) -> int:
         """Keep a read model up to date: call ``fn(change, store)`` for each change since the last time, exactly once.
 
@@ -202,6 +208,11 @@ class Following(Audit, Scopes):
             name: that of the projection; its checkpoint is kept under it.
             kind, prefix, wait: as in :meth:`follow`.
             rebuild: begin again with the first change. Delete what the projection has written before that.
+            on_error: what becomes of a change that cannot be read, or at which ``fn`` raises. ``raise``: the projection
+                stops there. ``skip``: what ``fn`` has written for it is taken back, :meth:`skipped` lists it, and the
+                projection goes on. A function gets the change and the error instead; the projection goes on when it
+                returns. What it writes is part of the transaction, in which it may be called again, as ``fn`` is.
+                Errors of the store itself, such as a conflict or a lost connection, are raised in any case.
 
         Returns:
             The number of changes that were dealt with.
@@ -218,9 +229,9 @@ class Following(Audit, Scopes):
         """
         self._check_writable()
         stream, pauses = Stream(PROJECT, check_name("projection", name, empty=False)), _Pauses(wait)
-        work = _Projecting(stream, wanted(kind, prefix), fn, _BATCH)
+        work = _Projecting(stream, wanted(kind, prefix), fn, check_on_error(on_error), _BATCH)
         if rebuild:
-            self._append([self._progress(stream, "", None)])
+            self._append([self._progress(stream, "", None), self._none_skipped(name)])
         done = 0
         while True:
             fed, more = self._decide(partial(self._project, work))
@@ -252,12 +263,13 @@ class Following(Audit, Scopes):
             work.position = self._log.position(record.item) if record.item else None
 
     def _next(self, work: _Projecting[Self]) -> _Next:
-        changes: list[Change] = []
+        changes: list[_Due] = []
         position, scanned = work.position, 0
         for position, stream, record in self._log.follow(work.position):  # how far it got
             scanned += 1
-            if work.streams.has(stream) and self._payload.note(stream, record).get(_WRITER) != work.stream.key:
-                changes.append(self._change(stream, record))
+            if work.streams.has(stream) and self._words(stream, record)[0].get(_WRITER) != work.stream.key:
+                change, error = self._read_change(stream, record)
+                changes.append(_Due(change, position, error))
             if len(changes) == work.size or scanned == _SCANNED:
                 return _Next(changes, position, scanned, more=True)
         return _Next(changes, position, scanned, more=False)
@@ -266,23 +278,63 @@ class Following(Audit, Scopes):
         checkpoint = self._log.checkpoint(found.position)
         try:
             with self.transaction(), self.context(**{_WRITER: work.stream.key}):
-                for change in found.changes:
-                    self._fed(work, change)
+                for due in found.changes:
+                    self._fed(work, due)
                 self._log.append([self._progress(work.stream, checkpoint, work.version)])
         except StoreConflictError:
             work.size = max(1, work.size // 2)  # less is read, and others have less time to come in between
             raise
         work.size = min(_BATCH, 2 * work.size)
 
-    def _fed(self, work: _Projecting[Self], change: Change) -> None:
+    def _fed(self, work: _Projecting[Self], due: _Due) -> None:
         try:
-            work.fn(change, self)
+            if due.error is not None:
+                raise due.error
+            with nullcontext() if work.on_error == "raise" else self.transaction():
+                work.fn(due.change, self)
         except Exception as exc:
-            exc.add_note(
-                f"rstore: in projection {work.stream.key!r}, at version {change.version} of {change.kind} "
-                f"{change.key!r}; nothing of its batch was stored"
-            )
-            raise
+            if work.on_error == "raise" or isinstance(exc, OF_THE_STORE):
+                exc.add_note(
+                    f"rstore: in projection {work.stream.key!r}, at version {due.change.version} of {due.change.kind} "
+                    f"{due.change.key!r}, whose checkpoint is {self._checkpoint(due.position)!r}; nothing of its batch "
+                    "was stored"
+                )
+                raise
+            self._failed(work, due, exc)
+
+    def _failed(self, work: _Projecting[Self], due: _Due, error: Exception) -> None:
+        """Do with a change that fails what the projection was told to."""
+        if callable(work.on_error):
+            work.on_error(due.change, error)
+            return
+        stream = Stream(SKIPPED, work.stream.key)
+        note = note_body(words_of(due.change, self._checkpoint(due.position), error))
+        entry = self._payload.entry(stream, SKIP, start=0, end=0, note=note)
+        self._log.append([Batch(stream, (entry,), now())])
+
+    def _checkpoint(self, position: Position) -> str:
+        return f"{self._mark()}-{self._log.checkpoint(position)}"
+
+    def skipped(self, name: str) -> list[Skipped]:
+        """Return the changes that a projection has skipped, in the order in which it did, since its last rebuild.
+
+        >>> def fail(change, store):
+        ...     raise LookupError
+        >>> store['price'] = 10
+        >>> store.project('failing', fail, on_error='skip')
+        1
+        >>> [(each.key, each.error) for each in store.skipped('failing')]
+        [('price', 'LookupError')]
+        """
+        stream = Stream(SKIPPED, check_name("projection", name, empty=False))
+        found = ((record.recorded, self._payload.note(stream, record)) for record in self._log.read(stream))
+        return [skipped_of(recorded, words) for recorded, words in found if words]
+
+    def _none_skipped(self, name: str) -> Batch:
+        """Return what takes the place of all that a projection has skipped: an entry without words."""
+        stream = Stream(SKIPPED, name)
+        entry = self._payload.entry(stream, SKIP, start=0, end=0)
+        return Batch(stream, (entry,), now(), if_live=True, replace=True)
 
     def _progress(self, stream: Stream, checkpoint: str, expect: int | None) -> Batch:
         entry = self._payload.entry(stream, PROJECT, item=checkpoint, start=0, end=0)

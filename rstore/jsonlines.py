@@ -26,9 +26,10 @@ from attrs import frozen
 
 from rstore.copying import HEADS, Landing, Side
 from rstore.digests import KINDS, Digest, Tally, is_behind, moved, opened_by, pages_of_heads, tally
-from rstore.domain.errors import StoreError, StoreFileError, StorePayloadError
+from rstore.domain.errors import StoreError, StoreFileError
 from rstore.domain.log import COPY, TIME_MAX, TIME_MIN, VERSION_MAX, Head, Position, Record, Stream
 from rstore.domain.names import check_name
+from rstore.loading import Unreadable
 from rstore.payload import Payload
 from rstore.progress import Report, Steps
 from rstore.store import Store
@@ -129,11 +130,9 @@ def _legible(store: Store, stream: Stream, record: Record) -> str:
     """Return what people may read of a record, as the rest of a JSON object; nothing if it is not for them."""
     if stream.kind not in KINDS:
         return ""
-    try:
-        change = store._change(stream, record)  # noqa: SLF001  # what history() shows of it
-    except StorePayloadError:  # no key; or it is damaged, and comes back as it is
-        return ""
-    found = {"value": change.value, "who": change.who, "why": change.why}
+    change = store._change(stream, record)  # noqa: SLF001  # what history() shows of it
+    value = None if isinstance(change.value, Unreadable) else change.value  # what cannot be read comes back as it is
+    found = {"value": value, "who": change.who, "why": change.why}
     return "".join(
         f', "{name}": {text}' for name, value in found.items() if value is not None and (text := _shown(value))
     )

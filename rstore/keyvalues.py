@@ -41,11 +41,12 @@ class KeyValues(Face, MutableMapping[str, Any]):
         record = self._log.last((stream,))[0]
         return default if record is None else self._value(stream, record, default)
 
-    def _value(self, stream: Stream, record: Record, default: Any) -> Any:
-        if self._payload.check_op(stream, record, _OPS) == SETITEM:
+    def _value(self, stream: Stream, record: Record, default: Any, *, load: bool = True) -> Any:
+        op = self._payload.check_op(stream, record, _OPS)
+        if op == SETITEM and load:
             return self._payload.value(stream, record)
         self._payload.check(stream, record)
-        return default
+        return None if op == SETITEM else default
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return ``{key: value}`` of those keys that there are.
@@ -183,7 +184,8 @@ class KeyValues(Face, MutableMapping[str, Any]):
         self.set(key, value)
 
     def __delitem__(self, key: str) -> None:
-        self.pop(key)
+        if self._decide(partial(self._take, Stream(KV, check_key(key)), load=False)) is _MISSING:
+            raise KeyError(key)
 
     def pop(self, key: str, default: Any = _MISSING) -> Any:
         """Delete a key and return its value; the default, or KeyError without one, if there is none."""
@@ -194,9 +196,10 @@ class KeyValues(Face, MutableMapping[str, Any]):
             raise KeyError(key)
         return default
 
-    def _take(self, stream: Stream) -> Any:
+    def _take(self, stream: Stream, *, load: bool = True) -> Any:
+        """Delete a key and return its value, or None without a look at it; ``_MISSING`` if there is no such key."""
         record = self._log.last((stream,))[0]
-        value = _MISSING if record is None else self._value(stream, record, _MISSING)
+        value = _MISSING if record is None else self._value(stream, record, _MISSING, load=load)
         if record is None or value is _MISSING:
             return _MISSING
         if self._history or self._work.get() is not None:

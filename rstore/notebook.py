@@ -11,6 +11,8 @@ from html import escape
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any, Final, SupportsIndex, TypeVar
 
+from rstore.loading import Unreadable
+
 if TYPE_CHECKING:
     from rstore.audit import Change
 
@@ -90,4 +92,6 @@ def _row(tag: str, texts: Iterable[str]) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value if len(value) <= _SHORT.maxstring else f"{value[: _SHORT.maxstring]}…"
+    if isinstance(value, Unreadable):
+        return f"unreadable: {value.reason}"
     return "" if value is None else _SHORT.repr(value)

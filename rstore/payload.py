@@ -17,6 +17,7 @@ import pickle
 import struct
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from rstore.columns import OBJECT, Layout, Table, UnknownColumnError, decode, encode
@@ -29,6 +30,7 @@ from rstore.domain.errors import (
 )
 from rstore.domain.log import Entry, Record, Stream
 from rstore.domain.series import Run
+from rstore.loading import why_unloadable
 from rstore.packing import pack_blobs, pack_texts, pack_times, unpack_blobs, unpack_texts, unpack_times
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ _TAG_BYTES: Final = 16  # at the end of what is encrypted: no two values have th
 
 PackTimes: TypeAlias = Callable[[Any], bytes]
 UnpackTimes: TypeAlias = Callable[[int, int, bytes], Any]
+LoadValues: TypeAlias = Callable[[int, bytes], list[Any]]
 
 
 class Body(NamedTuple):
@@ -276,20 +279,34 @@ class Payload:
         if not flags & _COLUMNS:
             return (record.start,), (self._load_value(stream, flags, data),)
         index, values = self._load_columns(stream, flags, data)
+        return self._timed(stream, record, index, values, unpack), values
+
+    def _timed(
+        self, stream: Stream, record: Record, index: bytes, values: Sequence[Any], unpack: UnpackTimes
+    ) -> Sequence[int]:
+        """Return the times of a segment, one for each of its values."""
         try:
-            times = unpack(record.start, len(values), index)
+            times: Sequence[int] = unpack(record.start, len(values), index)
         except (struct.error, ValueError, IndexError) as exc:
             raise self._error(StorePayloadError, stream, "its times can't be read") from exc
         if not len(values) or len(times) != len(values) or times[-1] != record.end:
             raise self._error(StorePayloadError, stream, "its times don't fit its span")
-        return times, values
+        return times
 
     def layout(self, stream: Stream, record: Record) -> Layout | None:
         """Return of what kind the columns of a series' record are; None if its values are not in typed columns."""
         if len(record.data) < _HEADER_BYTES or not record.data[1] & _TYPED:
             return None  # what else is wrong with it is no question here
-        values = self.run(stream, record)[1]
+        values = self.bare_run(stream, record)[1]
         return values.layout if isinstance(values, Table) else None
+
+    def bare_run(self, stream: Stream, record: Record) -> Run:
+        """Return what :meth:`run` does, with None in place of each value that would have to be loaded."""
+        flags, data = self._open(stream, record)
+        if not flags & _COLUMNS:
+            return (record.start,), (None,)
+        index, values = self._load_columns(stream, flags, data, load=lambda count, _: [None] * count)
+        return self._timed(stream, record, index, values, unpack_times), values
 
     def state(self, stream: Stream, record: Record) -> dict[str, Any]:
         """Return the state of a snapshot."""
@@ -366,22 +383,26 @@ class Payload:
         try:
             return load(data.decode("utf-8", "surrogatepass") if flags & _TEXT else data)
         except Exception as exc:
-            raise self._error(StorePayloadError, stream, f"loading it failed with {type(exc).__name__}") from exc
+            raise self._unloadable(StorePayloadError, stream, why_unloadable(exc)) from exc
 
-    def _load_columns(self, stream: Stream, flags: int, data: bytes) -> tuple[bytes, Sequence[Any]]:
+    def _load_columns(
+        self, stream: Stream, flags: int, data: bytes, load: LoadValues | None = None
+    ) -> tuple[bytes, Sequence[Any]]:
+        """Return the bytes of the times or items, and the values, as ``load`` makes them of their number and bytes."""
+        load = load or partial(self._load_values, stream, flags)
         try:
             count, size = _COUNTS.unpack_from(data)
             start = _COUNTS.size + size
             index, values = data[_COUNTS.size : start], data[start:]
             if flags & _TYPED:
-                return index, decode(values, count, lambda count, block: self._load_values(stream, flags, count, block))
-            return index, self._load_values(stream, flags, count, values)
+                return index, decode(values, count, load)
+            return index, load(count, values)
         except StorePayloadError:
             raise
         except UnknownColumnError as exc:
             raise self._error(StoreFormatError, stream, f"{exc}: written by a newer rstore") from exc
         except Exception as exc:
-            raise self._error(StorePayloadError, stream, f"loading it failed with {type(exc).__name__}") from exc
+            raise self._unloadable(StorePayloadError, stream, why_unloadable(exc)) from exc
 
     def _load_values(self, stream: Stream, flags: int, count: int, data: bytes) -> list[Any]:
         load = self._loader(stream, flags)
@@ -394,10 +415,18 @@ class Payload:
         if not flags & _DUMPED:
             if self._load is None:
                 return pickle.loads
-            raise self._error(StoreFormatError, stream, "pickled, and this Store has a _load of its own that never is")
+            detail = "pickled, and this Store has a _load of its own that never is"
+            raise self._unloadable(StoreFormatError, stream, detail)
         if self._load is None:
-            raise self._error(StoreFormatError, stream, "written by a Store with its own _dump: open it with that")
+            detail = "written by a Store with its own _dump: open it with that"
+            raise self._unloadable(StoreFormatError, stream, detail)
         return self._load
+
+    def _unloadable(self, error: type[StorePayloadError], stream: Stream, detail: str) -> StorePayloadError:
+        """Return the error of a payload that is genuine, since it was opened, and that cannot be loaded."""
+        found = self._error(error, stream, detail)
+        found.is_genuine = True
+        return found
 
     def _error(self, error: type[StorePayloadError], stream: Stream, detail: str = "") -> StorePayloadError:
         return error(self._namespace, stream.kind, stream.key, detail)

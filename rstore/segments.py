@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from rstore.columns import Layout, Rows, Table, Times, joined
 from rstore.domain.erasure import NOTHING_GONE, Plan, measured, sized
+from rstore.domain.errors import StorePayloadError
 from rstore.domain.log import TIME_MAX, TIME_MIN, Batch, Entry, Record, Rewrite, Saved, Stream
 from rstore.domain.operators import EXTEND, REMOVE
+from rstore.domain.projection import Unloaded, loaded
 from rstore.domain.series import SEGMENT, Layer, Merge, Run, merge, overlay
 from rstore.erasures import Eraser
 from rstore.face import ATTEMPTS, Face, now
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from rstore.frames.frame import Frame
 
 Point: TypeAlias = tuple[int, Any]
+Load: TypeAlias = Callable[[Record], Run]
 
 _STEP: Final = 8
 _OPS: Final = (EXTEND, REMOVE)
@@ -34,8 +37,18 @@ class Segments(Face):
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
-    def _points(self, stream: Stream) -> Iterator[Point]:
-        return (point for run in self._runs(stream) for point in zip(*run, strict=True))
+    def _points(self, stream: Stream, load: Load | None = None) -> Iterator[Point]:
+        return (point for run in self._runs(stream, load=load) for point in zip(*run, strict=True))
+
+    def _extent(self, stream: Stream) -> tuple[int, int] | None:
+        """Return the first and the last timestamp of a series, None if it has no points. No value is loaded."""
+        bare = partial(self._payload.bare_run, stream)
+        first, last = next(self._points(stream, bare), None), self._last(stream, bare)
+        return None if first is None or last is None else (first[0], last[0])
+
+    def _bare_runs(self, stream: Stream, start: int, end: int) -> Iterator[Run]:
+        """Return what :meth:`_runs` does, without loading a value."""
+        return self._runs(stream, start, end, load=partial(self._payload.bare_run, stream))
 
     def _runs(
         self,
@@ -43,16 +56,28 @@ class Segments(Face):
         start: int = TIME_MIN,
         end: int = TIME_MAX,
         version: int | None = None,
-        load: Callable[[Record], Run] | None = None,
+        load: Load | None = None,
         merged: Merge = merge,
     ) -> Iterator[Run]:
         """Return what is seen from ``start`` to ``end``, of the records up to ``version``, as ``load`` reads them."""
         if start > end:
             return iter(())
-        loaded = load or partial(self._payload.run, stream)
+        failed: list[StorePayloadError] = []
+        load = partial(self._loaded, stream, load or partial(self._payload.run, stream), failed)
         records = self._log.read(stream, start=start, end=end, alive=version is None)
         counted = (record for record in records if version is None or record.version <= version)
-        return overlay((self._layer(stream, record, loaded) for record in counted), start, end, merged)
+        return _whole(overlay((self._layer(stream, record, load) for record in counted), start, end, merged), failed)
+
+    def _loaded(self, stream: Stream, load: Load, failed: list[StorePayloadError], record: Record) -> Run:
+        """Return the points of a record; if they cannot be loaded, their times: later ones may have replaced them."""
+        try:
+            return load(record)
+        except StorePayloadError as exc:
+            if not exc.is_genuine:
+                raise
+            failed.append(exc)
+            times, values = self._payload.bare_run(stream, record)
+            return times, [Unloaded(exc)] * len(values)
 
     def _rows(
         self,
@@ -71,14 +96,14 @@ class Segments(Face):
 
         return self._runs(stream, start, end, version, load, merged)
 
-    def _layer(self, stream: Stream, record: Record, load: Callable[[Record], Run]) -> Layer:
+    def _layer(self, stream: Stream, record: Record, load: Load) -> Layer:
         version, start, end = record.version, record.start, record.end
         if self._payload.check_op(stream, record, _OPS) == REMOVE:
             self._payload.check(stream, record)
             return Layer(version, start, end, None)
         return Layer(version, start, end, partial(load, record))
 
-    def _last(self, stream: Stream) -> Point | None:
+    def _last(self, stream: Stream, load: Load | None = None) -> Point | None:
         """Look from the end in windows that grow: what starts latest is not always what is seen last."""
         high, limit = TIME_MAX, 1
         while True:
@@ -88,7 +113,7 @@ class Segments(Face):
             if low is None:
                 return None
             point = None
-            for times, values in self._runs(stream, low, high):
+            for times, values in self._runs(stream, low, high, load=load):
                 point = times[-1], values[-1]
             if point is not None:
                 return point
@@ -170,12 +195,12 @@ class Segments(Face):
 
     def _overwrite(self, stream: Stream, low: int, high: int, rows: Iterable[Run], version: int) -> None:
         """Put points in the place of all that there are from ``low`` to ``high``, in one append."""
-        first, last = next(self._points(stream), None), self._last(stream)
+        extent = self._extent(stream)
         with Spool() as spool:
             live = False
-            if first is not None and last is not None:
-                live = low > first[0] or high < last[0]
-                start, end = max(low, first[0]), min(high, last[0])
+            if extent is not None:
+                live = low > extent[0] or high < extent[1]
+                start, end = max(low, extent[0]), min(high, extent[1])
                 if start <= end:
                     spool.add(self._entry(stream, REMOVE, start=start, end=end))
             for run in joined(rows):
@@ -217,8 +242,13 @@ class Segments(Face):
         if seen.tidy:
             return NOTHING_GONE
         spool = spools.new()
-        for run in joined(self._rows(stream, version=version)):
-            spool.add(self._merged(stream, run))
+        try:
+            for run in joined(self._rows(stream, version=version)):
+                spool.add(self._merged(stream, run))
+        except StorePayloadError as exc:
+            if not exc.is_genuine:
+                raise
+            return NOTHING_GONE  # what cannot be loaded cannot be merged, and its bytes stay as they are
         versions = seen.versions[len(seen.versions) - len(spool) :]
         put = (
             Record(version, None, seen.recorded, *entry)
@@ -245,7 +275,7 @@ class Segments(Face):
             if record.version > version:
                 continue
             op = self._payload.check_op(stream, record, _OPS)
-            values: Sequence[Any] = self._payload.run(stream, record)[1] if op == EXTEND else ()
+            values: Sequence[Any] = self._payload.bare_run(stream, record)[1] if op == EXTEND else ()
             layout = values.layout if isinstance(values, Table) else None
             size, filled = SEGMENT if layout is None else layout.rows, layouts.get(layout, _Filled(0, 0, True))
             tidy = tidy and filled.full and op == EXTEND and record.start > end
@@ -256,6 +286,14 @@ class Segments(Face):
         gone.sort()
         needed = sum(filled.segments for filled in layouts.values())
         return _Survey(tidy, recorded, array("q", (version for version, _ in gone[-needed:])), gone)
+
+
+def _whole(runs: Iterable[Run], failed: Sequence[StorePayloadError]) -> Iterator[Run]:
+    """Yield what is seen, and raise where that is something that could not be loaded."""
+    for times, values in runs:
+        for value in values if failed else ():
+            loaded(value)
+        yield times, values
 
 
 class _Filled(NamedTuple):

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, overload
 
 from rstore.domain.erasure import NOTHING_GONE, PRUNE, Plan, sized
-from rstore.domain.errors import StoreConflictError, StoreIntegrityError
+from rstore.domain.errors import StoreConflictError, StoreIntegrityError, StorePayloadError
 from rstore.domain.log import (
     ES,
     SS,
@@ -25,7 +25,7 @@ from rstore.domain.log import (
 )
 from rstore.domain.names import check_name
 from rstore.domain.operators import ONCE, OPERATORS, SNAPSHOT, names_of, parse
-from rstore.domain.projection import Fact, Projection, fold, obsolete
+from rstore.domain.projection import Fact, Projection, Unloaded, fold, loaded, obsolete
 from rstore.erasures import Eraser
 from rstore.face import ATTEMPTS, Face, check_expect, check_key, check_keys, now
 from rstore.moments import Moment, posix_ms
@@ -124,7 +124,8 @@ class EventSequences(Face):
         if self._log.head(stream) is None:
             return None
         records = self._log.read(stream, start=low, end=high, item=item, ops=names)
-        return [Event(c.time, c.item, OPERATORS[c.op].function, c.value) for c in self._facts(stream, records)]
+        facts = self._facts(stream, records)
+        return [Event(fact.time, fact.item, OPERATORS[fact.op].function, loaded(fact.value)) for fact in facts]
 
     def eventsources(self, prefix: str = "") -> list[str]:
         """Return the keys of all event sequences, or of those that begin with a prefix, in code-point order."""
@@ -134,9 +135,18 @@ class EventSequences(Face):
     """The name of :meth:`eventsources` in rlib-store 0.1."""
 
     def _facts(self, stream: Stream, records: Iterable[Record]) -> Iterator[Fact]:
+        """Yield events as the fold takes them, :class:`Unloaded` in place of values that cannot be loaded."""
         for record in records:
             op = self._payload.check_op(stream, record, OPERATORS)
-            yield Fact(record.version, record.start, record.item, op, self._payload.value(stream, record))
+            yield Fact(record.version, record.start, record.item, op, self._operand(stream, record))
+
+    def _operand(self, stream: Stream, record: Record) -> Any:
+        try:
+            return self._payload.value(stream, record)
+        except StorePayloadError as exc:
+            if not exc.is_genuine:  # of what was not written there nobody knows which item it is about
+                raise
+            return Unloaded(exc)
 
     def _present(self, key: str) -> Projection | None:
         """Return the newest projection, from the cache as far as that goes; None if there is no such key."""
@@ -147,7 +157,8 @@ class EventSequences(Face):
             projection = self._fold(stream, cached, self._log.replay(stream, after=cached.version))
         if projection is None:
             projection = self._past(stream, TIME_MAX)
-        self._projections.put(key, projection)
+        # what could not be loaded is tried again next time: its class may be there by then
+        self._projections.put(key, projection if projection is None or projection.is_whole else None)
         return projection
 
     def _past(self, stream: Stream, t: int) -> Projection | None:
@@ -159,10 +170,19 @@ class EventSequences(Face):
                 return self._fold(stream, Projection(), replay)
             snapshots, found = Stream(SS, stream.key), replay.snapshot
             earliest = min((record.start for record in replay.records[:1]), default=found.start)
-            if earliest >= found.start:
-                start = Projection(folded_version(found), found.start, self._payload.state(snapshots, found))
-                return self._fold(stream, start, replay)
-            horizon = earliest  # an event came in late: what was folded beyond it no longer counts
+            if earliest < found.start:
+                horizon = earliest  # an event came in late: what was folded beyond it no longer counts
+                continue
+            try:
+                state = self._payload.state(snapshots, found)
+            except StorePayloadError as exc:
+                if not exc.is_genuine:
+                    raise
+                if found.start == TIME_MIN:
+                    return self._fold(stream, Projection(), self._log.replay(stream, end=t, after=0))
+                horizon = found.start - 1  # it cannot be loaded: the events are all there
+                continue
+            return self._fold(stream, Projection(folded_version(found), found.start, state), replay)
 
     def _fold(self, stream: Stream, start: Projection, replay: Replay | None) -> Projection | None:
         """Fold what followed; None if it changes what was folded before, or if there is no such stream."""
@@ -349,6 +369,8 @@ class EventSequences(Face):
         """Return a snapshot if so many events came since the last one that it pays, also for a large state."""
         if projection.time is None or projection.tail < max(_SNAPSHOT_EVERY, len(projection.state)):
             return None
+        if not projection.is_whole:
+            return None
         body = self._payload.dump_state(stream.key, projection.state)
         if body is None:
             return None
@@ -422,8 +444,12 @@ def _shown(projection: Projection, withtimestamp: bool) -> Any:
 
 
 def copied(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state that its receiver may change."""
-    return {item: value if type(value) in ATOMS else _copied(item, value) for item, value in state.items()}
+    """Return a state that its receiver may change.
+
+    Raises:
+        StorePayloadError: a value of it could not be loaded.
+    """
+    return {item: value if type(value) in ATOMS else _copied(item, loaded(value)) for item, value in state.items()}
 
 
 def _copied(item: str, value: Any) -> Any:

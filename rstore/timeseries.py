@@ -266,7 +266,7 @@ class TimeSeries(Segments):
         step = self._apart(stream, freq)
         if step is None:
             raise ValueError("there is no freq: pass it, or set it for all series as Store._freq")
-        found = (time for times, _ in self._runs(stream, low, high) for time in times)
+        found = (time for times, _ in self._bare_runs(stream, low, high) for time in times)
         return gaps(found, low, high, step)
 
     # -- write --------------------------------------------------------------------------------------------------------
@@ -373,15 +373,14 @@ class TimeSeries(Segments):
         version = head.version if head else 0
         if expect is not None and expect != version:
             raise StoreConflictError(*stream, expect, version)
-        first = next(self._points(stream), None)
-        last = self._last(stream)
-        if head is None or first is None or last is None:
+        extent = self._extent(stream)
+        if head is None or extent is None:
             return
-        low, high = max(low, first[0]), min(high, last[0])
-        if low > high or not any(True for _ in self._runs(stream, low, high)):
+        low, high = max(low, extent[0]), min(high, extent[1])
+        if low > high or not any(True for _ in self._bare_runs(stream, low, high)):
             return
         hole = self._entry(stream, REMOVE, start=low, end=high)
-        live = low > first[0] or high < last[0]
+        live = low > extent[0] or high < extent[1]
         self._append((Batch(stream, (hole,), now(), head.version, live),))
 
 

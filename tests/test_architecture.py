@@ -62,7 +62,9 @@ INNER = {
     "rstore.tabular.clocks": ("rstore.columns",),
     "rstore.tabular.kinds": tuple(f"rstore.tabular.{name}" for name in ("numerals", "options", "records", "times")),
     "rstore.tabular.sheets": ("rstore.tabular.kinds", "rstore.tabular.times"),
-    "rstore.payload": ("rstore.cipher", "rstore.columns", "rstore.packing"),
+    "rstore.loading": (),
+    "rstore.skipping": ("rstore.audit",),
+    "rstore.payload": ("rstore.cipher", "rstore.columns", "rstore.loading", "rstore.packing"),
     "rstore.frames": ("rstore.columns", "rstore.frames", "rstore.payload"),
     **dict.fromkeys(FRAMES, ("rstore.columns", "rstore.frames", "rstore.packing")),
     "rstore.frames.parting": ("rstore.columns", "rstore.frames", "rstore.moments"),
@@ -71,7 +73,7 @@ INNER = {
     "rstore.protection": ("rstore.payload",),
     "rstore.face": ("rstore.erasures", "rstore.payload", "rstore.projections", "rstore.protection"),
     "rstore.moments": ("rstore.columns", "rstore.grids"),
-    "rstore.notebook": ("rstore.audit",),  # for its types only
+    "rstore.notebook": ("rstore.audit", "rstore.loading"),  # for their types only
     **dict.fromkeys(("rstore.keyvalues", "rstore.sequences"), IN_FACES),
     "rstore.segments": (*IN_FACES, "rstore.columns", "rstore.frames", "rstore.packing"),
     "rstore.timeseries": (
@@ -84,11 +86,12 @@ INNER = {
         "rstore.erasures",
         "rstore.projections",
         "rstore.face",
+        "rstore.loading",
         "rstore.moments",
         "rstore.notebook",
         *FACES,
     ),
-    "rstore.following": ("rstore.face", "rstore.audit", "rstore.scopes"),
+    "rstore.following": ("rstore.face", "rstore.audit", "rstore.payload", "rstore.scopes", "rstore.skipping"),
     "rstore.progress": (),
     "rstore.upkeep": ("rstore.face", "rstore.following", "rstore.progress", "rstore.protection"),
     "rstore.fields": (),

@@ -14,6 +14,7 @@ from rstore.cli.values import show_text, show_value, to_json
 from rstore.domain.erasure import OPERATIONS, Erasure, to_words
 from rstore.domain.log import ES, TS
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
+from rstore.loading import Unreadable
 
 _SIGN_OF: Final = {function.__name__: sign for sign, function in SIGNS.items()}
 _SHOWN_POINTS: Final = 3
@@ -29,6 +30,9 @@ def tell(change: Change) -> str:
     >>> [tell(change) for change in store.log()]
     ['2 points from 1 to 2: 20.5, 21.0', 'balance = 10', 'balance += 5']
     """
+    if isinstance(change.value, Unreadable):
+        subject = f"{show_text(change.item)} " if change.kind == ES else ""
+        return f"{subject}{change.op} {show_unreadable(change.value)}"
     if change.op in OPERATIONS:
         return f"{change.op}: {_tell_erasure(change.value)}"
     if change.kind == TS:
@@ -112,13 +116,22 @@ def _show_operand(operand: Operand) -> str:
 OPERAND: Final = Form(_show_operand, _show_operand, lambda operand: to_json(operand.value))
 
 
+def show_unreadable(value: Unreadable) -> str:
+    """Return what stands for a value that cannot be read."""
+    return f"(unreadable: {show_text(value.reason)})"
+
+
 def _show_change(change: Change) -> str:
+    if isinstance(change.value, Unreadable):
+        return show_unreadable(change.value)
     if change.op in OPERATIONS:
         return _tell_erasure(change.value)
     return _tell_points(change) if change.kind == TS else _show_operand(Operand(change.op, change.value))
 
 
 def _change_to_json(change: Change) -> Any:
+    if isinstance(change.value, Unreadable):
+        return {"unreadable": change.value.reason, "error": change.value.error}
     if change.op in OPERATIONS:
         return to_words(change.value)
     if change.op == REMOVE:

@@ -92,17 +92,25 @@ class StoreModelError(StoreError):
 
 
 class StorePayloadError(StoreError):
-    """A stored payload can't be read: it is damaged, foreign, or was moved from where it was written."""
+    """A stored payload can't be read: it is damaged, foreign, cannot be loaded, or was moved from where it was written.
+
+    ``is_genuine`` tells that its bytes are what was written there, and that only loading them failed.
+    """
 
     problem = "the payload can't be read"
+    is_genuine = False
 
     def __init__(self, namespace: str, kind: str, key: str, detail: str = "") -> None:
         super().__init__(namespace, kind, key, detail)
         self.namespace, self.kind, self.key, self.detail = namespace, kind, key, detail
 
+    @property
+    def reason(self) -> str:
+        """What is wrong with the payload, without the place where it stands."""
+        return f"{self.problem} ({self.detail})" if self.detail else self.problem
+
     def __str__(self) -> str:
-        tail = f" ({self.detail})" if self.detail else ""
-        return f"{self.kind} {self.key!r} in namespace {self.namespace!r}: {self.problem}{tail}"
+        return f"{self.kind} {self.key!r} in namespace {self.namespace!r}: {self.reason}"
 
 
 class StoreFormatError(StorePayloadError):

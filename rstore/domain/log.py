@@ -27,6 +27,9 @@ PROJECT: Final = "project"
 KEYS: Final = "keys"
 """Kind of the stream that tells with which keys a namespace is written to: private, and never copied."""
 
+SKIPPED: Final = "skipped"
+"""Kind of the streams that hold what projections have skipped, a record for each change: private."""
+
 COPY: Final = "copy"
 """Kind of the streams that tell of copies: private to where something was copied to."""
 

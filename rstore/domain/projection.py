@@ -20,6 +20,19 @@ class Fact(NamedTuple):
     value: Any
 
 
+class Unloaded(NamedTuple):
+    """Stands for a value that cannot be loaded, until that is replaced or deleted."""
+
+    error: Exception
+
+
+def loaded(value: Any) -> Any:
+    """Return a value; or raise, if it is one that could not be loaded, what that has raised."""
+    if type(value) is Unloaded:
+        raise value.error
+    return value
+
+
 class Projection(NamedTuple):
     """A state and how it came about. Never changed in place.
 
@@ -32,12 +45,19 @@ class Projection(NamedTuple):
     state: Mapping[str, Any] = {}
     tail: int = 0
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is no :class:`Unloaded` in the state."""
+        return Unloaded not in map(type, self.state.values())
+
 
 def fold(start: Projection, changes: Iterable[Fact]) -> Projection:
     """Return the projection after ``changes``, which come in order of ``(time, version)``.
 
     Raises:
         StoreIntegrityError: an operator fails; item, operator and time are named.
+
+    A value that cannot be loaded, and all that is calculated with it, is :class:`Unloaded`.
 
     >>> fold(Projection(), [Fact(1, 10, 'n', 'setitem', 1), Fact(2, 20, 'n', 'add', 4)])
     Projection(version=2, time=20, state={'n': 5}, tail=2)
@@ -59,6 +79,8 @@ def _step(state: dict[str, Any], change: Fact) -> None:
             state[item] = value
         elif op == DELITEM:
             del state[item]
+        elif type(value) is Unloaded or type(state[item]) is Unloaded:
+            state[item] = value if type(value) is Unloaded else state[item]
         else:
             function, binary = OPERATORS[op]
             old = plain(state[item])

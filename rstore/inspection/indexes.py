@@ -22,6 +22,7 @@ from rstore.domain.log import (
     ES,
     KV,
     PROJECT,
+    SKIPPED,
     SS,
     TIME_MIN,
     TS,
@@ -38,7 +39,7 @@ from rstore.domain.log import (
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.inspection.problem import Problem, tried, words_of
 
-_LISTED: Final = (KV, TS, ES, SS, PROJECT, ERASURE)
+_LISTED: Final = (KV, TS, ES, SS, PROJECT, SKIPPED, ERASURE)
 _PAGE: Final = 256
 _COUNTS: Final = 3
 _MOST_LOOKS: Final = 12

@@ -8,7 +8,21 @@ from typing import Final, NamedTuple
 
 from rstore.domain.erasure import ERASURE, OPERATIONS
 from rstore.domain.errors import StoreError
-from rstore.domain.log import COPY, ES, KEYS, KV, ORIGIN, PROJECT, SS, TS, Record, Stream, folded_version, kind_of
+from rstore.domain.log import (
+    COPY,
+    ES,
+    KEYS,
+    KV,
+    ORIGIN,
+    PROJECT,
+    SKIPPED,
+    SS,
+    TS,
+    Record,
+    Stream,
+    folded_version,
+    kind_of,
+)
 from rstore.domain.operators import (
     CHECK,
     DELITEM,
@@ -18,6 +32,7 @@ from rstore.domain.operators import (
     PROTECT,
     REMOVE,
     SETITEM,
+    SKIP,
     SNAPSHOT,
     UNPROTECT,
 )
@@ -25,7 +40,7 @@ from rstore.erasures import erasure_in
 from rstore.inspection.problem import tried, words_of
 from rstore.payload import Payload
 
-_VALUELESS: Final = frozenset({REMOVE, DELITEM, ONCE, PROJECT, CHECK, PROTECT, UNPROTECT})
+_VALUELESS: Final = frozenset({REMOVE, DELITEM, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT})
 
 
 class _Kind(NamedTuple):
@@ -55,6 +70,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     SS: _Kind((SNAPSHOT,), _is_moment, "a single time"),
     ONCE: _Kind((ONCE,), _is_timeless, "0..0"),
     PROJECT: _Kind((PROJECT,), _is_timeless, "0..0"),
+    SKIPPED: _Kind((SKIP,), _is_timeless, "0..0"),
     KEYS: _Kind((CHECK, PROTECT, UNPROTECT), _is_timeless, "0..0"),
     ERASURE: _Kind(OPERATIONS, _is_forward, "from one number to a greater one"),
 }
