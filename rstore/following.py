@@ -16,6 +16,7 @@ from rstore.domain.errors import StoreConflictError, StorePayloadError
 from rstore.domain.log import ORIGIN, PROJECT, SKIPPED, Batch, Log, Position, Record, Stream
 from rstore.domain.names import check_name, exact
 from rstore.domain.operators import SKIP
+from rstore.domain.transaction import check_stored
 from rstore.face import now
 from rstore.payload import note_body
 from rstore.scopes import Scopes
@@ -112,9 +113,10 @@ class Following(Audit, Scopes):
         """Yield ``(checkpoint, change)`` for all that was stored after a checkpoint, then for what is stored meanwhile.
 
         No change whose write has returned is ever skipped, and none is repeated, however many writers there are.
-        What a transaction under way has written comes when that has ended. What was pruned or compacted before it was
-        followed does not come any more; that it was erased does, as a change whose value is an :class:`rstore.Erasure`. A
-        change that cannot be read has an :class:`Unreadable` as its value.
+        What a transaction under way has written comes when that has ended. Inside it, it comes after all that is
+        stored, with checkpoints from which nothing goes on. What was pruned or compacted before it was followed does
+        not come any more; that it was erased does, as a change whose value is an :class:`rstore.Erasure`. A change that
+        cannot be read has an :class:`Unreadable` as its value.
 
         Args:
             after: the checkpoint of the last change that was dealt with: a str to be kept anywhere. None: from the
@@ -136,14 +138,14 @@ class Following(Audit, Scopes):
         position = None if after is None else self._position(after)
         # who waits, and may take his time over each change, is given pages: no read is open meanwhile
         found = self._log.follow(position) if wait is None else self._live(position, streams, pauses)
-        return self._followed(found, streams)
+        return self._followed(self._log, found, streams)
 
-    def _followed(self, found: Iterable[_Found], streams: Wanted) -> Iterator[tuple[str, Change]]:
+    def _followed(self, log: Log, found: Iterable[_Found], streams: Wanted) -> Iterator[tuple[str, Change]]:
         mark = self._mark()
         for position, stream, record in found:
             change = self._shown(streams, stream, record) if streams.may_have(stream) else None
             if change is not None:
-                yield f"{mark}-{self._log.checkpoint(position)}", change
+                yield f"{mark}-{log.checkpoint(position)}", change
 
     def _mark(self) -> str:
         """Return what tells the checkpoints of this namespace from others', and from those of what it is a copy of."""
@@ -160,6 +162,7 @@ class Following(Audit, Scopes):
                 f"{checkpoint[:60]!r} is no checkpoint of the namespace {self.namespace!r}, but of another one, or of "
                 "what was copied there: begin without one"
             )
+        check_stored(text)
         return self._log.position(text)
 
     def _live(self, after: Position | None, streams: Wanted, pauses: _Pauses) -> Iterator[_Found]:
@@ -265,7 +268,8 @@ class Following(Audit, Scopes):
     def _next(self, work: _Projecting[Self]) -> _Next:
         changes: list[_Due] = []
         position, scanned = work.position, 0
-        for position, stream, record in self._log.follow(work.position):  # how far it got
+        # what waits for the end of a transaction has no position yet that a later call could go on from
+        for position, stream, record in self._base.follow(work.position):  # how far it got
             scanned += 1
             if work.streams.has(stream) and self._words(stream, record)[0].get(_WRITER) != work.stream.key:
                 change, error = self._read_change(stream, record)

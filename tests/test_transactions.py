@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreIntegrityError
-from rstore.domain.log import ES, KV, SS, TS, Stream
+from rstore.domain.log import ES, KV, SS, TS, Batch, Entry, Log, Stream
+from rstore.domain.transaction import Transaction
 from tests.conftest import KEY, Backend
 
 
@@ -454,3 +455,87 @@ def test_a_whole_transaction_may_be_done_once(store: Store, other: Store) -> Non
     assert store["n"] == 2
     with pytest.raises(ValueError, match="once at least"):
         store.transact(work, attempts=0)
+
+
+# -- the log inside ---------------------------------------------------------------------------------------------------
+
+
+def test_log_history_and_follow_inside_show_the_same(store: Store, other: Store) -> None:
+    store["a"] = "stored"
+    with store.transaction():
+        store["b"] = "inside"
+        store.apply("a", {"n": 1})
+        store["a"] = "inside"
+        found = [(change.kind, change.key, change.value) for change in store.log()]
+        assert found == [(KV, "a", "stored"), (KV, "b", "inside"), (ES, "a", 1), (KV, "a", "inside")]
+        assert [(change.kind, change.key, change.value) for _, change in store.follow()] == found
+        assert [change.value for change in store.history("a", KV)] == ["stored", "inside"]
+        assert [change.value for change in store.log(kind=KV, prefix="a")] == ["stored", "inside"]
+        assert [change.value for change in other.log()] == ["stored"]
+    assert [(change.kind, change.key, change.value) for change in store.log()] == found
+
+
+def test_what_is_replaced_inside_is_not_in_the_log_inside(backend: Backend) -> None:
+    store = backend.store(history=False)
+    store["a"] = 1
+    with store.transaction():
+        store["a"] = 2
+        assert [change.value for change in store.log()] == [change.value for change in store.history("a")] == [2]
+
+
+def test_what_is_taken_back_inside_is_not_in_the_log_inside(store: Store) -> None:
+    with store.transaction():
+        store["a"] = 1
+        with pytest.raises(ZeroDivisionError), store.transaction():
+            store["b"] = 2
+            raise ZeroDivisionError
+        assert [change.key for change in store.log()] == ["a"]
+
+
+def test_nothing_goes_on_from_the_checkpoint_of_a_change_that_is_not_stored_yet(store: Store) -> None:
+    store["a"] = 1
+    with store.transaction():
+        store["b"] = 2
+        (stored, _), (pending, _) = store.follow()
+        assert [change.key for _, change in store.follow(stored)] == ["b"]
+        with pytest.raises(ValueError, match="had not stored yet"):
+            store.follow(pending)
+    with pytest.raises(ValueError, match="had not stored yet"):
+        store.follow(pending)
+    assert [change.key for _, change in store.follow(stored)] == ["b"]
+
+
+def test_a_follower_inside_waits_and_gets_each_change_once(store: Store) -> None:
+    store["a"] = 1
+    with store.transaction():
+        store["b"] = 2
+        assert [change.key for _, change in store.follow(wait=0.1)] == ["a", "b"]
+
+
+def test_a_projection_inside_is_fed_what_is_stored_and_later_the_rest(store: Store) -> None:
+    seen: list[str] = []
+    store["in/a"] = 1
+    with store.transaction():
+        store["in/b"] = 2
+        assert store.project("p", lambda change, _: seen.append(change.key), prefix="in/") == 1
+    assert store.project("p", lambda change, _: seen.append(change.key), prefix="in/") == 1
+    assert seen == ["in/a", "in/b"]
+
+
+def test_a_log_above_a_log_follows_the_stored_records_and_then_its_own(log: Log) -> None:
+    stream, entry = Stream(KV, "k"), Entry(0, 0, "", "setitem", b"x")
+    log.append([Batch(stream, (entry,), 1)])
+    above = Transaction(log)
+    above.append([Batch(Stream(KV, "other"), (entry,), 2)])
+    above.append([Batch(stream, (entry,), 3)])
+    first, second, third = above.follow()
+    assert [each[1].key for each in (first, second, third)] == ["k", "other", "k"]
+    assert list(above.follow(first[0])) == [second, third]
+    assert list(above.follow(second[0])) == [third]
+    assert list(above.follow(third[0])) == []
+    assert not above.wait(third[0], 0)
+    log.append([Batch(Stream(KV, "new"), (entry,), 4)])
+    assert [each[1].key for each in above.follow(third[0])] == ["new"]
+    with pytest.raises(ValueError, match="had not stored yet"):
+        above.position(above.checkpoint(third[0]))
+    assert len(list(log.follow())) == 2

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from attrs import Factory, define, evolve
 
@@ -36,6 +36,16 @@ PROVISIONAL: Final = VERSION_MAX + 1
 """Versions from here on are those of records that are not appended yet: above all that a log gives out."""
 
 _BY_TIME: Final = attrgetter("start", "version")
+
+
+_PENDING: Final = "pending"
+
+
+class Pending(NamedTuple):
+    """The position of a record that is not appended yet: after all that is stored, in the order of its versions."""
+
+    stored: Position | None
+    version: int
 
 
 @define
@@ -291,16 +301,44 @@ class Transaction:
         return self._log.namespaces()
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
-        return self._log.follow(after)
+        """Yield what is stored, and then what is to be: but nothing that this replaces."""
+        last, least = (after.stored, after.version) if isinstance(after, Pending) else (after, 0)
+        for position, stream, record in self._log.follow(last):
+            last = position
+            if not self._written.get(stream, _Written()).replaced:
+                yield position, stream, record
+        own = [(stream, record) for stream, written in self._written.items() for record in written.records]
+        for stream, record in sorted(own, key=lambda found: found[1].version):
+            if record.version > least:
+                yield Pending(last, record.version), stream, record
 
     def wait(self, after: Position | None, seconds: float) -> bool:
-        return self._log.wait(after, seconds)
+        return self._log.wait(after.stored if isinstance(after, Pending) else after, seconds)
 
     def checkpoint(self, position: Position) -> str:
+        if isinstance(position, Pending):
+            return f"{_PENDING}-{position.version - PROVISIONAL}"
         return self._log.checkpoint(position)
 
     def position(self, checkpoint: str) -> Position:
+        check_stored(checkpoint)
         return self._log.position(checkpoint)
+
+
+def check_stored(checkpoint: str) -> None:
+    """Raise if a checkpoint is that of a record which a transaction had written, and which was not stored yet.
+
+    Raises:
+        ValueError: it is; nothing can go on after it.
+
+    >>> check_stored('pending-1')
+    Traceback (most recent call last):
+        ...
+    ValueError: 'pending-1' is of a change that its transaction had not stored yet: go on after one that is stored
+    """
+    if checkpoint.startswith(_PENDING):
+        problem = "is of a change that its transaction had not stored yet: go on after one that is stored"
+        raise ValueError(f"{checkpoint[:60]!r} {problem}")
 
 
 def _entry(record: Record) -> Entry:
