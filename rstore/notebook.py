@@ -94,4 +94,7 @@ def _text(value: Any) -> str:
         return value if len(value) <= _SHORT.maxstring else f"{value[: _SHORT.maxstring]}…"
     if isinstance(value, Unreadable):
         return f"unreadable: {value.reason}"
-    return "" if value is None else _SHORT.repr(value)
+    try:
+        return "" if value is None else _SHORT.repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        return f"<{type(value).__name__} with a number of too many digits>"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, Final
 
+_SHORT_BITS: Final = 2000
+"""An int of so many bits is always written in digits: Python's limit can't be set below 640 of them."""
 _ESCAPED: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _LEGIBLE: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -16,9 +19,25 @@ def parse_value(text: str) -> Any:
     (12, {'a': [True, None]}, 'Ada Lovelace', '12')
     """
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_int=_parsed_int)
+    except LongNumberError:
+        raise
     except (ValueError, RecursionError):
         return text
+
+
+class LongNumberError(ValueError):
+    """A number of more digits than Python reads."""
+
+
+def _parsed_int(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:
+        most = sys.get_int_max_str_digits()
+        raise LongNumberError(
+            f"a number of {len(digits):,} digits: {most:,} are read at most (to store it as text, write it in quotes)"
+        ) from None
 
 
 def show_value(value: Any) -> str:
@@ -32,7 +51,19 @@ def show_value(value: Any) -> str:
     """
     if isinstance(value, str) and value.strip() == value != "" and value.isprintable() and parse_value(value) == value:
         return value
-    return write_json(value) if is_json(value) else show_text(repr(value))
+    return write_json(value) if is_json(value) else show_text(represented(value))
+
+
+def represented(value: Any) -> str:
+    """Return what Python shows of a value; of one with a number of too many digits, that there is one.
+
+    >>> represented((1, 2)), represented(10 ** 5000)
+    ('(1, 2)', '<int with a number of more than 4,300 digits>')
+    """
+    try:
+        return repr(value)
+    except ValueError:
+        return f"<{type(value).__name__} with a number of more than {sys.get_int_max_str_digits():,} digits>"
 
 
 def show_text(text: str) -> str:
@@ -50,7 +81,7 @@ def to_json(value: Any) -> Any:
     >>> to_json([1, 'a', None]), to_json((1, 2))
     ([1, 'a', None], {'repr': '(1, 2)'})
     """
-    return value if is_json(value) else {"repr": repr(value)}
+    return value if is_json(value) else {"repr": represented(value)}
 
 
 def is_json(value: Any) -> bool:
@@ -61,6 +92,8 @@ def is_json(value: Any) -> bool:
         return all(map(is_json, value))
     if isinstance(value, float):
         return type(value) is float and value - value == 0  # neither NaN nor infinite
+    if type(value) is int and value.bit_length() > _SHORT_BITS:
+        return not represented(value).startswith("<")
     return value is None or type(value) in (bool, int, str)
 
 

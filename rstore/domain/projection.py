@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from rstore.domain.errors import StoreIntegrityError
+from rstore.domain.growth import TooLargeError, check_growth
 from rstore.domain.operators import DELITEM, OPERATORS, RESETS, SETITEM
 from rstore.domain.scalars import plain
 
@@ -83,11 +84,13 @@ def _step(state: dict[str, Any], change: Fact) -> None:
             state[item] = value if type(value) is Unloaded else state[item]
         else:
             function, binary = OPERATORS[op]
-            old = plain(state[item])
-            state[item] = function(old, plain(value)) if binary else function(old)
+            old, operand = plain(state[item]), plain(value)
+            check_growth(op, old, operand)
+            state[item] = function(old, operand) if binary else function(old)
     except Exception as exc:  # whatever an operator raises on a user's values, the history does not fold
         known = item in state
         reason = type(exc).__name__ if known else "there is no such item at that time"
+        reason = str(exc) if isinstance(exc, TooLargeError) else reason
         raise StoreIntegrityError(f"operator.{op} fails on item {item!r} at time {time}: {reason}") from exc
 
 
