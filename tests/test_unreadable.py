@@ -522,3 +522,16 @@ def test_the_command_shows_what_cannot_be_read_and_why(
 
 
 MISSING = ModuleNotFoundError(name=GONE)
+
+
+def test_an_erasure_that_cannot_be_read_is_shown_to_all_whom_it_may_concern(backend: Backend) -> None:
+    with backend.store(key=KEY) as store:
+        store["k"] = 1
+        store["k"] = 2
+        store.compact()
+    reader = backend.store(frozen=True)
+    for found in (list(reader.log()), list(reader.log(prefix="k")), [change for _, change in reader.follow()]):
+        assert sorted((change.op, change.value.error) for change in found) == [
+            ("compact", "StoreMissingKeyError"),
+            ("setitem", "StoreMissingKeyError"),
+        ]
