@@ -3,7 +3,7 @@
 What comes back with the type that it had: numbers and bools of NumPy and those of pandas that may be missing, datetimes
 with and without a zone, time deltas, texts, and the types of Arrow that :mod:`rstore.frames.from_arrow` knows.
 Categories come back as the texts or objects that they are called by; values of all other types, such as periods and
-intervals, as objects.
+intervals, as objects. Before pandas 3 a column of texts is one of objects, unless it is of type ``string``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ _NULLABLE: Final = frozenset(
     {"boolean", "Float32", "Float64", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))}
 )
 """The types of pandas that keep apart what is missing."""
+
+_TEXTS: Final = "str" if int(pd.__version__.partition(".")[0]) >= 3 else "object"
+"""The type that pandas has for texts: before 3, ``str`` is that of NumPy, which makes the text 'None' of None."""
 
 
 def owns(thing: Any) -> bool:
@@ -103,7 +106,7 @@ def _column(name: str | None, series: Any) -> Values:
 
 def _object_column(name: str | None, series: Any) -> Values:
     dtype, objects = series.dtype, series.astype(object)
-    if isinstance(dtype, pd.CategoricalDtype) and isinstance(dtype.categories.dtype, pd.StringDtype):
+    if isinstance(dtype, pd.CategoricalDtype) and pd.api.types.infer_dtype(dtype.categories) == "string":
         return text_column(name, objects.tolist())
     if not pd.api.types.is_object_dtype(dtype):  # a category or a period that is missing; a NaN object is a value
         objects = objects.where(series.notna(), None)
@@ -129,7 +132,7 @@ def show(frame: Frame) -> Any:
 
 def _series(values: Values, index: Any) -> Any:
     column = values.column
-    dtype = object if column.kind == OBJECT else None  # pandas takes objects that are texts for texts
+    dtype = object if column.kind == OBJECT else None  # pandas 3 takes objects that are texts for texts
     return pd.Series(_shown(values), index, dtype, column.name, copy=False)
 
 
@@ -152,7 +155,8 @@ def _shown(values: Values) -> Any:
     if column.kind == "time" and column.unit is not None:
         return _datetimes(shown_array(values).view(np.int64), column.unit, column.zone)
     if column.kind == TEXT:
-        return pd.array(shown_array(values), dtype=column.dtype or "str")
+        named = column.dtype if column.dtype != "str" else ""
+        return pd.array(shown_array(values), dtype=named or _TEXTS)
     if column.kind in (OBJECT, "duration"):
         return shown_array(values)
     if column.dtype not in _NULLABLE and (absent is None or column.kind in ("f8", "f4")):

@@ -10,6 +10,7 @@ import numpy as np
 
 from rstore.columns import IN_UNITS
 from rstore.domain.names import check_name, exact
+from rstore.domain.scalars import is_missing
 from rstore.frames.frame import ANY_ZONE, Frame, Values, chosen, columns_of, frame_of
 from rstore.frames.times import Ints
 from rstore.moments import iso_in_series
@@ -97,7 +98,7 @@ def _groups(prefix: str, column: str, cells: list[Any]) -> Iterator[tuple[str, I
 
 
 def _key(prefix: str, column: str, cells: list[Any], cell: Any) -> str:
-    if cell is None or cell != cell:  # noqa: PLR0124  # NaN
+    if is_missing(cell):
         row = next(row for row, each in enumerate(cells) if each is cell)
         raise ValueError(f"row {row} has no key in the column {column!r}")
     if isinstance(cell, float):
