@@ -14,7 +14,7 @@ from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import TIME_MAX, TIME_MIN, TS, Batch, Stream, check_time
 from rstore.domain.names import check_name
 from rstore.domain.operators import REMOVE
-from rstore.domain.resampling import FILLS, HOWS, filled, resample
+from rstore.domain.resampling import FILLS, HOWS, PICKS, filled, resample
 from rstore.domain.series import Run, gaps, split, thin
 from rstore.face import ATTEMPTS, check_expect, check_key, check_keys, check_one, now
 from rstore.grids import grid
@@ -234,7 +234,9 @@ class TimeSeries(Segments):
         bins = [] if first is None else list(resample(chain((first,), runs), wanted.edges(int(first[0][0])), way))
         bins = bins if fill is None else filled(bins, fill)
         found = Points((edge, values[None] if values.keys() == {None} else values) for edge, values in bins)
-        return found if to is None else frames.framed(found, wanted.times, to)
+        if to is None:
+            return found
+        return frames.framed(found, wanted.times, to, self._kind(stream) if how in PICKS else None)
 
     def _span(self, stream: Stream, start: Stamp | None, end: Stamp | None) -> tuple[int, int]:
         """Return the first and the last timestamp that counts. What a datetime means is looked up in the series."""

@@ -865,6 +865,21 @@ def test_columns_of_times_keep_the_unit_that_they_began_with(store: Store) -> No
     assert store.range("frame", to="pandas").equals(found)
 
 
+def test_resampled_times_and_durations_are_none_of_them_plain_ints(store: Store) -> None:
+    due = pd.DatetimeIndex(["2026-04-01", None, "2026-04-03", "2026-04-02"], tz="Europe/Berlin").as_unit("ms")
+    took = pd.to_timedelta([4, 3, 2, 1], unit="s").as_unit("us")
+    frame = pd.DataFrame({"due": due, "took": took, "n": range(4)}, index=HOURS)
+    store.extend("frame", frame)
+    store.extend("series", frame["took"])
+    for how in ("first", "last", "min", "max"):
+        found = store.resample("frame", "2h", how, to="pandas")
+        expected = frame.resample("2h").agg(how)
+        assert found.dtypes.to_dict() == frame.dtypes.to_dict()
+        assert found.to_dict() == expected.to_dict()
+        assert store.resample("series", "2h", how, to="polars")["value"].dtype == pl.Duration("us")
+    assert store.resample("frame", "2h", "count", to="pandas")["due"].tolist() == [1, 2]
+
+
 def test_polars_is_shown_in_utc_what_has_an_offset(store: Store) -> None:
     index = pd.date_range("2026-03-01", periods=2, freq="h", tz="+05:30")
     store.extend("s", pd.Series([1, 2], index))

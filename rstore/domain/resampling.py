@@ -54,6 +54,8 @@ HOWS: Final[Mapping[str, How]] = {
 }
 """How the values of a bin are made one. Sums are of 0 at least; what else is empty has None."""
 
+PICKS: Final = frozenset({"first", "last", "min", "max"})
+"""The ways that return one of the values: what is the unit of all of them is that of what they return."""
 
 MOST_BINS: Final = 10_000_000
 """More of them would not fit into memory; somebody meant another unit."""

@@ -88,11 +88,15 @@ def shown(rows: Iterable[Run], freq: int | None, n: int | None, kind: Callable[[
     return _show(gathered(limited(rows, freq, n), kind), to)
 
 
-def framed(points: Sequence[tuple[int, Any]], times: Times, to: str) -> Any:
-    """Return points as a frame of a library; those of which the values are dicts as one of several columns."""
+def framed(points: Sequence[tuple[int, Any]], times: Times, to: str, kind: Layout | None = None) -> Any:
+    """Return points as a frame of a library; those of which the values are dicts as one of several columns.
+
+    Args:
+        kind: tells which columns hold times or durations, and in what these are counted.
+    """
     from rstore.frames.gathering import of_points
 
-    return _show(of_points(points, times), to)
+    return _show(of_points(points, times, kind), to)
 
 
 def _show(frame: Frame, to: str) -> Any:

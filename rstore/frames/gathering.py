@@ -68,13 +68,26 @@ def _empty(layout: Layout) -> Table:
     return Table(layout, [np.empty(0, _dtype(kind)) if kind in FORMATS else [] for _, kind, *_ in layout.columns])
 
 
-def of_points(points: Sequence[tuple[int, Any]], meaning: Times) -> Frame:
-    """Return points without a type as a frame; rows as columns, in which what is None is missing."""
+def of_points(points: Sequence[tuple[int, Any]], meaning: Times, kind: Layout | None = None) -> Frame:
+    """Return points without a type as a frame; rows as columns, in which what is None is missing.
+
+    Args:
+        kind: tells which columns hold times or durations: points have ints of these.
+    """
     times, values = [time for time, _ in points], [value for _, value in points]
     rows = [value for value in values if isinstance(value, dict)]
     names: Iterable[str | None] = dict.fromkeys(chain.from_iterable(rows)) if rows else (None,)
     columns = [_known_of(name, [row.get(name) for row in rows] if rows else values) for name in names]
+    in_units = {} if kind is None else {column.name if rows else None: column for column in kind.columns}
+    columns = [_in_unit(values, in_units.get(values.column.name)) for values in columns]
     return frame_of(np.array(times, np.int64), meaning, columns, framed=bool(rows))
+
+
+def _in_unit(values: Values, column: Column | None) -> Values:
+    """Return ints as the times or durations that they are."""
+    if column is None or column.kind not in IN_UNITS or values.column.kind != "i8":
+        return values
+    return values._replace(column=column._replace(name=values.column.name, dtype=""))
 
 
 def _known_of(name: str | None, values: list[Any]) -> Values:
