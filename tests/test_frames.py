@@ -880,6 +880,40 @@ def test_resampled_times_and_durations_are_none_of_them_plain_ints(store: Store)
     assert store.resample("frame", "2h", "count", to="pandas")["due"].tolist() == [1, 2]
 
 
+def test_points_among_times_and_durations_are_ints_of_their_unit(store: Store) -> None:
+    took = pd.Series(pd.to_timedelta([1, 2], unit="s").as_unit("ms"), HOURS[:2], name="took")
+    store.extend("took", took)
+    store.extend("took", (int(HOURS.asi8[2]), 3000))
+    assert store.range("took", to="pandas").dtype == "timedelta64[ms]"
+    assert [span for _, span in store.range("took")] == [1000, 2000, 3000]
+    assert store.range("took", to="polars")["took"].to_list()[2] == timedelta(seconds=3)
+
+    store.extend("rows", pd.DataFrame({"due": HOURS[:2].as_unit("s"), "n": [1, 2]}, [1, 2]))
+    store.extend("rows", (3, {"due": 86400, "n": 3}), (4, {"n": 4}))
+    found = store.range("rows", to="pandas")
+    assert found["due"].dtype == "datetime64[s]"
+    assert found["due"].tolist() == [*HOURS[:2], pd.Timestamp("1970-01-02"), pd.NaT]
+    store.extend("rows", (5, {"due": "soon"}))
+    assert store.range("rows", to="pandas")["due"].dtype == object
+
+
+def test_an_index_of_arrow_is_as_good_as_another(store: Store) -> None:
+    times = pd.Index(pd.array([1, 2], "timestamp[ms, tz=UTC][pyarrow]"), name="at")
+    store.extend("times", pd.Series([1.5, 2.5], times))
+    assert store.meaning("times") == Times("ms", "UTC", "at")
+    assert store.range("times") == [(1, 1.5), (2, 2.5)]
+    store.extend("ints", pd.Series([1.5, 2.5], pd.Index(pd.array([1, 2], "int32[pyarrow]"))))
+    store.extend("ints", pd.Series([3.5], pd.Index(pd.array([3], "Int64"))))
+    assert store.range("ints") == [(1, 1.5), (2, 2.5), (3, 3.5)]
+    for dtype in ("timestamp[ms][pyarrow]", "int64[pyarrow]", "Int64"):
+        with pytest.raises(ValueError, match="row 1 has no time"):
+            store.extend("missing", pd.Series([1, 2], pd.Index(pd.array([1, None], dtype))))
+    for dtype in ("string", "double[pyarrow]", "Float64"):
+        with pytest.raises(TypeError, match="datetimes or integers"):
+            store.extend("missing", pd.Series([1, 2], pd.Index(pd.array([1, 2], "Int64").astype(dtype))))
+    assert store.timeseries("missing") == []
+
+
 def test_polars_is_shown_in_utc_what_has_an_offset(store: Store) -> None:
     index = pd.date_range("2026-03-01", periods=2, freq="h", tz="+05:30")
     store.extend("s", pd.Series([1, 2], index))

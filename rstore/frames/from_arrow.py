@@ -40,7 +40,7 @@ def read(table: Any) -> Frame:
         for field in table.schema
     ]
     chosen = time_column(choices)
-    times, meaning = _read_times(choices[chosen].name, _whole(table.column(chosen)))
+    times, meaning = read_times(choices[chosen].name, table.column(chosen))
     columns = [read_column(choice.name, table.column(i)) for i, choice in enumerate(choices) if i != chosen]
     return frame_of(times, meaning, columns, framed=True)
 
@@ -54,7 +54,9 @@ def _whole(column: Any) -> Any:
     return column
 
 
-def _read_times(name: str, array: Any) -> tuple[Ints, Times]:
+def read_times(name: str | None, array: Any) -> tuple[Ints, Times]:
+    """Return an array of Arrow as times, and what they mean."""
+    array = _whole(array)
     if array.null_count:
         raise ValueError(f"row {array.is_null().to_numpy(zero_copy_only=False).argmax()} has no time")
     if pa.types.is_date(array.type):

@@ -65,8 +65,13 @@ def _read_index(index: Any) -> tuple[Ints, Times]:
     if isinstance(index, pd.DatetimeIndex):
         zone = None if index.tz is None else zone_name(index.tz)
         return check_present(index.asi8), Times(index.unit, zone, name)
-    if isinstance(index, pd.MultiIndex) or not isinstance(index.dtype, np.dtype):
+    if isinstance(index.dtype, pd.ArrowDtype):
+        times, meaning = _arrow().read_times(name, index.array.__arrow_array__())
+        return times, meaning
+    if isinstance(index, pd.MultiIndex) or not (isinstance(index.dtype, np.dtype) or index.dtype.name in _NULLABLE):
         raise TypeError(f"the index of a frame is of datetimes or integers, not {index.dtype}")
+    if index.hasnans:
+        raise ValueError(f"row {index.isna().argmax()} has no time")
     return whole_times(index.to_numpy(), "the index"), Times(None, None, name)
 
 
