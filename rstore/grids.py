@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import count
 from typing import Final, NamedTuple
@@ -24,7 +25,6 @@ _NANOSECONDS: Final = {
 """The frequencies of a fixed length. Weeks, months and years of pandas have other edges, or no fixed length."""
 
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_SECOND: Final = datetime.timedelta(seconds=1)
 _FREQ: Final = re.compile(r"(\d*) ?([A-Za-z]+)")
 _OFFSET: Final = re.compile(r"(?:UTC)?([+-])(\d\d):(\d\d)")
 
@@ -83,18 +83,49 @@ def grid(freq: int | str, times: Times) -> Grid:
 
 
 def _midnights(first: int, per_second: int, zone: datetime.tzinfo, days: int) -> Iterator[int]:
-    """Yield the midnights in a zone, so many days apart, from the one before a time on.
+    """Yield where days begin in a zone, so many days apart, from the day of a time on: strictly increasing.
 
-    A day that the zone has passed over, as Samoa did with 30 December 2011, has no midnight of its own.
+    A day that the zone skipped, as Samoa did 30 December 2011, has no edge of its own. Where the clocks go back over
+    midnight, the first of two midnights counts.
     """
-    day = (_EPOCH + datetime.timedelta(seconds=first // per_second)).astimezone(zone).date()
-    before = None
+    try:
+        day = (_EPOCH + datetime.timedelta(seconds=first // per_second)).astimezone(zone).date()
+    except OverflowError:
+        raise ValueError(f"{first} is in no year from 1 to 9999: resample it by a number instead of by days") from None
+    edge = _beginning(day, zone) * per_second
     while True:
-        midnight = (datetime.datetime(day.year, day.month, day.day, tzinfo=zone) - _EPOCH) // _SECOND
-        if midnight != before:
-            yield midnight * per_second
-        before = midnight
-        day += datetime.timedelta(days=days)
+        try:
+            day += datetime.timedelta(days=days)
+            following = _beginning(day, zone) * per_second
+        except OverflowError:  # the calendar ends with the year 9999
+            yield from count(edge, 86_400 * per_second * days)
+            return
+        if following > max(edge, first):
+            yield edge
+        edge = max(edge, following)
+
+
+def _beginning(day: datetime.date, zone: datetime.tzinfo) -> int:
+    """Return when a day begins in a zone, in POSIX seconds: where the clocks pass over midnight, when they do.
+
+    >>> _beginning(datetime.date(1919, 3, 31), ZoneInfo('America/Toronto'))  # from 23:30 to 00:30
+    -1601753400
+    """
+    midnight = datetime.datetime(day.year, day.month, day.day, tzinfo=zone)
+    late, early = (_seconds(midnight.replace(fold=fold)) for fold in (0, 1))
+    if early >= late:
+        return late
+    offset = midnight.utcoffset()
+    passed = range(early + 1, late + 1)
+    return passed[bisect_left(passed, True, key=lambda second: _moment(second, zone).utcoffset() != offset)]
+
+
+def _seconds(moment: datetime.datetime) -> int:
+    return (moment - _EPOCH) // datetime.timedelta(seconds=1)
+
+
+def _moment(seconds: int, zone: datetime.tzinfo) -> datetime.datetime:
+    return (_EPOCH + datetime.timedelta(seconds=seconds)).astimezone(zone)
 
 
 def named_zone(name: str) -> datetime.tzinfo:

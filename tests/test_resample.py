@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -248,3 +249,95 @@ def test_a_day_without_its_first_hour_or_with_two_of_them_is_one_bin(zone: str, 
         days = series.groupby(series.index.date).sum()
         assert [value for _, value in found] == days.tolist()
         assert [pd.Timestamp(edge, unit="s", tz=zone).date() for edge, _ in found] == days.index.tolist()
+
+
+SKIPPED = {
+    "Pacific/Apia": "2011-12-30",
+    "Pacific/Fakaofo": "2011-12-30",
+    "Pacific/Kwajalein": "1993-08-21",
+    "Pacific/Enderbury": "1994-12-31",
+}
+
+
+def zoned(start: str, hours: int, zone: str) -> pd.Series:
+    """A point for each hour that passes."""
+    first = pd.Timestamp(start, tz=zone).tz_convert("UTC")
+    index = pd.date_range(first, periods=hours, freq="h", unit="s").tz_convert(zone)
+    return pd.Series(range(hours), index)
+
+
+@pytest.mark.parametrize("zone", SKIPPED)
+@pytest.mark.parametrize("freq", ["1D", "2D", "3D", "7h"])
+def test_a_day_that_a_zone_skipped_has_no_bin(zone: str, freq: str) -> None:
+    before = pd.Timestamp(SKIPPED[zone]) - pd.Timedelta(days=2)
+    given = zoned(str(before), 96, zone)
+    with Store("memory://", frozen=False) as store:
+        store.extend("key", given)
+        found = store.resample("key", freq, "count")
+        assert sum(value for _, value in found) == 96
+        assert [time for time, _ in found] == sorted({time for time, _ in found})
+        days = [pd.Timestamp(time, unit="s", tz=zone).date().isoformat() for time, _ in found]
+        assert SKIPPED[zone] not in days
+        if freq == "1D":
+            assert [value for _, value in found] == [24, 24, 24, 24]
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "counts"),
+    [
+        ("America/Sao_Paulo", "2018-11-03", [24, 23, 24, 1]),  # from 00:00 to 01:00
+        ("America/Sao_Paulo", "2019-02-15", [24, 25, 23]),  # from 00:00 back to 23:00
+        ("Asia/Beirut", "2022-03-26", [24, 23, 24, 1]),
+        ("Asia/Beirut", "2022-10-29", [25, 24, 23]),
+        ("America/Havana", "2026-03-07", [24, 23, 24, 1]),
+        ("America/Havana", "2025-11-01", [24, 25, 23]),  # from 01:00 back to 00:00
+    ],
+)
+def test_a_day_begins_when_the_clocks_pass_over_its_midnight(zone: str, start: str, counts: list[int]) -> None:
+    given = zoned(start, 72, zone)
+    with Store("memory://", frozen=False) as store:
+        store.extend("key", given)
+        found = store.resample("key", "1D", "count")
+        assert [value for _, value in found] == counts
+        assert_like_pandas(found, given.resample("1D").count())
+
+
+@PROPERTY
+@given(
+    zone=st.sampled_from([*SKIPPED, "America/Sao_Paulo", "Asia/Beirut", "America/Havana", "Africa/Cairo"]),
+    begin=st.integers(0, 60 * 365 * 24),
+    hours=st.lists(st.integers(0, 24 * 14), min_size=1, max_size=30, unique=True).map(sorted),
+)
+def test_a_point_is_in_the_bin_of_its_date(zone: str, begin: int, hours: list[int]) -> None:
+    given = [3600 * (begin + hour) for hour in hours]
+    index = pd.DatetimeIndex(np.array(given, "M8[s]")).tz_localize("UTC").tz_convert(zone)
+    with Store("memory://", frozen=False) as store:
+        store.extend("key", pd.Series(1, index))
+        found = {time: number for time, number in store.resample("key", "1D", "count") if number}
+    dates = Counter(moment.date() for moment in index)
+    assert {pd.Timestamp(time, unit="s", tz=zone).date(): number for time, number in found.items()} == dates
+
+
+def test_a_day_begins_when_the_clocks_leap_over_its_midnight() -> None:
+    with Store("memory://", frozen=False) as store:
+        store.extend("key", zoned("1919-03-29", 72, "America/Toronto"))  # from 23:30 to 00:30: two days have 23.5 hours
+        assert [value for _, value in store.resample("key", "1D", "count")] == [24, 24, 23, 1]
+
+
+def test_a_day_whose_midnight_comes_twice_begins_with_the_first() -> None:
+    midnight = pd.Timestamp("2001-10-28T04:00", tz="UTC")  # at 00:01 the clocks went back to 23:01 of the day before
+    index = pd.DatetimeIndex([midnight + pd.Timedelta(minutes=30), midnight + pd.Timedelta(minutes=90)])
+    with Store("memory://", frozen=False) as store:
+        store.extend("key", pd.Series([1, 2], index.as_unit("s").tz_convert("America/Toronto")))
+        assert store.resample("key", "1D", "sum") == [(int(midnight.timestamp()), 3)]
+
+
+def test_the_calendar_ends_with_the_year_9999() -> None:
+    with Store("memory://", frozen=False) as store:
+        index = pd.DatetimeIndex(np.array(["9999-12-30T12", "9999-12-31T12"], "M8[s]")).tz_localize("UTC")
+        store.extend("key", pd.Series([1, 2], index.tz_convert("Europe/Berlin")))
+        assert [value for _, value in store.resample("key", "1D", "sum")] == [1, 2]
+        late = pd.DatetimeIndex(np.array([10**12], "M8[s]")).tz_localize("UTC").tz_convert("Europe/Berlin")
+        store.extend("late", pd.Series([1], late))
+        with pytest.raises(ValueError, match="in no year from 1 to 9999"):
+            store.resample("late", "1D")
