@@ -17,6 +17,7 @@ from rstore.domain.log import ES, KV, TS, Record, Replay, Stream, check_time
 from rstore.domain.names import check_name, exact
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
 from rstore.domain.projection import Projection
+from rstore.domain.scalars import is_missing
 from rstore.erasures import erasure_in
 from rstore.face import ATTEMPTS, check_key
 from rstore.keyvalues import KeyValues
@@ -432,11 +433,11 @@ def difference(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Diff:
 
 
 def _same(old: Any, new: Any) -> bool:
-    """Tell whether two values are the same: of one type, and equal, or both of them unequal to themselves as NaN is."""
+    """Tell whether two values are the same: of one type, and equal, or both of them missing as NaN is."""
     if type(old) is not type(new):
         return False
     try:
-        return old is new or bool(old == new) or bool(old != old and new != new)  # noqa: PLR0124
+        return old is new or (is_missing(old) and is_missing(new)) or bool(old == new)
     except Exception:  # whatever comparing a user's values raises: arrays do
         return _pickled(old) == _pickled(new) is not None
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 from rstore.columns import Times
 from rstore.domain.errors import StoreError
 from rstore.domain.log import pages
+from rstore.domain.scalars import is_missing, plain
 from rstore.moments import iso_in_series
 from rstore.progress import Steps
 from rstore.tabular.numerals import written as as_written
@@ -81,8 +82,8 @@ def _name(name: str) -> str:
 
 def _as_cells(line: Line) -> list[str]:
     cells = [_time(line)]
-    for cell in line.cells:
-        if cell is None:
+    for cell in map(plain, line.cells):
+        if cell is None or (is_missing(cell) and not isinstance(cell, Real)):
             cells.append("")
         elif isinstance(cell, str | Real):
             cells.append(as_written(cell))

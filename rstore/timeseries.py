@@ -199,8 +199,9 @@ class TimeSeries(Segments):
 
         A bin holds what comes at its edge and later, before the next one, and is named by its edge. Edges are where
         pandas puts them by default: a multiple of ``freq`` from the midnight before the first point, in the time zone
-        of the series. Without a unit they are multiples of ``freq``. None and NaN do not count. Of rows each column is
-        resampled. An empty bin has None; its sum and count are 0.
+        of the series. Without a unit they are multiples of ``freq``. What is missing does not count: None, NaN of any
+        type, ``NaT``, ``pandas.NA``. Of rows each column is resampled. An empty bin has None; its sum and count are 0.
+        Numbers of NumPy are added up as those of Python, which do not overflow.
 
         Args:
             freq: in the unit of the series; or, if it has one, a ``timedelta``, or such as ``'5min'`` or ``'1D'``: a

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import operator
 from decimal import Decimal
 from typing import Any
@@ -13,8 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rstore import Store
+from rstore.audit import difference
+from rstore.cli.charts import number
 from rstore.domain.resampling import HOWS
 from rstore.domain.scalars import is_missing, plain
+from rstore.transfer import export_points
+from tests.test_properties import SETTINGS
 
 NOTHING = [
     *(None, float("nan"), np.float64("nan"), np.float32("nan"), np.float16("nan"), complex("nan")),
@@ -31,6 +37,7 @@ SOMETHING = [
     {},
     (),
     np.array([np.nan, 1]),
+    np.array([np.nan]),
     np.array(1),
     Decimal(0),
     pd.DataFrame(),
@@ -124,3 +131,69 @@ def test_what_is_stored_keeps_its_type() -> None:
 @pytest.mark.parametrize("value", [np.datetime64("2026-11-01", "ns"), np.str_("a"), np.array([1, 2]), "a", Decimal(1)])
 def test_what_is_no_number_of_numpy_is_left_as_it_is(value: Any) -> None:
     assert plain(value) is value
+
+
+@pytest.mark.parametrize("value", NOTHING, ids=repr)
+def test_what_is_missing_is_a_gap_in_a_curve_and_no_change(value: Any) -> None:
+    assert math.isnan(number(value, "key", 0))
+    with Store("memory://", frozen=False) as store:
+        store.apply("items", {"a": value, "n": 1}, t=1)
+        store.apply("items", {"a": value, "n": 2}, t=2)
+        assert difference(store.past("items", 1) or {}, store.past("items", 2) or {}).changed == {"n": (1, 2)}
+
+
+@pytest.mark.parametrize("value", [pd.NA, pd.NaT, np.datetime64("NaT"), Decimal("NaN"), Decimal("sNaN"), None])
+def test_what_is_missing_and_no_float_is_an_empty_cell(value: Any) -> None:
+    with Store("memory://", frozen=False) as store:
+        store.extend("key", (0, value), (1, 2))
+        file = io.StringIO()
+        export_points(store, "key", file)
+        assert file.getvalue().splitlines()[1:] == ["0,", "1,2"]
+
+
+def test_numbers_of_numpy_are_cells_of_the_same_value() -> None:
+    with Store("memory://", frozen=False) as store:
+        store.extend("key", (0, np.float32(0.1)), (1, np.uint8(7)), (2, np.True_), (3, np.float32("nan")))
+        file = io.StringIO()
+        export_points(store, "key", file)
+        assert file.getvalue().splitlines()[1:] == ["0,0.10000000149011612", "1,7", "2,True", "3,nan"]
+
+
+WIDTHS: dict[str, st.SearchStrategy[Any]] = {
+    **{f"u{size}": st.integers(0, 2 ** (8 * size) - 1) for size in (1, 2, 4, 8)},
+    **{f"i{size}": st.integers(-(2 ** (8 * size - 1)), 2 ** (8 * size - 1) - 1) for size in (1, 2, 4, 8)},
+    "f4": st.floats(width=32, allow_infinity=False),
+    "f8": st.floats(allow_infinity=False, min_value=-1e300, max_value=1e300),
+    "?": st.booleans(),
+}
+
+
+@SETTINGS
+@given(st.sampled_from(sorted(WIDTHS)), st.sampled_from(sorted(HOWS)), st.data())
+def test_columns_and_single_scalars_resample_to_the_same(dtype: str, how: str, data: Any) -> None:
+    array = np.array(data.draw(st.lists(WIDTHS[dtype], min_size=1, max_size=20)), dtype)
+    times = np.arange(len(array))
+    with Store("memory://", frozen=False) as store:
+        store.extend("columns", (times, array))
+        store.extend("scalars", list(zip(times.tolist(), array, strict=True)))
+        of_columns, of_scalars = store.resample("columns", 4, how), store.resample("scalars", 4, how)
+        assert len(of_columns) == len(of_scalars)
+        for (time, column), (other, scalar) in zip(of_columns, of_scalars, strict=True):
+            assert time == other
+            assert repr(plain(scalar)) == repr(plain(column))
+            assert how in ("first", "last") or type(scalar) is type(column)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+def test_where_only_numpy_has_a_result_that_is_the_result() -> None:
+    with Store("memory://", frozen=False) as store:
+        store.apply("key", {"n": np.float64(1)})
+        assert store.apply("key", {"n": (operator.truediv, 0)}) == {"n": math.inf}
+
+
+def test_a_scalar_beside_an_array_is_what_it_was() -> None:
+    with Store("memory://", frozen=False) as store:
+        store.apply("key", {"n": np.array([1, 2], np.float32)})
+        state = store.apply("key", {"n": (operator.mul, np.float64(0.1))})
+        assert state is not None
+        assert state["n"].dtype == np.float64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from numbers import Real
 from typing import Annotated, Any
 
@@ -91,4 +92,4 @@ def _curve(name: str, points: Sequence[tuple[int, Any]], unit: Unit | None) -> C
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real)
+    return isinstance(value, Real | Decimal)

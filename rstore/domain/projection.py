@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rstore.domain.errors import StoreIntegrityError
 from rstore.domain.growth import TooLargeError, check_growth
 from rstore.domain.operators import DELITEM, OPERATORS, RESETS, SETITEM
-from rstore.domain.scalars import plain
+from rstore.domain.scalars import calculated, plain
 
 
 class Fact(NamedTuple):
@@ -84,9 +84,9 @@ def _step(state: dict[str, Any], change: Fact) -> None:
             state[item] = value if type(value) is Unloaded else state[item]
         else:
             function, binary = OPERATORS[op]
-            old, operand = plain(state[item]), plain(value)
-            check_growth(op, old, operand)
-            state[item] = function(old, operand) if binary else function(old)
+            operands = (state[item], value) if binary else (state[item],)
+            check_growth(op, plain(state[item]), plain(value))
+            state[item] = calculated(function, *operands)
     except Exception as exc:  # whatever an operator raises on a user's values, the history does not fold
         known = item in state
         reason = type(exc).__name__ if known else "there is no such item at that time"

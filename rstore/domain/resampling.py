@@ -1,7 +1,8 @@
 """Resampling: the points of a series gathered in bins of time, each made one value, and what is put into empty ones.
 
 A bin holds the points from its edge up to the next one, without that, and is labelled by its edge: as pandas does by
-default for all frequencies that are fixed. What is missing, as None and NaN are, does not count.
+default for all frequencies that are fixed. What is missing, as None and NaN are, does not count. What is calculated or
+compared are numbers of Python: those of NumPy would do it in their own width, and eight bits end at 255.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rstore.domain.scalars import is_missing, plain_numbers
+from rstore.domain.scalars import is_missing, plain
 from rstore.domain.series import Run
 
 Bin: TypeAlias = tuple[int, dict[str | None, Any]]
@@ -22,12 +23,14 @@ class How(NamedTuple):
     """A way to make one value of many.
 
     ``add`` is given what it returned before, None at first, and more values, at least one; ``end`` makes of that what
-    is returned, by name if there are several; ``empty`` is what a bin without values has.
+    is returned, by name if there are several; ``empty`` is what a bin without values has. ``calculates``: it is not
+    given values as they were stored, but as :func:`~rstore.domain.scalars.plain` ones.
     """
 
     add: Callable[[Any, Sequence[Any]], Any]
     end: Callable[[Any], Mapping[str | None, Any]] = lambda state: {None: state}
     empty: Mapping[str | None, Any] = {None: None}
+    calculates: bool = True
 
 
 def _ohlc(state: Any, values: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
@@ -37,14 +40,14 @@ def _ohlc(state: Any, values: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
 
 def _total(state: tuple[Any, int] | None, values: Sequence[Any]) -> tuple[Any, int]:
     total, number = state or (0, 0)
-    return total + sum(plain_numbers(values)), number + len(values)
+    return total + sum(values), number + len(values)
 
 
 _PARTS: Final = ("open", "high", "low", "close")
 
 HOWS: Final[Mapping[str, How]] = {
-    "first": How(lambda state, values: state or (values[0],), lambda state: {None: state[0]}),
-    "last": How(lambda _, values: values[-1]),
+    "first": How(lambda state, values: state or (values[0],), lambda state: {None: state[0]}, calculates=False),
+    "last": How(lambda _, values: values[-1], calculates=False),
     "min": How(lambda state, values: min(values) if state is None else min(state, *values)),
     "max": How(lambda state, values: max(values) if state is None else max(state, *values)),
     "mean": How(_total, lambda state: {None: state[0] / state[1]}),
@@ -104,7 +107,7 @@ def _add(states: dict[str | None, Any], values: list[Any], how: How) -> None:
 
 def _added(how: How, state: Any, values: Sequence[Any], name: str | None) -> Any:
     try:
-        return how.add(state, values)
+        return how.add(state, list(map(plain, values)) if how.calculates else values)
     except (TypeError, ArithmeticError) as exc:  # values of several types; Decimals that are no numbers
         where = "" if name is None else f" of column {name!r}"
         reason = str(exc) if isinstance(exc, TypeError) else type(exc).__name__
@@ -143,12 +146,12 @@ def _previous(column: Sequence[Any]) -> Iterable[Any]:
 
 
 def _linear(column: Sequence[Any]) -> Iterable[Any]:
-    column = list(plain_numbers(column))
     known = [at for at, value in enumerate(column) if value is not None]
     found = list(_previous(column))  # after the last one that is known
     for first, last in pairwise(known):
-        step = (column[last] - column[first]) / (last - first) if last - first > 1 else 0
-        found[first + 1 : last] = [column[first] + step * i for i in range(1, last - first)]
+        low, high = plain(column[first]), plain(column[last])
+        step = (high - low) / (last - first) if last - first > 1 else 0
+        found[first + 1 : last] = [low + step * i for i in range(1, last - first)]
     return found
 
 
