@@ -28,10 +28,8 @@ def is_missing(value: Any) -> bool:
     >>> [is_missing(value) for value in (None, float('nan'), Decimal('sNaN'), 0, '', [None])]
     [True, True, True, False, False, False]
     """
-    if value is None or type(value) in _PRESENT:
-        return value is None
-    if type(value) is float:
-        return value != value  # noqa: PLR0124
+    if value is None or type(value) in _PLAIN:
+        return value is None or value != value  # noqa: PLR0124
     if isinstance(value, Decimal):
         return value.is_nan()  # one that signals can't even be compared
     try:
