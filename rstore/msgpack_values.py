@@ -30,6 +30,15 @@ _SURE: Final = _PLAIN - {int, str}
 _INTS: Final = range(-(2**63), 2**64)
 
 
+def _own(kind: type) -> type:
+    """Return the class of Python's own that a class of dates stands in for, as those of a clock that is held do."""
+    return next(cls for cls in kind.__mro__ if cls.__module__ == "datetime")
+
+
+_OWN: Final[tuple[Any, Any]] = _own(datetime.date), _own(datetime.datetime)
+"""In a tuple: what holds a clock exchanges the classes in the names of all modules."""
+
+
 class Extension(NamedTuple):
     """How values of a type are kept: the code of the extension type, and the two ways between a value and its bytes.
 
@@ -105,8 +114,8 @@ EXTENSIONS: Final[Mapping[type, Extension]] = {
     ),
     Decimal: Extension(41, *_as_text(Decimal)),
     Fraction: Extension(42, *_as_list(lambda parts: Fraction(*parts), lambda value: list(value.as_integer_ratio()))),
-    datetime.datetime: Extension(43, _pack_moment, _unpack_datetime),  # one that is not in UTC
-    datetime.date: Extension(44, *_as_text(datetime.date.fromisoformat, datetime.date.isoformat)),
+    _OWN[1]: Extension(43, _pack_moment, _unpack_datetime),  # one that is not in UTC
+    _OWN[0]: Extension(44, *_as_text(datetime.date.fromisoformat, datetime.date.isoformat)),
     datetime.time: Extension(45, _pack_moment, _unpack_time),
     datetime.timedelta: Extension(
         46,
@@ -166,11 +175,15 @@ class Packer:
             if sure.issuperset(map(type, value.values())):
                 return value
             return {key: self._plain(each, sure) for key, each in value.items()}
-        if _is_native(kind, value) or (kind is self._ext and value.code not in _BY_CODE):
+        if kind is self._ext and value.code not in _BY_CODE:
             return value
-        if kind not in EXTENSIONS:
+        own = value if kind in EXTENSIONS else _in_own_class(value)
+        return own if _is_native(type(own), own) else self._extended(own)
+
+    def _extended(self, value: Any) -> Any:
+        extension = EXTENSIONS.get(type(value))
+        if extension is None:
             raise TypeError(_refusal(value))
-        extension = EXTENSIONS[kind]
         return self._ext(extension.code, extension.pack(value, self.pack))
 
     def _unpacked(self, code: int, data: memoryview) -> Any:
@@ -184,7 +197,20 @@ def _is_native(kind: type, value: Any) -> bool:
         return value in _INTS
     if kind is str:
         return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
-    return kind in _SURE or (kind is datetime.datetime and value.tzinfo is datetime.UTC and not value.fold)
+    return kind in _SURE or (kind is _OWN[1] and value.tzinfo is datetime.UTC and not value.fold)
+
+
+def _in_own_class(value: Any) -> Any:
+    """Return a date of a class that says that all of Python's own are of it, as freezegun's do, in Python's own.
+
+    So what a test stores while it holds the clock is what the program stores.
+    """
+    date, moment = _OWN
+    own = moment if isinstance(value, moment) else date
+    if not (isinstance(value, own) and issubclass(own, type(value))):
+        return value
+    day = date.fromordinal(value.toordinal())
+    return day if own is date else moment.combine(day, value.timetz())
 
 
 def _refusal(value: Any) -> str:

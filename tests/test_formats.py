@@ -6,15 +6,16 @@ import operator
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
 import psycopg
 import pytest
 
-from rstore import Event, Store, StoreWrongKeyError, new_key, transfer
+from rstore import Event, MsgpackStore, Store, StoreProtectedError, StoreWrongKeyError, new_key, transfer
 from rstore.inspection import check
-from tests.fixtures.story import BEGIN_MS, HERE, KEY, NAMESPACES
+from tests.fixtures.story import BEGIN_MS, DAY, HERE, KEY, NAMESPACES, SINCE_2
 from tests.servers import Postgres, Valkey
 
 FORMATS = sorted(path for path in HERE.iterdir() if path.name.isdigit())
@@ -101,6 +102,25 @@ def test_it_takes_no_other_key_and_is_read_without_any(
         with Store(dsn, "encrypted", KEY, frozen=False) as store:
             assert store["price"] == {"amount": 13, "currency": "EUR"}
             store["price"] = 1
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("folder", [path for path in FORMATS if int(path.name) >= 2], ids=lambda path: path.name)
+def test_erasures_policies_and_types_are_read(
+    place: Callable[..., contextmanager[str]], folder: Path, tmp_path: Path
+) -> None:
+    with place(folder, tmp_path) as dsn, MsgpackStore(dsn, SINCE_2, KEY, frozen=False) as store:
+        if place is from_export:  # a policy does not come along
+            transfer.load(store, folder / f"{SINCE_2}.jsonl.gz")
+            store.protect()
+        assert store["amount"] == (Decimal("1.50"), DAY)
+        kept, erasure = store.history("account")
+        assert (kept.value, store.current("account")) == (2, {"n": 2})
+        assert (erasure.op, erasure.who, erasure.why, erasure.value.records) == ("prune", "ada", "too old", 1)
+        assert store.is_protected()
+        assert list(check(store)) == []
+        with Store(dsn, SINCE_2, frozen=False) as plain, pytest.raises(StoreProtectedError):
+            plain["amount"] = 2
 
 
 def is_told_in(store: Store) -> None:

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+from freezegun import freeze_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -316,3 +317,17 @@ def test_no_serializer_stores_a_lone_surrogate_that_it_can_not_read(backend: Bac
     assert store.apply("k", {"n": "\udcff"}) == {"n": "\udcff"}
     assert store["k"] == "a\ud800"
     assert store.first("k") == (1, "a\ud800")
+
+
+def test_what_is_stored_while_the_clock_is_held_is_what_is_stored_otherwise() -> None:
+    """A held clock hands out dates of classes of its own."""
+    zone = ZoneInfo("Europe/Berlin")
+    moments = [datetime.datetime(2026, 10, 25, 2, 30, 0, 5, tzinfo=zone, fold=1), datetime.date(2026, 1, 1)]
+    with freeze_time("2026-01-01"), MsgpackStore("memory://", frozen=False) as store:
+        held = [datetime.datetime.now(datetime.UTC), datetime.datetime.now(zone), datetime.datetime.now(zone).date()]
+        store["held"] = [*held, *moments]
+        assert store["held"] == [*held, *moments]
+        assert {type(each).__name__ for each in store["held"]} <= {"datetime", "date", "FakeDatetime", "FakeDate"}
+    with MsgpackStore("memory://", frozen=False) as store:
+        store["k"] = held
+        assert [type(each) for each in store["k"]] == [datetime.datetime, datetime.datetime, datetime.date]
