@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import rstore
 from rstore.cli.program import program
 from rstore.cli.refusal import EXIT_CODES
 
@@ -61,8 +62,8 @@ def test_each_page_is_in_the_navigation() -> None:
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     """In a copy, since the site is built beside its sources; ``--strict`` fails on links that lead nowhere."""
-    for name in ("docs", "rstore"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for source in (ROOT / "docs", Path(rstore.__file__).parent):  # which may be that of the wheel
+        shutil.copytree(source, tmp_path / source.name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "zensical.toml", tmp_path)
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
     built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)

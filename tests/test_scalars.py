@@ -24,7 +24,7 @@ from tests.test_properties import SETTINGS
 
 NOTHING = [
     *(None, float("nan"), np.float64("nan"), np.float32("nan"), np.float16("nan"), complex("nan")),
-    *(pd.NA, pd.NaT, np.datetime64("NaT"), np.timedelta64("NaT"), Decimal("NaN"), Decimal("sNaN")),
+    *(pd.NA, pd.NaT, np.datetime64("NaT", "ns"), np.timedelta64("NaT", "ns"), Decimal("NaN"), Decimal("sNaN")),
 ]
 SOMETHING = [
     0,
@@ -142,7 +142,7 @@ def test_what_is_missing_is_a_gap_in_a_curve_and_no_change(value: Any) -> None:
         assert difference(store.past("items", 1) or {}, store.past("items", 2) or {}).changed == {"n": (1, 2)}
 
 
-@pytest.mark.parametrize("value", [pd.NA, pd.NaT, np.datetime64("NaT"), Decimal("NaN"), Decimal("sNaN"), None])
+@pytest.mark.parametrize("value", [pd.NA, pd.NaT, np.datetime64("NaT", "ns"), Decimal("NaN"), Decimal("sNaN"), None])
 def test_what_is_missing_and_no_float_is_an_empty_cell(value: Any) -> None:
     with Store("memory://", frozen=False) as store:
         store.extend("key", (0, value), (1, 2))

@@ -29,7 +29,7 @@ FORMS: dict[str, Callable[[int], Any]] = {
     "NumPy ns": lambda ms: np.datetime64(ms * 10**6, "ns"),
 }
 NAIVE = [datetime.datetime(2026, 11, 1), "2026-11-01T09:00", pd.Timestamp("2026-11-01")]  # noqa: DTZ001
-NO_TIMES = [pd.NaT, np.datetime64("NaT")]
+NO_TIMES = [pd.NaT, np.datetime64("NaT", "ns")]
 
 
 def ask(store: Any, when: Callable[[int], Any]) -> dict[str, Callable[[], Any]]:
@@ -183,7 +183,9 @@ def test_all_series_of_a_class_may_have_a_length_of_time_as_frequency() -> None:
         assert store.resample("s", "20s", "count") == store.resample("s", 20, "count")
 
 
-@pytest.mark.parametrize("length", [datetime.timedelta(milliseconds=1), datetime.timedelta(0), np.timedelta64("NaT")])
+@pytest.mark.parametrize(
+    "length", [datetime.timedelta(milliseconds=1), datetime.timedelta(0), np.timedelta64("NaT", "ns")]
+)
 def test_a_frequency_that_the_unit_can_not_hold_is_refused(length: Any) -> None:
     with Store("memory://", frozen=False) as store:
         store.extend("s", pd.Series([1.0], pd.DatetimeIndex(["2026-11-01"], tz="UTC").as_unit("s")))
