@@ -358,7 +358,7 @@ def test_iterating_over_points_shows_the_moment_of_the_first_while_others_write_
 
 
 def test_reads_are_whole_while_another_thread_compacts_and_prunes(store: Store) -> None:
-    keys = {f"key {i:04}": i for i in range(600)}
+    keys = {f"key {i:04}": i for i in range(200)}
     done = threading.Event()
 
     def rewrite() -> None:
