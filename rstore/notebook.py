@@ -20,7 +20,18 @@ T = TypeVar("T")
 
 _FIRST: Final = 10
 _LAST: Final = 9
-_SHORT: Final = Repr()
+_MOST_DIGITS: Final = 4_000
+
+
+class _Short(Repr):
+    """What Python shows of a value, in short, and the same on each version of it."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Return a number, or that it has more digits than Python writes: each version says that in its own way."""
+        return super().repr_int(x, level) if abs(x) < 10**_MOST_DIGITS else "<int of too many digits>"
+
+
+_SHORT: Final = _Short()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
