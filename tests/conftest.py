@@ -229,8 +229,8 @@ def use_ram() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: three for each core, since much of the time a test waits for servers and processes."""
-    return 3 * (os.cpu_count() or 1)
+    """``-n auto``: two for each core, since half of the time a test waits for servers and processes."""
+    return 2 * (os.cpu_count() or 1)
 
 
 ENCRYPTED_ON_SERVERS = ("test_audit", "test_payload", "test_properties", "test_readme")

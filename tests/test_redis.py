@@ -1150,9 +1150,10 @@ def test_a_replica_is_waited_for(server: Valkey, stack: ExitStack, replica: Valk
         store["a"] = number
         with Store(replica.dsn) as there:
             assert there["a"] == number
-    assert calls_of(server, "wait") == 50
+    waits = calls_of(server, "wait")
+    assert waits >= 50  # one each at least: how often a slow server is asked is not the promise
     hasty["a"] = 1
-    assert calls_of(server, "wait") == 50
+    assert calls_of(server, "wait") == waits
 
 
 def test_a_replica_that_does_not_confirm_in_time_is_told(server: Valkey, stack: ExitStack, replica: Valkey) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -184,6 +185,7 @@ def check_picture(name: str) -> None:
 def picture(curves: Sequence[Curve], name: str) -> None:
     """Draw curves into a file, PNG or SVG by its suffix."""
     check_picture(name)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it can't write at home, it draws all the same
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as exc:
