@@ -10,7 +10,7 @@ demo: .venv/demo
 test: check
 	$(BIN)/python -m pytest -n auto
 
-# In memory and on SQLite, without keys: under a minute.
+# In memory and on SQLite, without keys: about a minute.
 quick: .venv/test
 	$(BIN)/python -m pytest -n auto -q -m 'not server and not encrypted and not slow'
 

@@ -175,6 +175,7 @@ NOTHING_ERASED = "nothing was erased: that is what would go without --dry-run\n"
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_what_was_erased_and_by_whom_is_in_the_log(place: Store) -> None:
     for n in range(3):
         place.apply("account", {"n": n})
@@ -473,6 +474,7 @@ def test_keys_come_from_a_file_the_environment_or_a_prompt(
     assert say("get", "pin") == "1234\n"
 
 
+@pytest.mark.slow
 def test_a_job_that_has_no_key_or_the_old_one_writes_nothing(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     where = f"namespace {place.namespace!r}"
     monkeypatch.setenv("RSTORE_KEY", KEY)
@@ -501,6 +503,7 @@ def test_a_job_that_has_no_key_or_the_old_one_writes_nothing(place: Store, monke
     assert run("check") == ""
 
 
+@pytest.mark.slow
 def test_what_is_meant_can_be_said(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     place["plain"] = 1
     run("set", "plain", "2")  # where nothing is encrypted, nobody is asked
@@ -970,6 +973,7 @@ def test_a_table_is_known_by_its_name_or_by_how_it_begins(file: Store, tmp_path:
     assert file.range("back") == file.range("s")
 
 
+@pytest.mark.slow
 def test_what_comes_through_a_pipe_is_known_by_how_it_begins(file: Store, tmp_path: Path) -> None:
     text, cells = 't,x\r\n1,"a\rb"\r\n2,b\r\n', [(1, "a\rb"), (2, "b")]
     done = subprocess.run([*COMMAND, "import", "-"], input=text.encode(), capture_output=True, check=True)

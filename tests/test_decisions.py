@@ -235,6 +235,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from([field.name for field in attrs.fields(Item)]), VALUES, min_size=1))
+@pytest.mark.slow
 def test_whatever_is_decided_is_got_as_it_was_returned_or_not_stored(changes: dict[str, Any]) -> None:
     for cls in (Store, JsonStore, MsgpackStore):
         with cls("memory://", frozen=False) as store:

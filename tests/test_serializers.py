@@ -113,6 +113,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=500)
 @given(VALUES)
+@pytest.mark.slow
 def test_msgpack_gives_back_each_value_equal_and_of_the_same_types(value: Any) -> None:
     packer = Packer()
     assert alike(packer.unpack(packer.pack(value)), value)

@@ -611,6 +611,7 @@ class TestFirstClass:
 
 
 @pytest.mark.parametrize("order", [lambda row: row, lambda row: row * 7919 % 120_011])
+@pytest.mark.slow
 def test_a_large_table_takes_no_more_memory_than_a_small_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Callable[[int], int]
 ) -> None:
