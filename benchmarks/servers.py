@@ -27,7 +27,7 @@ import redis
 
 from benchmarks.core import KEY, POINTS, Row, each, in_turn, timed, words
 from rstore import Store
-from tests.servers import Postgres, Valkey
+from tests.support.servers import Postgres, Valkey
 
 CALLS = 500
 KEYS = 1_000

@@ -21,8 +21,8 @@ from tempfile import TemporaryDirectory
 from benchmarks.core import Row, each, in_turn, timed
 from benchmarks.servers import one_core
 from rstore import Store
-from rstore.audit import Audit
-from tests.servers import Postgres, Valkey
+from rstore.history.changes import Audit
+from tests.support.servers import Postgres, Valkey
 
 CALLS = 200
 CHANGES = 100_000
@@ -125,7 +125,7 @@ def _count(_: object, store: Store) -> None:
 WRITER = """
 import sys, time
 from rstore import Store
-from rstore.audit import Audit
+from rstore.history.changes import Audit
 
 with Store(sys.argv[1], "delivery", frozen=False) as store:
     for _ in range(int(sys.argv[2])):

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from rstore import Store
 from rstore.transfer import Progress, copy, digest
-from tests.servers import Postgres, Valkey
+from tests.support.servers import Postgres, Valkey
 
 POINTS, KEYS, SEQUENCES = 1_000_000, 100_000, 10_000
 EVENTS = 3

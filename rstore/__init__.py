@@ -1,6 +1,5 @@
 """One append-only log for key/value pairs, time series and event sequences."""
 
-from rstore.audit import Change, Diff, View
 from rstore.domain.erasure import Erased, Erasure
 from rstore.domain.errors import (
     FrozenStoreError,
@@ -20,11 +19,12 @@ from rstore.domain.errors import (
     StoreWrongKeyError,
 )
 from rstore.domain.log import Saved
-from rstore.loading import Unreadable
-from rstore.repository import Changes, Repository
-from rstore.sequences import Event
+from rstore.encoding.unreadable import Unreadable
+from rstore.history.changes import Change, Diff, View
+from rstore.history.skipping import Skipped
+from rstore.models.event_sequences import Event
+from rstore.models.repository import Changes, Repository
 from rstore.serializers import JsonStore, MsgpackStore
-from rstore.skipping import Skipped
 from rstore.store import Store, new_key
 
 __all__ = [

@@ -11,7 +11,7 @@ from attrs import Factory, define
 from rstore.domain.erasure import ERASURES, Erasure, Plan, erasure_of, from_words, span, to_words, told
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Entry, Log, Record, Saved, Stream
-from rstore.payload import Body, Payload, note_body
+from rstore.encoding.envelope import Body, Payload, note_body
 
 _TOGETHER: Final = 64
 _TOGETHER_BYTES: Final = 8 << 20

@@ -19,7 +19,7 @@ from rstore.domain.errors import (
 )
 from rstore.domain.log import ES, KEYS, KV, TS, Batch, Entry, Log, Record, Stream, newest
 from rstore.domain.operators import CHECK, PROTECT
-from rstore.payload import Payload
+from rstore.encoding.envelope import Payload
 
 STREAM: Final = Stream(KEYS, "")
 """Holds the check values and the policy of a namespace."""

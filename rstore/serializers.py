@@ -74,7 +74,7 @@ class MsgpackStore(Store):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         try:
-            from rstore.msgpack_values import Packer
+            from rstore.encoding.msgpack_values import Packer
 
             packer = Packer()
         except ImportError as exc:

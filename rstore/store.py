@@ -13,18 +13,18 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
-from rstore.adapters import open_log
+from rstore.adapters.dsn import open_log
+from rstore.admin.upkeep import Upkeep
+from rstore.core import Note, Work
 from rstore.domain.erasure import COMPACT
 from rstore.domain.errors import StoreError, StoreNotAvailableError
 from rstore.domain.log import ES, KV, TIME_MAX, TS, Connector, Saved
 from rstore.domain.names import check_name
-from rstore.face import Note, Work
-from rstore.moments import Moment, posix_ms
-from rstore.notebook import table
-from rstore.payload import Payload
-from rstore.projections import Projections
+from rstore.encoding.envelope import Payload
+from rstore.html import table
 from rstore.protection import CheckedWriter
-from rstore.upkeep import Upkeep
+from rstore.state_cache import Projections
+from rstore.timestamps import Moment, posix_ms
 
 _KINDS: Final = {"keys": KV, "time series": TS, "event sequences": ES}
 
@@ -216,6 +216,6 @@ def new_key() -> str:
 def _cipher(key: str | bytes | Sequence[str | bytes] | None) -> Any:
     if key is None:
         return None
-    from rstore.cipher import Cipher
+    from rstore.encoding.cipher import Cipher
 
     return Cipher(key)

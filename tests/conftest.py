@@ -17,10 +17,10 @@ from attrs import define
 from hypothesis import HealthCheck, settings
 
 from rstore import Store
-from rstore.adapters import open_log
+from rstore.adapters.dsn import open_log
 from rstore.adapters.memory import MemoryLog, Space
 from rstore.domain.log import Connector, Log
-from tests.servers import Cluster, Postgres, Valkey
+from tests.support.servers import Cluster, Postgres, Valkey
 
 # How long an example takes depends on what else the machine does, and fails no test.
 settings.register_profile("rstore", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rstore.cli.command import check_usage
-from rstore.cli.refusal import USAGE, Refusal
+from rstore.cli.exit_codes import USAGE, Refusal
 from rstore.cli.units import Unit, spanned
 from rstore.cli.values import show_text
 from rstore.domain.scalars import is_missing

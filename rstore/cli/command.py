@@ -16,13 +16,13 @@ from typing import Annotated, Any, Final
 import typer
 from attrs import frozen
 
-from rstore.audit import Audit
 from rstore.cli import streams
+from rstore.cli.exit_codes import PIPE, USAGE, Refusal
 from rstore.cli.output import Output
-from rstore.cli.place import SERIALIZERS, Place
-from rstore.cli.refusal import PIPE, USAGE, Refusal
+from rstore.cli.target import SERIALIZERS, Place
 from rstore.cli.times import parse_recorded, parse_time
-from rstore.face import now
+from rstore.core import now
+from rstore.history.changes import Audit
 from rstore.store import Store
 
 LOOK, DRAW, CHANGE, MOVE = "Look", "Draw", "Change", "Move and care"

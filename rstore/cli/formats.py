@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from rstore.cli.command import check_usage
-from rstore.textfiles import DAMAGED
+from rstore.transfer.files import DAMAGED
 
 Written: TypeAlias = Literal["jsonl", "csv", "parquet"]
 

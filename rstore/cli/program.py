@@ -8,9 +8,13 @@ from typing import Any, Final
 
 import typer
 
-from rstore.cli import change, draw, look, move, streams
+from rstore.cli import plot as draw
+from rstore.cli import read as look
+from rstore.cli import streams
+from rstore.cli import transfer as move
+from rstore.cli import write as change
 from rstore.cli.command import options_before
-from rstore.cli.refusal import EXIT_CODES, INTERRUPTED, NEGATIVE, OK, PIPE, STORE, USAGE, Refusal
+from rstore.cli.exit_codes import EXIT_CODES, INTERRUPTED, NEGATIVE, OK, PIPE, STORE, USAGE, Refusal
 from rstore.cli.values import show_text
 from rstore.domain.errors import StoreError
 

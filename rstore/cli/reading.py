@@ -7,17 +7,17 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from rstore.audit import Audit, View
+from rstore.bins import grid
 from rstore.cli.command import Session, check_usage
+from rstore.cli.exit_codes import USAGE, Refusal
 from rstore.cli.output import TEXT, VALUE, Column
-from rstore.cli.refusal import USAGE, Refusal
 from rstore.cli.times import is_integer, parse_recorded, parse_time, show_time
 from rstore.cli.units import Unit, named, recognised
 from rstore.cli.values import to_json
-from rstore.columns import Times
+from rstore.core import now
 from rstore.domain.log import ES, KV, TS
-from rstore.face import now
-from rstore.grids import grid
+from rstore.encoding.columns import Times
+from rstore.history.changes import Audit, View
 
 Key = Annotated[str, typer.Argument(help="The key.", show_default=False)]
 Kind = Annotated[

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Final
 
 from rstore.cli import streams
-from rstore.moments import posix_ms
+from rstore.timestamps import posix_ms
 
 _INTEGER: Final = re.compile(r"[+-]?\d+")
 _AGO: Final = re.compile(r"(?P<count>\d+|an?)\s*(?P<unit>[a-z]+)\s+ago")

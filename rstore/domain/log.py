@@ -187,7 +187,7 @@ class Saved(NamedTuple):
 
 
 class Log(Protocol):
-    """One namespace of a log. Every adapter keeps these promises; ``tests/test_log_contract.py`` holds it to them.
+    """One namespace of a log. Every adapter keeps these promises; ``tests/contract`` holds it to them.
 
     * Appends and rewrites are atomic and isolated; what was acknowledged survives ``kill -9`` and, at the default
       durability, loss of power.

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from rstore.columns import Layout, Times
 from rstore.domain.duplicates import Duplicates
 from rstore.domain.errors import StoreNotAvailableError
 from rstore.domain.series import Merge, Run
-from rstore.payload import UnpackTimes
+from rstore.encoding.columns import Layout, Times
+from rstore.encoding.envelope import UnpackTimes
 
 if TYPE_CHECKING:
     from rstore.frames.frame import Frame

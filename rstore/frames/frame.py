@@ -9,9 +9,20 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 from attrs import evolve, frozen
 
-from rstore.columns import FORMATS, IN_UNITS, NOT_A_TIME, OBJECT, TEXT, Column, Layout, Table, Times, name_of_times
 from rstore.domain.names import exact
 from rstore.domain.series import Run
+from rstore.encoding.columns import (
+    FORMATS,
+    IN_UNITS,
+    NOT_A_TIME,
+    OBJECT,
+    TEXT,
+    Column,
+    Layout,
+    Table,
+    Times,
+    name_of_times,
+)
 from rstore.frames.times import Ints, order_of, rescaled, unit_of
 
 ANY_ZONE: Final = "*"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rstore.columns import IN_UNITS, NOT_A_TIME, OBJECT, TEXT, Times
+from rstore.encoding.columns import IN_UNITS, NOT_A_TIME, OBJECT, TEXT, Times
 from rstore.frames.frame import (
     ANY_ZONE,
     Frame,

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from rstore.columns import OBJECT, TEXT, Times
+from rstore.encoding.columns import OBJECT, TEXT, Times
 from rstore.frames.frame import (
     Frame,
     Values,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from rstore.columns import IN_UNITS, OBJECT, TEXT, Column, Times
+from rstore.encoding.columns import IN_UNITS, OBJECT, TEXT, Column, Times
 from rstore.frames.choosing import Choice, time_column
 from rstore.frames.frame import (
     Frame,

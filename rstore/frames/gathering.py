@@ -8,8 +8,8 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from rstore.columns import FORMATS, IN_UNITS, OBJECT, Column, Layout, Table, Times, is_row, stretches
 from rstore.domain.series import Run, thin
+from rstore.encoding.columns import FORMATS, IN_UNITS, OBJECT, Column, Layout, Table, Times, is_row, stretches
 from rstore.frames.frame import Frame, Values, columns_of, frame_of, guessed_column, object_column
 from rstore.frames.times import joint_times
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rstore.columns import Rows, concatenated
 from rstore.domain import series
 from rstore.domain.series import Layer, Run
+from rstore.encoding.columns import Rows, concatenated
 from rstore.frames.frame import taken
 from rstore.frames.times import joint_times, order_of
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from rstore.columns import IN_UNITS
 from rstore.domain.names import check_name, exact
 from rstore.domain.scalars import is_missing
+from rstore.encoding.columns import IN_UNITS
 from rstore.frames.frame import ANY_ZONE, Frame, Values, chosen, columns_of, frame_of
 from rstore.frames.times import Ints
-from rstore.moments import iso_in_series
+from rstore.timestamps import iso_in_series
 
 
 def check_times_differ(key: str, frame: Frame, rows: Ints | None = None) -> None:

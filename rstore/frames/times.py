@@ -9,15 +9,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rstore import packing
-from rstore.columns import NOT_A_TIME, UNITS
-from rstore.packing import REGULAR, WIDTHS, unpack_ints
+from rstore.encoding import packing
+from rstore.encoding.columns import NOT_A_TIME, UNITS
+from rstore.encoding.packing import REGULAR, WIDTHS, unpack_ints
 
 Ints: TypeAlias = NDArray[np.int64]
 
 
 def pack_times(times: Ints) -> bytes:
-    """Return what :func:`rstore.packing.pack_times` does, for an array."""
+    """Return what :func:`rstore.encoding.packing.pack_times` does, for an array."""
     if len(times) == 1:
         return b""
     steps = np.diff(times).view(np.uint64)  # that they wrap around is no harm: they are read without a sign
@@ -29,7 +29,7 @@ def pack_times(times: Ints) -> bytes:
 
 
 def unpack_times(start: int, count: int, data: bytes) -> Any:
-    """Return what :func:`rstore.packing.unpack_times` does; as an array, if the times are irregular."""
+    """Return what :func:`rstore.encoding.packing.unpack_times` does; as an array, if the times are irregular."""
     if count == 1 or data[0] == REGULAR:
         return packing.unpack_times(start, count, data)
     steps, _ = unpack_ints(count - 1, data)

@@ -1,0 +1,169 @@
+"""What of a write is sent at once: its entries or records as arrays, some megabytes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from attrs import Factory, define, evolve
+
+from rstore.adapters.postgresql.server import Row
+from rstore.domain.errors import StoreError
+from rstore.domain.log import KV, TOP_LEVEL, Batch, Copy, Entry, Record, Stream, level, merged_copies
+
+CHUNK_BYTES: Final = 4 << 20
+_CHUNK_ROWS: Final = 4096
+_LARGEST: Final = 511 << 20
+"""A row of 1 GB can be stored; but as text, which pg_dump asks for, its bytes are twice as many."""
+
+
+@define
+class Part:
+    """What a chunk holds of a batch. ``goes_on`` says that there was more of it in the chunk before."""
+
+    batch: Batch
+    goes_on: bool
+    live: bool
+    count: int = 0
+    mask: int = 0
+    largest: int = 0
+
+
+@define
+class Chunk:
+    """What of an append is sent at once: parts of batches, and the rows of their entries."""
+
+    parts: list[Part] = Factory(list)
+    rows: list[Row] = Factory(list)
+    size: int = 0
+
+    def begin(self, batch: Batch, *, goes_on: bool) -> None:
+        self.parts.append(Part(batch, goes_on, batch.live))
+
+    def add(self, entry: Entry) -> None:
+        part = self.parts[-1]
+        start, end, *rest = entry
+        of_level = level_of(part.batch.stream, start, end)
+        part.count += 1
+        part.mask |= bit(of_level)
+        part.largest = max(part.largest, checked_size(entry))
+        self.rows.append((len(self.parts), part.count, start, end, of_level, *rest))
+        self.size += len(entry.data)
+
+    def is_full(self) -> bool:
+        return self.size > CHUNK_BYTES or len(self.rows) >= _CHUNK_ROWS
+
+    def recorded_at(self, moment: int) -> Chunk:
+        """Return the chunk with another transaction time for all of it."""
+        parts = [evolve(part, batch=part.batch._replace(recorded=moment)) for part in self.parts]
+        return evolve(self, parts=parts)
+
+    def values(self) -> list[Any]:
+        batches = [part.batch for part in self.parts]
+        return [
+            [batch.stream.kind for batch in batches],
+            [batch.stream.key for batch in batches],
+            [batch.recorded for batch in batches],
+            [None if part.goes_on else part.batch.expect for part in self.parts],
+            [part.live for part in self.parts],
+            [batch.replace for batch in batches],
+            [batch.if_live for batch in batches],
+            [part.goes_on for part in self.parts],
+            [part.mask for part in self.parts],
+            [part.count for part in self.parts],
+            [part.largest for part in self.parts],
+            *_columns(self.rows, 9),
+        ]
+
+
+def chunked(batches: Sequence[Batch]) -> Iterator[Chunk]:
+    """Yield what is sent at once. A batch that does not end with its chunk leaves the stream live until it does."""
+    chunk = Chunk()
+    for batch in batches:
+        chunk.begin(batch, goes_on=False)
+        for entry in batch.entries:
+            if chunk.is_full():
+                chunk.parts[-1].live = True
+                yield chunk
+                chunk = Chunk()
+                chunk.begin(batch, goes_on=True)
+            chunk.add(entry)
+    if chunk.parts:
+        yield chunk
+
+
+def records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[list[int], list[Any]]]:
+    """Yield versions, and values for ``_PUT``, of as many records as are sent at once."""
+    rows: list[Row] = []
+    size = mask = 0
+
+    def sent() -> tuple[list[int], list[Any]]:
+        return [row[0] for row in rows], [mask, *_columns(rows, 9)]
+
+    for version, _, recorded, start, end, *rest in records:
+        of_level = level_of(stream, start, end)
+        rows.append((version, recorded, start, end, of_level, *rest))
+        mask |= bit(of_level)
+        size += len(rows[-1][7])
+        if size > CHUNK_BYTES or len(rows) >= _CHUNK_ROWS:
+            yield sent()
+            rows, size = [], 0
+    if rows:
+        yield sent()
+
+
+def copies_to_restore(copies: Iterable[Copy]) -> Iterator[list[Any]]:
+    """Yield values for ``_RESTORE``, of as many copies and records as are sent at once.
+
+    Raises:
+        ValueError, StoreError: see :func:`merged_copies`.
+    """
+    part: list[Copy] = []
+    size = number = 0
+    for stream, version, live, died, records in copies:
+        cut = 0
+        for end, record in enumerate(records, 1):
+            size += checked_size(record)
+            if size > CHUNK_BYTES or number + end - cut >= _CHUNK_ROWS:
+                yield _restored([*part, Copy(stream, record.version, True, 0, records[cut:end])])
+                part, size, number, cut = [], 0, 0, end
+        part.append(Copy(stream, version, live, died, records[cut:]))
+        number += len(records) - cut + 1
+    if part:
+        yield _restored(part)
+
+
+def _restored(copies: Sequence[Copy]) -> list[Any]:
+    heads, records = merged_copies(copies)
+    places = {stream: place for place, stream in enumerate(sorted(heads), 1)}
+    of_streams = [(*stream, heads[stream].version, heads[stream].live, heads[stream].died) for stream in places]
+    rows = []
+    for stream, (version, _, recorded, start, end, *rest) in records:
+        of_level = level_of(stream, start, end)
+        rows.append((places[stream], version, recorded, start, end, of_level, bit(of_level), *rest))
+    return [*_columns(of_streams, 5), *_columns(rows, 11)]
+
+
+def _columns(rows: Sequence[Row], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def checked_size(entry: Entry | Record) -> int:
+    """Return the bytes of an entry's payload, or raise if they are too many."""
+    size = len(entry.data)
+    if size > _LARGEST:
+        raise StoreError(
+            f"a value of {size:,} bytes is larger than PostgreSQL can back up ({_LARGEST:,}); nothing was stored"
+        )
+    return size
+
+
+def level_of(stream: Stream, start: int, end: int) -> int | None:
+    return None if stream.kind == KV else level(start, end)
+
+
+def bit(of_level: int | None) -> int:
+    """Return the level's bit as PostgreSQL sees it: its integers have a sign."""
+    if of_level is None:
+        return 0
+    return 1 << of_level if of_level < TOP_LEVEL else -(1 << TOP_LEVEL)

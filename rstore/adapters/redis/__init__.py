@@ -1,0 +1,1 @@
+"""The log on Redis, Valkey and their clusters."""

@@ -1,0 +1,153 @@
+"""Where the DSN of a Redis or Valkey server, or cluster, points to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from ssl import TLSVersion
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+
+from attrs import evolve, field, frozen
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from rstore.adapters.redis.connection import unconnected
+
+_SCHEMES: Final = {
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "redis+cluster": "redis",
+    "rediss+cluster": "rediss",
+}
+_PORT: Final = 6379
+_DRIVER_OPTIONS: Final = frozenset(
+    {
+        *("db", "username", "password", "client_name", "socket_keepalive"),
+        *("ssl_keyfile", "ssl_certfile", "ssl_password", "ssl_cert_reqs", "ssl_check_hostname", "ssl_min_version"),
+        *("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_ciphers"),
+    }
+)
+_AUTHORITY: Final = re.compile(r"[/?#]")
+_SHORTEST_SECONDS: Final = 0.1
+_GRACE_SECONDS: Final = 1.0
+
+
+@frozen
+class Server:
+    """Where a DSN points to, and how to talk to it. ``timeout`` is in seconds.
+
+    ``seeds`` are the addresses, as ``host:port``, of the nodes that the DSN of a cluster names; others have none.
+    """
+
+    name: str
+    uri: str = field(repr=False)
+    durability: str
+    timeout: float
+    replicas: int
+    seeds: tuple[str, ...] = ()
+
+    @classmethod
+    def at(cls, uri: str, durability: str, timeout: float) -> Server:
+        """Return the server of a DSN, from which the adapters' own options were taken; nothing is connected to.
+
+        Raises:
+            ValueError: it is malformed, or has an unknown option. The message never repeats it: it has a password.
+        """
+        try:
+            parts, seeds = _split(uri)
+            options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+            replicas = int(options.pop("replicas", "0"))
+            name = _cluster_name(parts, options, seeds) if seeds else _name(parts, options)
+            if replicas < 0:
+                raise ValueError
+        except ValueError:
+            raise _malformed(uri) from None
+        for option in options.keys() - _DRIVER_OPTIONS:
+            known = "durability=full|normal, timeout=SECONDS, replicas=NUMBER, db, username, client_name or ssl_..."
+            raise ValueError(f"unknown option {option!r} in the DSN: use {known}")
+        scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+        if scheme != "rediss" and any(option.startswith("ssl_") for option in options):
+            raise ValueError("options ssl_... are for rediss://, valkeys:// and rediss+cluster://")
+        for_driver = f"{scheme}://{parts.netloc}{parts.path}?{urlencode(options)}"
+        server = cls(name, for_driver, durability, max(timeout, _SHORTEST_SECONDS), replicas, seeds)
+        try:
+            TLSVersion(int(options.get("ssl_min_version", TLSVersion.TLSv1_2)))
+            unconnected((server.node_at(seeds[0]) if seeds else server).connections())  # looks at the driver's options
+        except (ValueError, TypeError, RedisError):
+            raise _malformed(uri) from None
+        return server
+
+    def connections(self) -> ConnectionPool:
+        """Return what the driver makes connections from; there is none yet."""
+        return ConnectionPool.from_url(
+            self.uri,
+            protocol=2,
+            socket_connect_timeout=self.timeout,
+            socket_timeout=self.timeout + _GRACE_SECONDS,  # so that WAITAOF may use all of it
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def node_at(self, address: str) -> Server:
+        """Return the node of this cluster that has an address."""
+        parts = urlsplit(self.uri)
+        user, at, _ = parts.netloc.rpartition("@")
+        uri = parts._replace(netloc=f"{user}{at}{address}").geturl()
+        return evolve(self, name=f"{self.name.partition('://')[0]}://{address}", uri=uri, seeds=())
+
+
+def _malformed(uri: str) -> ValueError:
+    scheme = uri.partition(":")[0]
+    where = "host[:port][,host:port...]" if scheme.endswith("+cluster") else "host[:port][/db]"
+    return ValueError(
+        f"a DSN is {scheme}://[user:password@]{where}[?durability=full|normal&timeout=SECONDS&replicas=NUMBER"
+        "&ssl_...], with special characters percent-encoded"
+    )
+
+
+def address_of(host: str, port: int) -> str:
+    """Return an address as it is written in a DSN.
+
+    >>> address_of("::1", 7000), address_of("localhost", 7000)
+    ('[::1]:7000', 'localhost:7000')
+    """
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _split(uri: str) -> tuple[SplitResult, tuple[str, ...]]:
+    """Return the parts of a DSN, and the addresses of the nodes if it is that of a cluster: its parts have the first.
+
+    The standard library takes a URL with several hosts, but not with brackets in the middle of them.
+    """
+    scheme, _, rest = uri.partition("://")
+    if not scheme.endswith("+cluster"):
+        return urlsplit(uri), ()
+    authority = _AUTHORITY.split(rest, maxsplit=1)[0]
+    user, at, hosts = authority.rpartition("@")
+    each = [urlsplit(f"//{address}") for address in hosts.split(",")]
+    seeds = tuple(address_of(one.hostname or "localhost", one.port or _PORT) for one in each)
+    return urlsplit(f"{scheme}://{user}{at}{seeds[0]}{rest[len(authority) :]}"), seeds
+
+
+def _cluster_name(parts: SplitResult, options: Mapping[str, str], seeds: Sequence[str]) -> str:
+    _check_no_secret(parts)
+    if int(options.get("db") or parts.path.strip("/") or 0):
+        raise ValueError  # a cluster has but one database
+    return f"{parts.scheme}://{','.join(seeds)}"
+
+
+def _name(parts: SplitResult, options: Mapping[str, str]) -> str:
+    """Return what may be shown of a DSN."""
+    _check_no_secret(parts)
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}"
+    host, database = parts.hostname or "localhost", int(options.get("db") or parts.path.strip("/") or 0)
+    return f"{parts.scheme}://{address_of(host, parts.port or _PORT)}/{database}"
+
+
+def _check_no_secret(parts: SplitResult) -> None:
+    """Raise ValueError if a password with a special character in it has spilled into what follows it."""
+    if parts.fragment or "@" in parts.path or "@" in parts.query:
+        raise ValueError

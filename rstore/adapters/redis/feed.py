@@ -1,0 +1,68 @@
+"""The feed of a partition: its records in the order of their positions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
+
+from rstore.adapters.redis.cluster.router import Owner
+from rstore.adapters.redis.connection import Command
+from rstore.adapters.redis.keys import Partition, damaged, stored_number, stream_named, unpack_head, unpack_record
+from rstore.domain.log import Record, Stream, within
+
+_FIRST_PAGE: Final = 16
+_PAGE: Final = 256
+PAGE_BYTES: Final = 4 << 20
+"""What is held of a feed."""
+
+_Named: TypeAlias = tuple[Stream, int]
+"""A record by its stream and version."""
+
+
+def feed(owner: Owner, home: Partition, after: int, last: int, most: int) -> Iterator[tuple[Stream, Record]]:
+    """Yield the records of a partition from one position to another, in pages of so many bytes, or of one record."""
+    low, size = b"(%d" % after, _FIRST_PAGE
+    while True:
+        (entries,) = owner.ask((b"XRANGE", home.feed, low, last, b"COUNT", size))
+        places = [_place(words) for _, words in entries]
+        records = _records(owner, home, places, most)
+        for (stream, _), record in zip(places, records, strict=True):
+            if record is not None:
+                yield stream, record
+        if len(entries) < size:
+            return
+        low = b"(" + entries[-1][0]
+        size = min(4 * size, _PAGE)
+
+
+def _place(words: Sequence[bytes]) -> _Named:
+    """Return what an entry of the feed names: a record's stream and version."""
+    if len(words) != 4:
+        raise damaged()
+    _, name, _, version = words
+    return stream_named(name), stored_number(version)
+
+
+def _records(owner: Owner, home: Partition, places: Sequence[_Named], most: int) -> Iterator[Record | None]:
+    """Yield the records of streams and versions; None for one that has just been erased."""
+    if len(places) == 1:  # a follower that has seen all else need not ask
+        yield from _read(owner, home, places)
+        return
+    looks: list[Command] = []
+    for stream, version in places:
+        looks += (b"HSTRLEN", home.records(stream), version), (b"STRLEN", home.head(stream))
+    sizes = iter(owner.ask(*looks))
+    for group in within(most, ((place, next(sizes) + next(sizes)) for place in places)):
+        yield from _read(owner, home, group)
+
+
+def _read(owner: Owner, home: Partition, places: Sequence[_Named]) -> list[Record | None]:
+    commands: list[Command] = []
+    for stream, version in places:  # the head first: what is no longer there when it is read has been filed
+        commands += (b"GET", home.head(stream)), (b"HGET", home.records(stream), version)
+    packed = owner.ask(*commands)
+    heads, filed = map(unpack_head, packed[::2]), packed[1::2]
+    return [
+        unpack_record(found) if found else head.record if head and head.newest == version else None
+        for (_, version), head, found in zip(places, heads, filed, strict=True)
+    ]

@@ -1,0 +1,209 @@
+"""A stream as it was when its reader began, read in pages, whatever is written meanwhile.
+
+Reads are plain commands: a user who may only read can use them, and nothing is locked. While an *era* lasts, records
+are only added, and their versions tell which are new. Each look asks for the stream's head as well: if another era has
+begun, then what it took away is in the stream's graveyards. A transaction, or a script, was rejected: it would have to
+return everything at once, and asks for permissions that a reader need not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import islice
+from typing import Any, Final
+
+from rstore.adapters.redis.cluster.router import Servers
+from rstore.adapters.redis.connection import Command
+from rstore.adapters.redis.keys import (
+    HEAD_END,
+    SINCE,
+    Grave,
+    Partition,
+    Span,
+    StoredHead,
+    damaged,
+    span_of,
+    span_range,
+    unpack_grave,
+    unpack_head,
+    unpack_record,
+    unpack_span,
+)
+from rstore.domain.errors import StoreError
+from rstore.domain.log import Record, Stream, reach
+
+_SPANS: Final = 64
+_MOST_SPANS: Final = 4096
+_TAIL: Final = 256
+_MOST_RECORDS: Final = 256
+_PAGE_BYTES: Final = 4 << 20
+
+
+class Snapshot:
+    """A stream at the time of a head."""
+
+    def __init__(self, node: Servers, partition: Partition, stream: Stream, head: StoredHead) -> None:
+        self._owner, self._head = node.at(partition.slot), head
+        self._head_key, self._records_key, self._spans_key = partition.living(stream)
+        self._young, self._old = partition.graveyards(stream)
+        self._era: int | None = head.era
+        self._graves: dict[int, Grave] = {}
+        # what was in the head is in hand; it is filed when a newer one comes, and must not be found twice
+        self._newest_filed = head.version if head.record is None else head.record.version - 1
+
+    def spans(self, start: int, end: int, *, reverse: bool = False) -> Iterator[Span]:
+        """Yield the spans that touch ``start..end``, in order of ``(start, version)``."""
+        levels = self._head.each_level() if self._head.filed else ()
+        ranges = [span_range(of_level, reach(of_level, start), end) for of_level in levels]
+        pages = self._pages(ranges, _SPANS, reverse=reverse)
+        parts = [self._along(*edges, page, reverse=reverse) for edges, page in zip(ranges, pages, strict=True)]
+        if self._head.record is not None and self._head.record.start <= end:
+            parts.append(iter((span_of(self._head.record),)))
+        return (span for span in merge(*parts, key=_order, reverse=reverse) if span.end >= start)
+
+    def records(self, versions: Iterable[int]) -> Iterator[Record]:
+        """Yield the records of versions. The pages grow: who wants only the first one does not pay for more."""
+        waiting, size = iter(versions), 1
+        while page := list(islice(waiting, size)):
+            packed = self._fetch(page)
+            for version in page:
+                yield self._unpacked(version, packed)
+            size = page_after(size, packed.values())
+
+    def has(self, version: int) -> bool:
+        """Tell whether there is a record of a version that is not the newest."""
+        return self._fetch([version])[version] is not None
+
+    def select(
+        self, start: int, end: int, *, until: int | None = None, after: int = 0, reverse: bool = False
+    ) -> Iterator[Record]:
+        """Yield the records that touch ``start..end``, in order of ``(start, version)``."""
+        if after and self._head.version - after <= _TAIL:
+            return iter(sorted(self._tail(start, end, until, after), key=_order, reverse=reverse))
+        spans = self.spans(start, end, reverse=reverse)
+        return self.records(
+            span.version for span in spans if span.version > after and (until is None or span.recorded <= until)
+        )
+
+    def _tail(self, start: int, end: int, until: int | None, after: int) -> Iterator[Record]:
+        """Yield the records after a version that is not far back: most versions have one, so nothing is searched."""
+        packed = self._fetch(range(after + 1, self._newest_filed + 1))
+        versions = [version for version, found in packed.items() if found]
+        if self._head.record is not None and self._head.record.version > after:
+            versions.append(self._head.record.version)
+        for record in (self._unpacked(version, packed) for version in versions):
+            if record.start <= end and record.end >= start and (until is None or record.recorded <= until):
+                yield record
+
+    # -- pages of the index -------------------------------------------------------------------------------------------
+
+    def _along(self, low: bytes, high: bytes, page: list[bytes], *, reverse: bool) -> Iterator[Span]:
+        """Yield the spans from one edge to the other, of which the first page is given."""
+        size = _SPANS
+        while len(page) == size:
+            edge = page[-1] if reverse else page[-1] + b"\0"
+            if reverse:
+                yield from self._between(edge, high, page, reverse=True)
+                high = edge
+            else:
+                yield from self._between(low, edge, page)
+                low = edge
+            size = min(4 * size, _MOST_SPANS)
+            (page,) = self._pages([(low, high)], size, reverse=reverse)
+        yield from self._between(low, high, page, reverse=reverse)
+
+    def _between(self, low: bytes, high: bytes, page: list[bytes], *, reverse: bool = False) -> list[Span]:
+        """Return what was between two edges when the reader began, where there is now a page."""
+        now = map(unpack_span, page)
+        kept = [span for span in now if span.version <= self._newest_filed and span.version not in self._graves]
+        kept += [grave.span for grave in self._graves.values() if low <= grave.span.packed < high]
+        return sorted(kept, key=_order, reverse=reverse)
+
+    def _pages(self, ranges: Sequence[tuple[bytes, bytes]], size: int, *, reverse: bool) -> list[list[bytes]]:
+        """Return the first page of each range, in one round trip."""
+        if not ranges:
+            return []
+        commands: list[Command] = []
+        for low, high in ranges:
+            edges = (b"(" + high, b"[" + low, b"BYLEX", b"REV") if reverse else (b"[" + low, b"(" + high, b"BYLEX")
+            commands.append((b"ZRANGE", self._spans_key, *edges, b"LIMIT", 0, size))
+        return self._look(*commands)
+
+    # -- records and graves -------------------------------------------------------------------------------------------
+
+    def _fetch(self, versions: Collection[int]) -> dict[int, bytes | None]:
+        """Return the packed records of versions but that in hand; None for one that there was not."""
+        versions = [version for version in versions if version <= self._newest_filed]
+        known = [version for version in versions if version not in self._graves]
+        packed: dict[int, bytes | None] = {}
+        if known:
+            (found,) = self._look((b"HMGET", self._records_key, *known))
+            packed = dict(zip(known, found, strict=True))
+        return packed | self._exhume([version for version in versions if version in self._graves])
+
+    def _unpacked(self, version: int, packed: dict[int, bytes | None]) -> Record:
+        record = self._head.record
+        if record is not None and record.version == version:
+            return record
+        found = packed[version]
+        if found is None:
+            raise damaged()
+        return unpack_record(found)
+
+    def _look(self, *commands: Command) -> list[Any]:
+        """Send commands, and see whether another era has begun before the replies."""
+        *replies, packed = self._owner.ask(*commands, (b"GETRANGE", self._head_key, 0, HEAD_END))
+        head = unpack_head(packed)
+        era = head.era if head else None
+        if era != self._era:
+            self._visit_graveyards()
+            self._era = era
+        return replies
+
+    def _visit_graveyards(self) -> None:
+        """Note, for each record that was taken away since the reader began, where it is as it was then."""
+        # the young one first: it may become the old one in between
+        keys = self._young, self._old
+        replies = self._owner.ask(
+            *((verb, key, *rest) for key in keys for verb, *rest in ((b"HGET", SINCE), (b"HKEYS",)))
+        )
+        since, fields = replies[::2], replies[1::2]
+        if not any(era is not None and int.from_bytes(era, "big") <= self._head.era for era in since):
+            raise _buried_too_long()
+        for field in {*fields[0], *fields[1]} - {SINCE}:
+            grave = unpack_grave(field)
+            version = grave.span.version
+            if grave.era > self._head.era and version <= self._newest_filed:
+                known = self._graves.get(version, grave)
+                self._graves[version] = min(known, grave)
+
+    def _exhume(self, versions: Collection[int]) -> dict[int, bytes | None]:
+        if not versions:
+            return {}
+        fields = [self._graves[version].field for version in versions]
+        found = self._owner.ask((b"HMGET", self._young, *fields), (b"HMGET", self._old, *fields))
+        packed = {version: young or old for version, young, old in zip(versions, *found, strict=True)}
+        if None in packed.values():
+            raise _buried_too_long()
+        return packed
+
+
+def head_of(node: Servers, home: Partition, stream: Stream) -> StoredHead | None:
+    """Return a stream's head, or None if there is no such stream."""
+    return unpack_head(*node.at(home.slot).ask((b"GET", home.head(stream))))
+
+
+def page_after(size: int, packed: Iterable[bytes | None]) -> int:
+    """Return how many records to ask for after a page: more, unless they are large."""
+    sizes = [len(found) for found in packed if found]
+    mean = sum(sizes) // max(len(sizes), 1)
+    return max(1, min(4 * size, _MOST_RECORDS, _PAGE_BYTES // max(mean, 1)))
+
+
+def _order(found: Span | Record) -> tuple[int, int]:
+    return found.start, found.version
+
+
+def _buried_too_long() -> StoreError:
+    return StoreError("the stream was erased in the last minutes, while it was being read: read it again")

@@ -1,0 +1,233 @@
+"""Batches, rewrites and copies on their way to the script that writes them: ``_redis_lua_write.py``."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from struct import Struct, pack
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from rstore.adapters.redis.cluster.router import Servers
+from rstore.adapters.redis.keys import MOST, TIMELESS, Partition, pack_body, packed_number, packed_time, stream_name
+from rstore.adapters.redis.lua_transactions import PROMISE, WRITE_SHARED
+from rstore.adapters.redis.lua_write import WRITE
+from rstore.adapters.redis.node import Run
+from rstore.domain.errors import StoreError
+from rstore.domain.log import KV, Batch, Copy, Record, Rewrite, Stream, check_expected
+
+
+class Restoring(NamedTuple):
+    """What is to be restored of one stream: its head, and records with their number among all that are restored."""
+
+    head: Copy
+    records: list[tuple[int, Record]]
+
+    @property
+    def stream(self) -> Stream:
+        return self.head.stream
+
+
+Write: TypeAlias = Batch | Rewrite | Restoring
+
+# verb, inline, live, if_live or moves, has expect, has floor, is staged, expect, floor, number of parts, recorded
+_HEADER: Final = Struct(">BBBBBBBQQI8s")
+_APPEND, _REPLACE, _REWRITE, _RESTORE = range(4)
+_LIVE: Final = {False: 0, True: 1, None: 2}
+_RANGED, _LISTED = b"\0", b"\1"
+
+_PARTS_BYTES: Final = 8 << 20
+_CALL_BYTES: Final = 256 << 20
+_STAGED_SECONDS: Final = 600
+
+
+class _Parts(NamedTuple):
+    """What is to be written to a stream: given along with the call, or staged in a list."""
+
+    given: list[bytes]
+    number: int
+    staged: bytes | None
+
+
+class Clock:
+    """The greatest position that a log has seen in any partition; what it writes has greater ones."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._lock = os.getpid(), threading.Lock()
+
+    def see(self, n: int) -> None:
+        """Note a position that was seen."""
+        if n <= self.n:
+            return
+        pid, lock = self._lock
+        if pid != os.getpid():  # in a child of a fork, a thread that is not there may hold it
+            lock = threading.Lock()
+            self._lock = os.getpid(), lock
+        with lock:
+            self.n = max(self.n, n)
+
+
+class Call:
+    """The keys and arguments of a call of the script that writes to a partition: one of several, if there is a clock.
+
+    Many parts are staged in lists, piece by piece: they need not be in memory, and the server does not receive them
+    while it runs the script. The script uses the lists up; if it is never called, they expire.
+    """
+
+    def __init__(self, node: Servers, partition: Partition, clock: Clock | None) -> None:
+        self._owner, self.partition, self._clock = node.at(partition.slot), partition, clock
+        self._keys: list[bytes] = list(partition.own)
+        self._args: list[bytes] = []
+        self._writes: list[Write] = []
+        self.indices: list[int] = []
+        self._bytes = 0
+        self._staged: list[bytes] = []
+        self._buries = False
+        self.is_promised = False
+        """Whether it may have been promised to a transaction that has not been ended."""
+
+    def add(self, index: int, write: Write) -> None:
+        """Add a batch or rewrite, the one at ``index``, and take all entries or records from it."""
+        parts = self._taken(_packed_parts(write))
+        self._keys += self.partition.living(write.stream)
+        self._args += stream_name(write.stream), _header(write, parts)
+        if isinstance(write, Rewrite):
+            self._args.append(_packed_drop(write.drop))
+        if isinstance(write, Rewrite) or (isinstance(write, Batch) and write.replace):
+            self._keys += self.partition.graveyards(write.stream)
+            self._buries = True
+        if parts.staged:
+            self._keys.append(parts.staged)
+        self._args += parts.given
+        self._writes.append(write)
+        self.indices.append(index)
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The keys that it touches."""
+        return [*self._keys, *self.partition.graves] if self._buries else self._keys
+
+    def send(self) -> list[Any]:
+        """Run the script and return its answer: what became of it, and what it says of each write."""
+        if self._clock is not None:
+            run = self.decision(b"", TIMELESS)
+            return self.answered(self._owner.write(run.script, run.keys, *run.args))
+        answer = self._owner.write(WRITE, self.keys, b"%d" % len(self._writes), *self._args)
+        return answer if isinstance(answer, list) else [b"done", answer]
+
+    def decision(self, txid: bytes, moment: bytes) -> Run:
+        """Return what writes it, not recorded before a moment; as the home's part, unless the id is empty."""
+        seen = b"%d" % (self._clock.n if self._clock else 0)
+        args = b"%d" % len(self._writes), *self._args, seen, moment, txid
+        return Run(self.partition.slot, WRITE_SHARED, (*self.keys, self.partition.promised, self.partition.notes), args)
+
+    def promise(self, txid: bytes) -> Run:
+        """Return what promises it to a transaction."""
+        keys = (*self.keys, self.partition.promised, self.partition.promise(txid))
+        return Run(self.partition.slot, PROMISE, keys, (b"%d" % len(self._writes), *self._args, txid))
+
+    def answered(self, answer: list[Any]) -> list[Any]:
+        """Take the position out of an answer."""
+        if answer[0] == b"done" and self._clock is not None:
+            self._clock.see(answer.pop(1))
+        return answer
+
+    def check_answer(self, outcome: bytes, *facts: Any) -> None:
+        """Raise if it can't be written as it is.
+
+        Raises:
+            StoreConflictError: a stream is not as it was expected.
+            StoreError: what was uploaded is no longer there.
+        """
+        if outcome == b"conflict":
+            index, version, floor = facts
+            check_expected(self._writes[index], version, floor)
+        if outcome == b"expired":
+            raise StoreError("the upload took too long and has expired; nothing was stored")
+
+    def forget(self) -> None:
+        """Remove what was staged, unless it may have been decided to write it; what can't be removed now expires."""
+        if self._staged and not self.is_promised:
+            with suppress(StoreError):
+                self._owner.ask((b"UNLINK", *self._staged))
+
+    def _taken(self, parts: Iterable[bytes]) -> _Parts:
+        given: list[bytes] = []
+        size, number, staged = 0, 0, None
+        for part in parts:
+            given.append(part)
+            size += len(part)
+            number += 1
+            if size > _PARTS_BYTES or self._bytes + size > _CALL_BYTES:
+                staged = self._stage(given, staged)
+                given, size = [], 0
+        if staged and given:
+            self._stage(given, staged)
+            given, size = [], 0
+        self._bytes += size
+        return _Parts(given, number, staged)
+
+    def _stage(self, parts: list[bytes], known: bytes | None) -> bytes:
+        key = known or self.partition.staged(secrets.token_hex(8))
+        if known is None:
+            self._staged.append(key)
+        self._owner.tell((b"RPUSH", key, *parts), (b"EXPIRE", key, _STAGED_SECONDS))
+        return key
+
+
+def _header(write: Write, parts: _Parts) -> bytes:
+    if isinstance(write, Restoring):
+        _, version, live, died, _ = write.head
+        is_key, is_staged = write.stream.kind == KV, parts.staged is not None
+        return _HEADER.pack(_RESTORE, is_key, live, 0, 0, 0, is_staged, version, died, parts.number, TIMELESS)
+    if isinstance(write, Batch):
+        verb, option, floor = _REPLACE if write.replace else _APPEND, write.if_live, None
+        recorded = packed_time(write.recorded)
+    else:
+        verb, option, floor, recorded = _REWRITE, write.moves, write.floor, TIMELESS
+    return _HEADER.pack(
+        verb,
+        write.stream.kind == KV,
+        _LIVE[write.live],
+        option,
+        write.expect is not None,
+        floor is not None,
+        parts.staged is not None,
+        write.expect or 0,
+        floor or 0,
+        parts.number,
+        recorded,
+    )
+
+
+def _packed_parts(write: Write) -> Iterator[bytes]:
+    """Yield what is written, part by part."""
+    if isinstance(write, Batch):
+        return map(pack_body, write.entries)
+    if isinstance(write, Rewrite):
+        return map(_packed_put, write.put)
+    return (_packed_copy(place, record) for place, record in write.records)
+
+
+def _packed_copy(place: int, record: Record) -> bytes:
+    version, recorded = packed_number(record.version), packed_time(record.recorded)
+    return version + packed_number(place) + recorded + pack_body(record)
+
+
+def _packed_put(record: Record) -> bytes:
+    return packed_number(record.version) + packed_time(record.recorded) + pack_body(record)
+
+
+def _packed_drop(versions: Collection[int]) -> bytes:
+    """Return versions as a list, or as first, last and step."""
+    if not isinstance(versions, range):
+        listed = [version for version in set(versions) if 0 < version <= MOST]
+        return _LISTED + pack(f">{len(listed)}Q", *listed)
+    rising = versions if versions.step > 0 else versions[::-1]
+    first = rising.start if rising.start >= 0 else rising.start % rising.step
+    if first >= rising.stop:
+        return _LISTED
+    return _RANGED + pack(">QQQ", first, min(rising[-1], MOST), min(rising.step, MOST))

@@ -1,0 +1,1 @@
+"""What an operator does to a store: check it, compact it, encrypt it anew, back it up."""

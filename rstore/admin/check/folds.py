@@ -1,0 +1,128 @@
+"""Whether event sequences fold, and whether their snapshots are what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from typing import Any
+
+from rstore.admin.check.problem import Problem, words_of
+from rstore.domain.errors import StoreIntegrityError, StorePayloadError
+from rstore.domain.event_state import Fact, Projection, fold
+from rstore.domain.log import ES, SS, TIME_MAX, Log, Record, Stream, folded_version
+from rstore.domain.operators import OPERATORS
+from rstore.encoding.envelope import Payload
+from rstore.history.changes import difference
+
+
+class _UnfoldableError(Exception):
+    """The history can't be folded: at a version, or where a payload can't be read, which is a problem of its own."""
+
+    def __init__(self, problem: Problem | None) -> None:
+        self.problem = problem
+
+
+class Folds:
+    """The folds of one event sequence after the other; one state is in memory at a time."""
+
+    def __init__(self, log: Log, payload: Payload) -> None:
+        self._log, self._payload = log, payload
+
+    def problems(self, key: str) -> list[Problem]:
+        """Return what is wrong with an event sequence and its snapshots."""
+        while True:
+            floor = self._floor(key)
+            found = list(self._looked_at(key))
+            if self._floor(key) == floor:  # nobody has erased events or snapshots meanwhile
+                return found
+
+    def _floor(self, key: str) -> int | None:
+        head = self._log.head(Stream(ES, key))
+        return None if head is None else head.floor
+
+    def _looked_at(self, key: str) -> Iterator[Problem]:
+        """Fold all events, and again up to the newest of the snapshots that were made before late events came."""
+        limit: int | None = TIME_MAX
+        wanted: set[int] | None = None
+        while limit is not None:
+            late: set[int] = set()
+            try:
+                yield from self._folded(key, limit, wanted, late)
+            except _UnfoldableError as exc:
+                if exc.problem is not None:
+                    yield exc.problem
+                return
+            limit, wanted = max(late, default=None), late
+
+    def _folded(self, key: str, limit: int, wanted: set[int] | None, late: set[int]) -> Iterator[Problem]:
+        """Fold the events up to a version, and compare each snapshot with the state at its time.
+
+        Those that have not folded all that comes before them by time are noted in ``late``.
+        """
+        snapshots = self._snapshots(key, wanted)
+        following = next(snapshots, None)  # before the events: these are then all that any of the snapshots has folded
+        events = (record for record in self._log.read(Stream(ES, key)) if record.version <= limit)
+        projection, waiting = Projection(), next(events, None)
+
+        def until(time: int) -> Iterator[Record]:
+            nonlocal waiting
+            while waiting is not None and waiting.start <= time:
+                yield waiting
+                waiting = next(events, None)
+
+        for snapshot in _chained(following, snapshots):
+            projection = self._fold(key, projection, until(snapshot.start))
+            if projection.version > folded_version(snapshot):
+                late.add(folded_version(snapshot))
+            else:
+                yield from self._compared(key, snapshot, projection)
+        self._fold(key, projection, until(TIME_MAX))
+
+    def _snapshots(self, key: str, wanted: set[int] | None) -> Iterator[Record]:
+        return (
+            record
+            for record in self._log.read(Stream(SS, key))
+            if record.item.isdecimal() and (wanted is None or folded_version(record) in wanted)
+        )
+
+    def _fold(self, key: str, projection: Projection, events: Iterable[Record]) -> Projection:
+        stream = Stream(ES, key)
+        at: int | None = None
+
+        def facts() -> Iterator[Fact]:
+            nonlocal at
+            for record in events:
+                at = record.version
+                op = self._payload.check_op(stream, record, OPERATORS)
+                yield Fact(at, record.start, record.item, op, self._payload.value(stream, record))
+
+        try:
+            return fold(projection, facts())
+        except StorePayloadError:
+            raise _UnfoldableError(None) from None
+        except StoreIntegrityError as exc:
+            raise _UnfoldableError(Problem(*stream, at, words_of(exc))) from exc
+
+    def _compared(self, key: str, snapshot: Record, projection: Projection) -> Iterator[Problem]:
+        stream = Stream(SS, key)
+        try:
+            state: dict[str, Any] = self._payload.state(stream, snapshot)
+        except StorePayloadError:  # a problem of its own
+            return
+        different = difference(projection.state, state)
+        changed = [item for item, (value, _) in different.changed.items() if _is_comparable(value)]
+        items = sorted([*different.added, *different.removed, *changed])
+        if items:
+            names = ", ".join(map(repr, items[:3])) + (", ..." if len(items) > 3 else "")
+            yield Problem(*stream, snapshot.version, f"it is not what the events come to: {names}")
+
+
+def _is_comparable(value: Any) -> bool:
+    """Tell whether a comparison says anything of a value: it is equal to a copy of its own."""
+    return not any(difference({"": value}, {"": deepcopy(value)}))
+
+
+def _chained(first: Record | None, rest: Iterable[Record]) -> Iterator[Record]:
+    if first is not None:
+        yield first
+        yield from rest

@@ -1,0 +1,407 @@
+"""Whether all ways of reading a log show the same, though others may write meanwhile.
+
+What the feed has shown of each stream is compared with what heads, lists, and reads by span, version and item show.
+Where that differs, it may be since somebody has just written to the stream, or rewritten it. So such a stream is looked
+at twice more, record by record, and only what is wrong with the same record both times is a problem.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from attrs import Factory, define
+
+from rstore.admin.check.problem import Problem, tried, words_of
+from rstore.domain.erasure import ERASURE
+from rstore.domain.errors import StoreError
+from rstore.domain.log import (
+    ES,
+    KV,
+    PROJECT,
+    SKIPPED,
+    SS,
+    TIME_MIN,
+    TS,
+    Head,
+    Log,
+    Position,
+    Record,
+    Stream,
+    kind_of,
+    level,
+    newest,
+    pages,
+)
+from rstore.domain.operators import DELITEM, ONCE
+
+_LISTED: Final = (KV, TS, ES, SS, PROJECT, SKIPPED, ERASURE)
+_PAGE: Final = 256
+_COUNTS: Final = 3
+_MOST_LOOKS: Final = 12
+_PAUSE_SECONDS: Final = 0.02
+_MOST_PAUSE_SECONDS: Final = 0.5
+_TOGETHER: Final = 1 << 18
+_ITEMS: Final = 16
+_LIFT: Final = 1 << 20
+"""Versions may go on at a multiple of this, whatever was the last one before: where a server was replaced, say."""
+_BITS: Final = (1 << 64) - 1
+
+
+class Trace(NamedTuple):
+    """What each way of reading has to show of a record alike. Its payload is left out: that may be encrypted anew."""
+
+    version: int
+    recorded: int
+    start: int
+    end: int
+    item: str
+    op: str
+
+
+def trace_of(record: Record) -> Trace:
+    """Return the trace of a record."""
+    return Trace(record.version, record.recorded, record.start, record.end, record.item, record.op)
+
+
+@define
+class _Sum:
+    """Traces added up, in constant memory: equal for equal sets of them, in whatever order."""
+
+    count: int = 0
+    digest: int = 0
+
+    def add(self, trace: Trace) -> None:
+        self.count += 1
+        self.digest = (self.digest + hash(trace)) & _BITS
+
+    def without(self, trace: Trace) -> _Sum:
+        return _Sum(self.count - 1, (self.digest - hash(trace)) & _BITS)
+
+
+@define
+class Seen:
+    """What the feed has shown of a stream: the sum of its records, the last of them, and what may be wrong.
+
+    ``gap`` is the greatest version that does not follow the one before it.
+    """
+
+    sum: _Sum = Factory(_Sum)
+    version: int = 0
+    recorded: int = TIME_MIN
+    gap: int = 0
+    is_ordered: bool = True
+
+    def add(self, stream: Stream, trace: Trace) -> None:
+        """Note the next record."""
+        self.is_ordered = self.is_ordered and trace.version > self.version and trace.recorded >= self.recorded
+        if _is_gap(stream, self.version, trace.version):
+            self.gap = max(self.gap, trace.version)
+        self.version, self.recorded = trace.version, trace.recorded
+        self.sum.add(trace)
+
+
+def _is_gap(stream: Stream, before: int, version: int) -> bool:
+    """Tell whether a version can't follow another one (0: it is the first), unless after a rewrite.
+
+    Keys lose their oldest records in a way that does not show.
+    """
+    return version != before + 1 and (version - 1) % _LIFT != 0 and not (stream.kind == KV and before == 0)
+
+
+_Known: TypeAlias = dict[int, Trace]
+"""The records of a stream by version."""
+
+
+@define(eq=False)
+class Indexes:
+    """What the feed of a log has shown, up to a position, to be compared with all else that the log shows."""
+
+    log: Log
+    seen: dict[Stream, Seen] = Factory(dict)
+    end: Position | None = None
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with the indexes."""
+        kinds: dict[str, list[Stream]] = {kind: [] for kind in _LISTED}
+        for stream in self.seen:
+            kinds.setdefault(kind_of(stream), []).append(stream)
+        for kind, known in kinds.items():
+            for group in self._grouped(self._suspects(kind, known)):
+                yield from _confirmed(self.log, group)
+            if kind != ONCE:
+                yield from self._miscounted(kind)
+
+    def _grouped(self, suspects: Iterable[Stream]) -> Iterator[list[Stream]]:
+        """Yield as many streams at once as have not too many records to be held in memory."""
+        group: list[Stream] = []
+        size = 0
+        for stream in suspects:
+            group.append(stream)
+            size += self.seen.get(stream, Seen()).sum.count
+            if size >= _TOGETHER:
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
+
+    def _miscounted(self, kind: str) -> Iterator[Problem]:
+        """Yield a problem if a count is wrong in the same way each time, however many are made meanwhile."""
+        problem = self._miscount(kind)
+        for _ in range(1, _COUNTS):
+            if problem is None:
+                return
+            time.sleep(_PAUSE_SECONDS)
+            if self._miscount(kind) != problem:
+                return
+        if problem is not None:
+            yield problem
+
+    def _miscount(self, kind: str) -> Problem | None:
+        count = tried(partial(self.log.count, kind))
+        listed = tried(lambda: sum(1 for _ in self.log.heads(kind)))
+        for error in (count, listed):
+            if isinstance(error, StoreError):
+                return Problem(kind, "", None, f"they can't be listed: {words_of(error)}")
+        if count == listed:
+            return None
+        return Problem(kind, "", None, f"{count} live streams are counted, and {listed} are listed")
+
+    def _suspects(self, kind: str, known: Sequence[Stream]) -> Iterator[Stream]:
+        """Yield the streams of a kind of which not all ways of reading show the same."""
+        heads = tried(partial(self._heads, kind, known))
+        if isinstance(heads, StoreError):
+            yield from sorted(known)
+            return
+        for page in pages(sorted({*known, *heads}), _PAGE):
+            lasts = tried(partial(_traces_of_newest, self.log, page))
+            if isinstance(lasts, StoreError):
+                yield from page
+                continue
+            for stream, last in zip(page, lasts, strict=True):
+                if tried(partial(self._agrees, stream, heads.get(stream), last)) is not True:
+                    yield stream
+
+    def _heads(self, kind: str, known: Sequence[Stream]) -> dict[Stream, Head]:
+        """Return the heads of all streams of a kind, but of those that are not listed as what they are."""
+        if kind == ONCE:  # each token is a kind of its own, and nobody lists them
+            return {head.stream: head for head in map(self.log.head, known) if head is not None}
+        heads = {head.stream: head for head in self.log.heads(kind, live=False)}
+        living = {head.stream for head in self.log.heads(kind)}
+        return {stream: head for stream, head in heads.items() if head.live == (stream in living)}
+
+    def _agrees(self, stream: Stream, head: Head | None, last: Trace | None) -> bool:
+        seen = self.seen.get(stream, Seen())
+        if head is None or not seen.is_ordered or seen.gap > head.floor + 1:
+            return False
+        if any(_flaws_of_head(head, last, seen.version)):
+            return False
+        # the only record of a key is in no index besides the one by which it was found
+        return (stream.kind == KV and seen.sum.count == 1) or self._finds(stream, seen.sum)
+
+    def _finds(self, stream: Stream, expected: _Sum) -> bool:
+        """Tell whether reads by span, version and item find just the records that the feed has shown."""
+        every, lowest = _Sum(), None
+        items: dict[str, _Sum] = {}
+        probes: dict[int, Trace] = {}
+        for trace in self._read(stream):
+            every.add(trace)
+            lowest = min(lowest or trace, trace)
+            if stream.kind == ES and (trace.item in items or len(items) < _ITEMS):
+                items.setdefault(trace.item, _Sum()).add(trace)
+            if stream.kind != KV:
+                probes[level(trace.start, trace.end)] = trace
+        return (
+            every == expected
+            and (lowest is None or _added(self._read(stream, after=lowest.version)) == every.without(lowest))
+            and all(_added(self._read(stream, item=item)) == found for item, found in items.items())
+            and all(probe in self._read(stream, start=probe.end, end=probe.end) for probe in probes.values())
+        )
+
+    def _read(self, stream: Stream, **filters: Any) -> Iterator[Trace]:
+        return _traces(self.log, self.end, stream, **filters)
+
+
+def _traces(log: Log, until: Position | None, stream: Stream, **filters: Any) -> Iterator[Trace]:
+    """Yield the traces of what a read shows, but for what came after the feed was read."""
+    records = log.read(stream, **filters)
+    return (trace_of(record) for record in records if until is not None and not record.position > until)
+
+
+def _traces_of_newest(log: Log, streams: Sequence[Stream]) -> list[Trace | None]:
+    return [None if record is None else trace_of(record) for record in newest(log, streams)]
+
+
+def _added(traces: Iterable[Trace]) -> _Sum:
+    found = _Sum()
+    for trace in traces:
+        found.add(trace)
+    return found
+
+
+# -- a second and a third look, record by record ----------------------------------------------------------------------
+
+
+_Flaw: TypeAlias = tuple[int | None, str]
+"""A version, or None, and what is wrong with it."""
+
+
+def _confirmed(log: Log, suspects: Sequence[Stream]) -> list[Problem]:
+    """Return what is wrong with streams each of two times that one looks.
+
+    A look during which a stream was rewritten does not count: a version may be another record before it and after. One
+    that is rewritten during each look is not compared.
+    """
+    first: dict[Stream, list[_Flaw]] = {}
+    second: dict[Stream, list[_Flaw]] = {}
+    waiting = list(suspects)
+    for number in range(_MOST_LOOKS):
+        for stream, flaws in _look(log, waiting).items():
+            (second if stream in first else first)[stream] = flaws
+        waiting = [stream for stream in waiting if stream not in second and first.get(stream, True)]
+        if not waiting:
+            break
+        time.sleep(min(_PAUSE_SECONDS * 2**number, _MOST_PAUSE_SECONDS))
+    return [
+        Problem(*stream, *flaw)
+        for stream in suspects
+        for flaw in dict.fromkeys(first.get(stream, ()))  # a record may be missing in several parts of its span
+        if flaw in second.get(stream, ())
+    ]
+
+
+def _look(log: Log, streams: Sequence[Stream]) -> dict[Stream, list[_Flaw]]:
+    """Return all that is wrong with streams at this moment, unless they were rewritten meanwhile."""
+    feed: dict[Stream, list[Trace]] = {stream: [] for stream in streams}
+    floors = {stream: _floor(log, stream) for stream in streams}
+    end = None
+
+    def gather() -> None:
+        nonlocal end
+        for position, stream, record in log.follow():
+            end = position
+            if stream in feed:
+                feed[stream].append(trace_of(record))
+
+    tried(gather)  # that the feed can't be read on is a problem that was seen before
+    found = {stream: list(_CloseLook(log, stream, traces, end).flaws()) for stream, traces in feed.items()}
+    return {stream: flaws for stream, flaws in found.items() if _floor(log, stream) == floors[stream]}
+
+
+def _floor(log: Log, stream: Stream) -> int | None:
+    """Return what a stream's rewrites raise; None if there is no such stream, or its head can't be read."""
+    head = tried(partial(log.head, stream))
+    return head.floor if isinstance(head, Head) else None
+
+
+@define(eq=False)
+class _CloseLook:
+    """One stream, and what the feed has just shown of it."""
+
+    log: Log
+    stream: Stream
+    feed: Sequence[Trace]
+    end: Position | None
+
+    def flaws(self) -> Iterator[_Flaw]:
+        """Yield what is wrong."""
+        yield from _disorder(self.feed)
+        yield from _readable("", self._flaws_of_heads)
+        yield from _readable("", self._flaws_of_lists)
+        for how, expected, read in self._ways({trace.version: trace for trace in self.feed}):
+            yield from _readable(how, partial(self._flaws_of_read, how, expected, read))
+
+    def _flaws_of_read(self, how: str, expected: _Known, read: Callable[[], Iterable[Trace]]) -> Iterator[_Flaw]:
+        shown = {trace.version: trace for trace in read()}
+        for version in sorted({*expected, *shown}):
+            if version not in shown:
+                yield version, f"it is not found{how}"
+            elif version not in expected:
+                yield version, f"it is found{how}, and should not be: it is not in the feed, or is another one there"
+            elif shown[version] != expected[version]:
+                yield version, f"it is another one when it is read{how}"
+
+    def _flaws_of_heads(self) -> Iterator[_Flaw]:
+        shown = max((trace.version for trace in self.feed), default=0)
+        before = self.log.head(self.stream)
+        (last,) = _traces_of_newest(self.log, [self.stream])
+        head = self.log.head(self.stream)
+        if before is None and head is None and self.feed:
+            yield shown, "there are records, and no head"
+        if head is None:
+            return
+        for earlier, version in pairwise([0, *(trace.version for trace in self.feed)]):
+            if version > head.floor + 1 and _is_gap(self.stream, earlier, version):
+                yield version, "the record before it is missing"
+        if before == head:  # nobody has written in between
+            yield from _flaws_of_head(head, last, shown)
+
+    def _flaws_of_lists(self) -> Iterator[_Flaw]:
+        before = self.log.head(self.stream)
+        is_listed, is_living = (self._is_listed(live=live) for live in (False, True))
+        if before is None or before != self.log.head(self.stream):
+            return
+        if not is_listed:
+            yield None, "it is not listed"
+        if is_living != before.live:
+            yield None, "it is listed as live, and is not" if is_living else "it is live, and is not listed as that"
+
+    def _is_listed(self, *, live: bool) -> bool:
+        first = next(self.log.heads(*self.stream, live=live), None)
+        return first is not None and first.stream == self.stream
+
+    def _ways(self, known: _Known) -> Iterator[tuple[str, _Known, Callable[[], Iterable[Trace]]]]:
+        """Yield ways of reading the stream: how it is done, what has to be found, and the read."""
+        read = partial(_traces, self.log, self.end, self.stream)
+        traces = sorted(known.values(), key=attrgetter("start", "version"))
+        yield " by its span", known, read
+        if known:
+            low = min(known)
+            newer = {trace.version: trace for trace in traces if trace.version > low}
+            yield " by its version", newer, partial(read, after=low)
+        if self.stream.kind == ES:
+            for item in list(dict.fromkeys(trace.item for trace in traces))[:_ITEMS]:
+                same = {trace.version: trace for trace in traces if trace.item == item}
+                yield " by its item", same, partial(read, item=item)
+        if self.stream.kind != KV:
+            for end in sorted({level(trace.start, trace.end): trace.end for trace in traces}.values()):
+                there = {trace.version: trace for trace in traces if trace.start <= end <= trace.end}
+                yield " by a part of its span", there, partial(read, start=end, end=end)
+
+
+def _readable(how: str, look: Callable[[], Iterable[_Flaw]]) -> list[_Flaw]:
+    """Return what a look finds, which may be that nothing can be read."""
+    found = tried(lambda: list(look()))
+    return [(None, f"it can't be read{how}: {words_of(found)}")] if isinstance(found, StoreError) else found
+
+
+def _disorder(feed: Sequence[Trace]) -> Iterator[_Flaw]:
+    for one, other in pairwise(feed):
+        if other.version <= one.version:
+            yield other.version, f"it comes after version {one.version}"
+        if other.recorded < one.recorded:
+            yield other.version, "it was recorded before the one before it"
+
+
+def _flaws_of_head(head: Head, last: Trace | None, shown: int) -> Iterator[_Flaw]:
+    """Yield what is wrong with a head and the last record, by the version that the feed has shown before them."""
+    version = last.version if last else 0
+    kind = head.stream.kind
+    if head.floor > head.version:
+        yield None, f"its head has a floor of {head.floor}, above its version {head.version}"
+    if head.version < max(shown, version):
+        yield max(shown, version), f"its head is at version {head.version}, before this record"
+    elif version < head.version and head.version > head.floor:
+        yield head.version, "it is the newest record, and is not found"
+    elif version < shown:
+        yield shown, "it is not found as the last record"
+    if kind == KV and last is not None and head.version == version and head.live != (last.op != DELITEM):
+        yield version, f"the key is {'' if head.live else 'not '}live after {last.op}"
+    if kind == ES and last is not None and not head.live:
+        yield None, "it is not live, and has events"
+    if kind in (KV, TS) and last is None and head.live:
+        yield None, "it is live, and has no record"

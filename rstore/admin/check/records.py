@@ -1,0 +1,118 @@
+"""What may be wrong with a single record: its operator, its span, and what is sealed in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from rstore.admin.check.problem import tried, words_of
+from rstore.domain.erasure import ERASURE, OPERATIONS
+from rstore.domain.errors import StoreError
+from rstore.domain.log import (
+    COPY,
+    ES,
+    KEYS,
+    KV,
+    ORIGIN,
+    PROJECT,
+    SKIPPED,
+    SS,
+    TS,
+    Record,
+    Stream,
+    folded_version,
+    kind_of,
+)
+from rstore.domain.operators import (
+    CHECK,
+    DELITEM,
+    EXTEND,
+    ONCE,
+    OPERATORS,
+    PROTECT,
+    REMOVE,
+    SETITEM,
+    SKIP,
+    SNAPSHOT,
+    UNPROTECT,
+)
+from rstore.encoding.envelope import Payload
+from rstore.erasures import erasure_in
+
+_VALUELESS: Final = frozenset({REMOVE, DELITEM, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT})
+
+
+class _Kind(NamedTuple):
+    """What the records of a kind of streams may be: their operators, their spans, and how those are called."""
+
+    ops: Collection[str]
+    has_span: Callable[[int, int], bool]
+    span: str
+
+
+def _is_timeless(start: int, end: int) -> bool:
+    return start == end == 0
+
+
+def _is_moment(start: int, end: int) -> bool:
+    return start == end
+
+
+def _is_forward(start: int, end: int) -> bool:
+    return start <= end
+
+
+_KINDS: Final[Mapping[str, _Kind]] = {
+    KV: _Kind((SETITEM, DELITEM), _is_timeless, "0..0"),
+    TS: _Kind((EXTEND, REMOVE), _is_forward, "from one time to a later one"),
+    ES: _Kind(OPERATORS, _is_moment, "a single time"),
+    SS: _Kind((SNAPSHOT,), _is_moment, "a single time"),
+    ONCE: _Kind((ONCE,), _is_timeless, "0..0"),
+    PROJECT: _Kind((PROJECT,), _is_timeless, "0..0"),
+    SKIPPED: _Kind((SKIP,), _is_timeless, "0..0"),
+    KEYS: _Kind((CHECK, PROTECT, UNPROTECT), _is_timeless, "0..0"),
+    ERASURE: _Kind(OPERATIONS, _is_forward, "from one number to a greater one"),
+}
+"""Kinds that are not among these, of a newer rstore say, have envelopes all the same."""
+
+
+def flaws(payload: Payload, stream: Stream, record: Record) -> Iterator[str]:
+    """Yield what is wrong with a record: everything that is, so that one flaw does not hide another."""
+    if stream == ORIGIN:
+        return
+    if stream.kind == COPY:
+        yield "only a part of what was copied or loaded is there: call it again, or discard() what is there"
+    kind = _KINDS.get(kind_of(stream))
+    is_known = kind is not None and record.op in kind.ops
+    if kind is not None and not is_known:
+        yield f"operator {record.op!r} is none that its kind has"
+    if kind is not None and not kind.has_span(record.start, record.end):
+        yield f"its span is {record.start}..{record.end}, and should be {kind.span}"
+    error = tried(lambda: _open(payload, stream, record, is_known=is_known))
+    if error is not None:
+        yield words_of(error)
+    note = tried(lambda: payload.note(stream, record))
+    if isinstance(note, StoreError):
+        yield f"who and why: {words_of(note)}"
+
+
+def _open(payload: Payload, stream: Stream, record: Record, *, is_known: bool) -> None:
+    """Open the payload of a record as a read of it does."""
+    if not is_known or record.op in _VALUELESS:
+        payload.check(stream, record)
+    elif stream.kind == ERASURE:
+        erasure_in(payload, record)
+    elif record.op == EXTEND:
+        _check_times(record, payload.run(stream, record)[0])
+    elif record.op == SNAPSHOT:
+        folded_version(record)
+        payload.state(stream, record)
+    else:
+        payload.value(stream, record)
+
+
+def _check_times(record: Record, times: Collection[int]) -> None:
+    listed = list(times)
+    if (listed[0], listed[-1]) != (record.start, record.end) or any(a >= b for a, b in pairwise(listed)):
+        raise StoreError("its times don't increase from the start of its span to the end")

@@ -1,0 +1,166 @@
+"""Changes, as they are told in tables and in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from rstore.cli.changes import SIGNS
+from rstore.cli.output import COUNT, MOMENT, TEXT, Column, Form
+from rstore.cli.times import show_time
+from rstore.cli.units import Unit, recognised
+from rstore.cli.values import show_text, show_value, to_json
+from rstore.domain.erasure import OPERATIONS, Erasure, to_words
+from rstore.domain.log import ES, TS
+from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
+from rstore.encoding.unreadable import Unreadable
+from rstore.history.changes import Change
+
+_SIGN_OF: Final = {function.__name__: sign for sign, function in SIGNS.items()}
+_SHOWN_POINTS: Final = 3
+_SHOWN_KEYS: Final = 3
+
+
+def tell(change: Change) -> str:
+    """Return what a change did, in one line.
+
+    >>> store.extend('t', (1, 20.5), (2, 21.0))
+    >>> _ = store.apply('account', {'balance': 10})
+    >>> _ = store.apply('account', {'balance': (operator.add, 5)})
+    >>> [tell(change) for change in store.log()]
+    ['2 points from 1 to 2: 20.5, 21.0', 'balance = 10', 'balance += 5']
+    """
+    if isinstance(change.value, Unreadable):
+        subject = f"{show_text(change.item)} " if change.kind == ES else ""
+        return f"{subject}{change.op} {show_unreadable(change.value)}"
+    if change.op in OPERATIONS:
+        return f"{change.op}: {_tell_erasure(change.value)}"
+    if change.kind == TS:
+        return _tell_points(change)
+    subject = f"{show_text(change.item)} " if change.kind == ES else ""
+    return f"{subject}{_tell_operator(change.op, change.value)}"
+
+
+def tell_of(change: Change) -> str:
+    """Return the same with the kind and the key before it, unless it names keys itself."""
+    told = tell(change)
+    return told if change.op in OPERATIONS else f"{change.kind} {show_text(change.key)}  {told}"
+
+
+def _tell_erasure(erasure: Erasure) -> str:
+    if erasure.records is None or erasure.bytes is None:
+        return "records are encrypted with another key"
+    records = _counted(erasure.records, "record")
+    keys = list(dict.fromkeys(each.key for each in erasure.streams))
+    shown = ", ".join(map(show_text, keys[:_SHOWN_KEYS])) + (", ..." if len(keys) > _SHOWN_KEYS else "")
+    size = _counted(erasure.bytes, "byte")
+    return f"{records}, {size}, erased of {_counted(len(keys), 'key')}: {shown}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _tell_operator(op: str, value: Any) -> str:
+    if op == SETITEM:
+        return f"= {show_value(value)}"
+    if op == DELITEM:
+        return "deleted"
+    if op in _SIGN_OF:
+        return f"{_SIGN_OF[op]}= {show_value(value)}"
+    return f"{op} {show_value(value)}" if OPERATORS[op].binary else op
+
+
+def _tell_points(change: Change) -> str:
+    if change.op == REMOVE:
+        first, last = change.value
+        return f"removed from {show_stamp(first)} to {show_stamp(last)}"
+    count, first, last = len(change.value), change.value[0][0], change.value[-1][0]
+    values = [show_value(value) for _, value in change.value[:_SHOWN_POINTS]]
+    more = ", ..." if count > _SHOWN_POINTS else ""
+    span = (
+        f"1 point at {show_stamp(first)}"
+        if count == 1
+        else f"{count} points from {show_stamp(first)} to {show_stamp(last)}"
+    )
+    return f"{span}: {', '.join(values)}{more}"
+
+
+def show_stamp(timestamp: int) -> str:
+    """Return a series' timestamp as a time if it looks like one, else as the number that it is."""
+    unit = recognised(timestamp)
+    return str(timestamp) if unit is None else show_time(unit.to_ms(timestamp))
+
+
+def stamps(unit: Unit | None) -> Form:
+    """Return the form of the timestamps of a series that has a unit; without one they are numbers."""
+    seen = str if unit is None else lambda timestamp: show_time(unit.to_ms(timestamp))
+    return Form(seen, str, lambda timestamp: timestamp, {"no_wrap": True})
+
+
+STAMP: Final = Form(show_stamp, str, lambda timestamp: timestamp, {"no_wrap": True})
+"""Of a series' timestamp: programs get the number."""
+
+
+class Operand(NamedTuple):
+    """What an operator was given, if it takes anything."""
+
+    op: str
+    value: Any
+
+
+def _show_operand(operand: Operand) -> str:
+    return show_value(operand.value) if OPERATORS[operand.op].binary else ""
+
+
+OPERAND: Final = Form(_show_operand, _show_operand, lambda operand: to_json(operand.value))
+
+
+def show_unreadable(value: Unreadable) -> str:
+    """Return what stands for a value that cannot be read."""
+    return f"(unreadable: {show_text(value.reason)})"
+
+
+def _show_change(change: Change) -> str:
+    if isinstance(change.value, Unreadable):
+        return show_unreadable(change.value)
+    if change.op in OPERATIONS:
+        return _tell_erasure(change.value)
+    return _tell_points(change) if change.kind == TS else _show_operand(Operand(change.op, change.value))
+
+
+def _change_to_json(change: Change) -> Any:
+    if isinstance(change.value, Unreadable):
+        return {"unreadable": change.value.reason, "error": change.value.error}
+    if change.op in OPERATIONS:
+        return to_words(change.value)
+    if change.op == REMOVE:
+        return list(change.value)
+    if change.op == EXTEND:
+        return [[time, to_json(value)] for time, value in change.value]
+    return to_json(change.value)
+
+
+_VALUE: Final = Form(_show_change, _show_change, _change_to_json)
+_MORE: Final = Form(show_value, show_value, to_json)
+
+_COLUMNS: Final[dict[str, tuple[Column, Callable[[Change], Any]]]] = {
+    "recorded": (Column("recorded", MOMENT, "cyan"), lambda change: change.recorded),
+    "kind": (Column("kind", TEXT, "dim"), lambda change: change.kind),
+    "key": (Column("key", TEXT, "yellow"), lambda change: change.key),
+    "version": (Column("version", COUNT, "dim"), lambda change: change.version),
+    "timestamp": (Column("timestamp", STAMP), lambda change: change.timestamp),
+    "item": (Column("item", TEXT, "green"), lambda change: change.item),
+    "op": (Column("op"), lambda change: change.op),
+    "value": (Column("value", _VALUE), lambda change: change),
+    "who": (Column("who", TEXT, "magenta"), lambda change: change.who),
+    "why": (Column("why"), lambda change: change.why),
+    "more": (Column("more", _MORE), lambda change: change.more or None),
+}
+
+CHANGE_COLUMNS: Final = [column for column, _ in _COLUMNS.values()]
+
+
+def change_row(change: Change) -> list[Any]:
+    """Return the cells of a change, one for each of ``CHANGE_COLUMNS``."""
+    return [cell(change) for _, cell in _COLUMNS.values()]

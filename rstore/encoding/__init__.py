@@ -1,0 +1,1 @@
+"""From values to sealed bytes, and back."""

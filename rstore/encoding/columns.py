@@ -1,0 +1,429 @@
+"""Typed columns: the values of a segment that came as a frame, and how they are laid out in bytes.
+
+A *table* is a sequence of values of a series, kept by column. It reads as Python values, without NumPy: a table of one
+column gives scalars, one of several gives dicts ``{column: value}``. Nothing here depends on a library for frames.
+
+In bytes it is ``size of the header | header | blocks``. The header is JSON and says what a reader of this segment alone
+has to know: the unit and zone of its times, and for each column name, type and the sizes of its blocks. Each block
+begins at a multiple of 8 bytes; numbers are little-endian.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, chain, count, groupby
+from typing import Any, Final, NamedTuple, TypeAlias, overload
+
+from attrs import frozen
+
+from rstore.domain.series import SEGMENT, Run
+from rstore.encoding.packing import pack_texts, unpack_texts
+
+UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""The units that timestamps may have, and how many of each are a second."""
+
+FORMATS: Final = {
+    "f8": "d",
+    "f4": "f",
+    "i8": "q",
+    "i4": "i",
+    "i2": "h",
+    "i1": "b",
+    "u8": "Q",
+    "u4": "I",
+    "u2": "H",
+    "u1": "B",
+    "b1": "?",
+    "time": "q",
+    "duration": "q",
+}
+"""The kinds of columns with values of one width, as :mod:`struct` spells them."""
+
+IN_UNITS: Final = frozenset({"time", "duration"})
+"""The kinds of columns that hold ints of a unit: times, counted from 1970, and how long something took."""
+
+TEXT: Final = "text"
+OBJECT: Final = "object"
+"""Values of any type, which are dumped as those of any other series are."""
+
+_TIME_NAMES: Final = ("time", "timestamp", "index", "rstore_time")
+"""What a column of times is called where it needs a name and has none of its own: the first that is not taken."""
+
+NOT_A_TIME: Final = -(2**63)
+"""What a column of times or durations holds where there is none."""
+
+_SEGMENT_BYTES: Final = 1 << 19
+_MOST_ROWS: Final = 16 * SEGMENT
+_WIDTH_OF_OTHERS: Final = 64  # bytes: what a text or an object may take, for the size of segments
+_ALIGN: Final = 8
+
+Dump: TypeAlias = Callable[[Sequence[Any]], bytes]
+Load: TypeAlias = Callable[[int, bytes], Sequence[Any]]
+
+
+class UnknownColumnError(ValueError):
+    """A column is of a kind that this version does not know."""
+
+
+class Times(NamedTuple):
+    """What the timestamps of a series mean.
+
+    ``unit`` is one of :data:`UNITS`, counted from 1970 in UTC, or None for plain ints. ``zone`` is the name of the time
+    zone in which they are shown, None if they are naive. ``name`` is what the index of the frame is called.
+    """
+
+    unit: str | None = None
+    zone: str | None = None
+    name: str | None = None
+
+
+def name_of_times(others: Iterable[str], own: str | None = None) -> str:
+    """Return what a column of times is called beside others: by its own name, or the first that is not taken.
+
+    >>> name_of_times(['value'], 'at'), name_of_times(['time', 'value'])
+    ('at', 'timestamp')
+    """
+    taken = set(others)
+    made_up = (f"time {number}" for number in count(2))
+    return next(name for name in chain(() if own is None else (own,), _TIME_NAMES, made_up) if name not in taken)
+
+
+def is_row(value: Any) -> bool:
+    """Tell whether a value is one of several columns: a dict with names, as the rows of frames are.
+
+    >>> is_row({'low': 3}), is_row({}), is_row({1: 3}), is_row(3)
+    (True, False, False, False)
+    """
+    return isinstance(value, dict) and bool(value) and all(isinstance(name, str) for name in value)
+
+
+class Column(NamedTuple):
+    """What a column holds.
+
+    ``unit`` is that of times and durations, ``zone`` that of times. ``dtype`` is what pandas calls the type, where the
+    kind does not tell.
+    """
+
+    name: str | None
+    kind: str
+    unit: str | None = None
+    zone: str | None = None
+    dtype: str = ""
+
+
+@frozen
+class Layout:
+    """What tables have in common that can be put together.
+
+    ``framed`` tells a frame of one column from a series; both give scalars.
+    """
+
+    times: Times
+    columns: tuple[Column, ...]
+    framed: bool = False
+
+    @property
+    def rows(self) -> int:
+        """The most rows of a segment: it depends on the layout only, so that compacting never makes more segments."""
+        width = sum(
+            struct.calcsize(FORMATS[column.kind]) if column.kind in FORMATS else _WIDTH_OF_OTHERS
+            for column in self.columns
+        )
+        return max(SEGMENT // 4, min(_MOST_ROWS, _SEGMENT_BYTES // width))
+
+
+class Table(Sequence[Any]):
+    """Values by column: ``data`` holds those of each, ``absent`` for each None, or a true byte for each missing value.
+
+    >>> layout = Layout(Times(), (Column('bid', 'f8'), Column('size', 'i8')))
+    >>> table = Table(layout, [[1.5, 2.5], [10, 20]])
+    >>> list(table), table[1], len(table[:1])
+    ([{'bid': 1.5, 'size': 10}, {'bid': 2.5, 'size': 20}], {'bid': 2.5, 'size': 20}, 1)
+    """
+
+    __slots__ = ("absent", "data", "layout")
+
+    def __init__(self, layout: Layout, data: Sequence[Any], absent: Sequence[Any] | None = None) -> None:
+        self.layout, self.data = layout, data
+        self.absent: Sequence[Any] = [None] * len(data) if absent is None else absent
+
+    def __len__(self) -> int:
+        return len(self.data[0])
+
+    def __iter__(self) -> Iterator[Any]:
+        columns = [self.column(i) for i in range(len(self.data))]
+        if len(columns) == 1:
+            return iter(columns[0])
+        names = [column.name for column in self.layout.columns]
+        return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+
+    @overload
+    def __getitem__(self, at: int) -> Any: ...
+    @overload
+    def __getitem__(self, at: slice) -> Table: ...
+    def __getitem__(self, at: int | slice) -> Any:
+        if isinstance(at, slice):
+            absent = [None if mask is None else mask[at] for mask in self.absent]
+            return Table(self.layout, [values[at] for values in self.data], absent)
+        first = range(len(self))[at]
+        return next(iter(self[first : first + 1]))
+
+    def column(self, i: int) -> list[Any]:
+        """Return the values of a column as Python has them: None where one is missing, and ints of their unit."""
+        values, absent = self.data[i], self.absent[i]
+        listed: list[Any] = values if isinstance(values, list) else values.tolist()
+        if self.layout.columns[i].kind in IN_UNITS:
+            listed = [None if value == NOT_A_TIME else value for value in listed]
+        if absent is not None:
+            listed = [None if missing else value for value, missing in zip(listed, absent, strict=True)]
+        return listed
+
+    def take(self, rows: Sequence[int]) -> Table:
+        """Return the rows of these numbers."""
+        data = [
+            _taken(values, rows, FORMATS.get(column.kind))
+            for values, column in zip(self.data, self.layout.columns, strict=True)
+        ]
+        return Table(self.layout, data, [None if mask is None else _taken(mask, rows, "B") for mask in self.absent])
+
+
+class Row(NamedTuple):
+    """A row of a table, in place of its value: so that what is put together of rows is a table again."""
+
+    table: Table
+    at: int
+
+
+class Rows(Sequence[Row]):
+    """The rows of a table. To be laid over others, without a look at their values."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (Row(self.table, at) for at in range(len(self.table)))
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> Rows: ...
+    def __getitem__(self, at: int | slice) -> Any:
+        return Rows(self.table[at]) if isinstance(at, slice) else Row(self.table, range(len(self))[at])
+
+
+# -- tables out of rows -----------------------------------------------------------------------------------------------
+
+
+def joined(runs: Iterable[Run]) -> Iterator[Run]:
+    """Yield the points of runs, which hold rows and come in order of time, as full segments of each layout.
+
+    The last one of each may be shorter. Those of one layout come in order of time; where points of several interleave
+    their segments overlap, but have no time in common: so there are never more than the points came in.
+
+    >>> [len(times) for times, _ in joined([([1], ['a']), ([2, 3], ['b', 'c'])])]
+    [3]
+    """
+    waiting: dict[Layout | None, list[Run]] = {}
+    points: Counter[Layout | None] = Counter()
+    for run in runs:
+        for layout, part in _by_layout(run):
+            size = _size_of(layout)
+            waiting.setdefault(layout, []).append(part)
+            points[layout] += len(part[0])
+            if points[layout] >= size:
+                *full, rest = _cut(waiting[layout], size)
+                yield from full
+                waiting[layout], points[layout] = [rest], len(rest[0])
+    for layout, parts in waiting.items():
+        yield from (run for run in _cut(parts, _size_of(layout)) if len(run[0]))
+
+
+def _size_of(layout: Layout | None) -> int:
+    return SEGMENT if layout is None else layout.rows
+
+
+def _cut(parts: Sequence[Run], size: int) -> Iterator[Run]:
+    """Yield runs of one layout as segments of a size, the last of which is shorter or has no points at all."""
+    times = [time for part, _ in parts for time in part]
+    values: Any = [part for _, part in parts]
+    joint = concatenated(values) if isinstance(values[0], Table) else [value for part in values for value in part]
+    for low in range(0, len(times) + 1, size):
+        yield times[low : low + size], joint[low : low + size]
+
+
+def _by_layout(run: Run) -> Iterator[tuple[Layout | None, Run]]:
+    """Yield the rows of a run as tables, one for each layout, and the values that are in none as a list."""
+    times, values = run
+    if isinstance(values, Rows):
+        yield values.table.layout, (times, values.table)
+        return
+    found: dict[Layout | None, list[int]] = {}
+    for at, value in enumerate(values):
+        found.setdefault(_layout_of(value), []).append(at)
+    for layout, places in found.items():
+        chosen = [values[at] for at in places]
+        yield layout, ([times[at] for at in places], chosen if layout is None else _table_of(chosen))
+
+
+def _layout_of(value: Any) -> Layout | None:
+    return value.table.layout if isinstance(value, Row) else None
+
+
+def stretches(run: Run) -> Iterator[Run]:
+    """Yield the points of a run that holds rows, in order of time: tables, and lists of what is in none."""
+    times, values = run
+    if isinstance(values, Rows):
+        yield times, values.table
+        return
+    first = 0
+    for layout, group in groupby(values, _layout_of):
+        chosen = list(group)
+        yield times[first : first + len(chosen)], chosen if layout is None else _table_of(chosen)
+        first += len(chosen)
+
+
+def _table_of(rows: Sequence[Row]) -> Table:
+    """Return rows of tables of one layout as one table."""
+    tables = {id(row.table): row.table for row in rows}
+    starts = dict(zip(tables, accumulate(map(len, tables.values()), initial=0), strict=False))
+    return concatenated(list(tables.values())).take([starts[id(row.table)] + row.at for row in rows])
+
+
+def concatenated(tables: Sequence[Table]) -> Table:
+    """Return tables of one layout one after the other."""
+    if len(tables) == 1:
+        return tables[0]
+    layout = tables[0].layout
+    data = [
+        _joined([table.data[i] for table in tables], FORMATS.get(column.kind))
+        for i, column in enumerate(layout.columns)
+    ]
+    return Table(layout, data, [_joined_masks(tables, i) for i in range(len(data))])
+
+
+def _joined_masks(tables: Sequence[Table], i: int) -> Any:
+    masks = [table.absent[i] for table in tables]
+    if all(mask is None for mask in masks):
+        return None
+    return _joined(
+        [bytes(len(table)) if mask is None else mask for table, mask in zip(tables, masks, strict=True)], "B"
+    )
+
+
+def _joined(parts: Sequence[Any], code: str | None) -> Any:
+    if code is None:
+        return [value for part in parts for value in part]
+    return _view(b"".join(map(memoryview, parts)), code)
+
+
+def _taken(values: Any, rows: Sequence[int], code: str | None) -> Any:
+    chosen = [values[row] for row in rows]
+    return chosen if code is None else _view(struct.pack(f"{len(chosen)}{code}", *chosen), code)
+
+
+def _view(data: bytes, code: str) -> Any:
+    return _cast(memoryview(data), code)
+
+
+def _cast(block: memoryview, code: str) -> Any:
+    return block.cast(code)  # type: ignore[call-overload]  # the formats that there are
+
+
+# -- tables to bytes and back -----------------------------------------------------------------------------------------
+
+
+def encode(table: Table, dump: Dump) -> bytes:
+    """Return a table as bytes; ``dump`` makes those of a column of objects."""
+    blocks: list[Any] = []
+    columns = []
+    for column, values, absent in zip(table.layout.columns, table.data, table.absent, strict=True):
+        mask = b"" if absent is None else _bytes_of(absent, "B")
+        block = _block(column.kind, values, dump)
+        blocks += (mask, block)
+        columns.append([*column, _size(mask), _size(block)])
+    header = json.dumps([table.layout.times, table.layout.framed, columns], separators=(",", ":")).encode()
+    return b"".join(_aligned([struct.pack("<I", len(header)) + header, *blocks]))
+
+
+def _block(kind: str, values: Any, dump: Dump) -> Any:
+    if kind == TEXT:
+        return pack_texts(values)
+    return dump(values) if kind == OBJECT else _bytes_of(values, FORMATS[kind])
+
+
+def _size(block: Any) -> int:
+    return memoryview(block).nbytes
+
+
+def _aligned(blocks: Iterable[Any]) -> Iterator[Any]:
+    for block in blocks:
+        yield block
+        yield bytes(-_size(block) % _ALIGN)
+
+
+def decode(data: bytes, count: int, load: Load) -> Table:
+    """Return the table of so many rows; ``load`` reads columns of objects.
+
+    Raises:
+        UnknownColumnError: a newer version knows its columns.
+        ValueError, struct.error: it is damaged.
+    """
+    (size,) = struct.unpack_from("<I", data)
+    times, framed, columns = json.loads(data[4 : 4 + size])
+    found = tuple(Column(*column[:5]) for column in columns)
+    unknown = {column.kind for column in found} - {*FORMATS, TEXT, OBJECT}
+    if unknown:
+        raise UnknownColumnError(f"columns of kind {', '.join(map(repr, unknown))}")
+    blocks = iter(_blocks(memoryview(data), 4 + size, [size for column in columns for size in column[5:7]]))
+    values, absent = [], []
+    for column in found:
+        mask, block = next(blocks), next(blocks)
+        absent.append(_column(mask, "B", count) if mask else None)
+        values.append(_values(column.kind, block, count, load))
+    return Table(Layout(Times(*times), found, framed), values, absent)
+
+
+def _blocks(data: memoryview, start: int, sizes: Sequence[int]) -> list[memoryview]:
+    blocks = []
+    for size in sizes:
+        start += -start % _ALIGN
+        blocks.append(data[start : start + size])
+        start += size
+    if len(data) != start + -start % _ALIGN:
+        raise ValueError("a column is cut off, or too long")
+    return blocks
+
+
+def _values(kind: str, block: memoryview, count: int, load: Load) -> Any:
+    if kind == OBJECT:
+        return load(count, bytes(block))
+    return unpack_texts(count, bytes(block)) if kind == TEXT else _column(block, FORMATS[kind], count)
+
+
+def _column(block: memoryview, code: str, count: int) -> Any:
+    """Return a block as a sequence of numbers, without a copy where the machine writes them as it does."""
+    if block.nbytes != count * struct.calcsize(code):
+        raise ValueError("a column is of another length")
+    if sys.byteorder == "little" or code == "?":
+        return _cast(block, code)
+    column = array(code, bytes(block))
+    column.byteswap()
+    return memoryview(column)
+
+
+def _bytes_of(values: Any, code: str) -> Any:
+    """Return numbers, in a list or as one block, as bytes of the column."""
+    block = memoryview(struct.pack(f"{len(values)}{code}", *values) if isinstance(values, list) else values)
+    if sys.byteorder == "little" or code == "?":
+        return block if block.contiguous else block.tobytes()
+    column = array(code, block.tobytes())
+    column.byteswap()
+    return memoryview(column)

@@ -1,0 +1,73 @@
+"""What a projection does with a change that it cannot deal with, and how it remembers those that it has skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from rstore.domain.errors import (
+    FrozenStoreError,
+    StoreClosedError,
+    StoreConflictError,
+    StoreNotAvailableError,
+    StorePayloadError,
+)
+from rstore.history.changes import Change
+
+OnError: TypeAlias = Literal["raise", "skip"] | Callable[[Change, Exception], Any]
+
+OF_THE_STORE: Final = (StoreConflictError, StoreNotAvailableError, StoreClosedError, FrozenStoreError)
+"""Errors that say nothing of a change: it is not skipped because of them."""
+
+
+class Skipped(NamedTuple):
+    """A change that a projection has skipped.
+
+    Attributes:
+        recorded: when it was skipped, in POSIX milliseconds.
+        kind, key, version: which change it is: its stream, and its version there.
+        checkpoint: :meth:`Store.follow` goes on after it with this.
+        error: the error's type; and its words, if the change could not be read: those of other errors may hold values.
+    """
+
+    recorded: int
+    kind: str
+    key: str
+    version: int
+    checkpoint: str
+    error: str
+
+
+def check_on_error(on_error: object) -> OnError:
+    """Return what a projection is to do with a change that fails.
+
+    >>> check_on_error('ignore')
+    Traceback (most recent call last):
+        ...
+    ValueError: on_error is 'raise', 'skip' or a function of a change and its error, not 'ignore'
+    """
+    if callable(on_error):
+        return on_error
+    if on_error == "raise":
+        return "raise"
+    if on_error == "skip":
+        return "skip"
+    error = ValueError if isinstance(on_error, str) else TypeError
+    raise error(f"on_error is 'raise', 'skip' or a function of a change and its error, not {on_error!r}")
+
+
+def words_of(change: Change, checkpoint: str, error: Exception) -> dict[str, Any]:
+    """Return what is noted of a change that is skipped."""
+    told = f": {error.reason}" if isinstance(error, StorePayloadError) else ""
+    return {
+        "kind": change.kind,
+        "key": change.key,
+        "version": change.version,
+        "checkpoint": checkpoint,
+        "error": f"{type(error).__name__}{told}",
+    }
+
+
+def skipped_of(recorded: int, words: Mapping[str, Any]) -> Skipped:
+    """Return what :func:`words_of` has noted."""
+    return Skipped(recorded, **words)

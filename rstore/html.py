@@ -1,0 +1,111 @@
+"""What notebooks show of a store and of what it returns: short tables in HTML.
+
+Lists of points and of changes are lists in all else: they compare, print, pickle and turn into JSON as those do.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from reprlib import Repr
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex, TypeVar
+
+from rstore.encoding.unreadable import Unreadable
+
+if TYPE_CHECKING:
+    from rstore.history.changes import Change
+
+T = TypeVar("T")
+
+_FIRST: Final = 10
+_LAST: Final = 9
+_MOST_DIGITS: Final = 4_000
+
+
+class _Short(Repr):
+    """What Python shows of a value, in short, and the same on each version of it."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Return a number, or that it has more digits than Python writes: each version says that in its own way."""
+        return super().repr_int(x, level) if abs(x) < 10**_MOST_DIGITS else "<int of too many digits>"
+
+
+_SHORT: Final = _Short()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+
+
+class Listed(list[T]):
+    """A list that is a plain one again wherever it is sent or copied to."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[type[list[T]], tuple[list[T]]]:
+        return list, (list(self),)
+
+
+class Points(Listed[tuple[int, Any]]):
+    """The points of a series, as :meth:`Store.range` returns them.
+
+    >>> store.extend('series', (1, '<b>'))
+    >>> found = store.range('series')
+    >>> found, '&lt;b&gt;' in found._repr_html_()
+    ([(1, '<b>')], True)
+    """
+
+    def _repr_html_(self) -> str:
+        return table(_counted(len(self), "point"), ("timestamp", "value"), self, tuple)
+
+
+class History(Listed["Change"]):
+    """The changes of a key, as :meth:`Store.history` returns them."""
+
+    def _repr_html_(self) -> str:
+        header = ("recorded", "kind", "timestamp", "item", "op", "value", "who", "why")
+        return table(_counted(len(self), "change"), header, self, _cells)
+
+
+def _cells(change: Change) -> Sequence[Any]:
+    recorded = _moment(change.recorded)
+    return recorded, change.kind, change.timestamp, change.item, change.op, change.value, change.who, change.why
+
+
+def _moment(recorded: int) -> str:
+    """Return POSIX milliseconds as people read them, as far as there are years."""
+    try:
+        return f"{_EPOCH + datetime.timedelta(milliseconds=recorded):%Y-%m-%d %H:%M:%S} UTC"
+    except OverflowError:
+        return f"{recorded} ms"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def table(caption: str, header: Sequence[str], rows: Sequence[T], cells: Callable[[T], Sequence[Any]]) -> str:
+    """Return rows as a table in HTML: all of them, or the first and the last ones.
+
+    >>> table('a <b>', ('n', 'text'), [(1, '&')], tuple)
+    '<table><caption>a &lt;b&gt;</caption><tr><th>n</th><th>text</th></tr><tr><td>1</td><td>&amp;</td></tr></table>'
+    """
+    lines = [_row("th", header)]
+    if len(rows) > _FIRST + _LAST + 1:
+        lines += [_row("td", map(_text, cells(row))) for row in rows[:_FIRST]]
+        lines += [_row("td", "…" * len(header))]
+        rows = rows[-_LAST:]
+    lines += [_row("td", map(_text, cells(row))) for row in rows]
+    return f"<table><caption>{escape(caption)}</caption>{''.join(lines)}</table>"
+
+
+def _row(tag: str, texts: Iterable[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(text)}</{tag}>' for text in texts)}</tr>"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value if len(value) <= _SHORT.maxstring else f"{value[: _SHORT.maxstring]}…"
+    if isinstance(value, Unreadable):
+        return f"unreadable: {value.reason}"
+    try:
+        return "" if value is None else _SHORT.repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        return f"<{type(value).__name__} with a number of too many digits>"

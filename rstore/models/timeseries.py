@@ -1,0 +1,437 @@
+"""The time-series face of a Store: points ``(timestamp, value)``, kept as segments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
+from itertools import chain, islice
+from typing import Any, TypeVar, cast, overload
+
+from rstore import frames
+from rstore.bins import grid
+from rstore.core import ATTEMPTS, check_expect, check_key, check_keys, check_one, now
+from rstore.domain.duplicates import Duplicates, check_duplicates
+from rstore.domain.errors import StoreConflictError
+from rstore.domain.log import TIME_MAX, TIME_MIN, TS, Batch, Stream, check_time
+from rstore.domain.names import check_name
+from rstore.domain.operators import REMOVE
+from rstore.domain.resampling import FILLS, HOWS, PICKS, filled, resample
+from rstore.domain.series import Run, gaps, split, thin
+from rstore.encoding.columns import Times
+from rstore.html import Points
+from rstore.models.segments import Point, Segments
+from rstore.models.spool import Spool
+from rstore.models.typed_points import TypedPoints
+from rstore.timestamps import Length, Stamp, exactly_in_series, in_series, is_datetime, is_timedelta, length_in_series
+
+T = TypeVar("T")
+
+
+class TimeSeries(Segments):
+    """Time series: for each key, one value for each timestamp.
+
+    Timestamps are ints of any meaning in signed 64 bits. ``start`` and ``end`` are inclusive. A series that began as a
+    frame of datetimes counts in the unit of those, from 1970 in UTC, and keeps it. Of such a series ``start`` and
+    ``end``, and the timestamps of points, may be datetimes of Python, pandas or NumPy, or ISO 8601 strings: in its time
+    zone if they name none, those of NumPy in UTC.
+    """
+
+    # -- read ---------------------------------------------------------------------------------------------------------
+
+    @overload
+    def range(
+        self,
+        key: str,
+        start: Stamp | None = None,
+        *,
+        n: int | None = None,
+        end: Stamp | None = None,
+        freq: Length | None = None,
+        to: None = None,
+    ) -> list[Point]: ...
+    @overload
+    def range(
+        self,
+        key: str,
+        start: Stamp | None = None,
+        *,
+        n: int | None = None,
+        end: Stamp | None = None,
+        freq: Length | None = None,
+        to: str,
+    ) -> Any: ...
+    def range(
+        self,
+        key: str,
+        start: Stamp | None = None,
+        *,
+        n: int | None = None,
+        end: Stamp | None = None,
+        freq: Length | None = None,
+        to: str | None = None,
+    ) -> Any:
+        """Return the points of a series in order of time; ``[]`` if there are none or the key is unknown.
+
+        Args:
+            start: the first timestamp that counts: an int, or of a series with a unit also a datetime, see above.
+            n: at most so many points; reading stops there.
+            end: the last timestamp that counts.
+            freq: the first point, and then each one at least so much after the last kept (default: ``Store._freq``):
+                in the unit of the series, or if it has one a ``timedelta``.
+            to: ``pandas``, ``polars``, ``arrow`` or ``numpy``: return a frame of that library instead of a list, with
+                datetimes if the series has a unit. For NumPy that is a pair ``(times, values)``. A span without points
+                has the columns of the series too. Values among rows are in a column of their own, ``value``.
+
+        Raises:
+            StoreNotAvailableError: the library is not installed; the message tells how to.
+            ValueError: the library has no type for a column of such values.
+
+        >>> store.extend('series', (10, 'a'), (20, 'b'), (30, 'c'))
+        >>> store.range('series', 15), store.range('series', n=1), store.range('series', freq=20)
+        ([(20, 'b'), (30, 'c')], [(10, 'a')], [(10, 'a'), (30, 'c')])
+        >>> times, values = store.range('series', to='numpy')
+        >>> times.tolist(), values.tolist()
+        ([10, 20, 30], ['a', 'b', 'c'])
+        """
+        if to is not None:
+            return self._framed(key, start, end, freq, n, to)
+        stream = Stream(TS, check_key(key))
+        if n is None and self._apart(stream, freq) is None:
+            found = Points()
+            for times, values in self._runs(stream, *self._span(stream, start, end)):
+                found.extend(zip(times, values, strict=True))
+            return found
+        return Points(self.points(key, start, n=n, end=end, freq=freq))
+
+    def _framed(
+        self, key: str, start: Stamp | None, end: Stamp | None, freq: Length | None, n: int | None, to: str
+    ) -> Any:
+        frames.check_library(to)
+        stream = Stream(TS, check_key(key))
+        step = self._apart(stream, freq)
+        unpack, merged = frames.as_arrays()
+        rows = self._rows(stream, *self._span(stream, start, end), unpack=unpack, merged=merged)
+        return frames.shown(rows, step, _check_n(n), partial(self._kind, stream), to)
+
+    def points(
+        self,
+        key: str,
+        start: Stamp | None = None,
+        *,
+        n: int | None = None,
+        end: Stamp | None = None,
+        freq: Length | None = None,
+    ) -> Iterator[Point]:
+        """Iterate over what :meth:`range` would return, lazily and in constant memory.
+
+        The points are those of the moment when the first one is asked for.
+        """
+        stream = Stream(TS, check_key(key))
+        low, high = self._span(stream, start, end)
+        step, n = self._apart(stream, freq), _check_n(n)
+        found: Iterable[Point] = (point for run in self._runs(stream, low, high) for point in zip(*run, strict=True))
+        return islice(found if step is None else thin(found, step), n)
+
+    def first(self, key: str) -> Point | None:
+        """Return the earliest point, or None if the key is unknown."""
+        return next(self._points(Stream(TS, check_key(key))), None)
+
+    def last(self, key: str) -> Point | None:
+        """Return the latest point, or None if the key is unknown.
+
+        >>> store.extend('series', (10, 'a'), (20, 'b'))
+        >>> store.first('series'), store.last('series')
+        ((10, 'a'), (20, 'b'))
+        """
+        return self._last(Stream(TS, check_key(key)))
+
+    def missing(self, key: str, start: Stamp, end: Stamp | None = None, freq: Length | None = None) -> list[int]:
+        """Return the timestamps of the grid ``start, start + freq, ... <= end`` that have no point.
+
+        ``end`` defaults to ``start``, ``freq`` to ``Store._freq``.
+
+        Raises:
+            ValueError: there is no ``freq``.
+
+        >>> store.extend('series', (0, 'a'), (20, 'c'))
+        >>> store.missing('series', 0, 30, freq=10)
+        [10, 30]
+        """
+        return list(self._gaps(key, start, end, freq))
+
+    def iscomplete(self, key: str, start: Stamp, end: Stamp | None = None, freq: Length | None = None) -> bool:
+        """Tell whether :meth:`missing` would return nothing."""
+        return next(self._gaps(key, start, end, freq), None) is None
+
+    def timeseries(self, prefix: str = "") -> list[str]:
+        """Return the keys of all series, or of those that begin with a prefix, in code-point order."""
+        return [head.stream.key for head in self._log.heads(TS, check_name("prefix", prefix))]
+
+    def meaning(self, key: str, *, quick: bool = False) -> Times:
+        """Return what the timestamps of a series mean: ``unit``, ``zone`` and ``name``, as its first frame told.
+
+        ``unit`` is ``s``, ``ms``, ``us`` or ``ns``, counted from 1970 in UTC; None if they are plain ints, or there is
+        no such series. ``zone`` is the time zone that they are shown in, None if they are naive. NumPy is not needed.
+
+        Args:
+            quick: read two records at most. A frame that is neither the earliest nor the latest of what was stored is
+                not found then; without ``quick`` all are read to tell that there is none.
+
+        >>> store.extend('series', (1, 'a'))
+        >>> store.meaning('series')
+        Times(unit=None, zone=None, name=None)
+        """
+        kind = self._kind(Stream(TS, check_key(key)), quick=quick)
+        return Times() if kind is None else kind.times
+
+    def resample(
+        self,
+        key: str,
+        freq: Length | str,
+        how: str = "first",
+        fill: str | None = None,
+        start: Stamp | None = None,
+        end: Stamp | None = None,
+        *,
+        to: str | None = None,
+    ) -> Any:
+        """Return one point for each bin of time, from that of the first point to that of the last.
+
+        A bin holds what comes at its edge and later, before the next one, and is named by its edge. Edges are where
+        pandas puts them by default: a multiple of ``freq`` from the midnight before the first point, in the time zone
+        of the series. Without a unit they are multiples of ``freq``. What is missing does not count: None, NaN of any
+        type, ``NaT``, ``pandas.NA``. Of rows each column is resampled. An empty bin has None; its sum and count are 0.
+        Numbers of NumPy are added up as those of Python, which do not overflow.
+
+        Args:
+            freq: in the unit of the series; or, if it has one, a ``timedelta``, or such as ``'5min'`` or ``'1D'``: a
+                number of ``ns``,
+                ``us``, ``ms``, ``s``, ``min``, ``h`` or ``D``, which are days from midnight to midnight.
+            how: ``first``, ``last``, ``min``, ``max``, ``mean``, ``sum``, ``count`` or ``ohlc``: the values become
+                one, or for ``ohlc`` a dict of ``open``, ``high``, ``low`` and ``close``.
+            fill: ``previous``: give empty bins the value before; ``linear``: what lies between that and the next one.
+            start, end: only points from then to then, both inclusive.
+            to: return a frame, as :meth:`range` does.
+
+        Raises:
+            ValueError: there is no such frequency, ``how`` or ``fill``; or the series has no unit.
+            TypeError: values can't be added up or compared.
+
+        >>> store.extend('series', (1, 10), (4, 20), (25, 30))
+        >>> store.resample('series', 10, 'mean')
+        [(0, 15.0), (10, None), (20, 30.0)]
+        >>> store.resample('series', 10, 'sum', start=4), store.resample('series', 10, 'last', 'linear')
+        ([(0, 20), (10, 0), (20, 30)], [(0, 20), (10, 25.0), (20, 30)])
+        """
+        if to is not None:
+            frames.check_library(to)
+        if fill is not None:
+            _one_of(FILLS, "fill", fill)
+        way, stream = _one_of(HOWS, "how", how), Stream(TS, check_key(key))
+        times = self._meaning(stream) or Times()
+        wanted = grid(cast("int | str", length_in_series(freq, times) if is_timedelta(freq) else freq), times)
+        runs = self._runs(stream, *self._span(stream, start, end))
+        first = next(runs, None)
+        bins = [] if first is None else list(resample(chain((first,), runs), wanted.edges(int(first[0][0])), way))
+        bins = bins if fill is None else filled(bins, fill)
+        found = Points((edge, values[None] if values.keys() == {None} else values) for edge, values in bins)
+        if to is None:
+            return found
+        return frames.framed(found, wanted.times, to, self._kind(stream) if how in PICKS else None)
+
+    def _span(self, stream: Stream, start: Stamp | None, end: Stamp | None) -> tuple[int, int]:
+        """Return the first and the last timestamp that counts. What a datetime means is looked up in the series."""
+        low, high = TIME_MIN if start is None else start, TIME_MAX if end is None else end
+        if any(isinstance(each, str) or is_datetime(each) for each in (low, high)):
+            times = self._meaning(stream)
+            if times is None and self._is_new(stream)[0]:
+                return TIME_MAX, TIME_MIN  # there is nothing anyway
+            times = times or Times()
+            low, high = in_series(low, times, up=True), in_series(high, times, up=False)
+        return check_time("start", low), check_time("end", high)
+
+    def _apart(self, stream: Stream, freq: Length | None) -> int | None:
+        """Return how far timestamps are to be apart, in the unit of the series; None if that was not said."""
+        given = self._freq if freq is None else freq
+        if is_timedelta(given):
+            return _check_freq(length_in_series(given, self._meaning(stream) or Times()))
+        return _check_freq(given)
+
+    def _gaps(self, key: str, start: Stamp, end: Stamp | None, freq: Length | None) -> Iterator[int]:
+        stream = Stream(TS, check_key(key))
+        times = cache(lambda: self._meaning(stream) or Times())
+        low, *others = (
+            exactly_in_series(each, times()) if isinstance(each, str) or is_datetime(each) else check_time(what, each)
+            for what, each in (("start", start), ("end", end))
+            if each is not None
+        )
+        high = others[0] if others else low
+        step = self._apart(stream, freq)
+        if step is None:
+            raise ValueError("there is no freq: pass it, or set it for all series as Store._freq")
+        found = (time for times, _ in self._bare_runs(stream, low, high) for time in times)
+        return gaps(found, low, high, step)
+
+    # -- write --------------------------------------------------------------------------------------------------------
+
+    def extend(
+        self,
+        key: str,
+        *points: Any,
+        expect: int | None = None,
+        once: str | None = None,
+        duplicates: Duplicates | None = None,
+        key_column: str | None = None,
+    ) -> None:
+        """Add points to a series, or replace those of the same timestamps: all of them, or nothing.
+
+        Give points as arguments, or one iterable of any length, which is read lazily and in constant memory, and which
+        may itself read from the store. Of equal timestamps the last counts.
+
+        Or give a frame: a pandas Series or DataFrame, whose index are the times; a polars DataFrame or an Arrow Table,
+        of which the first column that holds datetimes, or else integers, are the times; or a pair ``(times, values)``
+        of NumPy arrays. Its columns keep their types, and datetimes give the series their unit and time zone. To such
+        a series datetimes of another unit come if that is exact, and ints count in its unit. Values of no type known
+        here are dumped one by one, as those of points are. A frame without rows is no points: it leaves nothing behind.
+        Two rows of one time in a frame are refused: one of them would be lost.
+
+        A series may hold rows and other values at once: points mean what they did whatever else is there, and what
+        decided would have to be read for each point that comes. A frame of both has all columns: see :meth:`range`.
+
+        Args:
+            expect: the version that the series must still have, as :meth:`version` returned it; 0 if it must be new.
+            once: a token; whatever is done again with it, for this key, has been done already.
+            duplicates: ``'last'``: of several rows of one time in a frame the last counts (default: they are refused).
+            key_column: a column of the frame. Each of its values, which are texts or ints, has a series ``key/value``
+                of the other columns; all of these are stored, or none.
+
+        Raises:
+            StoreConflictError: the series is at another version than expected.
+            TypeError, OverflowError: a point is no pair, or its timestamp no int of 64 bits; its index is named.
+            ValueError: the frame's times do not fit to those of the series, or one comes twice; an example is named.
+
+        >>> store.extend('series', (1, 'a'), (2, 'b'))
+        >>> store.extend('series', ((t, t * t) for t in range(3, 1000)))
+        >>> import polars
+        >>> rain = polars.DataFrame({'day': [1, 1, 2], 'station': ['007', '011', '007'], 'mm': [2.5, 0.0, 7.5]})
+        >>> store.extend('rain', rain, key_column='station')
+        >>> store.range('rain/007')
+        [(1, 2.5), (2, 7.5)]
+        """
+        stream = Stream(TS, check_key(key))
+        self._check_writable()
+        version = check_expect(expect)
+        if duplicates is not None:
+            check_duplicates(duplicates)
+        frame = frames.recognized(points)
+        if frame is not None:
+            _check_options(version, once, key_column)
+            parts = frames.by_series(stream.key, frame, key_column, duplicates or "refuse")
+            if key_column is None:
+                self._extend_with_frame(stream, frame, version, once)
+            else:
+                self._extend_with_frames({Stream(TS, name): part for name, part in parts.items()})
+            return
+        if key_column is not None:
+            raise TypeError("key_column names a column of a frame, and these are points: pass a frame of them")
+        if duplicates == "refuse":
+            raise ValueError("of points the last of one time counts: pass a frame to have them refused")
+        with Spool() as spool:
+            for run in _runs_of(points, self._reader(stream)):
+                spool.add(self._segment(stream, run))
+            if spool:
+                self._write(Batch(stream, spool.entries(), now(), version), once)
+            else:
+                self._check_version(stream, version)
+
+    def _reader(self, stream: Stream) -> Callable[[Any], Any]:
+        """Return what makes timestamps of datetimes and texts; the series is asked for its unit when one comes."""
+        times = cache(lambda: self._meaning(stream) or Times())
+
+        def read(time: Any) -> Any:
+            is_one = is_datetime(time) or (isinstance(time, str) and times().unit is not None)
+            return exactly_in_series(time, times()) if is_one else time
+
+        return read
+
+    def remove(
+        self, *keys: str, start: Stamp | None = None, end: Stamp | None = None, expect: int | None = None
+    ) -> None:
+        """Remove the points from ``start`` to ``end``, or all of them. A series without points is no longer listed.
+
+        Args:
+            expect: the version that the series must still have; there is one key then.
+
+        Raises:
+            StoreConflictError: the series is at another version than expected.
+        """
+        streams = [Stream(TS, key) for key in check_keys(keys)]
+        version = check_one(check_expect(expect), streams)
+        spans = [self._span(stream, start, end) for stream in streams]
+        for stream, (low, high) in zip(streams, spans, strict=True):
+            self._decide(partial(self._remove, stream, low, high, version), 1 if version is not None else ATTEMPTS)
+
+    def _remove(self, stream: Stream, low: int, high: int, expect: int | None) -> None:
+        head = self._log.head(stream)
+        version = head.version if head else 0
+        if expect is not None and expect != version:
+            raise StoreConflictError(*stream, expect, version)
+        extent = self._extent(stream)
+        if head is None or extent is None:
+            return
+        low, high = max(low, extent[0]), min(high, extent[1])
+        if low > high or not any(True for _ in self._bare_runs(stream, low, high)):
+            return
+        hole = self._entry(stream, REMOVE, start=low, end=high)
+        live = low > extent[0] or high < extent[1]
+        self._append((Batch(stream, (hole,), now(), head.version, live),))
+
+
+def _runs_of(points: tuple[Any, ...], read: Callable[[Any], Any]) -> Iterator[Run]:
+    if len(points) == 1 and isinstance(points[0], TypedPoints):
+        return points[0].runs()
+    return split(_flat(points), read)
+
+
+def _flat(points: tuple[Any, ...]) -> Iterable[Any]:
+    """Return the points of a call: its arguments, or what its only argument holds."""
+    if len(points) != 1:
+        return points
+    (only,) = points
+    is_pair = isinstance(only, tuple) and len(only) == 2
+    if is_pair and (isinstance(only[0], str) or not isinstance(only[0], Iterable)):
+        return points
+    if not isinstance(only, Iterable) or isinstance(only, str | bytes):
+        raise TypeError(f"points are (timestamp, value) pairs or one iterable of them, not {type(only).__name__}")
+    return only
+
+
+def _check_options(expect: int | None, once: str | None, key_column: str | None) -> None:
+    """Raise if something is said of one series, where a column of keys makes several."""
+    if key_column is None:
+        return
+    if expect is not None:
+        raise TypeError("expect is the version of one key, and key_column makes several: use a transaction")
+    if once is not None:
+        raise TypeError("once is of one key, and key_column makes several: use transact(..., once=...)")
+
+
+def _one_of(table: Mapping[str, T], what: str, name: str) -> T:
+    if name not in tuple(table):  # a tuple compares, and needs no hash
+        raise ValueError(f"{what} is one of {', '.join(table)}, not {name!r}")
+    return table[name]
+
+
+def _check_n(n: int | None) -> int | None:
+    if n is not None and check_time("n", n) < 0:
+        raise ValueError(f"n is the most points to return, not {n}")
+    return n
+
+
+def _check_freq(freq: Length | None) -> int | None:
+    if freq is None:
+        return None
+    value = check_time("freq", freq)
+    if value < 1:
+        raise ValueError(f"freq is at least 1, not {value}")
+    return value

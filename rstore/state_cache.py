@@ -1,0 +1,65 @@
+"""The projections of event sequences that a process used last."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Final
+
+from rstore.domain.event_state import Projection
+from rstore.domain.transaction import PROVISIONAL
+
+_CACHED: Final = 1024
+
+
+class Projections:
+    """A bounded cache, shared by threads. That of a transaction lies above that of its store.
+
+    What was folded from what is stored goes to the one below, what holds only in the transaction does not.
+    """
+
+    def __init__(self, below: Projections | None = None) -> None:
+        self._kept: OrderedDict[str, Projection] = OrderedDict()
+        self._doubted: set[str] = set()
+        self._lock = threading.Lock()
+        self._below = below
+
+    def get(self, key: str) -> Projection | None:
+        """Return what is kept for a key here, if it is not in doubt."""
+        return None if key in self._doubted else self._own(key)
+
+    def known(self, key: str) -> Projection | None:
+        """Return what is kept for a key, here or below: something to go on from, though it may be out of date."""
+        found = self._own(key)
+        return self._below.known(key) if found is None and self._below is not None else found
+
+    def _own(self, key: str) -> Projection | None:
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+
+    def doubt(self, key: str) -> None:
+        """Note that what is kept for a key is out of date."""
+        with self._lock:
+            self._doubted.add(key)
+
+    def put(self, key: str, projection: Projection | None) -> None:
+        """Keep a projection, or forget it; if there are too many, forget the one not used for longest."""
+        if self._below is not None and projection is not None and projection.version < PROVISIONAL:
+            self._below.put(key, projection)
+        with self._lock:
+            self._kept.pop(key, None)
+            self._doubted.discard(key)
+            if projection is not None:
+                self._kept[key] = projection
+            if len(self._kept) > _CACHED:
+                evicted, _ = self._kept.popitem(last=False)
+                self._doubted.discard(evicted)
+
+    def clear(self) -> None:
+        """Forget all."""
+        with self._lock:
+            self._kept.clear()
+            self._doubted.clear()

@@ -1,0 +1,153 @@
+"""What holds for all that is written inside a ``with`` block: who and why, and all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Self, TypeVar, overload
+
+from rstore.core import ATTEMPTS, Face, Note, Work, now, who_runs
+from rstore.domain.errors import StoreError
+from rstore.domain.log import ES, Batch, Stream, check_time
+from rstore.domain.names import check_name
+from rstore.domain.transaction import Transaction
+from rstore.encoding.envelope import note_body
+from rstore.state_cache import Projections
+
+_WORDS_BYTES: Final = 1 << 14
+
+T = TypeVar("T")
+
+
+class Scopes(Face):
+    """Blocks of code in which all writes have something in common, kept per thread and per asyncio task."""
+
+    @contextmanager
+    def context(self, who: str | None = None, why: str | None = None, **more: Any) -> Iterator[None]:
+        """Attach to every write inside who makes it and why, and whatever else, sealed like a value.
+
+        Contexts nest: an inner one adds to the outer, or says something else. It holds for the thread or asyncio task
+        that entered it.
+
+        Args:
+            who, why, more: anything that JSON can hold, 16 KiB at most. None says nothing.
+
+        Raises:
+            TypeError, ValueError: JSON can't hold it.
+
+        >>> with store.context(who='ada', why='ticket 42'):
+        ...     store['price'] = 12
+        >>> change = store.history('price')[-1]
+        >>> change.who, change.why
+        ('ada', 'ticket 42')
+        """
+        outer = self._note.get()
+        given = {"who": who, "why": why, **more}
+        words = {
+            **(outer.words if outer else {}),
+            **{word: value for word, value in given.items() if value is not None},
+        }
+        token = self._note.set(_noted(words))
+        try:
+            yield
+        finally:
+            self._note.reset(token)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Self]:
+        """Make all writes inside one append, across keys and models: all of them are stored at the end, or none.
+
+        Reads inside see what was written inside. Nobody is locked out: if a key that was read inside has changed
+        meanwhile, nothing is stored, and it is tried again by whoever wants to (:meth:`transact` does). An exception
+        that leaves the block takes everything back. A block inside another one takes back only its own writes, and is
+        stored with the outer one. It holds for the thread or asyncio task that entered it, not for others that this
+        one starts, and is kept in memory. Do not ``yield`` inside: the block has to end where it began.
+
+        Raises:
+            StoreConflictError: a key that was read has changed.
+
+        >>> with store.transaction():
+        ...     store['from'] = 1
+        ...     store['to'] = 2
+        """
+        self._check_writable()
+        outer = self._work.get()
+        if outer is not None:
+            outer.check()
+        with self._outermost() if outer is None else self._nested(outer):
+            yield self
+
+    @contextmanager
+    def _outermost(self) -> Iterator[None]:
+        work = Work(Transaction(self._base), Projections(self._cached), who_runs())
+        token = self._work.set(work)
+        try:
+            yield
+        finally:
+            work.ended = True
+            try:
+                self._work.reset(token)
+            except ValueError as exc:  # a generator that held it was closed elsewhere
+                raise StoreError("a transaction has to end where it began: nothing of it was stored") from exc
+        batches = work.log.batches(now())
+        if batches:
+            self._settle(work, batches, self._writer.append(batches))
+
+    def _settle(self, work: Work, batches: Sequence[Batch], versions: Sequence[int]) -> None:
+        """Keep what was folded inside, under the versions that its events have got."""
+        for (stream, *_), version in zip(batches, versions, strict=True):
+            folded = work.projections.get(stream.key) if stream.kind == ES else None
+            if folded is not None and folded.version == work.log.newest(stream):
+                self._cached.put(stream.key, folded._replace(version=version))
+
+    @contextmanager
+    def _nested(self, work: Work) -> Iterator[None]:
+        mark = work.log.mark()
+        try:
+            yield
+        except BaseException:
+            work.log.go_back(mark)
+            work.projections.clear()
+            raise
+
+    @overload
+    def transact(self, work: Callable[[Self], T], attempts: int = ATTEMPTS) -> T: ...
+    @overload
+    def transact(self, work: Callable[[Self], T], attempts: int = ATTEMPTS, *, once: str) -> T | None: ...
+    def transact(self, work: Callable[[Self], T], attempts: int = ATTEMPTS, *, once: str | None = None) -> T | None:
+        """Return ``work(store)``, called in a :meth:`transaction`, and again if somebody else came in between.
+
+        Args:
+            attempts: how often at most.
+            once: a token; if something was stored with it already, ``work`` is not called, and None is returned.
+
+        Raises:
+            StoreConflictError: somebody came in between each time.
+
+        >>> store['stock'] = 3
+        >>> def take(store):
+        ...     store['stock'] -= 1
+        ...     return store['stock']
+        >>> store.transact(take)
+        2
+        """
+        marker = None if once is None else self._marker(Stream("transaction", check_name("token", once)), once)
+
+        def attempt() -> T | None:
+            with self.transaction():
+                if marker is not None:
+                    if self._log.head(marker.stream) is not None:
+                        return None
+                    self._log.append([marker])
+                return work(self)
+
+        return self._decide(attempt, check_time("attempts", attempts))
+
+
+def _noted(words: dict[str, Any]) -> Note | None:
+    if not words:
+        return None
+    body = note_body(words)
+    if len(body.data) > _WORDS_BYTES:
+        raise ValueError(f"who and why have at most {_WORDS_BYTES >> 10} KiB, not {len(body.data)} bytes")
+    return Note(words, body)

@@ -1,0 +1,166 @@
+"""Tables as they are written, row by row: CSV, and Parquet if pyarrow is installed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
+
+from rstore.domain.errors import StoreError
+from rstore.domain.log import pages
+from rstore.domain.scalars import is_missing, plain
+from rstore.encoding.columns import Times
+from rstore.progress import Steps
+from rstore.timestamps import iso_in_series
+from rstore.transfer.files import BinaryFile, TextFile, written, written_bytes
+from rstore.transfer.tabular.numerals import written as as_written
+from rstore.transfer.tabular.records import delimiter_of, has_to_be_quoted, quoted
+
+TableFile: TypeAlias = TextFile | BinaryFile
+"""A file by its name, or one that is open: for text if it is CSV, for bytes if it is Parquet."""
+
+Format: TypeAlias = Literal["csv", "parquet"]
+"""The formats that there are."""
+
+BATCH_ROWS: Final = 1 << 14
+
+_LIKE_DATES: Final = range(18_000_101, 22_000_000)  # with a sign, 20261101 is no date
+
+
+class Line(NamedTuple):
+    """A line of a table that is written: a timestamp, what that means, and the cells of the other columns."""
+
+    time: int
+    meaning: Times
+    cells: Sequence[Any]
+
+
+def format_of(file: TableFile, given: str | None) -> Format:
+    """Return the format of a table: as was said, or as the name of its file says; else CSV.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    named = os.fspath(file) if isinstance(file, str | os.PathLike) else ""
+    found = given or ("parquet" if named.endswith((".parquet", ".pq")) else "csv")
+    if found not in ("csv", "parquet"):
+        raise ValueError(f"format is 'csv' or 'parquet', not {found!r}")
+    return cast("Format", found)
+
+
+# -- CSV --------------------------------------------------------------------------------------------------------------
+
+
+def write_csv(file: TableFile, columns: Sequence[str], lines: Callable[[], Iterator[Line]], steps: Steps) -> None:
+    """Write a table; times with a unit as dates.
+
+    Texts that would be read as something else, or as nothing, are in quotes.
+
+    Raises:
+        TypeError: a value is neither a number nor a text.
+        ValueError: a text has lone surrogates.
+    """
+    named = os.fspath(file) if isinstance(file, str | os.PathLike) else ""
+    delimiter = delimiter_of(named) or ","
+    with written(cast("TextFile", file)) as text:
+        text.write(delimiter.join(map(_name, columns)) + "\n")
+        for line in lines():
+            try:
+                text.write(delimiter.join(_as_cells(line)) + "\n")
+            except UnicodeEncodeError:
+                raise ValueError(
+                    f"a text at {line.time} has lone surrogates, and no file in UTF-8 holds these"
+                ) from None
+            steps.step()
+
+
+def _name(name: str) -> str:
+    """Return the name of a column as it is written: one that is empty is no empty line."""
+    return quoted(name) if not name or has_to_be_quoted(name) else name
+
+
+def _as_cells(line: Line) -> list[str]:
+    cells = [_time(line)]
+    for cell in map(plain, line.cells):
+        if cell is None or (is_missing(cell) and not isinstance(cell, Real)):
+            cells.append("")
+        elif isinstance(cell, str | Real):
+            cells.append(as_written(cell))
+        else:
+            raise TypeError(
+                f"CSV holds numbers and texts, and at {line.time} there is a value of type {type(cell).__name__}"
+            )
+    return cells
+
+
+def _time(line: Line) -> str:
+    if line.meaning.unit is not None:
+        return str(iso_in_series(line.time, line.meaning))
+    return f"{line.time:+}" if line.time in _LIKE_DATES else str(line.time)
+
+
+# -- Parquet ----------------------------------------------------------------------------------------------------------
+
+
+def parquet_library() -> Any:
+    """Return the library that reads and writes Parquet.
+
+    Raises:
+        StoreError: it is not installed.
+    """
+    try:
+        from pyarrow import parquet
+    except ModuleNotFoundError as exc:
+        raise StoreError("Parquet needs the package pyarrow: pip install 'rlib-store[arrow]'") from exc
+    return parquet
+
+
+def write_parquet(file: TableFile, columns: Sequence[str], lines: Callable[[], Iterator[Line]], steps: Steps) -> None:
+    """Write a table, whose columns have a type that holds all their values. All lines are read twice to find it.
+
+    Raises:
+        TypeError: there is no such type.
+        ValueError: times are of several units or zones.
+    """
+    parquet = parquet_library()
+    import pyarrow
+
+    try:
+        schema = _schema(columns, lines())
+        with (
+            written_bytes(cast("BinaryFile", file)) as target,
+            parquet.ParquetWriter(target, schema) as writer,
+        ):
+            for page in pages(lines(), BATCH_ROWS):
+                writer.write_table(pyarrow.table(_arrays(page, schema), schema=schema))
+                for _ in page:
+                    steps.step()
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError) as exc:
+        raise TypeError(f"the values are of different types, for which there is CSV ({exc})") from None
+
+
+def _schema(columns: Sequence[str], lines: Iterator[Line]) -> Any:
+    """Return the types of columns: that of the times, and of others the narrowest that holds what is in all pages."""
+    import pyarrow
+
+    meanings = set()
+    found = pyarrow.schema([(name, pyarrow.null()) for name in columns[1:]])
+    for page in pages(lines, BATCH_ROWS):
+        meanings |= {line.meaning[:2] for line in page}
+        types = [pyarrow.array(cells).type for cells in zip(*(line.cells for line in page), strict=True)]
+        fields = list(zip(columns[1:], types, strict=True))
+        found = pyarrow.unify_schemas([found, pyarrow.schema(fields)], promote_options="permissive")
+    if len(meanings) > 1:
+        raise ValueError("a column of Parquet has dates of one unit and zone, or ints: export each series to a file")
+    unit, zone = meanings.pop() if meanings else (None, None)
+    return found.insert(0, pyarrow.field(columns[0], pyarrow.timestamp(unit, zone) if unit else pyarrow.int64()))
+
+
+def _arrays(page: Sequence[Line], schema: Any) -> list[Any]:
+    import pyarrow
+
+    times, *types = schema.types
+    stamps = pyarrow.array([line.time for line in page], pyarrow.int64()).cast(times)
+    columns = zip(*(line.cells for line in page), strict=True)
+    return [stamps, *(pyarrow.array(cells, kind) for cells, kind in zip(columns, types, strict=True))]

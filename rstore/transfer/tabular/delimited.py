@@ -1,0 +1,231 @@
+"""Tables in delimited text: CSV, and what is called so."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import Final, TextIO
+
+from attrs import frozen
+
+from rstore.domain.errors import StoreError, StoreFileError
+from rstore.transfer.files import TextFile, read_again
+from rstore.transfer.tabular.kinds import (
+    Cell,
+    ColumnSeen,
+    Reading,
+    converter,
+    decimal_of,
+    numerals_of,
+    reading_of,
+    sorter,
+    texts_among_numbers,
+)
+from rstore.transfer.tabular.numerals import Numerals
+from rstore.transfer.tabular.options import TableOptions
+from rstore.transfer.tabular.records import Dialect, Quoted, columns_of, delimiter_of, dialect_of, records, records_of
+from rstore.transfer.tabular.sheets import BLOCK_CELLS, BLOCK_CHARACTERS, Block, Convert, Text, Understood
+from rstore.transfer.tabular.times import TimesLook, is_date, is_time
+
+_ROWS_LOOKED_AT: Final = 1 << 10
+_LINES_AT_ONCE: Final = 1 << 8
+
+
+@contextmanager
+def read_csv(file: TextFile, options: TableOptions, names: Sequence[str] | None = None) -> Iterator[Delimited]:
+    """Yield the table of a file.
+
+    Args:
+        names: those of its columns, if it has no header.
+
+    Raises:
+        StoreFileError: it is empty, or no text.
+    """
+    named = os.fspath(file) if isinstance(file, str | os.PathLike) else ""
+    with read_again(file) as begin:
+
+        def lines() -> Iterator[str]:
+            text: TextIO = begin()
+            first = text.readline()
+            return chain((first.removeprefix("\ufeff"),) if first else (), text)
+
+        _check_encoding(next(lines(), ""))
+        told = options.delimiter or delimiter_of(named)
+        dialect = dialect_of(lines(), told)
+        first = next(records(lines(), dialect), (1, []))
+        if not any(first[1]):
+            raise StoreFileError(1, "the file is empty, or does not begin with the names of columns")
+        columns = list(names) if names is not None else [_name(cell) for cell in first[1]]
+        if names is not None and len(names) != len(first[1]):
+            raise ValueError(
+                f"there are {len(first[1])} columns in the first row, and {len(names)} names for them: "
+                f"{', '.join(map(repr, names))}"
+            )
+        header = None if names is not None else first[1]
+        yield Delimited(columns, lines, dialect, options, header, _quotes_tell(lines(), dialect, options))
+
+
+def _quotes_tell(lines: Iterable[str], dialect: Dialect, options: TableOptions) -> bool:
+    """Tell whether quotes say that a cell is a text.
+
+    They do not where every cell of the first rows has them, or where numbers need them because of their commas.
+    """
+    if dialect.delimiter in (options.decimal, options.thousands):
+        return False
+    cells = chain.from_iterable(cells for _, cells in islice(records(lines, dialect), _ROWS_LOOKED_AT))
+    return any(type(cell) is not Quoted for cell in cells if cell)
+
+
+def _check_encoding(first: str) -> None:
+    """Raise if a text is UTF-16 without a mark that says so: then every other character is NUL."""
+    if len(first) > 1 and "\0" in first and (not first[1::2].strip("\0") or not first[::2].strip("\0")):
+        raise StoreError("the file is text in UTF-16: convert it to UTF-8 first (iconv -f UTF-16LE -t UTF-8)")
+
+
+def _name(cell: str) -> str:
+    return str(cell) if type(cell) is Quoted else cell.strip()
+
+
+@frozen(eq=False)
+class Delimited:
+    """A table of delimited text, which is a :class:`~rstore.transfer.tabular.sheets.Sheet`."""
+
+    columns: Sequence[str]
+    _lines: Callable[[], Iterator[str]]
+    _dialect: Dialect
+    _options: TableOptions
+    _header: Sequence[str] | None
+    _quotes_tell: bool
+
+    def blocks(self, most: int | None = None) -> Iterator[Block]:
+        """Return its rows, without empty lines; at most so many together."""
+        rows = max(1, BLOCK_CELLS // len(self.columns)) if most is None else most
+        lines, count = self._lines(), 0
+
+        def following() -> Iterator[tuple[int, str]]:
+            nonlocal count
+            for line in lines:
+                count += 1
+                yield count, line
+
+        for _ in range(self._dialect.skipped):
+            next(following(), None)
+        if self._header is not None:
+            next(records_of(following(), following(), self._dialect.delimiter), None)
+        while taken := _taken(lines, rows):
+            first, count = count + 1, count + len(taken)
+            block = self._block(taken, first, following())
+            if block.lines:
+                yield block
+
+    def _block(self, lines: Sequence[str], first: int, following: Iterator[tuple[int, str]]) -> Block:
+        clean = self._clean if self._quotes_tell else self._clean_of_quotes
+        width, delimiter = len(self.columns), self._dialect.delimiter
+        columns = columns_of(lines, delimiter, width)
+        if columns is not None:
+            return Block(range(first, first + len(lines)), list(map(clean, columns)))
+        numbered = enumerate(lines, first)
+        found = _of_width(records_of(numbered, chain(numbered, following), delimiter), width)
+        rows = [cells for _, cells in found]
+        return Block([number for number, _ in found], [clean(cells) for cells in zip(*rows, strict=True)])
+
+    @staticmethod
+    def _clean(cells: Sequence[str]) -> list[Cell]:
+        if set(map(type, cells)) == {str}:
+            return [cell.strip() or None for cell in cells]
+        return [cell if type(cell) is Quoted else cell.strip() or None for cell in cells]
+
+    @staticmethod
+    def _clean_of_quotes(cells: Sequence[str]) -> list[Cell]:
+        return [str(cell).strip() or None for cell in cells]
+
+    def is_time(self, cell: str) -> bool:
+        """Tell whether a cell may be a time."""
+        return is_time(cell, self._options)
+
+    def is_date(self, cell: str) -> bool:
+        """Tell whether a cell may be a time, and is no integer."""
+        return is_date(cell, self._options)
+
+    def check_header(self, time: int, first: Cell) -> None:
+        """Raise if the names of columns are a row of data: integers are names, where there are dates below."""
+        name = "" if self._header is None else self._header[time]
+        if (type(name) is Quoted and self._quotes_tell) or not self.is_time(name.strip()):
+            return
+        if first is None or self.is_date(name.strip()) or not self.is_date(first):
+            raise StoreFileError(
+                1 + self._dialect.skipped,
+                f"{name.strip()!r} is a time, so this is a row, and names of columns are missing: pass "
+                "--no-header, and the names with --columns (in Python TableOptions(header=False), columns=[...])",
+            )
+
+    def understood(self, time: int, values: Iterable[int]) -> Understood:
+        """Look at the column of times and those of values, from the first row to the last."""
+        options, wanted = self._options, list(values)
+        commas = options.decimal is None and options.thousands is None and self._dialect.delimiter != ","
+        numerals = numerals_of(options)
+        sort, quick = sorter(commas, numerals), numerals == Numerals()
+        seen, times = {at: ColumnSeen() for at in wanted}, TimesLook(options)
+        for lines, columns in self.blocks():
+            times.add(lines, columns[time])
+            for at, column in seen.items():
+                column.add(lines, self._without_nothing(columns[at]), sort, quick=quick)
+        if commas:
+            numerals = Numerals(decimal_of(list(seen.values())))
+        readings = {
+            at: reading_of(column.counts, as_text=self.columns[at] in options.text, skips=options.null is None)
+            for at, column in seen.items()
+        }
+        texts = {at: texts_among_numbers(column) for at, column in seen.items() if self.columns[at] not in options.text}
+        examples = [Text(example, self.columns[at]) for at, (_, example) in texts.items() if example is not None]
+        form = times.form()
+        return Understood(
+            form.are_dates,
+            form.is_aware,
+            form.series_zone,
+            form.reader,
+            {at: self._converter(reading, numerals) for at, reading in readings.items()},
+            {at: reading.kind for at, reading in readings.items()},
+            sum(count for count, _ in texts.values()),
+            min(examples, default=None),
+        )
+
+    def _converter(self, reading: Reading, numerals: Numerals) -> Convert:
+        convert = converter(reading, numerals)
+        return convert if not self._options.null else lambda cells: convert(self._without_nothing(cells))
+
+    def _without_nothing(self, cells: Sequence[Cell]) -> Sequence[Cell]:
+        null = self._options.null
+        return [None if cell in null else cell for cell in cells] if null else cells
+
+
+def _taken(lines: Iterator[str], most: int) -> list[str]:
+    """Return the next lines, so many or fewer if they are long."""
+    found: list[str] = []
+    size = 0
+    while len(found) < most and size < BLOCK_CHARACTERS:
+        some = list(islice(lines, min(_LINES_AT_ONCE, most - len(found))))
+        if not some:
+            break
+        found += some
+        size += sum(map(len, some))
+    return found
+
+
+def _of_width(found: Iterable[tuple[int, list[str]]], width: int) -> list[tuple[int, list[str]]]:
+    """Return records but those of empty lines, or raise if others have not as many cells as there are columns."""
+    kept = []
+    for number, cells in found:
+        if len(cells) == width:
+            kept.append((number, cells))
+        elif len(cells) > 1 or cells[0].strip():
+            raise StoreFileError(number, _wrong_width(len(cells), width))
+    return kept
+
+
+def _wrong_width(cells: int, columns: int) -> str:
+    if cells > columns:
+        return f"there are more cells than columns: {cells}, and {columns} names"
+    return f"there are fewer cells than columns: {cells} of {columns}, as if the line was cut off"

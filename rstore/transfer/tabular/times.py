@@ -1,0 +1,367 @@
+"""Columns of times. How one writes its dates is decided by all of its cells, in :func:`form_of`."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from attrs import define, field, frozen
+
+from rstore.domain.errors import StoreFileError
+from rstore.domain.log import check_time
+from rstore.transfer.tabular.clocks import (
+    DAY,
+    DAY_FIRST,
+    HOW,
+    INTEGER,
+    MONTH_FIRST,
+    NANOSECONDS,
+    REMEMBERED,
+    YEAR_LAST,
+    Whole,
+    clock_of,
+    day_of,
+    eight_digits,
+    formatted,
+    halves,
+    number_of_day,
+    rare,
+    year_first,
+)
+from rstore.transfer.tabular.numerals import are_small_integers
+from rstore.transfer.tabular.options import TableOptions
+from rstore.transfer.tabular.zones import LocalTimes
+
+_ORDERS: Final = (DAY_FIRST, MONTH_FIRST)
+
+
+class Example(NamedTuple):
+    """A cell, and the line in which it stands first."""
+
+    line: int
+    cell: str
+
+
+@define
+class TimesSeen:
+    """What was seen in a column of times, with the first example of each."""
+
+    whole: Example | None = None
+    eight: Example | None = None
+    dates: Example | None = None
+    day_first: Example | None = None
+    month_first: Example | None = None
+    either: Example | None = None
+    aware: Example | None = None
+    naive: Example | None = None
+    _known: dict[str, None] = field(factory=dict)
+
+    def add(self, lines: Sequence[int], cells: Sequence[str]) -> None:
+        """Look at cells.
+
+        Raises:
+            StoreFileError: one is no time.
+        """
+        if are_small_integers("\n".join(cells) + "\n"):
+            self._add_integers(lines, cells)
+            return
+        pairs = [halves(cell) for cell in cells]
+        dates = dict(zip([date for date, _ in reversed(pairs)], reversed(lines), strict=True))
+        clocks = dict(zip([clock for _, clock in reversed(pairs)], reversed(lines), strict=True))
+        try:
+            if clocks.keys() == {""}:
+                for date, line in dates.items():
+                    self._add_alone(Example(line, date))
+                return
+            for clock, line in clocks.items():
+                if clock:
+                    self._add_clock(Example(line, clock))
+            for date, line in dates.items():
+                self._add_date(Example(line, date))
+            bare = dict.fromkeys(date for date, clock in pairs if not clock)
+            for date in bare:
+                self._add_alone(Example(dates[date], date))
+        except _NoTimeError:
+            self._add_one_by_one(lines, cells)
+
+    def _add_integers(self, lines: Sequence[int], cells: Sequence[str]) -> None:
+        """Look at integers: one that is no date of eight digits is enough to know of."""
+        if not cells:
+            return
+        at = next((at for at, cell in enumerate(cells) if eight_digits(cell) is None), None)
+        if at is None or eight_digits(cells[0]) is not None:
+            self.eight = self.eight or Example(lines[0], cells[0])
+        if at is not None:
+            self.whole = self.whole or Example(lines[at], cells[at])
+
+    def _add_one_by_one(self, lines: Sequence[int], cells: Sequence[str]) -> None:
+        """Look at cells of which some are in a form of ISO 8601 that is rare, or no times."""
+        for line, cell in zip(lines, cells, strict=True):
+            date, clock = halves(cell)
+            try:
+                if clock:
+                    self._add_clock(Example(line, clock))
+                    self._add_date(Example(line, date))
+                else:
+                    self._add_alone(Example(line, date))
+            except _NoTimeError:
+                try:
+                    _, offset = rare(cell)
+                except ValueError as exc:
+                    raise StoreFileError(line, str(exc)) from None
+                self._add_offset(Example(line, cell), offset)
+                self.dates = self.dates or Example(line, cell)
+
+    def _add_clock(self, example: Example) -> None:
+        try:
+            clock = clock_of(example.cell)
+        except ValueError as exc:
+            raise _NoTimeError(example) from exc
+        self._add_offset(example, clock.offset)
+
+    def _add_offset(self, example: Example, offset: int | None) -> None:
+        if offset is None:
+            self.naive = self.naive or example
+        else:
+            self.aware = self.aware or example
+
+    def _add_alone(self, example: Example) -> None:
+        """Look at a cell that is a number, or a date without a time of the day."""
+        if INTEGER.fullmatch(example.cell):
+            if eight_digits(example.cell) is None:
+                self.whole = self.whole or example
+            else:
+                self.eight = self.eight or example
+            return
+        self._add_date(example)
+        self.naive = self.naive or example
+
+    def _add_date(self, example: Example) -> None:
+        if example.cell in self._known:
+            return
+        parts = YEAR_LAST.fullmatch(example.cell)
+        if parts is None:
+            if year_first(example.cell) is None and eight_digits(example.cell) is None:
+                raise _NoTimeError(example)
+            self.dates = self.dates or example
+        elif parts[2] == ".":
+            if number_of_day(parts[4], parts[3], parts[1]) is None:
+                raise _NoTimeError(example)
+            self.dates = self.dates or example
+        else:
+            self._add_order(example, parts)
+        if len(self._known) < REMEMBERED:
+            self._known[example.cell] = None
+
+    def _add_order(self, example: Example, parts: re.Match[str]) -> None:
+        by_day = number_of_day(parts[4], parts[3], parts[1]) is not None
+        by_month = number_of_day(parts[4], parts[1], parts[3]) is not None
+        if not by_day and not by_month:
+            raise _NoTimeError(example)
+        if by_day and by_month:
+            if parts[1] != parts[3]:
+                self.either = self.either or example
+        elif by_day:
+            self.day_first = self.day_first or example
+        else:
+            self.month_first = self.month_first or example
+
+
+class _NoTimeError(Exception):
+    """A cell is not in a form that is known here."""
+
+
+@frozen
+class TimeForm:
+    """How a column of times is read.
+
+    ``are_dates`` tells dates from plain integers, and ``is_aware`` whether they have an offset from UTC. ``order`` is
+    :data:`DAY_FIRST` or :data:`MONTH_FIRST`.
+    """
+
+    are_dates: bool
+    is_aware: bool = False
+    order: str = DAY_FIRST
+    date_format: str | None = None
+    zone: str | None = None
+
+    @property
+    def series_zone(self) -> str | None:
+        """The time zone that a new series has: what was said, else UTC if the times have an offset."""
+        return self.zone or ("UTC" if self.is_aware else None)
+
+    def reader(self) -> TimeReader:
+        """Return what reads the cells of a column, from the first row of the table to the last."""
+        return TimeReader(self)
+
+
+class TimeReader:
+    """Reads a column of times from the first row of a table to the last."""
+
+    def __init__(self, form: TimeForm) -> None:
+        self._form = form
+        self._local = LocalTimes(form.zone) if form.zone is not None and not form.is_aware else None
+
+    @property
+    def twice(self) -> int:
+        """How many times there were that a place has twice, because clocks were put back."""
+        return 0 if self._local is None else self._local.twice
+
+    def read(self, lines: Sequence[int], cells: Sequence[str], keys: Sequence[str | None] | None = None) -> list[int]:
+        """Return cells as nanoseconds from 1970; integers alone are what they are.
+
+        Args:
+            keys: those of the series of the rows, if there are several.
+
+        Raises:
+            StoreFileError: a time is beyond 64 bits, or clocks were put forward past it.
+        """
+        if not self._form.are_dates:
+            return _integers(lines, cells)
+        if self._form.date_format is not None:
+            found = [formatted(line, cell, self._form.date_format)[0] for line, cell in zip(lines, cells, strict=True)]
+        else:
+            found = self._read(lines, cells)
+        return found if self._local is None else self._local.utc(lines, found, keys)
+
+    def _read(self, lines: Sequence[int], cells: Sequence[str]) -> list[int]:
+        days, clocks, found = _Days(self._form.order), _Clocks(), []
+        for at, cell in enumerate(cells):
+            date, _, clock = cell.partition("T" if "T" in cell else " ")
+            try:
+                found.append(days[date] + clocks[clock])
+            except ValueError:
+                found.append(self._other(lines[at], cell))
+        return found
+
+    @staticmethod
+    def _other(line: int, cell: str) -> int:
+        try:
+            if INTEGER.fullmatch(cell):
+                return Whole(check_time("a time", int(cell)))
+            nanoseconds, offset = rare(cell)
+        except (ValueError, OverflowError) as exc:
+            raise StoreFileError(line, str(exc)) from None
+        return nanoseconds - (offset or 0) * NANOSECONDS
+
+
+class _Days(dict[str, int]):
+    """Dates, as nanoseconds from 1970."""
+
+    def __init__(self, order: str) -> None:
+        self._order = order
+
+    def __missing__(self, text: str) -> int:
+        day = day_of(text, self._order)
+        if day is None:
+            raise ValueError(text)
+        self[text] = day * DAY * NANOSECONDS
+        return self[text]
+
+
+class _Clocks(dict[str, int]):
+    """Times of a day as nanoseconds, in UTC if they have an offset."""
+
+    def __missing__(self, text: str) -> int:
+        nanoseconds, offset = clock_of(text)
+        self[text] = nanoseconds - (offset or 0) * NANOSECONDS
+        return self[text]
+
+
+def form_of(seen: TimesSeen, options: TableOptions) -> TimeForm:
+    """Decide how a column of times is read, by all that was seen in it.
+
+    Raises:
+        StoreFileError: it can be read in more ways than one.
+    """
+    order = _order(seen)
+    dated = seen.dates or seen.day_first or seen.month_first or seen.either or seen.aware or seen.naive
+    if dated is None and (seen.whole is not None or seen.eight is None):
+        return TimeForm(are_dates=False)
+    naive = seen.naive or seen.eight
+    if seen.aware is not None and naive is not None:
+        raise StoreFileError(
+            naive.line,
+            f"{naive.cell!r} has no offset from UTC, and {seen.aware.cell!r} in line {seen.aware.line} has one",
+        )
+    return TimeForm(are_dates=True, is_aware=seen.aware is not None, order=order, zone=options.zone)
+
+
+def _order(seen: TimesSeen) -> str:
+    if seen.day_first is not None and seen.month_first is not None:
+        raise StoreFileError(
+            seen.month_first.line,
+            f"{seen.month_first.cell!r} begins with the month, and {seen.day_first.cell!r} in line "
+            f"{seen.day_first.line} with the day",
+        )
+    if seen.either is not None and seen.day_first is None and seen.month_first is None:
+        first, second = (datetime.datetime.strptime(_slashed(seen.either.cell), order) for order in _ORDERS)  # noqa: DTZ007
+        raise StoreFileError(
+            seen.either.line,
+            f"{seen.either.cell!r} may be {first:%Y-%m-%d} ({DAY_FIRST}) or {second:%Y-%m-%d} ({MONTH_FIRST}): {HOW}",
+        )
+    return DAY_FIRST if seen.month_first is None else MONTH_FIRST
+
+
+def _slashed(cell: str) -> str:
+    return cell.replace("-", "/")
+
+
+def is_time(cell: str, options: TableOptions) -> bool:
+    """Tell whether a cell may be a time."""
+    try:
+        if options.date_format is not None:
+            formatted(1, cell, options.date_format)
+        else:
+            TimesSeen().add([1], [cell])
+    except StoreFileError:
+        return False
+    return True
+
+
+def is_date(cell: str, options: TableOptions) -> bool:
+    """Tell whether a cell may be a time, and is no integer."""
+    return (options.date_format is not None or not INTEGER.fullmatch(cell)) and is_time(cell, options)
+
+
+class TimesLook:
+    """A look at a column of times, from the first row of a table to the last."""
+
+    def __init__(self, options: TableOptions) -> None:
+        self._options, self._seen, self._is_aware = options, TimesSeen(), False
+
+    def add(self, lines: Sequence[int], cells: Sequence[str | None]) -> None:
+        """Look at cells.
+
+        Raises:
+            StoreFileError: one is no time.
+        """
+        filled = [(line, cell) for line, cell in zip(lines, cells, strict=True) if cell is not None]
+        if self._options.date_format is None:
+            self._seen.add([line for line, _ in filled], [cell for _, cell in filled])
+            return
+        for line, cell in filled:
+            self._is_aware = formatted(line, cell, self._options.date_format)[1]
+
+    def form(self) -> TimeForm:
+        """Return how the column is read.
+
+        Raises:
+            StoreFileError: it can be read in more ways than one.
+        """
+        if self._options.date_format is None:
+            return form_of(self._seen, self._options)
+        return TimeForm(True, self._is_aware, date_format=self._options.date_format, zone=self._options.zone)
+
+
+def _integers(lines: Sequence[int], cells: Sequence[str]) -> list[int]:
+    found = list(map(int, cells))
+    if found and not -(2**63) <= min(found) <= max(found) < 2**63:
+        for line, number in zip(lines, found, strict=True):
+            try:
+                check_time("a time", number)
+            except OverflowError as exc:
+                raise StoreFileError(line, str(exc)) from None
+    return found

@@ -1,0 +1,277 @@
+"""Processes that write, pay and project beside a test, and may be killed: ``python -m tests.support.workers ...``.
+
+``RSTORE_STRESS_SECONDS=30`` in the environment lets them work for so long, and eight of them.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rstore import Change, Store, StoreConflictError
+from rstore.adapters.dsn import open_log
+from rstore.domain.log import Log
+
+if TYPE_CHECKING:
+    from tests.conftest import Backend
+
+STRESS = "RSTORE_STRESS_SECONDS" in os.environ
+SECONDS = float(os.environ.get("RSTORE_STRESS_SECONDS", "1"))
+WORKERS = 8 if STRESS else 3
+PATIENCE = 60
+"""Seconds after which whoever was told to stop, and has not, hangs."""
+ROOT = Path(__file__).parents[2]
+
+Tell = Callable[[str], None]
+Stopped = Callable[[], bool]
+
+
+# -- what they do ------------------------------------------------------------------------------------------------------
+
+
+def _together(store: Store, key: str, n: int, ident: str) -> None:
+    with store.transaction():
+        store[f"{key} 0"] = ident
+        store.extend(key, (n, ident))
+        store.apply(key, {"last": ident, f"item {n % 3}": ident})
+
+
+WRITES: tuple[Callable[[Store, str, int, str], Any], ...] = (
+    lambda store, key, _, ident: store.set(key, ident),
+    lambda store, key, _, ident: store.apply(key, {"last": ident}),
+    lambda store, key, n, ident: store.extend(key, (n, ident)),
+    lambda store, key, _, ident: store.set_many({f"{key} {i}": ident for i in range(3)}),
+    _together,
+)
+
+
+def write(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
+    """Write to streams that all write to, and to some of its own; tell each write that was acknowledged."""
+    dice = random.Random(name)
+    for n in range(sys.maxsize):
+        if stopped():
+            return
+        ident, key = f"{name}:{n}", dice.choice(["shared", name.partition(".")[0]])
+        try:
+            WRITES[n % len(WRITES)](store, key, n, ident)
+        except StoreConflictError:  # others were faster each time: nothing was stored, so nothing is told
+            continue
+        tell(ident)
+
+
+ACCOUNTS = 50
+BALANCE = 100
+
+
+def account(n: int) -> str:
+    return f"account {n:02}"
+
+
+def pay(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
+    """Move money from one account to another, as long as there is any; tell what was moved."""
+    dice = random.Random(name)
+    while not stopped():
+        source, target = map(account, dice.sample(range(ACCOUNTS), 2))
+        if store.transact(lambda each, s=source, t=target: _transfer(each, s, t, dice.randint(1, 60))):  # type: ignore[misc]
+            tell("paid")
+
+
+def _transfer(store: Store, source: str, target: str, amount: int) -> bool:
+    balances = [(store.current(key) or {})["balance"] for key in (source, target)]
+    if balances[0] < amount:
+        return False
+    with store.context(why=f"{source} to {target}"):
+        store.apply(source, {"balance": (operator.sub, amount)})
+        store.apply(target, {"balance": (operator.add, amount)})
+    return True
+
+
+def book(change: Change, store: Any) -> None:
+    """Keep the balance of each account, of all of them, and the number of bookings, as plain values."""
+    step = {"setitem": 1, "add": 1, "sub": -1}[change.op] * change.value
+    for key in (f"balance of {change.key}", "balance of all"):
+        store[key] = store.get(key, 0) + step
+    store["bookings"] = store.get("bookings", 0) + 1
+
+
+def keep_books(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
+    """Project the accounts; tell of it before, since it may not end while others pay."""
+    tell("begun")
+    while not stopped():
+        store.project("books", book, kind="es", prefix="account ", wait=0.05)
+
+
+JOBS: dict[str, Callable[[Store, str, Tell, Stopped], None]] = {"write": write, "pay": pay, "books": keep_books}
+
+
+# -- how they are started and ended ------------------------------------------------------------------------------------
+
+
+class Worker:
+    """One who does a job, in a process; or in a thread, where the store is in memory. A file keeps what it tells."""
+
+    def __init__(self, job: str, name: str, backend: Backend, folder: Path, key: str | None) -> None:
+        self.job, self.name, self.told = job, name, folder / f"{job} {name}"
+        self._end = threading.Event()
+        self._failed: list[BaseException] = []
+        self.process: subprocess.Popen[str] | None = None
+        if backend.name == "memory":
+            self._thread = threading.Thread(target=self._work, args=(backend.connect, key))
+            self._thread.start()
+            return
+        command = [
+            sys.executable,
+            "-m",
+            "tests.support.workers",
+            job,
+            name,
+            *address(backend, folder),
+            key or "",
+            self.told,
+        ]
+        self.process = subprocess.Popen(
+            list(map(str, command)), cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def _work(self, connect: Any, key: str | None) -> None:
+        try:
+            with Store(connect, key=key, frozen=False) as store, teller(self.told) as tell:
+                JOBS[self.job](store, self.name, tell, self._end.is_set)
+        except BaseException as exc:
+            self._failed.append(exc)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has told anything yet."""
+        return self.told.exists() and self.told.stat().st_size > 0
+
+    def kill(self) -> bool:
+        """Kill it as ``kill -9`` does; a thread can't be."""
+        if self.process is None:
+            return False
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        for pipe in (self.process.stdin, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+        return True
+
+    def end(self) -> None:
+        """Tell it to finish what it is doing."""
+        self._end.set()
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+
+    def stop(self) -> None:
+        """Wait until it is done, which it has to be without an error."""
+        self.end()
+        if self.process is None:
+            self._thread.join(PATIENCE)
+            assert not self._thread.is_alive()
+            for failure in self._failed:
+                raise failure
+            return
+        assert self.process.stderr is not None
+        with self.process.stderr as pipe:
+            errors = pipe.read()
+        assert self.process.wait(PATIENCE) == 0, errors
+
+
+class Crew:
+    """Workers at one place, some of which are killed, at any time, and others take their places."""
+
+    def __init__(self, backend: Backend, folder: Path, key: str | None, seed: int) -> None:
+        self._given, self._dice = (backend, folder, key), random.Random(seed)
+        self._folder, self.killed = folder, 0
+        self._at_work: list[Worker] = []
+
+    def start(self, job: str, name: str) -> None:
+        self._at_work.append(Worker(job, name, *self._given))
+
+    def work(self, seconds: float, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Let them work, from when all have begun to, and kill one now and then; another one takes over from it."""
+        patience = time.monotonic() + PATIENCE
+        while not all(worker.is_at_work for worker in self._at_work):
+            assert time.monotonic() < patience, "somebody does not begin to work"
+            time.sleep(0.02)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            time.sleep(self._dice.uniform(0.1, 0.5))
+            meanwhile()
+            worker = self._dice.choice(self._at_work)
+            if not worker.is_at_work or not worker.kill():
+                continue
+            self.killed += 1
+            self._at_work.remove(worker)
+            name, _, run = worker.name.partition(".")
+            self.start(worker.job, f"{name}.{int(run or 0) + 1}")
+
+    def stop(self) -> None:
+        for worker in self._at_work:
+            worker.end()
+        while self._at_work:
+            self._at_work.pop().stop()
+
+    def told(self, job: str) -> list[str]:
+        return [line for path in self._folder.glob(f"{job} *") for line in path.read_text().splitlines()]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._at_work:
+            worker.end()
+            worker.kill()
+
+
+class teller:  # noqa: N801  # it is used like a function
+    """Open the file to which a worker tells what was acknowledged: each line is there once it was written."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def __enter__(self) -> Tell:
+        return lambda line: (os.write(self._file, f"{line}\n".encode()), None)[1]
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+
+def address(backend: Backend, folder: Path) -> tuple[str, str]:
+    """Return the dsn, and what the default namespace of a backend is called there."""
+    from tests import conftest
+
+    if backend.name == "sqlite":
+        return f"sqlite://{folder / 'test.db'}?timeout={PATIENCE}", "default"
+    connect: Any = backend.connect
+    return getattr(conftest, backend.name)(), f"{connect._prefix} default"
+
+
+def main() -> None:
+    job, name, dsn, namespace, key, told = sys.argv[1:]
+    end = threading.Event()
+
+    def end_with_parent() -> None:
+        sys.stdin.read()
+        end.set()
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    connect = open_log(dsn)
+
+    def place(_: str, frozen: bool) -> Log:  # to the store it is the default one, which its cipher binds values to
+        return connect(namespace, frozen)
+
+    with Store(place, key=key or None, frozen=False) as store, teller(Path(told)) as tell:
+        JOBS[job](store, name, tell, end.is_set)
+
+
+if __name__ == "__main__":
+    main()
