@@ -159,7 +159,7 @@ def command(
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what typer reads
             [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
         )
-        app.command(name, rich_help_panel=panel)(run)
+        app.command(name or function.__name__, rich_help_panel=panel)(run)
         return function
 
     return decorate

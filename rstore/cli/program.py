@@ -45,7 +45,7 @@ def run(words: Sequence[str]) -> int:
 def _outcome(words: Sequence[str]) -> tuple[int, str]:
     """Return the exit code, and what to tell of an error."""
     try:
-        code = program()(list(words), prog_name="rstore", standalone_mode=False)
+        code = program(words)(list(words), prog_name="rstore", standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED, ""
@@ -62,8 +62,11 @@ def _outcome(words: Sequence[str]) -> tuple[int, str]:
     return code or OK, ""
 
 
-def program() -> typer.Typer:
-    """Return the program with all its commands."""
+def program(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the program with all its commands, or with the only one that *words* begin with.
+
+    Typer looks at every parameter of each command at each start, which takes longer than most commands.
+    """
     is_seen = sys.stdout.isatty()
     codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
     app = typer.Typer(
@@ -73,8 +76,8 @@ def program() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     options_before(app)
-    for group in (look, draw, change, move):
-        app.add_typer(group.app)
+    commands = [each for group in (look, draw, change, move) for each in group.app.registered_commands]
+    app.registered_commands = [each for each in commands if [each.name] == list(words[:1])] or commands
     return app
 
 

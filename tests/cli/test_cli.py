@@ -15,11 +15,11 @@ import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
-from io import StringIO
+from io import BufferedReader, BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
-from unittest.mock import ANY
+from unittest.mock import ANY, patch
 from uuid import uuid4
 
 import pandas
@@ -86,18 +86,31 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         store.discard()
 
 
+def call(words: tuple[str, ...], stdin: str) -> tuple[int, str, str]:
+    """Run the command in this process, and return its exit code and what it printed on streams that are no terminal.
+
+    A process would take ten times as long, to start. What is about processes starts one: see ``COMMAND``.
+    """
+    given, printed, said = BytesIO(stdin.encode()), BytesIO(), BytesIO()
+    streams = (BufferedReader(given), printed, said)
+    opened = [TextIOWrapper(stream, encoding="utf-8") for stream in streams]
+    with patch.multiple(sys, **dict(zip(("stdin", "stdout", "stderr"), opened, strict=True))):
+        code = run_here(words)
+    return code, printed.getvalue().decode(), said.getvalue().decode()
+
+
 def run(*words: str, stdin: str = "", code: int = 0, note: str = "") -> str:
     """Run the command without a terminal, and return what it printed; on standard error is a note at most."""
-    done = subprocess.run([*COMMAND, *words], input=stdin, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (code, note)
-    return done.stdout
+    ended, printed, said = call(words, stdin)
+    assert (ended, said) == (code, note)
+    return printed
 
 
 def fail(*words: str, code: int, stdin: str = "") -> str:
     """Run a command that is refused, and return the one line that it says."""
-    done = subprocess.run([*COMMAND, *words], input=stdin, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    (line,) = done.stderr.splitlines()
+    ended, printed, said = call(words, stdin)
+    assert (ended, printed) == (code, ""), said
+    (line,) = said.splitlines()
     return line
 
 
@@ -141,7 +154,6 @@ def tell_a_story(store: Store) -> None:
 # -- every command, on a file and on a server --------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_values(place: Store) -> None:
     run("set", "price", '{"amount": 12}', "--who", "ada", "--why", "ticket 42")
     assert run("get", "price") == '{"amount":12}\n'
@@ -153,7 +165,6 @@ def test_values(place: Store) -> None:
     assert fail("get", "price", code=1) == "rstore: there is no value 'price'"
 
 
-@pytest.mark.slow
 def test_event_sequences(place: Store) -> None:
     words = ("apply", "account", "owner=Ada", "balance=10", "typo=1", "--time", str(NOW))
     assert run(*words) == "owner\tAda\nbalance\t10\ntypo\t1\n"
@@ -174,8 +185,6 @@ def test_event_sequences(place: Store) -> None:
 NOTHING_ERASED = "nothing was erased: that is what would go without --dry-run\n"
 
 
-@pytest.mark.slow
-@pytest.mark.slow
 def test_what_was_erased_and_by_whom_is_in_the_log(place: Store) -> None:
     for n in range(3):
         place.apply("account", {"n": n})
@@ -199,7 +208,6 @@ def test_what_was_erased_and_by_whom_is_in_the_log(place: Store) -> None:
     assert run("history", "account").splitlines()[-1].split("\t")[-5:-1] == ["prune", told, "ada", "ticket 42"]
 
 
-@pytest.mark.slow
 def test_time_series(place: Store) -> None:
     run("extend", "temperature", stdin=f"{NOW} 20.5\n{NOW + 60_000} 21\n2026-11-01 09:02\t22\n2026-11-01T09:03 null\n")
     assert place.range("temperature") == [(NOW, 20.5), (NOW + 60_000, 21), (NOW + 120_000, 22), (NOW + 180_000, None)]
@@ -209,7 +217,6 @@ def test_time_series(place: Store) -> None:
     assert place.first("temperature") == (NOW + 120_000, 22)
 
 
-@pytest.mark.slow
 def test_the_whole_store(place: Store) -> None:
     tell_a_story(place)
     assert run("keys") == "ts\ttemperature\nes\taccount\n"
@@ -474,7 +481,6 @@ def test_keys_come_from_a_file_the_environment_or_a_prompt(
     assert say("get", "pin") == "1234\n"
 
 
-@pytest.mark.slow
 def test_a_job_that_has_no_key_or_the_old_one_writes_nothing(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     where = f"namespace {place.namespace!r}"
     monkeypatch.setenv("RSTORE_KEY", KEY)
@@ -503,7 +509,6 @@ def test_a_job_that_has_no_key_or_the_old_one_writes_nothing(place: Store, monke
     assert run("check") == ""
 
 
-@pytest.mark.slow
 def test_what_is_meant_can_be_said(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     place["plain"] = 1
     run("set", "plain", "2")  # where nothing is encrypted, nobody is asked
@@ -866,7 +871,6 @@ def test_a_series_that_came_as_a_frame_says_in_which_unit_it_counts(file: Store,
         assert len(file.range(unit)) == 2
 
 
-@pytest.mark.slow
 def test_everything_is_exported_and_comes_back(file: Store, tmp_path: Path, say: Callable[..., str]) -> None:
     tell_a_story(file)
     lines, back = str(tmp_path / "all.jsonl.gz"), str(tmp_path / "back.db")
@@ -905,7 +909,6 @@ def test_an_import_that_is_refused_makes_no_store(
     assert os.listdir(tmp_path) == [name]
 
 
-@pytest.mark.slow
 def test_tables_of_points(file: Store, tmp_path: Path, say: Callable[..., str]) -> None:
     tell_a_story(file)
     table = run("export", "--format", "csv", "--series", "temperature")
