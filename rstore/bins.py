@@ -10,7 +10,7 @@ from itertools import count
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from rstore.domain.log import check_time
+from rstore.domain.spans import check_time
 from rstore.encoding.columns import UNITS, Times
 
 _NANOSECONDS: Final = {

@@ -15,9 +15,11 @@ from typing import Any, Final, TypeVar
 from attrs import define, frozen
 
 from rstore.domain.errors import FrozenStoreError, StoreConflictError, StoreError
-from rstore.domain.log import Batch, Entry, Log, Stream, check_time
+from rstore.domain.log import Batch, Entry, Log
 from rstore.domain.names import check_name
 from rstore.domain.operators import ONCE
+from rstore.domain.spans import check_time
+from rstore.domain.streams import Stream
 from rstore.domain.transaction import Transaction, unerasable
 from rstore.encoding.envelope import NOTHING, Body, Payload
 from rstore.erasures import Eraser

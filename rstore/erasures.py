@@ -10,7 +10,8 @@ from attrs import Factory, define
 
 from rstore.domain.erasure import ERASURES, Erasure, Plan, erasure_of, from_words, span, to_words, told
 from rstore.domain.errors import StoreConflictError
-from rstore.domain.log import Batch, Entry, Log, Record, Saved, Stream
+from rstore.domain.log import Batch, Entry, Log, Record, Saved
+from rstore.domain.streams import Stream
 from rstore.encoding.envelope import Body, Payload, note_body
 
 _TOGETHER: Final = 64

@@ -17,8 +17,10 @@ from rstore.domain.errors import (
     StoreProtectedError,
     StoreWrongKeyError,
 )
-from rstore.domain.log import ES, KEYS, KV, TS, Batch, Entry, Log, Record, Stream, newest
+from rstore.domain.log import Batch, Entry, Log, Record
 from rstore.domain.operators import CHECK, PROTECT
+from rstore.domain.paging import newest
+from rstore.domain.streams import ES, KEYS, KV, TS, Stream
 from rstore.encoding.envelope import Payload
 
 STREAM: Final = Stream(KEYS, "")

@@ -18,8 +18,10 @@ from rstore.admin.upkeep import Upkeep
 from rstore.core import Note, Work
 from rstore.domain.erasure import COMPACT
 from rstore.domain.errors import StoreError, StoreNotAvailableError
-from rstore.domain.log import ES, KV, TIME_MAX, TS, Connector, Saved
+from rstore.domain.log import Connector, Saved
 from rstore.domain.names import check_name
+from rstore.domain.spans import TIME_MAX
+from rstore.domain.streams import ES, KV, TS
 from rstore.encoding.envelope import Payload
 from rstore.html import table
 from rstore.protection import CheckedWriter

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from rstore.bins import named_zone
-from rstore.domain.log import check_time
+from rstore.domain.spans import check_time
 from rstore.encoding.columns import UNITS, Times
 
 if TYPE_CHECKING:

@@ -8,8 +8,10 @@ from typing import Any, Final, Self, TypeVar, overload
 
 from rstore.core import ATTEMPTS, Face, Note, Work, now, who_runs
 from rstore.domain.errors import StoreError
-from rstore.domain.log import ES, Batch, Stream, check_time
+from rstore.domain.log import Batch
 from rstore.domain.names import check_name
+from rstore.domain.spans import check_time
+from rstore.domain.streams import ES, Stream
 from rstore.domain.transaction import Transaction
 from rstore.encoding.envelope import note_body
 from rstore.state_cache import Projections

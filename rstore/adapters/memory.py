@@ -13,30 +13,12 @@ from typing import Final
 
 from attrs import Factory, define, field
 
+from rstore.domain.checkpoints import dotted, undotted
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
-from rstore.domain.log import (
-    SS,
-    TIME_MAX,
-    TIME_MIN,
-    Batch,
-    Copy,
-    Entry,
-    Head,
-    Position,
-    Record,
-    Replay,
-    Rewrite,
-    Saved,
-    Stream,
-    check_expected,
-    dotted,
-    folded_version,
-    head_then,
-    level,
-    merged_copies,
-    reach,
-    undotted,
-)
+from rstore.domain.log import Batch, Copy, Entry, Head, Position, Record, Replay, Rewrite, Saved
+from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies
+from rstore.domain.spans import TIME_MAX, TIME_MIN, level, reach
+from rstore.domain.streams import SS, Stream
 
 _BY_RECORDED: Final = attrgetter("recorded")
 

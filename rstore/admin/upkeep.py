@@ -12,8 +12,10 @@ from attrs import define
 from rstore.core import now
 from rstore.domain.erasure import ERASURE, REKEY
 from rstore.domain.errors import StoreConflictError, StoreError
-from rstore.domain.log import ES, KV, ORIGIN, SS, TS, Position, Record, Rewrite, Stream, newest
+from rstore.domain.log import Position, Record, Rewrite
 from rstore.domain.operators import PROTECT, UNPROTECT
+from rstore.domain.paging import newest
+from rstore.domain.streams import ES, KV, ORIGIN, SS, TS, Stream
 from rstore.history.follow import Following
 from rstore.progress import Progress, Report, step_of
 from rstore.protection import STREAM

@@ -11,8 +11,8 @@ from rstore.cli.times import show_time
 from rstore.cli.units import Unit, recognised
 from rstore.cli.values import show_text, show_value, to_json
 from rstore.domain.erasure import OPERATIONS, Erasure, to_words
-from rstore.domain.log import ES, TS
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
+from rstore.domain.streams import ES, TS
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.changes import Change
 

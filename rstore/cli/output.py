@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from rstore.cli.times import show_time, write_time
 from rstore.cli.values import show_text, show_value, to_json, write_json
-from rstore.domain.log import pages
+from rstore.domain.paging import pages
 
 _PAGE: Final = 500
 """Rows of a table on a terminal that are laid out together: what is longer begins a new one below."""

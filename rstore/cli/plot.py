@@ -15,8 +15,8 @@ from rstore.cli.exit_codes import Refusal
 from rstore.cli.reading import End, Start, bounds, unknown
 from rstore.cli.units import Unit, named
 from rstore.domain.event_state import Fact, Projection, fold
-from rstore.domain.log import ES
 from rstore.domain.operators import name_of
+from rstore.domain.streams import ES
 from rstore.history.changes import Audit
 
 app = typer.Typer()

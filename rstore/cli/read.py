@@ -36,9 +36,9 @@ from rstore.cli.reading import (
 from rstore.cli.times import parse_time, show_time
 from rstore.cli.values import show_text, show_value, to_json
 from rstore.core import now
-from rstore.domain.log import ES, KV, TS
 from rstore.domain.operators import OPERATORS, name_of
 from rstore.domain.resampling import FILLS, HOWS
+from rstore.domain.streams import ES, KV, TS
 from rstore.history.changes import Change
 
 if TYPE_CHECKING:

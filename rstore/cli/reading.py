@@ -15,7 +15,7 @@ from rstore.cli.times import is_integer, parse_recorded, parse_time, show_time
 from rstore.cli.units import Unit, named, recognised
 from rstore.cli.values import to_json
 from rstore.core import now
-from rstore.domain.log import ES, KV, TS
+from rstore.domain.streams import ES, KV, TS
 from rstore.encoding.columns import Times
 from rstore.history.changes import Audit, View
 

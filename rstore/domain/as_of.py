@@ -6,21 +6,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NoReturn
 
 from rstore.domain.errors import FrozenStoreError, StoreError
-from rstore.domain.log import (
-    TIME_MAX,
-    TIME_MIN,
-    Batch,
-    Copy,
-    Head,
-    Log,
-    Position,
-    Record,
-    Replay,
-    Rewrite,
-    Saved,
-    Stream,
-    folded_version,
-)
+from rstore.domain.log import Batch, Copy, Head, Log, Position, Record, Replay, Rewrite, Saved
+from rstore.domain.rules import folded_version
+from rstore.domain.spans import TIME_MAX, TIME_MIN
+from rstore.domain.streams import Stream
 
 
 class AsOf:

@@ -7,7 +7,9 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import ES, SS, Record, Rewrite, Saved, Stream, pages, within
+from rstore.domain.log import Record, Rewrite, Saved
+from rstore.domain.paging import pages, within
+from rstore.domain.streams import ES, SS, Stream
 
 ERASURE: Final = "erasure"
 """Kind of the stream that holds the erasures of a namespace: private."""

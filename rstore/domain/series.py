@@ -13,7 +13,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rstore.domain.log import TIME_MAX, TIME_MIN, check_time
+from rstore.domain.spans import TIME_MAX, TIME_MIN, check_time
 
 SEGMENT: Final = 4096
 """The most points that one segment holds."""

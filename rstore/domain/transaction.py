@@ -11,26 +11,10 @@ from typing import Final, NamedTuple
 from attrs import Factory, define, evolve
 
 from rstore.domain.errors import StoreConflictError, StoreError
-from rstore.domain.log import (
-    KV,
-    SS,
-    TIME_MAX,
-    TIME_MIN,
-    VERSION_MAX,
-    Batch,
-    Copy,
-    Entry,
-    Head,
-    Log,
-    Position,
-    Record,
-    Replay,
-    Rewrite,
-    Saved,
-    Stream,
-    check_expected,
-    head_then,
-)
+from rstore.domain.log import VERSION_MAX, Batch, Copy, Entry, Head, Log, Position, Record, Replay, Rewrite, Saved
+from rstore.domain.rules import check_expected, head_then
+from rstore.domain.spans import TIME_MAX, TIME_MIN
+from rstore.domain.streams import KV, SS, Stream
 
 PROVISIONAL: Final = VERSION_MAX + 1
 """Versions from here on are those of records that are not appended yet: above all that a log gives out."""

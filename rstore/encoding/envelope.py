@@ -27,8 +27,9 @@ from rstore.domain.errors import (
     StorePlaintextError,
     StoreWrongKeyError,
 )
-from rstore.domain.log import Entry, Record, Stream
+from rstore.domain.log import Entry, Record
 from rstore.domain.series import Run
+from rstore.domain.streams import Stream
 from rstore.encoding.columns import OBJECT, Layout, Table, UnknownColumnError, decode, encode
 from rstore.encoding.packing import pack_blobs, pack_texts, pack_times, unpack_blobs, unpack_texts, unpack_times
 from rstore.encoding.unreadable import why_unloadable

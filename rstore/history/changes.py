@@ -15,10 +15,12 @@ from rstore.domain.as_of import AsOf
 from rstore.domain.erasure import ERASURES, OPERATIONS, Erasure, place
 from rstore.domain.errors import FrozenStoreError, StoreError, StoreIntegrityError, StorePayloadError
 from rstore.domain.event_state import Projection
-from rstore.domain.log import ES, KV, TS, Record, Replay, Stream, check_time
+from rstore.domain.log import Record, Replay
 from rstore.domain.names import check_name, exact
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
 from rstore.domain.scalars import is_missing
+from rstore.domain.spans import check_time
+from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.encoding.unreadable import Unreadable
 from rstore.erasures import erasure_in
 from rstore.html import History

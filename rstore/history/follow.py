@@ -13,9 +13,10 @@ from attrs import define
 
 from rstore.core import now
 from rstore.domain.errors import StoreConflictError, StorePayloadError
-from rstore.domain.log import ORIGIN, PROJECT, SKIPPED, Batch, Log, Position, Record, Stream
+from rstore.domain.log import Batch, Log, Position, Record
 from rstore.domain.names import check_name, exact
 from rstore.domain.operators import SKIP
+from rstore.domain.streams import ORIGIN, PROJECT, SKIPPED, Stream
 from rstore.domain.transaction import check_stored
 from rstore.encoding.envelope import note_body
 from rstore.history.changes import Audit, Change, Wanted, wanted

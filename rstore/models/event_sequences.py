@@ -12,21 +12,12 @@ from rstore.core import ATTEMPTS, Face, check_expect, check_key, check_keys, now
 from rstore.domain.erasure import NOTHING_GONE, PRUNE, Plan, sized
 from rstore.domain.errors import StoreConflictError, StoreIntegrityError, StorePayloadError
 from rstore.domain.event_state import Fact, Projection, Unloaded, fold, loaded, obsolete
-from rstore.domain.log import (
-    ES,
-    SS,
-    TIME_MAX,
-    TIME_MIN,
-    Batch,
-    Record,
-    Replay,
-    Rewrite,
-    Saved,
-    Stream,
-    folded_version,
-)
+from rstore.domain.log import Batch, Record, Replay, Rewrite, Saved
 from rstore.domain.names import check_name
 from rstore.domain.operators import ONCE, OPERATORS, SNAPSHOT, names_of, parse
+from rstore.domain.rules import folded_version
+from rstore.domain.spans import TIME_MAX, TIME_MIN
+from rstore.domain.streams import ES, SS, Stream
 from rstore.encoding.envelope import ATOMS, NOTHING, Body
 from rstore.erasures import Eraser
 from rstore.timestamps import Moment, posix_ms

@@ -12,8 +12,11 @@ from typing import Any, Final, Self
 from rstore.core import Face, check_expect, check_key, check_keys, check_one, now
 from rstore.domain.erasure import Plan, sized
 from rstore.domain.errors import StoreConflictError
-from rstore.domain.log import KV, TIME_MAX, Batch, Head, Record, Rewrite, Saved, Stream, pages
+from rstore.domain.log import Batch, Head, Record, Rewrite, Saved
 from rstore.domain.operators import DELITEM, SETITEM
+from rstore.domain.paging import pages
+from rstore.domain.spans import TIME_MAX
+from rstore.domain.streams import KV, Stream
 from rstore.erasures import Eraser
 
 _PAGE: Final = 256

@@ -11,9 +11,9 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar
 
 from rstore.domain.errors import StoreIntegrityError, StoreModelError
 from rstore.domain.event_state import Fact, Projection, fold
-from rstore.domain.log import ES
 from rstore.domain.names import check_name, exact
 from rstore.domain.operators import DELITEM, OPERATORS, SETITEM, parse
+from rstore.domain.streams import ES
 from rstore.history.changes import Audit, Change, Diff
 from rstore.models.event_sequences import copied
 from rstore.models.fields import at_fault, converter_for, fields_of, told

@@ -13,9 +13,11 @@ from rstore.core import ATTEMPTS, Face, now
 from rstore.domain.erasure import NOTHING_GONE, Plan, measured, sized
 from rstore.domain.errors import StorePayloadError
 from rstore.domain.event_state import Unloaded, loaded
-from rstore.domain.log import TIME_MAX, TIME_MIN, Batch, Entry, Record, Rewrite, Saved, Stream
+from rstore.domain.log import Batch, Entry, Record, Rewrite, Saved
 from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import SEGMENT, Layer, Merge, Run, merge, overlay
+from rstore.domain.spans import TIME_MAX, TIME_MIN
+from rstore.domain.streams import Stream
 from rstore.encoding.columns import Layout, Rows, Table, Times, joined
 from rstore.encoding.envelope import UnpackTimes
 from rstore.encoding.packing import unpack_times

@@ -12,11 +12,13 @@ from rstore.bins import grid
 from rstore.core import ATTEMPTS, check_expect, check_key, check_keys, check_one, now
 from rstore.domain.duplicates import Duplicates, check_duplicates
 from rstore.domain.errors import StoreConflictError
-from rstore.domain.log import TIME_MAX, TIME_MIN, TS, Batch, Stream, check_time
+from rstore.domain.log import Batch
 from rstore.domain.names import check_name
 from rstore.domain.operators import REMOVE
 from rstore.domain.resampling import FILLS, HOWS, PICKS, filled, resample
 from rstore.domain.series import Run, gaps, split, thin
+from rstore.domain.spans import TIME_MAX, TIME_MIN, check_time
+from rstore.domain.streams import TS, Stream
 from rstore.encoding.columns import Times
 from rstore.html import Points
 from rstore.models.segments import Point, Segments

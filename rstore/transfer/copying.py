@@ -11,23 +11,10 @@ from attrs import frozen
 
 from rstore.core import now
 from rstore.domain.errors import FrozenStoreError, StoreError, StoreNotEmptyError
-from rstore.domain.log import (
-    COPY,
-    KV,
-    ORIGIN,
-    TIME_MAX,
-    Batch,
-    Copy,
-    Entry,
-    Head,
-    Log,
-    Position,
-    Record,
-    Rewrite,
-    Stream,
-    kind_of,
-)
+from rstore.domain.log import Batch, Copy, Entry, Head, Log, Position, Record, Rewrite
 from rstore.domain.operators import DELITEM, ONCE
+from rstore.domain.spans import TIME_MAX
+from rstore.domain.streams import COPY, KV, ORIGIN, Stream, kind_of
 from rstore.encoding.envelope import Payload
 from rstore.progress import Report, Steps, step_of
 from rstore.protection import STREAM, CheckedWriter

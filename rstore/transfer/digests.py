@@ -8,24 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rstore.domain.log import (
-    COPY,
-    ES,
-    KEYS,
-    KV,
-    PROJECT,
-    SKIPPED,
-    SS,
-    TS,
-    Head,
-    Log,
-    Position,
-    Record,
-    Stream,
-    kind_of,
-    newest,
-    pages,
-)
+from rstore.domain.log import Head, Log, Position, Record
+from rstore.domain.paging import newest, pages
+from rstore.domain.streams import COPY, ES, KEYS, KV, PROJECT, SKIPPED, SS, TS, Stream, kind_of
 from rstore.encoding.envelope import Payload
 from rstore.progress import Steps
 

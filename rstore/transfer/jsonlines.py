@@ -25,8 +25,10 @@ from typing import Any, Final, TextIO, TypeAlias
 from attrs import frozen
 
 from rstore.domain.errors import StoreError, StoreFileError
-from rstore.domain.log import COPY, TIME_MAX, TIME_MIN, VERSION_MAX, Head, Position, Record, Stream
+from rstore.domain.log import VERSION_MAX, Head, Position, Record
 from rstore.domain.names import check_name
+from rstore.domain.spans import TIME_MAX, TIME_MIN
+from rstore.domain.streams import COPY, Stream
 from rstore.encoding.envelope import Payload
 from rstore.encoding.unreadable import Unreadable
 from rstore.progress import Report, Steps

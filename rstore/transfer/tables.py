@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import pages
+from rstore.domain.paging import pages
 from rstore.domain.scalars import is_missing, plain
 from rstore.encoding.columns import Times
 from rstore.progress import Steps

@@ -22,7 +22,9 @@ from freezegun import freeze_time
 from rstore import Change, JsonStore, Store, StoreNotAvailableError
 from rstore.adapters.redis.keys import Partition, span_range, stream_name
 from rstore.admin.check import Info, Problem, check, info
-from rstore.domain.log import Record, Rewrite, Stream, level
+from rstore.domain.log import Record, Rewrite
+from rstore.domain.spans import level
+from rstore.domain.streams import Stream
 from rstore.progress import Progress
 from rstore.protection import STREAM
 from tests import conftest

@@ -19,7 +19,9 @@ from rstore import (
     new_key,
 )
 from rstore.admin.check import check, info
-from rstore.domain.log import TIME_MAX, Batch, Entry, Log, Rewrite, Stream
+from rstore.domain.log import Batch, Entry, Log, Rewrite
+from rstore.domain.spans import TIME_MAX
+from rstore.domain.streams import Stream
 from rstore.protection import STREAM
 from rstore.transfer import copy, digest, export, load
 from tests.conftest import KEY, OTHER_KEY, Backend, in_turn

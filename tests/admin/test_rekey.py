@@ -29,7 +29,8 @@ from rstore import (
 )
 from rstore.admin.check import check
 from rstore.domain.erasure import ERASURES, REKEY
-from rstore.domain.log import Head, Log, Record, Rewrite, Stream
+from rstore.domain.log import Head, Log, Record, Rewrite
+from rstore.domain.streams import Stream
 from rstore.encoding.envelope import Payload
 from rstore.progress import Progress
 from rstore.protection import STREAM

@@ -40,7 +40,8 @@ from rstore.cli.progress import reported
 from rstore.cli.times import parse_time, show_time, write_time
 from rstore.cli.units import MICROSECONDS, MILLISECONDS, NANOSECONDS, SECONDS, recognised
 from rstore.cli.values import parse_value, show_value, to_json
-from rstore.domain.log import Rewrite, Stream
+from rstore.domain.log import Rewrite
+from rstore.domain.streams import Stream
 from rstore.progress import Progress
 from tests.conftest import KEY, OTHER_KEY, redis
 

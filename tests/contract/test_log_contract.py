@@ -21,27 +21,10 @@ from hypothesis import strategies as st
 
 from rstore.adapters.memory import MemoryLog, Space
 from rstore.domain.errors import StoreClosedError, StoreConflictError, StoreError, StoreNotAvailableError
-from rstore.domain.log import (
-    ES,
-    KV,
-    SS,
-    TIME_MAX,
-    TIME_MIN,
-    TOP_LEVEL,
-    TS,
-    VERSION_MAX,
-    Batch,
-    Copy,
-    Entry,
-    Head,
-    Log,
-    Record,
-    Rewrite,
-    Saved,
-    Stream,
-    level,
-    newest,
-)
+from rstore.domain.log import VERSION_MAX, Batch, Copy, Entry, Head, Log, Record, Rewrite, Saved
+from rstore.domain.paging import newest
+from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, level
+from rstore.domain.streams import ES, KV, SS, TS, Stream
 from tests.conftest import Apart, Backend, case, in_turn
 
 SERIES = Stream(TS, "series")

@@ -30,7 +30,9 @@ from rstore import (
     StorePlaintextError,
     StoreWrongKeyError,
 )
-from rstore.domain.log import ES, KV, TIME_MAX, TIME_MIN, TS, Batch, Entry, Record, Rewrite, Stream
+from rstore.domain.log import Batch, Entry, Record, Rewrite
+from rstore.domain.spans import TIME_MAX, TIME_MIN
+from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.encoding.cipher import Cipher
 from rstore.encoding.envelope import Body, Payload
 from tests.conftest import KEY, OTHER_KEY, Backend, case, in_turn

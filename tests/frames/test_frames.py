@@ -32,8 +32,9 @@ from rstore import (
     StorePayloadError,
 )
 from rstore.domain import series
-from rstore.domain.log import TS, Record, Rewrite, Stream
+from rstore.domain.log import Record, Rewrite
 from rstore.domain.series import Layer, overlay
+from rstore.domain.streams import TS, Stream
 from rstore.encoding import columns
 from rstore.encoding.columns import Column, Layout, Rows, Table, Times
 from rstore.frames import merging

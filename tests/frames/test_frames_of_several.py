@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rstore import JsonStore, Store
-from rstore.domain.log import TS
+from rstore.domain.streams import TS
 from tests.conftest import Backend, in_turn
 from tests.properties.test_properties import SETTINGS
 

@@ -22,7 +22,8 @@ from rstore import (
     StoreError,
 )
 from rstore.admin.check import check
-from rstore.domain.log import ES, KV, TS, Batch, Rewrite, Stream
+from rstore.domain.log import Batch, Rewrite
+from rstore.domain.streams import ES, KV, TS, Stream
 from tests.conftest import KEY, OTHER_KEY, Backend
 
 NOON = 1_704_110_400_000

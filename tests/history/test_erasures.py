@@ -16,7 +16,8 @@ from rstore import Change, Erasure, FrozenStoreError, Saved, Store, StoreError
 from rstore.adapters.memory import MemoryLog, Space
 from rstore.admin.check import check, info
 from rstore.domain.erasure import ERASURES, RANGES, WEIGHT, Plan, measured, ranges, told
-from rstore.domain.log import Log, Rewrite, Stream
+from rstore.domain.log import Log, Rewrite
+from rstore.domain.streams import Stream
 from rstore.transfer import copy, export, load
 from tests.conftest import KEY, OTHER_KEY, Backend
 

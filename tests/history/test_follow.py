@@ -25,7 +25,8 @@ from rstore import (
     StorePayloadError,
     Unreadable,
 )
-from rstore.domain.log import ES, KV, TS, Batch, Entry, Stream
+from rstore.domain.log import Batch, Entry
+from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.history import follow as following_module
 from tests.conftest import KEY, Backend
 from tests.support.workers import SECONDS, WORKERS, Crew

@@ -14,7 +14,7 @@ import pytest
 from freezegun import freeze_time
 
 from rstore import Store
-from rstore.domain.log import KV, Stream
+from rstore.domain.streams import KV, Stream
 from tests.conftest import Backend, in_turn
 
 

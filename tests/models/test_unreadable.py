@@ -24,7 +24,8 @@ from rstore import (
 )
 from rstore.cli.describe import tell
 from rstore.cli.program import run
-from rstore.domain.log import ES, KV, SS, TS, Batch, Entry, Stream
+from rstore.domain.log import Batch, Entry
+from rstore.domain.streams import ES, KV, SS, TS, Stream
 from rstore.encoding.unreadable import why_unloadable
 from tests.conftest import KEY, OTHER_KEY, Backend
 

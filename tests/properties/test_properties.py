@@ -27,8 +27,9 @@ from rstore import Event, Store, StoreClosedError, StoreIntegrityError, StoreNot
 from rstore.domain import event_state as projection
 from rstore.domain import series
 from rstore.domain.event_state import Fact, Projection, fold, obsolete
-from rstore.domain.log import KV, TIME_MAX, TIME_MIN, TOP_LEVEL, level, reach
 from rstore.domain.series import Layer, gaps, overlay, split, thin
+from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, level, reach
+from rstore.domain.streams import KV
 from rstore.encoding.columns import joined as joined_runs
 
 THOROUGH = "RSTORE_EXAMPLES" in os.environ

@@ -21,7 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from rstore import Change, Erasure, Event, Store, StoreIntegrityError, View
 from rstore.adapters.memory import MemoryLog, Space
-from rstore.domain.log import ES, KV, TIME_MAX, TIME_MIN, TS, Connector
+from rstore.domain.log import Connector
+from rstore.domain.spans import TIME_MAX, TIME_MIN
+from rstore.domain.streams import ES, KV, TS
 from tests.conftest import KEY, Backend
 from tests.properties.test_properties import (
     EXAMPLES,

@@ -22,7 +22,8 @@ import pytest
 
 from rstore import Store, StoreClosedError
 from rstore.adapters.dsn import open_log
-from rstore.domain.log import TS, Batch, Entry, Log, Record, Stream
+from rstore.domain.log import Batch, Entry, Log, Record
+from rstore.domain.streams import TS, Stream
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,8 @@ import pytest
 import rstore.core
 from rstore import Store, StoreError, StoreIntegrityError, StoreNotAvailableError, StorePayloadError
 from rstore.domain import series
-from rstore.domain.log import ES, KV, SS, Batch, Entry, Stream
+from rstore.domain.log import Batch, Entry
+from rstore.domain.streams import ES, KV, SS, Stream
 from tests.conftest import KEY, Backend
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreIntegrityError
-from rstore.domain.log import ES, KV, SS, TS, Batch, Entry, Log, Stream
+from rstore.domain.log import Batch, Entry, Log
+from rstore.domain.streams import ES, KV, SS, TS, Stream
 from rstore.domain.transaction import Transaction
 from tests.conftest import KEY, Backend
 

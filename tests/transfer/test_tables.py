@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rstore import Store, StoreError, StoreFileError
-from rstore.domain.log import TIME_MAX, TIME_MIN
+from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.encoding.columns import Times
 from rstore.transfer import Imported, export_points, import_points
 from rstore.transfer.tabular import delimited, duplicates, importing

@@ -36,7 +36,8 @@ from rstore import (
 from rstore.adapters.sqlite import log as sqlite
 from rstore.admin.check import check, info
 from rstore.domain import log
-from rstore.domain.log import COPY, ES, KV, ORIGIN, PROJECT, SS, TS, Batch, Entry, Stream
+from rstore.domain.log import Batch, Entry
+from rstore.domain.streams import COPY, ES, KV, ORIGIN, PROJECT, SS, TS, Stream
 from rstore.history import follow as following
 from rstore.transfer import (
     Digest,

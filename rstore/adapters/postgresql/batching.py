@@ -9,7 +9,10 @@ from attrs import Factory, define, evolve
 
 from rstore.adapters.postgresql.server import Row
 from rstore.domain.errors import StoreError
-from rstore.domain.log import KV, TOP_LEVEL, Batch, Copy, Entry, Record, Stream, level, merged_copies
+from rstore.domain.log import Batch, Copy, Entry, Record
+from rstore.domain.rules import merged_copies
+from rstore.domain.spans import TOP_LEVEL, level
+from rstore.domain.streams import KV, Stream
 
 CHUNK_BYTES: Final = 4 << 20
 _CHUNK_ROWS: Final = 4096

@@ -27,32 +27,13 @@ from rstore.adapters.postgresql.batching import (
 )
 from rstore.adapters.postgresql.schema import CONFLICT, LIFT
 from rstore.adapters.postgresql.server import Connection, Pool, Row, Server
+from rstore.domain.checkpoints import dotted, undotted
 from rstore.domain.errors import StoreConflictError, StoreError
-from rstore.domain.log import (
-    KV,
-    SS,
-    TIME_MAX,
-    TIME_MIN,
-    TOP_LEVEL,
-    Batch,
-    Copy,
-    Entry,
-    Head,
-    Position,
-    Record,
-    Replay,
-    Rewrite,
-    Saved,
-    Stream,
-    check_expected,
-    dotted,
-    folded_version,
-    head_then,
-    merged_copies,
-    reach,
-    undotted,
-)
+from rstore.domain.log import Batch, Copy, Entry, Head, Position, Record, Replay, Rewrite, Saved
 from rstore.domain.operators import DELITEM
+from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies
+from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, reach
+from rstore.domain.streams import KV, SS, Stream
 from rstore.domain.waiting import wait_for_change
 
 __all__ = ["PostgresqlLog", "Server"]

@@ -20,7 +20,9 @@ from rstore.adapters.redis.keys import (
 from rstore.adapters.redis.lua import NUMBERS, Script
 from rstore.adapters.redis.node import Request, Run
 from rstore.adapters.redis.snapshot import Snapshot
-from rstore.domain.log import KV, TIME_MAX, TIME_MIN, Record, Stream
+from rstore.domain.log import Record
+from rstore.domain.spans import TIME_MAX, TIME_MIN
+from rstore.domain.streams import KV, Stream
 
 _NEAR: Final = 16  # spans: a key has seldom been set more often since
 

@@ -8,7 +8,9 @@ from typing import Final, TypeAlias
 from rstore.adapters.redis.cluster.router import Owner
 from rstore.adapters.redis.connection import Command
 from rstore.adapters.redis.keys import Partition, damaged, stored_number, stream_named, unpack_head, unpack_record
-from rstore.domain.log import Record, Stream, within
+from rstore.domain.log import Record
+from rstore.domain.paging import within
+from rstore.domain.streams import Stream
 
 _FIRST_PAGE: Final = 16
 _PAGE: Final = 256

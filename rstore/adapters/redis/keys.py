@@ -39,7 +39,9 @@ from attrs import field, frozen
 from redis.crc import key_slot
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import TIME_MIN, TOP_LEVEL, Entry, Head, Record, Stream, level
+from rstore.domain.log import Entry, Head, Record
+from rstore.domain.spans import TIME_MIN, TOP_LEVEL, level
+from rstore.domain.streams import Stream
 
 SCHEMA: Final = 1
 

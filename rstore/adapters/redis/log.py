@@ -41,25 +41,12 @@ from rstore.adapters.redis.node import Request, Run
 from rstore.adapters.redis.replay import Asked, replay_by_reads, replay_by_script
 from rstore.adapters.redis.snapshot import Snapshot, head_of
 from rstore.adapters.redis.write import Call, Clock, Restoring, Write
+from rstore.domain.checkpoints import dotted, undotted
 from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreError, StoreNotAvailableError
-from rstore.domain.log import (
-    KV,
-    TIME_MAX,
-    TIME_MIN,
-    Batch,
-    Copy,
-    Head,
-    Position,
-    Record,
-    Replay,
-    Rewrite,
-    Saved,
-    Stream,
-    dotted,
-    head_then,
-    merged_copies,
-    undotted,
-)
+from rstore.domain.log import Batch, Copy, Head, Position, Record, Replay, Rewrite, Saved
+from rstore.domain.rules import head_then, merged_copies
+from rstore.domain.spans import TIME_MAX, TIME_MIN
+from rstore.domain.streams import KV, Stream
 from rstore.domain.waiting import wait_for_change
 
 __all__ = ["RedisLog", "Server"]

@@ -10,7 +10,10 @@ from rstore.adapters.redis.cluster.router import Servers
 from rstore.adapters.redis.keys import Partition, damaged, packed_time, stored_head, unpack_record
 from rstore.adapters.redis.lua import LAYOUT, NUMBERS, Script
 from rstore.adapters.redis.snapshot import Snapshot, head_of
-from rstore.domain.log import SS, TIME_MIN, Record, Replay, Stream, folded_version
+from rstore.domain.log import Record, Replay
+from rstore.domain.rules import folded_version
+from rstore.domain.spans import TIME_MIN
+from rstore.domain.streams import SS, Stream
 
 # What a projection is folded from, in one round trip. Only for a log that may write: others need no such permission.
 REPLAY: Final = Script(

@@ -31,7 +31,9 @@ from rstore.adapters.redis.keys import (
     unpack_span,
 )
 from rstore.domain.errors import StoreError
-from rstore.domain.log import Record, Stream, reach
+from rstore.domain.log import Record
+from rstore.domain.spans import reach
+from rstore.domain.streams import Stream
 
 _SPANS: Final = 64
 _MOST_SPANS: Final = 4096

@@ -16,7 +16,9 @@ from rstore.adapters.redis.lua_transactions import PROMISE, WRITE_SHARED
 from rstore.adapters.redis.lua_write import WRITE
 from rstore.adapters.redis.node import Run
 from rstore.domain.errors import StoreError
-from rstore.domain.log import KV, Batch, Copy, Record, Rewrite, Stream, check_expected
+from rstore.domain.log import Batch, Copy, Record, Rewrite
+from rstore.domain.rules import check_expected
+from rstore.domain.streams import KV, Stream
 
 
 class Restoring(NamedTuple):

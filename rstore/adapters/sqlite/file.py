@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from rstore.adapters.sqlite.forks import forks
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
-from rstore.domain.log import Stream
+from rstore.domain.streams import Stream
 
 _SCHEMA_VERSION: Final = 1
 _LONGEST_SECONDS: Final = 2_000_000.0  # SQLite counts milliseconds in 32 bits

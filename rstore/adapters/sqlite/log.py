@@ -18,31 +18,11 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.adapters.sqlite.backup import back_up
 from rstore.adapters.sqlite.file import Connection, SqliteFile
-from rstore.domain.log import (
-    KV,
-    SS,
-    TIME_MAX,
-    TIME_MIN,
-    TOP_LEVEL,
-    Batch,
-    Copy,
-    Entry,
-    Head,
-    Position,
-    Record,
-    Replay,
-    Rewrite,
-    Saved,
-    Stream,
-    check_expected,
-    dotted,
-    folded_version,
-    head_then,
-    level,
-    merged_copies,
-    reach,
-    undotted,
-)
+from rstore.domain.checkpoints import dotted, undotted
+from rstore.domain.log import Batch, Copy, Entry, Head, Position, Record, Replay, Rewrite, Saved
+from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies
+from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, level, reach
+from rstore.domain.streams import KV, SS, Stream
 from rstore.domain.waiting import wait_for_change
 
 _PAGE: Final = 256

@@ -14,7 +14,8 @@ from rstore.admin.check.indexes import Indexes, Seen, trace_of
 from rstore.admin.check.problem import Problem, tried, words_of
 from rstore.admin.check.records import flaws
 from rstore.domain.errors import StoreError
-from rstore.domain.log import COPY, ES, KEYS, KV, SS, TS, Position, Record, Stream, kind_of
+from rstore.domain.log import Position, Record
+from rstore.domain.streams import COPY, ES, KEYS, KV, SS, TS, Stream, kind_of
 from rstore.encoding.envelope import Payload
 from rstore.progress import Report, Steps
 from rstore.store import Store

@@ -9,8 +9,11 @@ from typing import Any
 from rstore.admin.check.problem import Problem, words_of
 from rstore.domain.errors import StoreIntegrityError, StorePayloadError
 from rstore.domain.event_state import Fact, Projection, fold
-from rstore.domain.log import ES, SS, TIME_MAX, Log, Record, Stream, folded_version
+from rstore.domain.log import Log, Record
 from rstore.domain.operators import OPERATORS
+from rstore.domain.rules import folded_version
+from rstore.domain.spans import TIME_MAX
+from rstore.domain.streams import ES, SS, Stream
 from rstore.encoding.envelope import Payload
 from rstore.history.changes import difference
 

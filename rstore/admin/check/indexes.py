@@ -19,25 +19,11 @@ from attrs import Factory, define
 from rstore.admin.check.problem import Problem, tried, words_of
 from rstore.domain.erasure import ERASURE
 from rstore.domain.errors import StoreError
-from rstore.domain.log import (
-    ES,
-    KV,
-    PROJECT,
-    SKIPPED,
-    SS,
-    TIME_MIN,
-    TS,
-    Head,
-    Log,
-    Position,
-    Record,
-    Stream,
-    kind_of,
-    level,
-    newest,
-    pages,
-)
+from rstore.domain.log import Head, Log, Position, Record
 from rstore.domain.operators import DELITEM, ONCE
+from rstore.domain.paging import newest, pages
+from rstore.domain.spans import TIME_MIN, level
+from rstore.domain.streams import ES, KV, PROJECT, SKIPPED, SS, TS, Stream, kind_of
 
 _LISTED: Final = (KV, TS, ES, SS, PROJECT, SKIPPED, ERASURE)
 _PAGE: Final = 256

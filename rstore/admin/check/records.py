@@ -9,21 +9,7 @@ from typing import Final, NamedTuple
 from rstore.admin.check.problem import tried, words_of
 from rstore.domain.erasure import ERASURE, OPERATIONS
 from rstore.domain.errors import StoreError
-from rstore.domain.log import (
-    COPY,
-    ES,
-    KEYS,
-    KV,
-    ORIGIN,
-    PROJECT,
-    SKIPPED,
-    SS,
-    TS,
-    Record,
-    Stream,
-    folded_version,
-    kind_of,
-)
+from rstore.domain.log import Record
 from rstore.domain.operators import (
     CHECK,
     DELITEM,
@@ -37,6 +23,8 @@ from rstore.domain.operators import (
     SNAPSHOT,
     UNPROTECT,
 )
+from rstore.domain.rules import folded_version
+from rstore.domain.streams import COPY, ES, KEYS, KV, ORIGIN, PROJECT, SKIPPED, SS, TS, Stream, kind_of
 from rstore.encoding.envelope import Payload
 from rstore.erasures import erasure_in
 

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from rstore.bins import named_zone
 from rstore.domain.errors import StoreError, StoreFileError
-from rstore.domain.log import check_time
+from rstore.domain.spans import check_time
 from rstore.encoding.columns import UNITS
 from rstore.transfer.files import BinaryFile, seekable
 from rstore.transfer.tables import parquet_library

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from rstore.domain.errors import StoreFileError
-from rstore.domain.log import check_time
+from rstore.domain.spans import check_time
 from rstore.encoding.columns import UNITS, Times
 from rstore.store import Store
 from rstore.transfer.tabular.clocks import NANOSECONDS, Whole

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from attrs import define, field, frozen
 
 from rstore.domain.errors import StoreFileError
-from rstore.domain.log import check_time
+from rstore.domain.spans import check_time
 from rstore.transfer.tabular.clocks import (
     DAY,
     DAY_FIRST,

@@ -26,7 +26,9 @@ from rstore.adapters.redis.cluster.two_phase import Ledger, Transaction
 from rstore.adapters.redis.keys import Partition, partition_of
 from rstore.admin.check import check
 from rstore.domain.erasure import REKEY
-from rstore.domain.log import KV, TIME_MAX, Batch, Copy, Entry, Log, Rewrite, Stream
+from rstore.domain.log import Batch, Copy, Entry, Log, Rewrite
+from rstore.domain.spans import TIME_MAX
+from rstore.domain.streams import KV, Stream
 from rstore.transfer import copy, digest
 from tests.conftest import KEY, OTHER_KEY
 from tests.support.servers import HOST, Cluster, Valkey, free_port

@@ -29,7 +29,9 @@ from rstore.adapters.dsn import open_log
 from rstore.adapters.postgresql import batching
 from rstore.adapters.postgresql.schema import LIFT, SCHEMA_VERSION
 from rstore.admin.check import check
-from rstore.domain.log import ES, TIME_MAX, TS, Batch, Copy, Entry, Log, Record, Rewrite, Stream
+from rstore.domain.log import Batch, Copy, Entry, Log, Record, Rewrite
+from rstore.domain.spans import TIME_MAX
+from rstore.domain.streams import ES, TS, Stream
 from tests.conftest import KEY, postgresql
 from tests.support.proxy import CALLS, Proxy, turns_of
 from tests.support.servers import Postgres, free_port, wait_until

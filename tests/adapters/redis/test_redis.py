@@ -25,7 +25,9 @@ from redis.exceptions import ResponseError
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters.dsn import open_log
 from rstore.admin.check import check
-from rstore.domain.log import ES, KV, SS, TIME_MAX, TIME_MIN, TS, Batch, Copy, Entry, Log, Record, Rewrite, Stream
+from rstore.domain.log import Batch, Copy, Entry, Log, Record, Rewrite
+from rstore.domain.spans import TIME_MAX, TIME_MIN
+from rstore.domain.streams import ES, KV, SS, TS, Stream
 from tests.conftest import KEY
 from tests.support.proxy import CALLS, Proxy, turns_of
 from tests.support.servers import HOST, Valkey, free_port, wait_until

@@ -14,7 +14,9 @@ import pytest
 from rstore import Store, StoreNotAvailableError
 from rstore.adapters.dsn import open_log
 from rstore.adapters.redis.keys import UNIT, Partition, partition_of
-from rstore.domain.log import ES, TIME_MAX, TS, Batch, Entry, Log, Rewrite, Stream
+from rstore.domain.log import Batch, Entry, Log, Rewrite
+from rstore.domain.spans import TIME_MAX
+from rstore.domain.streams import ES, TS, Stream
 from tests.support.proxy import Proxy
 from tests.support.servers import HOST, Cluster, Valkey, wait_until
 

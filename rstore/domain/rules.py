@@ -1,0 +1,78 @@
+"""What every adapter decides alike: whether a write meets what it expects, and what records tell of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+from rstore.domain.errors import StoreConflictError, StoreError
+from rstore.domain.log import VERSION_MAX, Batch, Copy, Head, Record, Rewrite
+from rstore.domain.operators import DELITEM
+from rstore.domain.spans import TIME_MIN
+from rstore.domain.streams import KV, Stream
+
+
+def check_expected(write: Batch | Rewrite, version: int, floor: int) -> None:
+    """Raise if a stream, by its version and floor, is not what a writer expects; both are 0 if there is none.
+
+    Raises:
+        StoreConflictError: it was written to, or rewritten.
+    """
+    if write.expect is not None and write.expect != version:
+        raise StoreConflictError(*write.stream, write.expect, version)
+    if isinstance(write, Rewrite) and write.floor is not None and write.floor != floor:
+        raise StoreConflictError(*write.stream, write.floor, version)
+
+
+def head_then(stream: Stream, version: int, op: str) -> Head:
+    """Return the head of a stream when its newest record was of this version and operator.
+
+    A key does not live if that is its deletion. Of other streams records do not tell: they live as long as they have
+    any.
+    """
+    return Head(stream, version, 0, live=stream.kind != KV or op != DELITEM)
+
+
+def folded_version(snapshot: Record | None) -> int:
+    """Return the version up to which a snapshot has folded; 0 without one.
+
+    Raises:
+        StoreError: its record is damaged.
+
+    >>> folded_version(None)
+    0
+    """
+    if snapshot is None:
+        return 0
+    if not snapshot.item.isdecimal():
+        raise StoreError(f"the snapshot of version {snapshot.version} is damaged: it does not say what it has folded")
+    return int(snapshot.item)
+
+
+def merged_copies(
+    copies: Iterable[Copy], most: int = VERSION_MAX
+) -> tuple[dict[Stream, Copy], list[tuple[Stream, Record]]]:
+    """Return what a log has to restore: for each stream the last copy of it, and all records in order.
+
+    Raises:
+        ValueError: the records of a stream are not in order, or its head is not at or after the last one.
+        StoreError: a version is greater than ``most``.
+    """
+    heads: dict[Stream, Copy] = {}
+    records: list[tuple[Stream, Record]] = []
+    times: dict[Stream, int] = {}
+    for copy in copies:
+        before = heads[copy.stream].version if copy.stream in heads else 0
+        given = [record.version for record in copy.records]
+        recorded = [times.get(copy.stream, TIME_MIN), *(record.recorded for record in copy.records)]
+        is_rising = all(a < b for a, b in pairwise([before, *given])) and all(a <= b for a, b in pairwise(recorded))
+        if not is_rising or not max([before, copy.died, 0, *given]) <= copy.version:
+            raise ValueError(f"the copy of {copy.stream.kind} {copy.stream.key!r} is not in the order of its versions")
+        if copy.version > most:
+            raise StoreError(
+                f"{copy.stream.kind} {copy.stream.key!r} is at version {copy.version}, and this backend keeps versions "
+                f"up to {most}: copy it to SQLite or PostgreSQL; nothing was stored"
+            )
+        heads[copy.stream], times[copy.stream] = copy, recorded[-1]
+        records += [(copy.stream, record) for record in copy.records]
+    return heads, records

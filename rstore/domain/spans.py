@@ -1,0 +1,47 @@
+"""Times, and the spans of time that records speak of: how an index finds those that a query touches."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TIME_MIN: Final = -(2**63)
+TIME_MAX: Final = 2**63 - 1
+TOP_LEVEL: Final = 63
+_SHOWN_BITS: Final = 1024  # Python refuses to show an int of more than 4300 digits
+
+
+def check_time(what: str, time: object) -> int:
+    """Return a timestamp as an int, or raise if it is none.
+
+    Raises:
+        TypeError: it is not an integer (a bool is none).
+        OverflowError: it does not fit in signed 64 bits.
+    """
+    if isinstance(time, bool) or not hasattr(time, "__index__"):
+        raise TypeError(f"{what} must be an int, not {type(time).__name__}")
+    value: int = time.__index__()
+    if not TIME_MIN <= value <= TIME_MAX:
+        shown = str(value) if value.bit_length() <= _SHOWN_BITS else f"it has {value.bit_length()}"
+        raise OverflowError(f"{what} must fit in signed 64 bits: {shown}")
+    return value
+
+
+def level(start: int, end: int) -> int:
+    """Return the level of a span: the number of bits of its length, at most :data:`TOP_LEVEL`.
+
+    Spans are found through an index on ``(level, start)``, one look for each level that a stream has. Interval trees
+    and bins were rejected: they need tuning, or maintenance that a plain index does not.
+
+    >>> level(7, 7), level(7, 8), level(0, 1024), level(TIME_MIN, TIME_MAX)
+    (0, 1, 11, 63)
+    """
+    return min((end - start).bit_length(), TOP_LEVEL)
+
+
+def reach(of_level: int, start: int) -> int:
+    """Return the earliest start that a span of a level may have if it touches ``start`` or what comes later.
+
+    >>> reach(0, 100), reach(4, 100), reach(63, 100) == TIME_MIN
+    (100, 85, True)
+    """
+    return TIME_MIN if of_level == TOP_LEVEL else max(TIME_MIN, start - (1 << of_level) + 1)
