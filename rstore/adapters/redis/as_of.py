@@ -17,8 +17,8 @@ from rstore.adapters.redis.keys import (
     unpack_record,
     unpack_span,
 )
-from rstore.adapters.redis.lua import NUMBERS, Script
 from rstore.adapters.redis.node import Request, Run
+from rstore.adapters.redis.scripts import NEWEST
 from rstore.adapters.redis.snapshot import Snapshot
 from rstore.domain.log import Record
 from rstore.domain.spans import TIME_MAX, TIME_MIN
@@ -32,98 +32,6 @@ At: TypeAlias = tuple[Partition, Stream]
 Asked: TypeAlias = dict[int, tuple[At, StoredHead]]
 """Streams by the number under which they were asked for, and their heads."""
 
-# In one round trip, for a log that may write: others need no such permission. A key's spans are in the order of their
-# versions, and so of their times: half of what is left is left by each look at one. Of other streams it is the records
-# that are looked at, as long as no version is missing among them; or else all spans.
-THEN: Final = Script(
-    "#!lua flags=no-writes\n"
-    + NUMBERS
-    + r"""
-local is_whole = ARGV[2] == "1"
-local moment_high, moment_low = struct.unpack(">I4I4", ARGV[1])  -- in halves: a double would lose the last bits
-
-local function text(value) return string.format("%.0f", value) end
-local function version_in(span) return (struct.unpack(">I8", span, 10)) end
-local function is_by_then(packed, at)  -- the time that begins there
-  local high, low = struct.unpack(">I4I4", packed, at)
-  return high < moment_high or (high == moment_high and low <= moment_low)
-end
-
-local function bisected(low, high, is_one)  -- the last one from low on, which is, to high, which is not; nil: not known
-  while high - low > 1 do
-    local middle = math.floor((low + high) / 2)
-    local answer = is_one(middle)
-    if answer == nil then return nil end
-    if answer then low = middle else high = middle end
-  end
-  return low
-end
-
-local function version_of_key(I)
-  local near = redis.call("ZRANGE", I, -16, -1)
-  local nth = bisected(0, #near + 1, function(middle) return is_by_then(near[middle], 26) end)
-  if nth > 0 then return version_in(near[nth]) end
-  if #near < 16 then return nil end
-  local function span_at(rank) return redis.call("ZRANGE", I, rank, rank)[1] end
-  local rank = bisected(-1, redis.call("ZCARD", I) - 16, function(middle) return is_by_then(span_at(middle), 26) end)
-  return rank >= 0 and version_in(span_at(rank)) or nil
-end
-
-local function version_in_order(R, newest, filed)
-  local oldest = newest - filed
-  local version = bisected(oldest, newest, function(middle)
-    local record = redis.call("HGET", R, text(middle))
-    if not record then return nil end
-    return is_by_then(record, 17)
-  end)
-  return version and version > oldest and version or nil
-end
-
-local function version_of_any(I)
-  local newest = 0
-  for rank = 0, redis.call("ZCARD", I) - 1, 4096 do
-    for _, span in ipairs(redis.call("ZRANGE", I, rank, rank + 4095)) do
-      local version = version_in(span)
-      if version > newest and is_by_then(span, 26) then newest = version end
-    end
-  end
-  return newest > 0 and newest or nil
-end
-
-local function newest_of(H, R, I)
-  local packed = redis.call("GET", H)
-  if not packed then return nil end
-  if #packed ~= 65 and #packed < 114 then damaged() end
-  local newest, filed = struct.unpack(">I8I8", packed, 33)
-  if newest == 0 then return nil end
-  if newest > MOST or filed > newest then damaged() end
-  local is_key, version = #packed > 65, newest
-  if is_by_then(packed, 50) then
-    if is_key then return packed:sub(66) end
-  elseif is_key then
-    version = version_of_key(I)
-  else
-    version = version_in_order(R, newest, filed) or version_of_any(I)
-  end
-  return version and redis.call("HGET", R, text(version))
-end
-
-local function shown(record)  -- without what is sealed, if nobody asks for that
-  if is_whole then return record end
-  local item, op = struct.unpack(">I2I2", record, 42)
-  return record:sub(1, 49 + item + op)
-end
-
-local answer = {}
-for at = 1, #KEYS, 3 do
-  local record = newest_of(KEYS[at], KEYS[at + 1], KEYS[at + 2])
-  if record and #record < 49 then damaged() end
-  answer[#answer + 1] = record and shown(record) or false
-end
-return answer
-"""
-)
-
 
 def newest_by_script(node: Servers, places: Sequence[At], until: int, *, whole: bool) -> list[Record | None]:
     """Return of each stream the newest record by a time; without data and meta, unless they are wanted whole."""
@@ -131,7 +39,7 @@ def newest_by_script(node: Servers, places: Sequence[At], until: int, *, whole: 
     # one by one where a slot may be moving to another node: a script waits until all of its keys are there
     size = max(1, len(places)) if node.partitions == 1 else 1
     runs = [
-        Run(page[0][0].slot, THEN, [key for home, stream in page for key in home.living(stream)], args)
+        Run(page[0][0].slot, NEWEST, [key for home, stream in page for key in home.living(stream)], args)
         for page in (places[at : at + size] for at in range(0, len(places), size))
     ]
     return [packed and unpack_record(packed) for answer in node.query_each(runs) for packed in answer]

@@ -15,7 +15,7 @@ i:<name>    zset   the spans of those records. All scores are 0: they are double
 g:, o:      hash   graveyards, young and old: what rewrites took away, for those who began to read before. They expire
 gs, os      set    the streams that have graveyards, young and old, so that a discard finds them. They live longer
 s:<random>  list   the uploaded parts of a large write
-promised    hash   the streams that are promised to a transaction, see ``_redis_transactions.py``
+promised    hash   the streams that are promised to a transaction, see ``cluster/two_phase.py``
 p:<txid>    list   what a transaction will write here: number of keys, keys, arguments of the script
 notes       hash   what became of the transactions that have their home here
 =========== ====== ====================================================================================================
@@ -60,7 +60,7 @@ UNIT: Final = 1 << 20
 """Versions are above the multiple of this that is at or below the partition's position when they are given out.
 
 So who lifts the positions of a partition over some multiples lifts the versions of all its streams, without a look at
-them. It happens when a server has come back, and may have lost records (``_redis_lua_namespace.py``); also when
+them. It happens when a server has come back, and may have lost records (``lua/fence.lua``); also when
 a million positions were given out, where it does no harm: versions have a gap then.
 """
 

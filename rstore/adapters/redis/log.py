@@ -1,10 +1,10 @@
 """The log in Redis or Valkey.
 
-What is stored is described in ``_redis_layout.py``. Writes are scripts (``_redis_writes.py``, ``_redis_lua.py``),
-each atomic. Reads are plain commands, and hold no lock (``_redis_snapshot.py``).
+What is stored is described in ``keys.py``. Writes are scripts (``write.py``, ``scripts.py``), each atomic.
+Reads are plain commands, and hold no lock (``snapshot.py``).
 
-On a cluster a namespace has several partitions, which may be on different nodes (``_redis_cluster.py``). A write to
-more than one of them is a transaction (``_redis_transactions.py``). Readers ask all of them at once.
+On a cluster a namespace has several partitions, which may be on different nodes (``cluster/router.py``). A write to
+more than one of them is a transaction (``cluster/two_phase.py``). Readers ask all of them at once.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from rstore.adapters.redis.keys import (
     stream_named,
     unpack_head,
 )
-from rstore.adapters.redis.lua_transactions import RAISE
 from rstore.adapters.redis.namespace import create_partitions, discard, find_partitions, list_namespaces
 from rstore.adapters.redis.node import Request, Run
 from rstore.adapters.redis.replay import Asked, replay_by_reads, replay_by_script
+from rstore.adapters.redis.scripts import ADVANCE
 from rstore.adapters.redis.snapshot import Snapshot, head_of
 from rstore.adapters.redis.write import Call, Clock, Restoring, Write
 from rstore.domain.checkpoints import dotted, undotted
@@ -456,7 +456,7 @@ class RedisLog:
         self._clock.see(highest)
         if not self._frozen:
             behind = [each for each, last in known.items() if last < highest]
-            node.query_each([Run(each.slot, RAISE, (each.meta,), (b"%d" % highest,)) for each in behind])
+            node.query_each([Run(each.slot, ADVANCE, (each.meta,), (b"%d" % highest,)) for each in behind])
             known = dict.fromkeys(known, highest)
         return [known.get(each, 0) for each in self._partitions]
 

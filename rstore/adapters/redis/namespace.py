@@ -24,8 +24,8 @@ from rstore.adapters.redis.keys import (
     namespace_of,
     stored_number,
 )
-from rstore.adapters.redis.lua_namespace import CREATE, END, RAISE_EPOCH, SWEEP
 from rstore.adapters.redis.node import Request, Run
+from rstore.adapters.redis.scripts import CREATE, END, RAISE_HIGH_WATER, SWEEP
 from rstore.domain.errors import StoreNotAvailableError
 
 _SWEPT: Final = 1000
@@ -136,7 +136,8 @@ def _sweep(node: Servers, ended: Sequence[tuple[Partition, bytes]]) -> None:
     """Erase partitions that were ended: all at once unless they are large, since Redis does nothing else meanwhile."""
     if not ended:
         return
-    node.at(EPOCH_SLOT).write(RAISE_EPOCH, [EPOCH], b"%d" % (max(stored_number(ending) for _, ending in ended) + 1))
+    highest = max(stored_number(ending) for _, ending in ended)
+    node.at(EPOCH_SLOT).write(RAISE_HIGH_WATER, [EPOCH], b"%d" % (highest + 1))
     while ended:
         swept = node.write_each(_sweepings(node, ended))
         ended = [each for each, is_empty in zip(ended, swept, strict=True) if not is_empty]

@@ -27,8 +27,7 @@ from rstore.adapters.redis.connection import Command, Line
 from rstore.adapters.redis.dsn import Server
 from rstore.adapters.redis.errors import UNKNOWN, is_busy, translated
 from rstore.adapters.redis.keys import Partition
-from rstore.adapters.redis.lua import Script
-from rstore.adapters.redis.lua_namespace import LIFT
+from rstore.adapters.redis.scripts import FENCE, Script
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
 
 _OLDEST: Final = 7
@@ -65,7 +64,7 @@ class Run(NamedTuple):
     def request(self) -> Request:
         """Return it as a command that names the script, which the server may not know yet."""
         command: Command = b"EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args
-        return Request(self.slot, [command], self.script, self.keys[0] if self.script.advances else None)
+        return Request(self.slot, [command], self.script, self.keys[0] if self.script.fenced else None)
 
 
 class Node:
@@ -135,10 +134,10 @@ class Node:
 
     def _run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], *, writing: bool) -> Any:
         rest: Command = (len(keys), *keys, *args)
-        advances = keys[0] if script.advances else None
+        advances = keys[0] if script.fenced else None
         (reply,) = self._exchange([(b"EVALSHA", script.sha, *rest)], writing=writing, advances=advances)
         if isinstance(reply, NoScriptError):
-            spelt_out = b"EVAL", script.source.encode(), *rest
+            spelt_out = b"EVAL", script.source, *rest
             (reply,) = self._exchange([spelt_out], writing=writing, advances=advances)
         if isinstance(reply, RedisError):
             raise self.translated(reply) from reply
@@ -305,7 +304,7 @@ def attempts(home: Partition, *, writing: bool) -> list[Command]:
 
 def _lifting(meta: bytes) -> Command:
     """Return what lifts a partition. By its source, since it is needed so rarely that its name need not be known."""
-    return b"EVAL", LIFT.source.encode(), 1, meta
+    return b"EVAL", FENCE.source, 1, meta
 
 
 def check_attempts(name: str, replies: Iterable[Any]) -> None:

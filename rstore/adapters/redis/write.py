@@ -1,4 +1,4 @@
-"""Batches, rewrites and copies on their way to the script that writes them: ``_redis_lua_write.py``."""
+"""Batches, rewrites and copies on their way to the scripts that write them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.adapters.redis.cluster.router import Servers
 from rstore.adapters.redis.keys import MOST, TIMELESS, Partition, pack_body, packed_number, packed_time, stream_name
-from rstore.adapters.redis.lua_transactions import PROMISE, WRITE_SHARED
-from rstore.adapters.redis.lua_write import WRITE
 from rstore.adapters.redis.node import Run
+from rstore.adapters.redis.scripts import PREPARE, WRITE, WRITE_SPREAD
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Batch, Copy, Record, Rewrite
 from rstore.domain.rules import check_expected
@@ -124,12 +123,12 @@ class Call:
         """Return what writes it, not recorded before a moment; as the home's part, unless the id is empty."""
         seen = b"%d" % (self._clock.n if self._clock else 0)
         args = b"%d" % len(self._writes), *self._args, seen, moment, txid
-        return Run(self.partition.slot, WRITE_SHARED, (*self.keys, self.partition.promised, self.partition.notes), args)
+        return Run(self.partition.slot, WRITE_SPREAD, (*self.keys, self.partition.promised, self.partition.notes), args)
 
     def promise(self, txid: bytes) -> Run:
         """Return what promises it to a transaction."""
         keys = (*self.keys, self.partition.promised, self.partition.promise(txid))
-        return Run(self.partition.slot, PROMISE, keys, (b"%d" % len(self._writes), *self._args, txid))
+        return Run(self.partition.slot, PREPARE, keys, (b"%d" % len(self._writes), *self._args, txid))
 
     def answered(self, answer: list[Any]) -> list[Any]:
         """Take the position out of an answer."""

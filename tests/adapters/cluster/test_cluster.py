@@ -308,14 +308,12 @@ def test_followers_that_may_write_agree_on_the_order_of_racing_writers(cluster: 
 _DIE = """
     import os, sys
     from rstore import Store
-    from rstore.adapters.redis.cluster import router
-    from rstore.adapters.redis import lua_transactions
-    from rstore.adapters.redis.cluster import two_phase
-    from rstore.adapters.redis import write
+    from rstore.adapters.redis import scripts, write
+    from rstore.adapters.redis.cluster import router, two_phase
 
     write._PARTS_BYTES = 1000
     dsn, moment, step, pairs = sys.argv[1], *sys.argv[2].split(), eval(sys.stdin.read())
-    cls, scripts = two_phase.Transaction, vars(lua_transactions)
+    cls, written_each = two_phase.Transaction, {"promise": scripts.PREPARE, "keep": scripts.COMMIT}
     original, write_each = getattr(cls, step), router.Cluster.write_each
 
     def dying(self):
@@ -324,7 +322,7 @@ _DIE = """
         os._exit(42)
 
     def dying_half_way(self, runs):
-        if not runs or runs[0].script is not scripts[step.upper()]:
+        if not runs or runs[0].script is not written_each[step]:
             return write_each(self, runs)
         assert len(runs) > 1
         write_each(self, runs[:1])

@@ -65,7 +65,7 @@ class Pending:
         """Send the script itself, since the node does not know its name."""
         if self._script is not None:
             ((_, _, *rest),) = self._commands
-            self._commands = [(b"EVAL", self._script.source.encode(), *rest)]
+            self._commands = [(b"EVAL", self._script.source, *rest)]
 
 
 class Flight:

@@ -34,7 +34,6 @@ from rstore.adapters.redis.connection import Command
 from rstore.adapters.redis.dsn import Server, address_of
 from rstore.adapters.redis.errors import UNKNOWN, translated
 from rstore.adapters.redis.keys import Partition
-from rstore.adapters.redis.lua import Script
 from rstore.adapters.redis.node import (
     Node,
     Request,
@@ -44,6 +43,7 @@ from rstore.adapters.redis.node import (
     check_facts,
     questions,
 )
+from rstore.adapters.redis.scripts import Script
 from rstore.domain.errors import StoreClosedError, StoreNotAvailableError
 
 _RETRY_SECONDS: Final = 0.02

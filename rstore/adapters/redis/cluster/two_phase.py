@@ -27,9 +27,9 @@ from typing import Any, Final
 
 from rstore.adapters.redis.cluster.router import Servers
 from rstore.adapters.redis.keys import TIMELESS, Partition, damaged, stored_number
-from rstore.adapters.redis.lua_transactions import BEGIN, BREAK, GIVE_UP, KEEP
 from rstore.adapters.redis.namespace import create_partitions
 from rstore.adapters.redis.node import Request, Run
+from rstore.adapters.redis.scripts import ABORT, ABORT_IF_OPEN, BEGIN, COMMIT
 from rstore.adapters.redis.write import Call, Clock
 from rstore.domain.errors import StoreError, StoreNotAvailableError
 
@@ -209,7 +209,7 @@ class Ledger:
     def end(self, txid: bytes, met: Collection[Partition]) -> None:
         """End a transaction: keep its promises if it was decided, or give it up and break them."""
         home = self._home(txid)
-        (note,) = self.servers.write_each([Run(home.slot, GIVE_UP, (home.notes,), (txid,))])
+        (note,) = self.servers.write_each([Run(home.slot, ABORT_IF_OPEN, (home.notes,), (txid,))])
         if note is None:
             self._break(txid, met)
             return
@@ -225,7 +225,7 @@ class Ledger:
         seen = b"%d" % self._clock.n
         answers: list[list[Any]] = self.servers.write_each(
             [
-                Run(each.slot, KEEP, (*keys, each.promised, each.promise(txid)), (seen, moment))
+                Run(each.slot, COMMIT, (*keys, each.promised, each.promise(txid)), (seen, moment))
                 for each, keys in promised
             ]
         )
@@ -240,7 +240,7 @@ class Ledger:
 
     def _break(self, txid: bytes, partitions: Collection[Partition]) -> None:
         runs = [
-            Run(each.slot, BREAK, (each.promised, each.promise(txid), *filter(each.is_staged, keys)), (txid,))
+            Run(each.slot, ABORT, (each.promised, each.promise(txid), *filter(each.is_staged, keys)), (txid,))
             for each, keys in self._promised(txid, partitions)
         ]
         self.servers.query_each(runs)

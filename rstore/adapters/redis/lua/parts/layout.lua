@@ -1,52 +1,8 @@
-"""What the scripts that Redis runs for us have in common. Each is atomic within a partition.
+--- How heads, records and spans are packed: codec.py describes them. Lua counts bytes from 1.
+---
+--- The stored words differ from those of the Python code: an `era` is a generation, `filed` records are those that are
+--- not in the head.
 
-Redis takes nothing back: a script that fails half-way leaves what it did. So a write checks everything first, and what
-could still fail is excluded otherwise: ``#!lua`` without flags refuses to start without memory to spare, or where
-writes are refused. All keys that are touched are declared; in a cluster whose slots are moving, others would seem to be
-missing. Numbers go out as text by ``%.0f``, since Lua writes large ones as 1e+15. Strings are never compared by
-``<``, which asks the locale.
-
-The scripts are in ``_redis_lua_write.py``, ``_redis_lua_transactions.py``, ``_redis_lua_namespace.py`` and
-``_redis_replay.py``.
-"""
-
-from __future__ import annotations
-
-from hashlib import sha1
-from typing import Final
-
-from attrs import field, frozen
-
-from rstore.adapters.redis.keys import MOST, UNIT
-
-
-@frozen
-class Script:
-    """A script, and the name that a server knows it by once it has seen it.
-
-    One that ``advances`` gives out versions or positions: the partition whose meta is its first key has to be above all
-    that its server may have lost, see ``LIFT`` in ``_redis_lua_namespace.py``.
-    """
-
-    source: str
-    advances: bool = False
-    sha: bytes = field(init=False)
-
-    @sha.default
-    def _sha(self) -> bytes:
-        return sha1(self.source.encode(), usedforsecurity=False).hexdigest().encode()
-
-
-# What somebody else has written under our keys is an error, by a code that is translated like those of the server,
-# before anything is written. Unchecked, a loop from one version to another would hold up the server for ever.
-NUMBERS: Final = f"""
-local MOST, UNIT = {MOST}, {UNIT}
-local function damaged() error({{err = "DAMAGED by somebody else"}}) end
-local function base_of(n) return n - n % UNIT end
-"""
-
-# The layout of heads, records and spans is described in _redis_layout.py. Lua counts bytes from 1.
-LAYOUT: Final = r"""
 local NEVER, NO_LEVELS = string.rep("\0", 8), string.rep("\0", 8)
 
 local function number8(value) return struct.pack(">I8", value) end
@@ -95,4 +51,3 @@ local function with_level(levels, record)
   if mask == levels:byte(at) then return levels end
   return levels:sub(1, at - 1) .. string.char(mask) .. levels:sub(at + 1)
 end
-"""

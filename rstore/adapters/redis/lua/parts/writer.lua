@@ -1,0 +1,7 @@
+--- The long way of a write: what each script needs that checks and writes.
+--- @include "parts/layout"
+--- @include "parts/ops"
+--- @include "parts/append"
+--- @include "parts/restore"
+--- @include "parts/rewrite"
+--- @include "parts/checks"

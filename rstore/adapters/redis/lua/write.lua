@@ -1,0 +1,19 @@
+#!lua
+--- Writes batches, rewrites and copies to one partition, all or nothing. write.py packs them.
+--- @include "parts/numbers"
+--- @include "parts/append_one"
+
+if ARGV[1] == "1" then
+  local version = append_one()
+  if version then return version end
+end
+local function promised_to() return nil end
+--- @include "parts/writer"
+
+local space = load_space()
+if not space then return {"gone"} end
+local ops, refusal = checked_ops(space)
+if not ops then return refusal end
+local answer = {"done"}
+write(ops, space, answer, moment_of(ops, NEVER))
+return answer
