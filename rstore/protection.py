@@ -17,7 +17,7 @@ from rstore.domain.errors import (
     StoreProtectedError,
     StoreWrongKeyError,
 )
-from rstore.domain.log import Batch, Entry, Log, Record
+from rstore.domain.log import Batch, Entry, Log, Record, ReplayQuery
 from rstore.domain.operators import CHECK, PROTECT
 from rstore.domain.paging import newest
 from rstore.domain.streams import ES, KEYS, KV, TS, Stream
@@ -174,7 +174,7 @@ class CheckedWriter:
     # -- the private stream -------------------------------------------------------------------------------------------
 
     def _found(self) -> _Found:
-        found = self._log.replay(STREAM, after=0)  # not read, which is two round trips on some backends
+        found = self._log.replay(STREAM, ReplayQuery(after=0))  # not read, which is two round trips on some backends
         if found is None:
             return _Found(0, [], None)
         policies = [record for record in found.records if record.op != CHECK]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice, takewhile
 from operator import attrgetter, itemgetter
@@ -15,9 +15,23 @@ from attrs import Factory, define, field
 
 from rstore.domain.checkpoints import dotted, undotted
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
-from rstore.domain.log import Batch, Copy, Entry, Head, Position, Record, Replay, Rewrite, Saved
+from rstore.domain.log import (
+    EVERYTHING,
+    PRESENT,
+    Batch,
+    Copy,
+    Entry,
+    Head,
+    Position,
+    Query,
+    Record,
+    Replay,
+    ReplayQuery,
+    Rewrite,
+    Saved,
+)
 from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies
-from rstore.domain.spans import TIME_MAX, TIME_MIN, level, reach
+from rstore.domain.spans import level, reach
 from rstore.domain.streams import SS, Stream
 
 _BY_RECORDED: Final = attrgetter("recorded")
@@ -52,16 +66,17 @@ class _Records:
         number = len(self.in_order) if until is None else bisect_right(self.in_order, until, key=_BY_RECORDED)
         return self.in_order[number - 1] if number else None
 
-    def newer(self, after: int, *, reverse: bool) -> Iterator[Record]:
-        tail = takewhile(lambda record: record.version > after, reversed(self.records.values()))
-        return iter(sorted(tail, key=attrgetter("start", "version"), reverse=reverse))
+    def newer(self, version: int, query: Query) -> Iterator[Record]:
+        tail = takewhile(lambda record: record.version > version, reversed(self.records.values()))
+        return iter(sorted(tail, key=attrgetter("start", "version"), reverse=query.reverse))
 
-    def touching(self, start: int, end: int, *, reverse: bool) -> Iterator[Record]:
+    def touching(self, query: Query) -> Iterator[Record]:
         found = []
         for of_level, spans in self.spans.items():
-            low, high = bisect_left(spans, (reach(of_level, start), 0)), bisect_right(spans, (end, self.version))
-            found.append(spans[low:high][:: -1 if reverse else 1])
-        return map(self.records.__getitem__, map(itemgetter(1), merge(*found, reverse=reverse)))
+            low = bisect_left(spans, (reach(of_level, query.start), 0))
+            high = bisect_right(spans, (query.end, self.version))
+            found.append(spans[low:high][:: -1 if query.reverse else 1])
+        return map(self.records.__getitem__, map(itemgetter(1), merge(*found, reverse=query.reverse)))
 
 
 @define
@@ -164,58 +179,29 @@ class MemoryLog:
         stream.live = batch.live
         return stream.version
 
-    def read(
-        self,
-        stream: Stream,
-        *,
-        start: int = TIME_MIN,
-        end: int = TIME_MAX,
-        item: str | None = None,
-        ops: Collection[str] | None = None,
-        until: int | None = None,
-        after: int = 0,
-        alive: bool = False,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[Record]:
+    def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
         with self._space.lock:
             found = self._streams().get(stream)
             if found is None:
                 return
-            after = max(after, found.died) if alive else after
-            records = found.newer(after, reverse=reverse) if after else found.touching(start, end, reverse=reverse)
-        matching = (
-            record
-            for record in records
-            if record.start <= end
-            and record.end >= start
-            and (item is None or record.item == item)
-            and (ops is None or record.op in ops)
-            and (until is None or record.recorded <= until)
-        )
-        for record in islice(matching, limit):
+            above = query.above(found.died)
+            records = found.newer(above, query) if above else found.touching(query)
+        for record in islice(filter(query.matches, records), query.limit):
             yield record
             self._check_open()
 
-    def replay(
-        self,
-        stream: Stream,
-        *,
-        end: int = TIME_MAX,
-        horizon: int = TIME_MAX,
-        after: int | None = None,
-        until: int | None = None,
-    ) -> Replay | None:
+    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
         with self._space.lock:
             head = self.head(stream)
             if head is None:
                 return None
+            end, horizon, after, until = query
             snapshot = None
             if after is None:
-                snapshots = self.read(Stream(SS, stream.key), end=min(end, horizon), until=until, reverse=True, limit=1)
-                snapshot = next(snapshots, None)
+                newest = Query(end=min(end, horizon), until=until, reverse=True, limit=1)
+                snapshot = next(self.read(Stream(SS, stream.key), newest), None)
                 after = folded_version(snapshot)
-            return Replay(head, snapshot, list(self.read(stream, end=end, after=after, until=until)))
+            return Replay(head, snapshot, list(self.read(stream, Query(end=end, after=after, until=until))))
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
         with self._space.lock:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from rstore.domain.errors import FrozenStoreError, StoreError
-from rstore.domain.log import Batch, Copy, Head, Log, Position, Record, Replay, Rewrite, Saved
+from rstore.domain.log import (
+    EVERYTHING,
+    PRESENT,
+    Batch,
+    Copy,
+    Head,
+    Log,
+    Position,
+    Query,
+    Record,
+    Replay,
+    ReplayQuery,
+    Rewrite,
+    Saved,
+)
 from rstore.domain.rules import folded_version
-from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import Stream
 
 
@@ -31,48 +44,17 @@ class AsOf:
     def close(self) -> None:
         pass
 
-    def read(
-        self,
-        stream: Stream,
-        *,
-        start: int = TIME_MIN,
-        end: int = TIME_MAX,
-        item: str | None = None,
-        ops: Collection[str] | None = None,
-        until: int | None = None,
-        after: int = 0,
-        alive: bool = False,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[Record]:
+    def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
         # not alive: the stream may have ended since, and all that hides what was before is among the records
-        return self._log.read(
-            stream,
-            start=start,
-            end=end,
-            item=item,
-            ops=ops,
-            until=self._bound(until),
-            after=after,
-            reverse=reverse,
-            limit=limit,
-        )
+        return self._log.read(stream, query._replace(until=self._bound(query.until), alive=False))
 
-    def replay(
-        self,
-        stream: Stream,
-        *,
-        end: int = TIME_MAX,
-        horizon: int = TIME_MAX,
-        after: int | None = None,
-        until: int | None = None,
-    ) -> Replay | None:
-        found = self._log.replay(stream, end=end, horizon=horizon, after=after, until=self._bound(until))
+    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
+        found = self._log.replay(stream, query._replace(until=self._bound(query.until)))
         if found is None:
             return None
-        folded = folded_version(found.snapshot) if after is None else after
+        folded = folded_version(found.snapshot) if query.after is None else query.after
         version = max((record.version for record in found.records), default=folded)
-        floor = 0 if after is None else found.head.floor  # what was folded before a rewrite is folded again
+        floor = 0 if query.after is None else found.head.floor  # what was folded before a rewrite is folded again
         return found._replace(head=Head(stream, version, floor, live=True)) if version else None
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:

@@ -132,6 +132,76 @@ class Replay(NamedTuple):
     records: list[Record]
 
 
+class Query(NamedTuple):
+    """Which records of a stream to read, and in which order: those that meet all of its conditions.
+
+    Attributes:
+        start, end: only records whose span touches ``start..end`` (not reversed).
+        item: only records of this item.
+        ops: only records with one of these operators.
+        until: only records with ``recorded <= until``.
+        after: only records with a greater version.
+        alive: only records after the append that last ended the stream's life, if any did.
+        reverse: the greatest ``(start, version)`` first, instead of the least.
+        limit: at most so many records.
+    """
+
+    start: int = TIME_MIN
+    end: int = TIME_MAX
+    item: str | None = None
+    ops: Collection[str] | None = None
+    until: int | None = None
+    after: int = 0
+    alive: bool = False
+    reverse: bool = False
+    limit: int | None = None
+
+    def matches(self, record: Record) -> bool:
+        """Tell whether a record meets the conditions. ``alive`` is not among them: see :meth:`above`.
+
+        >>> query = Query(start=5, end=7, ops=('setitem',))
+        >>> [query.matches(Record(1, 1, 0, start, 5, '', op, b'')) for start, op in ((0, 'setitem'), (5, 'add'))]
+        [True, False]
+        """
+        return (
+            record.start <= self.end
+            and record.end >= self.start
+            and record.version > self.after
+            and (self.item is None or record.item == self.item)
+            and (self.ops is None or record.op in self.ops)
+            and (self.until is None or record.recorded <= self.until)
+        )
+
+    def above(self, died: int) -> int:
+        """Return the version above which records count, in a stream whose life last ended at a version."""
+        return max(self.after, died) if self.alive else self.after
+
+
+EVERYTHING: Final = Query()
+"""All records of a stream."""
+
+
+class ReplayQuery(NamedTuple):
+    """From what to fold a projection of an event sequence.
+
+    Attributes:
+        end: only records and snapshots of times up to this one.
+        horizon: only a snapshot of a time up to this one. The newest one counts.
+        after: no snapshot, but the records with a greater version. If the log has lost the record of this version,
+            which the caller has folded, the head is shown with a floor above it: as after a rewrite.
+        until: only records and snapshots with ``recorded <= until``; the head is that of the present.
+    """
+
+    end: int = TIME_MAX
+    horizon: int = TIME_MAX
+    after: int | None = None
+    until: int | None = None
+
+
+PRESENT: Final = ReplayQuery()
+"""The present state, from the newest snapshot on."""
+
+
 class Saved(NamedTuple):
     """What a prune or compact took out of the log: a number of records, and the bytes of their data."""
 
@@ -178,54 +248,17 @@ class Log(Protocol):
             StoreConflictError: a stream is not at the version that its batch expects.
         """
 
-    def read(
-        self,
-        stream: Stream,
-        *,
-        start: int = TIME_MIN,
-        end: int = TIME_MAX,
-        item: str | None = None,
-        ops: Collection[str] | None = None,
-        until: int | None = None,
-        after: int = 0,
-        alive: bool = False,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[Record]:
-        """Yield the records whose span touches ``start..end`` (not reversed), in order of ``(start, version)``, lazily.
+    def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
+        """Yield the records that a query matches, in order of ``(start, version)``, lazily.
 
         The iterator shows the stream as it was when its first record was asked for, whatever is written meanwhile.
-
-        Args:
-            item: only records of this item.
-            ops: only records with one of these operators.
-            until: only records with ``recorded <= until``.
-            after: only records with a greater version.
-            alive: only what came after the append that last ended the stream's life, if any did.
-            reverse: the greatest ``(start, version)`` first.
-            limit: at most so many.
         """
 
-    def replay(
-        self,
-        stream: Stream,
-        *,
-        end: int = TIME_MAX,
-        horizon: int = TIME_MAX,
-        after: int | None = None,
-        until: int | None = None,
-    ) -> Replay | None:
+    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
         """Return what a projection needs, in one consistent read; None if there is no such stream.
 
-        Snapshots of an event sequence are records on the stream of kind :data:`SS` with its key: their span is the
+        Snapshots of an event sequence are records on the stream of kind ``ss`` with its key: their span is the
         latest time that they have folded, their item the version up to which they have, in decimal.
-
-        Args:
-            end: only records and snapshots of times up to this one.
-            horizon: only a snapshot of a time up to this one. The newest one counts.
-            after: no snapshot, but the records with a greater version. If the log has lost the record of this version,
-                which the caller has folded, the head is shown with a floor above it: as after a rewrite.
-            until: only records and snapshots with ``recorded <= until``; the head is that of the present.
         """
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:

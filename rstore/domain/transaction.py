@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from operator import attrgetter
@@ -11,9 +11,24 @@ from typing import Final, NamedTuple
 from attrs import Factory, define, evolve
 
 from rstore.domain.errors import StoreConflictError, StoreError
-from rstore.domain.log import VERSION_MAX, Batch, Copy, Entry, Head, Log, Position, Record, Replay, Rewrite, Saved
+from rstore.domain.log import (
+    EVERYTHING,
+    PRESENT,
+    VERSION_MAX,
+    Batch,
+    Copy,
+    Entry,
+    Head,
+    Log,
+    Position,
+    Query,
+    Record,
+    Replay,
+    ReplayQuery,
+    Rewrite,
+    Saved,
+)
 from rstore.domain.rules import check_expected, head_then
-from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import KV, SS, Stream
 
 PROVISIONAL: Final = VERSION_MAX + 1
@@ -164,66 +179,24 @@ class Transaction:
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
-    def read(
-        self,
-        stream: Stream,
-        *,
-        start: int = TIME_MIN,
-        end: int = TIME_MAX,
-        item: str | None = None,
-        ops: Collection[str] | None = None,
-        until: int | None = None,
-        after: int = 0,
-        alive: bool = False,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[Record]:
+    def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
         written = self._written.get(stream, _Written())
-        own = [
-            record
-            for record in written.records
-            if record.start <= end
-            and record.end >= start
-            and record.version > after
-            and (item is None or record.item == item)
-            and (ops is None or record.op in ops)
-            and (until is None or record.recorded <= until)
-        ]
+        own = sorted(filter(query.matches, written.records), key=_BY_TIME, reverse=query.reverse)
         stored: Iterable[Record] = ()
-        if not written.replaced and after < PROVISIONAL:
+        if not written.replaced and query.after < PROVISIONAL:
             self._see(stream, self._log.head(stream))
-            stored = self._log.read(
-                stream,
-                start=start,
-                end=end,
-                item=item,
-                ops=ops,
-                until=until,
-                after=after,
-                alive=alive,
-                reverse=reverse,
-                limit=limit,
-            )
-        own.sort(key=_BY_TIME, reverse=reverse)
-        yield from islice(merge(stored, own, key=_BY_TIME, reverse=reverse), limit)
+            stored = self._log.read(stream, query)
+        yield from islice(merge(stored, own, key=_BY_TIME, reverse=query.reverse), query.limit)
 
-    def replay(
-        self,
-        stream: Stream,
-        *,
-        end: int = TIME_MAX,
-        horizon: int = TIME_MAX,
-        after: int | None = None,
-        until: int | None = None,
-    ) -> Replay | None:
+    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
         stored = None
-        if after is None or after < PROVISIONAL:
-            stored = self._log.replay(stream, end=end, horizon=horizon, after=after, until=until)
+        if query.after is None or query.after < PROVISIONAL:
+            stored = self._log.replay(stream, query)
             self._see(stream, stored.head if stored else None)
         written = self._written.get(stream)
         if written is None:
             return stored
-        own = [record for record in written.records if record.start <= end and record.version > (after or 0)]
+        own = filter(Query(end=query.end, after=query.after or 0).matches, written.records)
         records = sorted([*(stored.records if stored else ()), *own], key=_BY_TIME)
         return Replay(self._head(stream, written), stored.snapshot if stored else None, records)
 

@@ -15,7 +15,7 @@ from rstore.domain.as_of import AsOf
 from rstore.domain.erasure import ERASURES, OPERATIONS, Erasure, place
 from rstore.domain.errors import FrozenStoreError, StoreError, StoreIntegrityError, StorePayloadError
 from rstore.domain.event_state import Projection
-from rstore.domain.log import Record, Replay
+from rstore.domain.log import Query, Record, Replay
 from rstore.domain.names import check_name, exact
 from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
 from rstore.domain.scalars import is_missing
@@ -176,7 +176,7 @@ class Audit(KeyValues, TimeSeries, EventSequences):
 
     def _erasures_of(self, key: str, kind: str | None) -> Iterator[Change]:
         at, one = place(key), Wanted(kind, key, is_key=True)
-        for record in sorted(self._log.read(ERASURES, start=at, end=at), key=attrgetter("version")):
+        for record in sorted(self._log.read(ERASURES, Query(at, at)), key=attrgetter("version")):
             change = self._shown(one, ERASURES, record)
             if change is not None:
                 yield change
@@ -346,7 +346,7 @@ class Audit(KeyValues, TimeSeries, EventSequences):
 
     def _changed(self, key: str, since: int, until: int | None = None) -> tuple[int, int] | None:
         """Return the first and the last timestamp of a series that anything was said of between two times."""
-        records = self._log.read(Stream(TS, key), until=until)
+        records = self._log.read(Stream(TS, key), Query(until=until))
         spans = [(record.start, record.end) for record in records if record.recorded > since]
         return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
 

@@ -12,7 +12,7 @@ from rstore.core import ATTEMPTS, Face, check_expect, check_key, check_keys, now
 from rstore.domain.erasure import NOTHING_GONE, PRUNE, Plan, sized
 from rstore.domain.errors import StoreConflictError, StoreIntegrityError, StorePayloadError
 from rstore.domain.event_state import Fact, Projection, Unloaded, fold, loaded, obsolete
-from rstore.domain.log import Batch, Record, Replay, Rewrite, Saved
+from rstore.domain.log import Batch, Query, Record, Replay, ReplayQuery, Rewrite, Saved
 from rstore.domain.names import check_name
 from rstore.domain.operators import ONCE, OPERATORS, SNAPSHOT, names_of, parse
 from rstore.domain.rules import folded_version
@@ -114,7 +114,7 @@ class EventSequences(Face):
             item = check_name("item", item)
         if self._log.head(stream) is None:
             return None
-        records = self._log.read(stream, start=low, end=high, item=item, ops=names)
+        records = self._log.read(stream, Query(low, high, item, names))
         facts = self._facts(stream, records)
         return [Event(fact.time, fact.item, OPERATORS[fact.op].function, loaded(fact.value)) for fact in facts]
 
@@ -145,7 +145,7 @@ class EventSequences(Face):
         cached = self._projections.known(key)
         projection = None
         if cached is not None:
-            projection = self._fold(stream, cached, self._log.replay(stream, after=cached.version))
+            projection = self._fold(stream, cached, self._log.replay(stream, ReplayQuery(after=cached.version)))
         if projection is None:
             projection = self._past(stream, TIME_MAX)
         # what could not be loaded is tried again next time: its class may be there by then
@@ -156,7 +156,7 @@ class EventSequences(Face):
         """Fold all events up to ``t`` from the newest snapshot that counts; None if there is no such stream."""
         horizon = t
         while True:
-            replay = self._log.replay(stream, end=t, horizon=horizon)
+            replay = self._log.replay(stream, ReplayQuery(t, horizon))
             if replay is None or replay.snapshot is None:
                 return self._fold(stream, Projection(), replay)
             snapshots, found = Stream(SS, stream.key), replay.snapshot
@@ -170,7 +170,7 @@ class EventSequences(Face):
                 if not exc.is_genuine:
                     raise
                 if found.start == TIME_MIN:
-                    return self._fold(stream, Projection(), self._log.replay(stream, end=t, after=0))
+                    return self._fold(stream, Projection(), self._log.replay(stream, ReplayQuery(t, after=0)))
                 horizon = found.start - 1  # it cannot be loaded: the events are all there
                 continue
             return self._fold(stream, Projection(folded_version(found), found.start, state), replay)
@@ -272,7 +272,7 @@ class EventSequences(Face):
         """Return the state that what a marker stands for has led to; the present one, if that was pruned since."""
         after, count = map(int, marker.item.split("."))
         head = self._log.head(stream)
-        following = sorted(self._log.read(stream, after=after), key=attrgetter("version"))[:count]
+        following = sorted(self._log.read(stream, Query(after=after)), key=attrgetter("version"))[:count]
         is_whole = len(following) == count and all(record.recorded == marker.recorded for record in following)
         if head is None or not is_whole or 0 < after < head.floor or following[0].version <= head.floor:
             return self.current(stream.key) or {}
@@ -322,7 +322,7 @@ class EventSequences(Face):
         facts = [Fact(present.version + i, time, step.item, step.op, step.value) for i, step in enumerate(steps, 1)]
         projection = fold(base, facts)
         if late:
-            projection = fold(projection, self._facts(stream, self._log.read(stream, start=time + 1)))
+            projection = fold(projection, self._facts(stream, self._log.read(stream, Query(time + 1))))
         state = copied(projection.state)  # before anything is stored: it is the user's values that are copied
         if check is not None:
             check(state)
@@ -350,7 +350,7 @@ class EventSequences(Face):
         The fold goes by time and version, and an operator sees its own item only: the order of items at one time makes
         no difference. A second event of the same item is mostly an import that runs twice, and is refused.
         """
-        taken = next((r.item for r in self._log.read(stream, start=time, end=time) if r.item in items), None)
+        taken = next((r.item for r in self._log.read(stream, Query(time, time)) if r.item in items), None)
         if taken is not None:
             raise StoreIntegrityError(
                 f"item {taken!r} of {stream.key!r} has an event at time {time} already: give this one another time"

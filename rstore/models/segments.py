@@ -13,7 +13,7 @@ from rstore.core import ATTEMPTS, Face, now
 from rstore.domain.erasure import NOTHING_GONE, Plan, measured, sized
 from rstore.domain.errors import StorePayloadError
 from rstore.domain.event_state import Unloaded, loaded
-from rstore.domain.log import Batch, Entry, Record, Rewrite, Saved
+from rstore.domain.log import Batch, Entry, Query, Record, Rewrite, Saved
 from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import SEGMENT, Layer, Merge, Run, merge, overlay
 from rstore.domain.spans import TIME_MAX, TIME_MIN
@@ -66,7 +66,7 @@ class Segments(Face):
             return iter(())
         failed: list[StorePayloadError] = []
         load = partial(self._loaded, stream, load or partial(self._payload.run, stream), failed)
-        records = self._log.read(stream, start=start, end=end, alive=version is None)
+        records = self._log.read(stream, Query(start, end, alive=version is None))
         counted = (record for record in records if version is None or record.version <= version)
         return _whole(overlay((self._layer(stream, record, load) for record in counted), start, end, merged), failed)
 
@@ -110,7 +110,7 @@ class Segments(Face):
         high, limit = TIME_MAX, 1
         while True:
             low = None
-            for record in self._log.read(stream, end=high, alive=True, reverse=True, limit=limit):
+            for record in self._log.read(stream, Query(end=high, alive=True, reverse=True, limit=limit)):
                 low = record.start
             if low is None:
                 return None
@@ -136,8 +136,8 @@ class Segments(Face):
         Points that came without a frame say nothing, and are passed by without a look into them. Frames are mostly
         what a series begins with, or what came last.
         """
-        first = self._log.read(stream, ops=(EXTEND,), alive=True, limit=1)
-        others = self._log.read(stream, ops=(EXTEND,), alive=True, reverse=True, limit=limit)
+        first = self._log.read(stream, Query(ops=(EXTEND,), alive=True, limit=1))
+        others = self._log.read(stream, Query(ops=(EXTEND,), alive=True, reverse=True, limit=limit))
         told = (self._payload.layout(stream, record) for record in chain(first, others))
         return (layout for layout in told if layout is not None)
 

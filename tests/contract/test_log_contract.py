@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from rstore.adapters.memory import MemoryLog, Space
 from rstore.domain.errors import StoreClosedError, StoreConflictError, StoreError, StoreNotAvailableError
-from rstore.domain.log import VERSION_MAX, Batch, Copy, Entry, Head, Log, Record, Rewrite, Saved
+from rstore.domain.log import VERSION_MAX, Batch, Copy, Entry, Head, Log, Query, Record, ReplayQuery, Rewrite, Saved
 from rstore.domain.paging import newest
 from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, level
 from rstore.domain.streams import ES, KV, SS, TS, Stream
@@ -83,7 +83,7 @@ def everything(log: Log, *streams: Stream) -> list[object]:
     kinds = {stream.kind for stream in streams}
     return [
         [list(log.read(stream)) for stream in streams],
-        [list(log.read(stream, alive=True)) for stream in streams],
+        [list(log.read(stream, Query(alive=True))) for stream in streams],
         [log.head(stream) for stream in streams],
         [(log.count(kind), list(log.heads(kind, live=False)), list(log.heads(kind))) for kind in sorted(kinds)],
         list(log.follow()),
@@ -115,7 +115,7 @@ class TestAppend:
     def test_keys_and_items_are_arbitrary_text(self, log: Log, name: str) -> None:
         stream = Stream(ES, name)
         append(log, stream, [entry(item=name), entry(item="else")])
-        assert [record.item for record in log.read(stream, item=name)] == [name]
+        assert [record.item for record in log.read(stream, Query(item=name))] == [name]
         assert log.last([stream, SERIES, stream])[0] == log.last([stream])[0] is not None
         assert keys(log.heads(ES)) == [name]
         assert [found for _, found, _ in log.follow()] == [stream, stream]
@@ -463,7 +463,7 @@ class TestReadBySpan:
         append(log, SERIES, [entry(5, 1000, data=b"5"), entry(-3, data=b"6")])
         forwards = [b"6", b"2", b"4", b"1", b"3", b"5"]
         assert [record.data for record in log.read(SERIES)] == forwards
-        assert [record.data for record in log.read(SERIES, reverse=True)] == forwards[::-1]
+        assert [record.data for record in log.read(SERIES, Query(reverse=True))] == forwards[::-1]
 
     @pytest.fixture
     def spanning(self, log: Log) -> Log:
@@ -487,7 +487,7 @@ class TestReadBySpan:
     def test_both_ends_of_a_span_and_of_a_query_are_inclusive(
         self, spanning: Log, start: int, end: int, found: bool
     ) -> None:
-        assert len(list(spanning.read(SERIES, start=start, end=end))) == found
+        assert len(list(spanning.read(SERIES, Query(start=start, end=end)))) == found
 
     def test_every_span_that_touches_is_found_and_no_other(self, log: Log) -> None:
         append(log, SERIES, [entry(*span) for span in SPANS])
@@ -495,33 +495,33 @@ class TestReadBySpan:
         for low, high in ((t, end) for t in starts_asked for end in (t, t + 1, t + 94, 2000)):
             with case(low, high):
                 expected = sorted(span for span in SPANS if span[0] <= high and span[1] >= low)
-                found = [(record.start, record.end) for record in log.read(SERIES, start=low, end=high)]
+                found = [(record.start, record.end) for record in log.read(SERIES, Query(start=low, end=high))]
                 assert sorted(found) == expected
-                assert starts(log.read(SERIES, start=low, end=high)) == [start for start, _ in expected]
+                assert starts(log.read(SERIES, Query(start=low, end=high))) == [start for start, _ in expected]
 
     def test_spans_of_all_levels_in_one_stream(self, log: Log) -> None:
         ends = [0, *(2**bits - 1 for bits in range(1, 64))]
         assert {level(0, end) for end in ends} == set(range(TOP_LEVEL + 1))
         append(log, SERIES, [entry(0, end) for end in ends])
         for at in (0, 1, 2, 3, 1023, 1024, 2**53 + 1, 2**62 - 1, 2**62, TIME_MAX):
-            found = [record.end for record in log.read(SERIES, start=at, end=at)]
+            found = [record.end for record in log.read(SERIES, Query(start=at, end=at))]
             assert found == [end for end in ends if end >= at]
-        assert list(log.read(SERIES, end=-1)) == []
-        reverse = log.read(SERIES, start=2**61, reverse=True, limit=2)
+        assert list(log.read(SERIES, Query(end=-1))) == []
+        reverse = log.read(SERIES, Query(start=2**61, reverse=True, limit=2))
         assert [record.end for record in reverse] == [2**63 - 1, 2**62 - 1]
 
     def test_a_level_that_comes_alone_and_late_is_found(self, log: Log) -> None:
         for bits in (0, 40, 3, 63, 12, 62, 1):
             append(log, SERIES, [entry(-(2**bits) + 1, 0)])
-            assert len(list(log.read(SERIES, start=0, end=0))) == len(list(log.read(SERIES)))
-        assert len(list(log.read(SERIES, end=-(2**40) + 1))) == 3
+            assert len(list(log.read(SERIES, Query(start=0, end=0)))) == len(list(log.read(SERIES)))
+        assert len(list(log.read(SERIES, Query(end=-(2**40) + 1)))) == 3
 
     def test_the_extremes_of_64_bits(self, log: Log) -> None:
         spans = [(TIME_MIN, TIME_MIN), (TIME_MIN, TIME_MAX), (TIME_MIN, 0), (0, TIME_MAX), (TIME_MAX, TIME_MAX)]
         append(log, SERIES, [entry(*span) for span in spans])
 
         def at(start: int, end: int) -> list[tuple[int, int]]:
-            return [(record.start, record.end) for record in log.read(SERIES, start=start, end=end)]
+            return [(record.start, record.end) for record in log.read(SERIES, Query(start=start, end=end))]
 
         assert at(TIME_MIN, TIME_MAX) == spans
         assert at(TIME_MIN, TIME_MIN) == spans[:3]
@@ -533,7 +533,7 @@ class TestReadBySpan:
     def test_nanoseconds_are_exact(self, log: Log) -> None:
         moment = 1_700_000_000_123_456_789
         append(log, SERIES, entries(moment + 1, moment, moment - 1))
-        assert starts(log.read(SERIES, start=moment, end=moment)) == [moment]
+        assert starts(log.read(SERIES, Query(start=moment, end=moment))) == [moment]
         assert starts(log.read(SERIES)) == [moment - 1, moment, moment + 1]
 
     def test_values_of_keys_are_read_by_version_and_bounds_apply(self, log: Log) -> None:
@@ -541,9 +541,9 @@ class TestReadBySpan:
         for data in (b"1", b"2", b"3"):
             append(log, stream, [entry(data=data)])
         assert [record.data for record in log.read(stream)] == [b"1", b"2", b"3"]
-        assert [record.data for record in log.read(stream, reverse=True, limit=2)] == [b"3", b"2"]
-        assert list(log.read(stream, start=1)) == list(log.read(stream, end=-1)) == []
-        assert len(list(log.read(stream, start=0, end=0))) == 3
+        assert [record.data for record in log.read(stream, Query(reverse=True, limit=2))] == [b"3", b"2"]
+        assert list(log.read(stream, Query(start=1))) == list(log.read(stream, Query(end=-1))) == []
+        assert len(list(log.read(stream, Query(start=0, end=0)))) == 3
 
     def test_another_stream_is_never_touched(self, log: Log) -> None:
         log.append([Batch(SERIES, [entry(0, 100)], 1), Batch(OTHER, [entry(50, 60)], 1)])
@@ -559,57 +559,57 @@ class TestReadFilters:
         return log
 
     def test_item(self, recorded: Log) -> None:
-        assert starts(recorded.read(EVENTS, item="a")) == [1, 2, 3]
-        assert starts(recorded.read(EVENTS, item="")) == [5]
-        assert starts(recorded.read(EVENTS, item="%")) == []
+        assert starts(recorded.read(EVENTS, Query(item="a"))) == [1, 2, 3]
+        assert starts(recorded.read(EVENTS, Query(item=""))) == [5]
+        assert starts(recorded.read(EVENTS, Query(item="%"))) == []
 
     def test_ops(self, recorded: Log) -> None:
-        assert starts(recorded.read(EVENTS, ops={"add"})) == [1, 4]
-        assert starts(recorded.read(EVENTS, ops=("neg", "delitem", "unknown", "neg"))) == [2, 5]
-        assert starts(recorded.read(EVENTS, ops=[])) == []
+        assert starts(recorded.read(EVENTS, Query(ops={"add"}))) == [1, 4]
+        assert starts(recorded.read(EVENTS, Query(ops=("neg", "delitem", "unknown", "neg")))) == [2, 5]
+        assert starts(recorded.read(EVENTS, Query(ops=[]))) == []
 
     def test_until_is_inclusive(self, recorded: Log) -> None:
-        assert [starts(recorded.read(EVENTS, until=time)) for time in (9, 10, 19, 20, TIME_MIN)] == [
+        assert [starts(recorded.read(EVENTS, Query(until=time))) for time in (9, 10, 19, 20, TIME_MIN)] == [
             [],
             [3, 3],
             [3, 3],
             [1, 3, 3, 5],
             [],
         ]
-        assert starts(recorded.read(EVENTS, until=TIME_MAX)) == [1, 2, 3, 3, 4, 5]
+        assert starts(recorded.read(EVENTS, Query(until=TIME_MAX))) == [1, 2, 3, 3, 4, 5]
 
     def test_after_is_exclusive(self, recorded: Log) -> None:
         in_order = sorted(recorded.read(EVENTS))
         for index, record in enumerate(in_order):
-            found = list(recorded.read(EVENTS, after=record.version))
+            found = list(recorded.read(EVENTS, Query(after=record.version)))
             assert found == sorted(in_order[index + 1 :], key=lambda later: (later.start, later.version))
 
     def test_limit(self, recorded: Log) -> None:
-        assert starts(recorded.read(EVENTS, limit=0)) == []
-        assert starts(recorded.read(EVENTS, limit=2)) == [1, 2]
-        assert starts(recorded.read(EVENTS, limit=2, reverse=True)) == [5, 4]
-        assert starts(recorded.read(EVENTS, limit=99)) == [1, 2, 3, 3, 4, 5]
+        assert starts(recorded.read(EVENTS, Query(limit=0))) == []
+        assert starts(recorded.read(EVENTS, Query(limit=2))) == [1, 2]
+        assert starts(recorded.read(EVENTS, Query(limit=2, reverse=True))) == [5, 4]
+        assert starts(recorded.read(EVENTS, Query(limit=99))) == [1, 2, 3, 3, 4, 5]
 
     def test_the_limit_counts_what_is_left_after_the_other_filters(self, recorded: Log) -> None:
-        assert starts(recorded.read(EVENTS, item="a", limit=2, reverse=True)) == [3, 2]
-        assert starts(recorded.read(EVENTS, start=4, ops=["add", "neg"], limit=1)) == [4]
+        assert starts(recorded.read(EVENTS, Query(item="a", limit=2, reverse=True))) == [3, 2]
+        assert starts(recorded.read(EVENTS, Query(start=4, ops=["add", "neg"], limit=1))) == [4]
 
     def test_all_filters_together(self, recorded: Log) -> None:
         first = min(versions(recorded, EVENTS))
-        found = recorded.read(EVENTS, start=1, end=3, item="a", ops=["add", "setitem"], until=20, after=first, limit=5)
-        assert starts(found) == [1]
+        query = Query(start=1, end=3, item="a", ops=["add", "setitem"], until=20, after=first, limit=5)
+        assert starts(recorded.read(EVENTS, query)) == [1]
 
     def test_alive_is_all_if_the_stream_never_died(self, recorded: Log) -> None:
-        assert list(recorded.read(EVENTS, alive=True)) == list(recorded.read(EVENTS))
+        assert list(recorded.read(EVENTS, Query(alive=True))) == list(recorded.read(EVENTS))
 
     def test_alive_is_what_came_after_the_last_death(self, recorded: Log) -> None:
         append(recorded, EVENTS, entries(7), live=False)
-        assert list(recorded.read(EVENTS, alive=True)) == []
+        assert list(recorded.read(EVENTS, Query(alive=True))) == []
         append(recorded, EVENTS, entries(8, 0))
-        assert starts(recorded.read(EVENTS, alive=True)) == [0, 8]
+        assert starts(recorded.read(EVENTS, Query(alive=True))) == [0, 8]
         append(recorded, EVENTS, entries(6, 9), live=False)
         append(recorded, EVENTS, entries(2))
-        assert starts(recorded.read(EVENTS, alive=True)) == [2]
+        assert starts(recorded.read(EVENTS, Query(alive=True))) == [2]
         assert starts(recorded.read(EVENTS)) == [0, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9]
 
     def test_alive_and_after_hold_both(self, log: Log) -> None:
@@ -617,20 +617,20 @@ class TestReadFilters:
         append(log, SERIES, entries(2), live=False)
         late = append(log, SERIES, entries(3))
         append(log, SERIES, entries(4))
-        assert starts(log.read(SERIES, alive=True, after=early)) == [3, 4]
-        assert starts(log.read(SERIES, alive=True, after=late)) == [4]
+        assert starts(log.read(SERIES, Query(alive=True, after=early))) == [3, 4]
+        assert starts(log.read(SERIES, Query(alive=True, after=late))) == [4]
 
     def test_a_replacement_of_the_dead_is_alive(self, log: Log) -> None:
         append(log, SERIES, entries(1), live=False)
         append(log, SERIES, entries(2), replace=True)
-        assert starts(log.read(SERIES, alive=True)) == [2]
+        assert starts(log.read(SERIES, Query(alive=True))) == [2]
 
 
 class TestIterators:
     @pytest.mark.parametrize("reverse", [False, True])
     def test_a_reader_sees_the_stream_as_it_was_when_it_began(self, log: Log, reverse: bool) -> None:
         newest = append(log, SERIES, entries(*range(MANY)))
-        reading = log.read(SERIES, reverse=reverse)
+        reading = log.read(SERIES, Query(reverse=reverse))
         seen = [next(reading)]
         append(log, SERIES, entries(-1, 300, MANY))
         seen += islice(reading, 5)
@@ -674,19 +674,19 @@ class TestIterators:
 
     def test_an_iterator_that_is_abandoned_half_way_blocks_nobody(self, log: Log) -> None:
         append(log, SERIES, entries(*range(MANY)))
-        abandoned = [log.read(SERIES), log.read(SERIES, reverse=True), log.follow(), log.heads(TS)]
+        abandoned = [log.read(SERIES), log.read(SERIES, Query(reverse=True)), log.follow(), log.heads(TS)]
         for iterator in abandoned:
             next(iterator)
         append(log, SERIES, entries(MANY))
         rewrite(log, SERIES, versions(log, SERIES)[:10])
-        assert starts(log.read(SERIES, limit=1)) == [10]
+        assert starts(log.read(SERIES, Query(limit=1))) == [10]
         del abandoned, iterator
         append(log, SERIES, entries(MANY + 1))
         assert len(list(log.read(SERIES))) == MANY - 8
 
     def test_many_iterators_at_once_do_not_disturb_each_other(self, log: Log) -> None:
         append(log, SERIES, entries(*range(MANY)))
-        readers = [log.read(SERIES, start=5 * i, reverse=i % 2 == 1) for i in range(8)]
+        readers = [log.read(SERIES, Query(start=5 * i, reverse=i % 2 == 1)) for i in range(8)]
         seen = [starts(islice(reader, 7)) for reader in readers]
         seen = [found + starts(reader) for found, reader in zip(seen, readers, strict=True)]
         assert seen == [list(range(5 * i, MANY))[:: -1 if i % 2 else 1] for i in range(8)]
@@ -704,7 +704,7 @@ class TestReplay:
         return log
 
     def replayed(self, log: Log, **options: Any) -> tuple[bytes | None, list[int]]:
-        replay = log.replay(EVENTS, **options)
+        replay = log.replay(EVENTS, ReplayQuery(**options))
         assert replay is not None
         assert replay.head == log.head(EVENTS)
         return replay.snapshot.data if replay.snapshot else None, starts(replay.records)
@@ -712,7 +712,7 @@ class TestReplay:
     def test_an_unknown_stream_is_none(self, log: Log) -> None:
         append(log, Stream(TS, EVENTS.key), entries(1))
         assert log.replay(EVENTS) is None
-        assert log.replay(EVENTS, after=3) is None
+        assert log.replay(EVENTS, ReplayQuery(after=3)) is None
 
     def test_without_snapshots_it_is_all_records_in_order_of_time(self, log: Log) -> None:
         append(log, EVENTS, entries(3, 1, 2))
@@ -726,7 +726,7 @@ class TestReplay:
         replay = folded.replay(EVENTS)
         assert replay is not None
         assert replay.snapshot == list(folded.read(SNAPSHOTS))[-1]
-        assert replay.records == list(folded.read(EVENTS, start=70))
+        assert replay.records == list(folded.read(EVENTS, Query(start=70)))
 
     @in_turn(
         ("end", "found"),
@@ -1123,19 +1123,19 @@ class TestRewrite:
         rewrite(log, SERIES, [two.version, three.version], [put])
         assert list(log.read(SERIES)) == [put._replace(position=two.position), one]
         assert log.last([SERIES])[0] == put._replace(position=two.position)
-        assert list(log.read(SERIES, start=70, end=70)) == [put._replace(position=two.position)]
+        assert list(log.read(SERIES, Query(start=70, end=70))) == [put._replace(position=two.position)]
 
     def test_what_is_put_is_found_by_its_new_span_only(self, log: Log) -> None:
         append(log, SERIES, [entry(0, 1000), entry(5)])
         long, short = log.read(SERIES)
         rewrite(log, SERIES, ALL, [long._replace(end=0), short._replace(start=0, end=2**62 + 5)])
-        assert starts(log.read(SERIES, start=1000, end=1000)) == [0]
-        assert [record.version for record in log.read(SERIES, start=1)] == [short.version]
+        assert starts(log.read(SERIES, Query(start=1000, end=1000))) == [0]
+        assert [record.version for record in log.read(SERIES, Query(start=1))] == [short.version]
         assert versions(log, SERIES) == [long.version, short.version]
 
     def test_many_records_are_put_lazily_and_in_any_order(self, log: Log) -> None:
         append(log, SERIES, entries(*range(MANY)))
-        put = [record._replace(data=b"new") for record in log.read(SERIES, start=300, reverse=True)]
+        put = [record._replace(data=b"new") for record in log.read(SERIES, Query(start=300, reverse=True))]
         assert rewrite(log, SERIES, ALL, iter(put)).records == 300
         assert list(log.read(SERIES)) == put[::-1]
 
@@ -1197,10 +1197,10 @@ class TestRewrite:
         append(log, SERIES, entries(4, 5))
         first = next(log.read(SERIES))
         rewrite(log, SERIES, ALL, [first._replace(start=4, end=5)])
-        assert starts(log.read(SERIES, alive=True)) == [4]
+        assert starts(log.read(SERIES, Query(alive=True))) == [4]
         append(log, SERIES, entries(6), live=False)
         append(log, SERIES, entries(7))
-        assert starts(log.read(SERIES, alive=True)) == [7]
+        assert starts(log.read(SERIES, Query(alive=True))) == [7]
 
     def test_dropping_does_not_revive_what_came_before_a_death(self, log: Log) -> None:
         append(log, SERIES, entries(1))
@@ -1208,7 +1208,7 @@ class TestRewrite:
         append(log, SERIES, entries(3))
         rewrite(log, SERIES, [death])
         assert starts(log.read(SERIES)) == [1, 3]
-        assert starts(log.read(SERIES, alive=True)) == [3]
+        assert starts(log.read(SERIES, Query(alive=True))) == [3]
 
     def test_a_conflict_changes_nothing_in_any_stream(self, log: Log) -> None:
         log.append([Batch(stream, entries(1, 2, 3), 1) for stream in (SERIES, OTHER)])
@@ -1276,13 +1276,13 @@ class TestRestore:
         ]
         log.restore([Copy(SERIES, 12, True, 3, kept)])
         assert without_position(sorted(log.read(SERIES))) == kept
-        assert without_position(log.read(SERIES, alive=True)) == kept[1:]
+        assert without_position(log.read(SERIES, Query(alive=True))) == kept[1:]
         head = head_of(log, SERIES)
         assert (head.version, head.live, head.died) == (12, True, 3)
         assert list(log.heads(TS)) == [head]
         assert log.count(TS) == 1
         assert without_position(log.last([SERIES, SERIES])) == [kept[-1]] * 2
-        assert starts(log.read(SERIES, start=9, end=9)) == [TIME_MIN]
+        assert starts(log.read(SERIES, Query(start=9, end=9))) == [TIME_MIN]
 
     def test_writing_goes_on_above_the_version(self, log: Log) -> None:
         log.restore([Copy(stream, 12, True, 0, [record(2, 1), record(5, 2)]) for stream in (SERIES, self.KEY)])
@@ -1906,7 +1906,7 @@ def asked(log: Log, stream: Stream, query: dict[str, Any]) -> list[Record]:
     options = dict(query)
     if "span" in options:
         options["start"], options["end"] = options.pop("span")
-    return list(log.read(stream, **options))
+    return list(log.read(stream, Query(**options)))
 
 
 class TestProperties:

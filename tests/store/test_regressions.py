@@ -53,11 +53,11 @@ def test_a_late_event_is_judged_by_the_history_that_it_joins(backend: Backend, m
     store.apply("k", {"n": 2}, t=20)
     read, overtaken = store._log.read, []
 
-    def read_after_another_wrote(stream: Stream, **options: Any) -> Any:
+    def read_after_another_wrote(stream: Stream, *query: Any) -> Any:
         if not overtaken:
             overtaken.append(other.apply("k", {"new": 1}, t=12))
             other.apply("k", {"new": (operator.add, 1)}, t=30)
-        return read(stream, **options)
+        return read(stream, *query)
 
     monkeypatch.setattr(store._log, "read", read_after_another_wrote)
     assert store.apply("k", {"late": 0}, t=15) == {"n": 2, "new": 2, "late": 0}
@@ -89,7 +89,7 @@ def test_after_a_late_event_useless_snapshots_are_passed_over_at_once(
     reader = backend.store()
     replays: list[object] = []
     replay = reader._log.replay
-    monkeypatch.setattr(reader._log, "replay", lambda *args, **kw: replays.append(kw) or replay(*args, **kw))
+    monkeypatch.setattr(reader._log, "replay", lambda *args: replays.append(args) or replay(*args))
     assert reader.current("k") == {"n": 99, "early": 1}
     assert len(replays) == 2
     store.apply("k", {"n": 100}, t=100)

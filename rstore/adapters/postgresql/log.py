@@ -29,7 +29,21 @@ from rstore.adapters.postgresql.schema import CONFLICT, LIFT
 from rstore.adapters.postgresql.server import Connection, Pool, Row, Server
 from rstore.domain.checkpoints import dotted, undotted
 from rstore.domain.errors import StoreConflictError, StoreError
-from rstore.domain.log import Batch, Copy, Entry, Head, Position, Record, Replay, Rewrite, Saved
+from rstore.domain.log import (
+    EVERYTHING,
+    PRESENT,
+    Batch,
+    Copy,
+    Entry,
+    Head,
+    Position,
+    Query,
+    Record,
+    Replay,
+    ReplayQuery,
+    Rewrite,
+    Saved,
+)
 from rstore.domain.operators import DELITEM
 from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies
 from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, reach
@@ -340,29 +354,16 @@ class PostgresqlLog:
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
-    def read(
-        self,
-        stream: Stream,
-        *,
-        start: int = TIME_MIN,
-        end: int = TIME_MAX,
-        item: str | None = None,
-        ops: Collection[str] | None = None,
-        until: int | None = None,
-        after: int = 0,
-        alive: bool = False,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[Record]:
+    def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
+        start, end, item, ops, until, after, _, reverse, limit = query
         if ops is not None and not ops:
             return
         filters: dict[str, Any] = {"item = %s": item, "recorded <= %s": until, "op = ANY(%s)": ops and list(ops)}
 
         def select(number: int, levels: int, died: int) -> tuple[str, list[Any]]:
-            newer = max(after, died if alive else 0)
             along_versions = stream.kind == KV or after > 0
             parts = _by_version(number, start, end) if along_versions else _by_span(number, levels, start, end)
-            return _select(parts, {**filters, "version > %s": newer}, reverse=reverse, limit=limit)
+            return _select(parts, {**filters, "version > %s": query.above(died)}, reverse=reverse, limit=limit)
 
         for page in self._pages(stream, select):
             for row in page:
@@ -392,15 +393,8 @@ class PostgresqlLog:
                 fetched = db.execute(f"FETCH {size} FROM rstore", binary=True)
         yield page  # the last one needs no connection any more
 
-    def replay(
-        self,
-        stream: Stream,
-        *,
-        end: int = TIME_MAX,
-        horizon: int = TIME_MAX,
-        after: int | None = None,
-        until: int | None = None,
-    ) -> Replay | None:
+    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
+        end, horizon, after, until = query
         recorded = TIME_MAX if until is None else until
         place = (self._namespace, *stream)
         snapshots = (self._namespace, SS, stream.key, min(end, horizon), recorded)

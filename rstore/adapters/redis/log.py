@@ -10,7 +10,7 @@ more than one of them is a transaction (``cluster/two_phase.py``). Readers ask a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from heapq import merge
 from itertools import islice
@@ -37,15 +37,27 @@ from rstore.adapters.redis.keys import (
 )
 from rstore.adapters.redis.namespace import create_partitions, discard, find_partitions, list_namespaces
 from rstore.adapters.redis.node import Request, Run
-from rstore.adapters.redis.replay import Asked, replay_by_reads, replay_by_script
+from rstore.adapters.redis.replay import replay_by_reads, replay_by_script
 from rstore.adapters.redis.scripts import ADVANCE
 from rstore.adapters.redis.snapshot import Snapshot, head_of
 from rstore.adapters.redis.write import Call, Clock, Restoring, Write
 from rstore.domain.checkpoints import dotted, undotted
 from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreError, StoreNotAvailableError
-from rstore.domain.log import Batch, Copy, Head, Position, Record, Replay, Rewrite, Saved
+from rstore.domain.log import (
+    EVERYTHING,
+    PRESENT,
+    Batch,
+    Copy,
+    Head,
+    Position,
+    Query,
+    Record,
+    Replay,
+    ReplayQuery,
+    Rewrite,
+    Saved,
+)
 from rstore.domain.rules import head_then, merged_copies
-from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import KV, Stream
 from rstore.domain.waiting import wait_for_change
 
@@ -188,50 +200,22 @@ class RedisLog:
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
-    def read(
-        self,
-        stream: Stream,
-        *,
-        start: int = TIME_MIN,
-        end: int = TIME_MAX,
-        item: str | None = None,
-        ops: Collection[str] | None = None,
-        until: int | None = None,
-        after: int = 0,
-        alive: bool = False,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[Record]:
+    def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
         node = self._opened()
         home = self._partition(stream)
-        self._await_writers(until, [stream])
+        self._await_writers(query.until, [stream])
         head = head_of(node, home, stream)
         if head is None:
             return
-        snapshot = Snapshot(node, home, stream, head)
-        after = max(after, head.died if alive else 0)
-        matching = (
-            record
-            for record in snapshot.select(start, end, until=until, after=after, reverse=reverse)
-            if (item is None or record.item == item) and (ops is None or record.op in ops)
-        )
-        for record in islice(matching, limit):
+        found = Snapshot(node, home, stream, head).select(query._replace(after=query.above(head.died)))
+        for record in islice(filter(query.matches, found), query.limit):
             yield self._placed(stream, record)
             node.check_open()
 
-    def replay(
-        self,
-        stream: Stream,
-        *,
-        end: int = TIME_MAX,
-        horizon: int = TIME_MAX,
-        after: int | None = None,
-        until: int | None = None,
-    ) -> Replay | None:
-        asked = Asked(end, horizon, after, TIME_MAX if until is None else until)
+    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
         replay = replay_by_reads if self._frozen else replay_by_script
-        self._await_writers(until, [stream])
-        found = replay(self._opened(), self._partition(stream), stream, asked)
+        self._await_writers(query.until, [stream])
+        found = replay(self._opened(), self._partition(stream), stream, query)
         if found is None or not self._is_spread:
             return found
         head, snapshot, records = found

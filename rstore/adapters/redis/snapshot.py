@@ -31,7 +31,7 @@ from rstore.adapters.redis.keys import (
     unpack_span,
 )
 from rstore.domain.errors import StoreError
-from rstore.domain.log import Record
+from rstore.domain.log import Query, Record
 from rstore.domain.spans import reach
 from rstore.domain.streams import Stream
 
@@ -77,26 +77,23 @@ class Snapshot:
         """Tell whether there is a record of a version that is not the newest."""
         return self._fetch([version])[version] is not None
 
-    def select(
-        self, start: int, end: int, *, until: int | None = None, after: int = 0, reverse: bool = False
-    ) -> Iterator[Record]:
-        """Yield the records that touch ``start..end``, in order of ``(start, version)``."""
+    def select(self, query: Query) -> Iterator[Record]:
+        """Yield the records that may match a query, in its order: all that the index can tell is considered."""
+        after, until = query.after, query.until
         if after and self._head.version - after <= _TAIL:
-            return iter(sorted(self._tail(start, end, until, after), key=_order, reverse=reverse))
-        spans = self.spans(start, end, reverse=reverse)
+            return iter(sorted(filter(query.matches, self._tail(after)), key=_order, reverse=query.reverse))
+        spans = self.spans(query.start, query.end, reverse=query.reverse)
         return self.records(
             span.version for span in spans if span.version > after and (until is None or span.recorded <= until)
         )
 
-    def _tail(self, start: int, end: int, until: int | None, after: int) -> Iterator[Record]:
+    def _tail(self, after: int) -> Iterator[Record]:
         """Yield the records after a version that is not far back: most versions have one, so nothing is searched."""
         packed = self._fetch(range(after + 1, self._newest_filed + 1))
         versions = [version for version, found in packed.items() if found]
         if self._head.record is not None and self._head.record.version > after:
             versions.append(self._head.record.version)
-        for record in (self._unpacked(version, packed) for version in versions):
-            if record.start <= end and record.end >= start and (until is None or record.recorded <= until):
-                yield record
+        return (self._unpacked(version, packed) for version in versions)
 
     # -- pages of the index -------------------------------------------------------------------------------------------
 

@@ -19,7 +19,21 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from rstore.adapters.sqlite.backup import back_up
 from rstore.adapters.sqlite.file import Connection, SqliteFile
 from rstore.domain.checkpoints import dotted, undotted
-from rstore.domain.log import Batch, Copy, Entry, Head, Position, Record, Replay, Rewrite, Saved
+from rstore.domain.log import (
+    EVERYTHING,
+    PRESENT,
+    Batch,
+    Copy,
+    Entry,
+    Head,
+    Position,
+    Query,
+    Record,
+    Replay,
+    ReplayQuery,
+    Rewrite,
+    Saved,
+)
 from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies
 from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, level, reach
 from rstore.domain.streams import KV, SS, Stream
@@ -294,20 +308,8 @@ class SqliteLog:
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
-    def read(
-        self,
-        stream: Stream,
-        *,
-        start: int = TIME_MIN,
-        end: int = TIME_MAX,
-        item: str | None = None,
-        ops: Collection[str] | None = None,
-        until: int | None = None,
-        after: int = 0,
-        alive: bool = False,
-        reverse: bool = False,
-        limit: int | None = None,
-    ) -> Iterator[Record]:
+    def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
+        ops = query.ops
         if ops is not None and not ops:
             return
         with self._file.lease() as db:
@@ -316,26 +318,19 @@ class SqliteLog:
             if head is None:
                 return
             filters: dict[str, Sequence[Any] | None] = {
-                "version > ?": [max(after, head.died if alive else 0)],
-                "item = ?": None if item is None else [item],
-                "recorded <= ?": None if until is None else [until],
+                "version > ?": [query.above(head.died)],
+                "item = ?": None if query.item is None else [query.item],
+                "recorded <= ?": None if query.until is None else [query.until],
                 f"op IN ({', '.join('?' * len(ops or ()))})": None if ops is None else list(ops),
             }
-            along_versions = stream.kind == KV or after > 0
-            parts = _by_version(head, start, end) if along_versions else _by_span(head, start, end)
-            with self._rows(db, *_select(parts, filters, reverse=reverse, limit=limit)) as rows:
+            select = _by_version if stream.kind == KV or query.after > 0 else _by_span
+            parts = select(head, query.start, query.end)
+            with self._rows(db, *_select(parts, filters, reverse=query.reverse, limit=query.limit)) as rows:
                 for row in rows:
                     yield _record(row)
 
-    def replay(
-        self,
-        stream: Stream,
-        *,
-        end: int = TIME_MAX,
-        horizon: int = TIME_MAX,
-        after: int | None = None,
-        until: int | None = None,
-    ) -> Replay | None:
+    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
+        end, horizon, after, until = query
         recorded = TIME_MAX if until is None else until
         with self._file.lease() as db:
             db.execute("BEGIN")

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from attrs import Factory, define
 
 from rstore.admin.check.problem import Problem, tried, words_of
 from rstore.domain.erasure import ERASURE
 from rstore.domain.errors import StoreError
-from rstore.domain.log import Head, Log, Position, Record
+from rstore.domain.log import EVERYTHING, Head, Log, Position, Query, Record
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.domain.paging import newest, pages
 from rstore.domain.spans import TIME_MIN, level
@@ -203,18 +203,18 @@ class Indexes:
                 probes[level(trace.start, trace.end)] = trace
         return (
             every == expected
-            and (lowest is None or _added(self._read(stream, after=lowest.version)) == every.without(lowest))
-            and all(_added(self._read(stream, item=item)) == found for item, found in items.items())
-            and all(probe in self._read(stream, start=probe.end, end=probe.end) for probe in probes.values())
+            and (lowest is None or _added(self._read(stream, Query(after=lowest.version))) == every.without(lowest))
+            and all(_added(self._read(stream, Query(item=item))) == found for item, found in items.items())
+            and all(probe in self._read(stream, Query(probe.end, probe.end)) for probe in probes.values())
         )
 
-    def _read(self, stream: Stream, **filters: Any) -> Iterator[Trace]:
-        return _traces(self.log, self.end, stream, **filters)
+    def _read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Trace]:
+        return _traces(self.log, self.end, stream, query)
 
 
-def _traces(log: Log, until: Position | None, stream: Stream, **filters: Any) -> Iterator[Trace]:
+def _traces(log: Log, until: Position | None, stream: Stream, query: Query = EVERYTHING) -> Iterator[Trace]:
     """Yield the traces of what a read shows, but for what came after the feed was read."""
-    records = log.read(stream, **filters)
+    records = log.read(stream, query)
     return (trace_of(record) for record in records if until is not None and not record.position > until)
 
 
@@ -348,15 +348,15 @@ class _CloseLook:
         if known:
             low = min(known)
             newer = {trace.version: trace for trace in traces if trace.version > low}
-            yield " by its version", newer, partial(read, after=low)
+            yield " by its version", newer, partial(read, Query(after=low))
         if self.stream.kind == ES:
             for item in list(dict.fromkeys(trace.item for trace in traces))[:_ITEMS]:
                 same = {trace.version: trace for trace in traces if trace.item == item}
-                yield " by its item", same, partial(read, item=item)
+                yield " by its item", same, partial(read, Query(item=item))
         if self.stream.kind != KV:
             for end in sorted({level(trace.start, trace.end): trace.end for trace in traces}.values()):
                 there = {trace.version: trace for trace in traces if trace.start <= end <= trace.end}
-                yield " by a part of its span", there, partial(read, start=end, end=end)
+                yield " by a part of its span", there, partial(read, Query(end, end))
 
 
 def _readable(how: str, look: Callable[[], Iterable[_Flaw]]) -> list[_Flaw]:

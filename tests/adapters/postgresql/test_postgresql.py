@@ -29,7 +29,7 @@ from rstore.adapters.dsn import open_log
 from rstore.adapters.postgresql import batching
 from rstore.adapters.postgresql.schema import LIFT, SCHEMA_VERSION
 from rstore.admin.check import check
-from rstore.domain.log import Batch, Copy, Entry, Log, Record, Rewrite
+from rstore.domain.log import Batch, Copy, Entry, Log, Record, ReplayQuery, Rewrite
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, TS, Stream
 from tests.conftest import KEY, postgresql
@@ -995,7 +995,7 @@ def test_a_projection_of_lost_events_begins_anew(log: Log) -> None:
     log.rewrite([Rewrite(stream, None, versions[1:2], moves=False)])  # what a failover can do to a version
 
     def is_of_use(version: int) -> bool:
-        replay = log.replay(stream, after=version)
+        replay = log.replay(stream, ReplayQuery(after=version))
         assert replay is not None
         return version >= replay.head.floor
 

@@ -25,7 +25,7 @@ from redis.exceptions import ResponseError
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters.dsn import open_log
 from rstore.admin.check import check
-from rstore.domain.log import Batch, Copy, Entry, Log, Record, Rewrite
+from rstore.domain.log import Batch, Copy, Entry, Log, Query, Record, Rewrite
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, SS, TS, Stream
 from tests.conftest import KEY
@@ -435,7 +435,7 @@ def test_an_iterator_ends_with_an_error_when_its_server_is_killed(durable: Valke
     log = open_log(durable.dsn)("default", False)
     log.open()
     write(log, *range(2000))
-    iterators = log.read(S), log.read(S, reverse=True), log.follow()
+    iterators = log.read(S), log.read(S, Query(reverse=True)), log.follow()
     for iterator in iterators:
         next(iterator)
     durable.kill()
@@ -896,8 +896,8 @@ class Reader:
     """Somebody who has begun to read."""
 
     def __init__(self, log: Log, *, reverse: bool) -> None:
-        self.expected = list(log.read(S, reverse=reverse))
-        self._records = log.read(S, reverse=reverse)
+        self.expected = list(log.read(S, Query(reverse=reverse)))
+        self._records = log.read(S, Query(reverse=reverse))
         self._seen = [next(self._records)]
 
     def all(self) -> list[Record]:

@@ -14,7 +14,7 @@ import pytest
 from rstore import Store, StoreNotAvailableError
 from rstore.adapters.dsn import open_log
 from rstore.adapters.redis.keys import UNIT, Partition, partition_of
-from rstore.domain.log import Batch, Entry, Log, Rewrite
+from rstore.domain.log import Batch, Entry, Log, Query, ReplayQuery, Rewrite
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, TS, Stream
 from tests.support.proxy import Proxy
@@ -286,7 +286,7 @@ def lift(server: Valkey) -> None:
 
 
 def versions(log: Log, stream: Stream = S, **options: Any) -> list[int]:
-    return [record.version for record in log.read(stream, **options)]
+    return [record.version for record in log.read(stream, Query(**options))]
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +315,7 @@ def test_what_follows_a_version_is_found_beyond_gaps_at_the_cost_of_what_there_i
     assert given[-1] - given[0] > 6 * UNIT
     server.command("CONFIG RESETSTAT")
     for at in (0, 1, 100, 298, 299, 300, 304, 305, 306, 345):
-        replay = reader.replay(S, after=given[at])
+        replay = reader.replay(S, ReplayQuery(after=given[at]))
         assert replay is not None
         assert sorted(record.version for record in replay.records) == given[at + 1 :]
         assert replay.head.floor < given[0]
@@ -330,7 +330,7 @@ def test_a_version_that_was_lost_is_told_by_a_floor_above_it(server: Valkey, sta
     last = write(log, 1, 2, 3)
     lift(server)
     newest = write(log, 4)
-    there, lost, present = (reader.replay(S, after=version) for version in (last, last + 1, newest))
+    there, lost, present = (reader.replay(S, ReplayQuery(after=version)) for version in (last, last + 1, newest))
     assert there is not None
     assert lost is not None
     assert present is not None
@@ -452,7 +452,7 @@ def test_a_pruned_sequence_is_no_lost_one(server: Valkey, stack: ExitStack) -> N
     lift(server)
     write(log, 4)
     for frozen in (False, True):
-        replay = opened_log(stack, server.dsn, frozen=frozen).replay(S, after=head.version)
+        replay = opened_log(stack, server.dsn, frozen=frozen).replay(S, ReplayQuery(after=head.version))
         assert replay is not None
         assert replay.head.floor == head.version
         assert [record.start for record in replay.records] == [4]
