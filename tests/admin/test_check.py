@@ -20,7 +20,8 @@ import redis as driver
 from freezegun import freeze_time
 
 from rstore import Change, JsonStore, Store, StoreNotAvailableError
-from rstore.adapters.redis.keys import Partition, span_range, stream_name
+from rstore.adapters.redis.codec import span_range
+from rstore.adapters.redis.keys import Partition, stream_name
 from rstore.admin.check import Info, Problem, check, info
 from rstore.domain.log import Record, Rewrite
 from rstore.domain.spans import level

@@ -6,17 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from rstore.adapters.redis.cluster.router import Servers
+from rstore.adapters.redis.codec import HEAD_END, Span, StoredHead, packed_time, unpack_head, unpack_record, unpack_span
 from rstore.adapters.redis.connection import Command
-from rstore.adapters.redis.keys import (
-    HEAD_END,
-    Partition,
-    Span,
-    StoredHead,
-    packed_time,
-    unpack_head,
-    unpack_record,
-    unpack_span,
-)
+from rstore.adapters.redis.keys import Partition
 from rstore.adapters.redis.node import Request, Run
 from rstore.adapters.redis.scripts import NEWEST
 from rstore.adapters.redis.snapshot import Snapshot
@@ -39,7 +31,7 @@ def newest_by_script(node: Servers, places: Sequence[At], until: int, *, whole: 
     # one by one where a slot may be moving to another node: a script waits until all of its keys are there
     size = max(1, len(places)) if node.partitions == 1 else 1
     runs = [
-        Run(page[0][0].slot, NEWEST, [key for home, stream in page for key in home.living(stream)], args)
+        Run(page[0][0].slot, NEWEST, [key for home, stream in page for key in home.current(stream)], args)
         for page in (places[at : at + size] for at in range(0, len(places), size))
     ]
     return [packed and unpack_record(packed) for answer in node.query_each(runs) for packed in answer]
@@ -115,5 +107,5 @@ def _unmoved(node: Servers, asked: Asked, commands: Sequence[Command]) -> dict[i
         for ((home, stream), _), command in zip(asked.values(), commands, strict=True)
     ]
     answers = zip(asked.items(), node.ask_each(requests), strict=True)
-    heads = ((index, head.era, reply, unpack_head(packed)) for (index, (_, head)), (reply, packed) in answers)
-    return {index: reply for index, era, reply, now in heads if now is not None and now.era == era}
+    heads = ((index, head.generation, reply, unpack_head(packed)) for (index, (_, head)), (reply, packed) in answers)
+    return {index: reply for index, seen, reply, now in heads if now is not None and now.generation == seen}

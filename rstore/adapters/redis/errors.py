@@ -21,7 +21,6 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import TimeoutError as LateError
 
-from rstore.adapters.redis.keys import damaged
 from rstore.domain.errors import StoreError, StoreNotAvailableError
 
 UNKNOWN: Final = "; the write may or may not have been stored"
@@ -64,6 +63,10 @@ def translated(error: Exception, name: str, suffix: str = "") -> StoreError:
     if code == "WRONGTYPE":
         return StoreError(f"{name}: a key that begins with 'rstore:' was not written by rstore")
     return StoreError(f"{name}: the server refused what rstore asked for{suffix}")
+
+
+def damaged() -> StoreError:
+    return StoreError("what is stored under rstore's keys is not what rstore writes: is somebody else using them?")
 
 
 def is_busy(reply: Any) -> bool:

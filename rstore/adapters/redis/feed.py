@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
+from attrs import field, frozen
+
 from rstore.adapters.redis.cluster.router import Owner
+from rstore.adapters.redis.codec import stored_number, unpack_head, unpack_record
 from rstore.adapters.redis.connection import Command
-from rstore.adapters.redis.keys import Partition, damaged, stored_number, stream_named, unpack_head, unpack_record
+from rstore.adapters.redis.errors import damaged
+from rstore.adapters.redis.keys import Partition, stream_named
 from rstore.domain.log import Record
 from rstore.domain.paging import within
 from rstore.domain.streams import Stream
@@ -19,6 +23,25 @@ PAGE_BYTES: Final = 4 << 20
 
 _Named: TypeAlias = tuple[Stream, int]
 """A record by its stream and version."""
+
+
+@frozen(order=True)
+class Place:
+    """A record's position where there are several partitions: its number, and its partition.
+
+    A follower's position also says how far it has ``seen`` each partition: what comes later with a smaller number is
+    not skipped. It is no part of what is compared.
+    """
+
+    n: int
+    partition: int
+    seen: tuple[int, ...] = field(default=(), eq=False, repr=False)
+
+    def after(self, partition: int) -> int:
+        """Return the number after which a partition goes on."""
+        if self.seen:
+            return self.seen[partition]
+        return self.n if partition <= self.partition else self.n - 1
 
 
 def feed(owner: Owner, home: Partition, after: int, last: int, most: int) -> Iterator[tuple[Stream, Record]]:

@@ -20,21 +20,11 @@ from typing import Final, TypeAlias
 from rstore.adapters.redis.as_of import At, last_of, newest_by_reads, newest_by_script
 from rstore.adapters.redis.cluster.router import Servers, connect
 from rstore.adapters.redis.cluster.two_phase import Ledger
+from rstore.adapters.redis.codec import HEAD_END, MAX_NUMBER, StoredHead, stored_number, unpack_head
 from rstore.adapters.redis.connection import Command
 from rstore.adapters.redis.dsn import Server
-from rstore.adapters.redis.feed import PAGE_BYTES, feed
-from rstore.adapters.redis.keys import (
-    HEAD_END,
-    MOST,
-    Partition,
-    Place,
-    StoredHead,
-    partition_of,
-    stored_number,
-    stream_name,
-    stream_named,
-    unpack_head,
-)
+from rstore.adapters.redis.feed import PAGE_BYTES, Place, feed
+from rstore.adapters.redis.keys import Partition, partition_of, stream_name, stream_named
 from rstore.adapters.redis.namespace import create_partitions, discard, find_partitions, list_namespaces
 from rstore.adapters.redis.node import Request, Run
 from rstore.adapters.redis.replay import replay_by_reads, replay_by_script
@@ -68,7 +58,7 @@ _FIRST_PAGE: Final = 16
 _LOOK_SECONDS: Final = 0.05
 _SHARE_BYTES: Final = PAGE_BYTES // 8  # for each of many feeds that are merged
 _ABOVE: Final = b"\xff"
-_MOST_RESTORED: Final = MOST // 2  # so that there is room for what comes after it
+_MOST_RESTORED: Final = MAX_NUMBER // 2  # so that there is room for what comes after it
 
 _Shown: TypeAlias = Callable[[Servers, Sequence[At]], list[Head | None]]
 

@@ -1,9 +1,10 @@
 """A namespace in Redis: how it is looked for, made and discarded.
 
-It is there if its partition 0 is. What was discarded leaves no key, and yet no version or position is used again: they
-go on from a counter that all namespaces of a database share, :data:`EPOCH`. Rejected: a tombstone for each namespace,
-since none of them would ever go, and the server's clock alone, since it may be set back. It counts too, for a server
-that has lost even the counter.
+A namespace is there if its partition 0 is. A discarded one leaves no key, and yet no version or position is used again:
+new namespaces begin above a counter that all of a database share, :data:`HIGH_WATER`.
+
+Rejected: a tombstone for each namespace, since none of them would ever go. Rejected: the server's clock alone, since it
+may be set back. The clock counts too, for a server that has lost even the counter.
 """
 
 from __future__ import annotations
@@ -14,16 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from rstore.adapters.redis.cluster.router import Owner, Servers
-from rstore.adapters.redis.keys import (
-    EPOCH,
-    EPOCH_SLOT,
-    META_PATTERN,
-    SCHEMA,
-    Partition,
-    damaged,
-    namespace_of,
-    stored_number,
-)
+from rstore.adapters.redis.codec import stored_number
+from rstore.adapters.redis.errors import damaged
+from rstore.adapters.redis.keys import HIGH_WATER, HIGH_WATER_SLOT, META_PATTERN, SCHEMA, Partition, namespace_of
 from rstore.adapters.redis.node import Request, Run
 from rstore.adapters.redis.scripts import CREATE, END, RAISE_HIGH_WATER, SWEEP
 from rstore.domain.errors import StoreNotAvailableError
@@ -96,7 +90,7 @@ def create_partitions(node: Servers, partitions: Sequence[Partition]) -> None:
             for each in missing
         ]
         holding = [claim or b"" for _, claim in node.ask_each(claims)]
-        (epoch,) = node.at(EPOCH_SLOT).ask((b"GET", EPOCH))
+        (epoch,) = node.at(HIGH_WATER_SLOT).ask((b"GET", HIGH_WATER))
         facts = b"%d" % SCHEMA, b"%d" % len(partitions), b"%d" % stored_number(epoch or b"0")
         first, *others = [
             Run(each.slot, CREATE, (each.meta, each.feed, each.all), (claim, *facts))
@@ -137,7 +131,7 @@ def _sweep(node: Servers, ended: Sequence[tuple[Partition, bytes]]) -> None:
     if not ended:
         return
     highest = max(stored_number(ending) for _, ending in ended)
-    node.at(EPOCH_SLOT).write(RAISE_HIGH_WATER, [EPOCH], b"%d" % (highest + 1))
+    node.at(HIGH_WATER_SLOT).write(RAISE_HIGH_WATER, [HIGH_WATER], b"%d" % (highest + 1))
     while ended:
         swept = node.write_each(_sweepings(node, ended))
         ended = [each for each, is_empty in zip(ended, swept, strict=True) if not is_empty]
@@ -149,9 +143,9 @@ def _sweepings(node: Servers, ended: Sequence[tuple[Partition, bytes]]) -> list[
         Request(
             each.slot,
             [
-                (b"HVALS", each.promised),
+                (b"HVALS", each.prepared),
                 (b"ZRANGE", each.all, 0, _SWEPT - 1),
-                *((b"SRANDMEMBER", graves, _SWEPT) for graves in each.graves),
+                *((b"SRANDMEMBER", streams, _SWEPT) for streams in each.retired_streams),
             ],
         )
         for each, _ in ended
@@ -161,14 +155,14 @@ def _sweepings(node: Servers, ended: Sequence[tuple[Partition, bytes]]) -> list[
         names = {name for some in found for name in some}
         keys = [key for name in names for key in each.each_of(name)]
         keys += _promises(node.at(each.slot), each, set(txids))
-        own = (*each.own, *each.graves, each.promised, each.notes)
+        own = (*each.own, *each.retired_streams, each.prepared, each.transactions)
         runs.append(Run(each.slot, SWEEP, (*own, *keys), (ending, *names)))
     return runs
 
 
 def _promises(owner: Owner, partition: Partition, txids: Iterable[bytes]) -> list[bytes]:
     """Return the keys of what was promised, with its uploads, which do not expire as long as it is."""
-    promises = [partition.promise(txid) for txid in txids]
+    promises = [partition.prepared_call(txid) for txid in txids]
     sizes = owner.ask(*((b"LINDEX", promise, 0) for promise in promises))
     written = owner.ask(
         *((b"LRANGE", each, 1, stored_number(size or b"0")) for each, size in zip(promises, sizes, strict=True))

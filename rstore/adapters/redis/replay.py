@@ -6,7 +6,9 @@ import time
 from operator import attrgetter
 
 from rstore.adapters.redis.cluster.router import Servers
-from rstore.adapters.redis.keys import Partition, damaged, packed_time, stored_head, unpack_record
+from rstore.adapters.redis.codec import packed_time, stored_head, unpack_record
+from rstore.adapters.redis.errors import damaged
+from rstore.adapters.redis.keys import Partition
 from rstore.adapters.redis.scripts import REPLAY
 from rstore.adapters.redis.snapshot import Snapshot, head_of
 from rstore.domain.log import Query, Record, Replay, ReplayQuery
@@ -19,7 +21,7 @@ def replay_by_script(node: Servers, home: Partition, stream: Stream, query: Repl
     """Return what ``Log.replay`` does, in one round trip."""
     end, horizon, after, until = query
     until = TIME_MAX if until is None else until
-    keys = *home.living(stream), *home.living(Stream(SS, stream.key))
+    keys = *home.current(stream), *home.current(Stream(SS, stream.key))
     times = packed_time(end), packed_time(min(end, horizon)), packed_time(until)
     answer = node.at(home.slot).query(REPLAY, keys, b"" if after is None else b"%d" % after, *times)
     if answer is None:
@@ -38,7 +40,7 @@ def replay_by_reads(node: Servers, home: Partition, stream: Stream, query: Repla
     end, horizon, after, until = query
     if after is not None:
         return _replay_after(node, home, stream, Query(end=end, after=after, until=until))
-    deadline, era = time.monotonic() + node.server.timeout, None
+    deadline, tried = time.monotonic() + node.server.timeout, None
     while True:
         head = head_of(node, home, stream)
         if head is None:
@@ -48,9 +50,9 @@ def replay_by_reads(node: Servers, home: Partition, stream: Stream, query: Repla
         folded = folded_version(snapshot)
         if folded > head.version:
             # it was made after the head was read, or after a rewrite; if neither was, it folds what never was
-            if era == (head.version, head.era) or time.monotonic() > deadline:
+            if tried == (head.version, head.generation) or time.monotonic() > deadline:
                 raise damaged()
-            era = head.version, head.era
+            tried = head.version, head.generation
             continue
         records = Snapshot(node, home, stream, head).select(Query(end=end, after=folded, until=until))
         return Replay(head.shown(stream), snapshot, list(records))

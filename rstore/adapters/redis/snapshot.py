@@ -1,9 +1,11 @@
 """A stream as it was when its reader began, read in pages, whatever is written meanwhile.
 
-Reads are plain commands: a user who may only read can use them, and nothing is locked. While an *era* lasts, records
-are only added, and their versions tell which are new. Each look asks for the stream's head as well: if another era has
-begun, then what it took away is in the stream's graveyards. A transaction, or a script, was rejected: it would have to
-return everything at once, and asks for permissions that a reader need not have.
+Reads are plain commands: they need no permission but to read, and lock nothing. While a *generation* lasts, records are
+only added, and their versions tell which are new. Each look asks for the stream's head as well. If another generation
+has begun, the stream's retired records are those that the rewrite took away.
+
+Rejected: a transaction, or a script. It would have to return everything at once, and needs permissions that a reader
+need not have.
 """
 
 from __future__ import annotations
@@ -14,22 +16,22 @@ from itertools import islice
 from typing import Any, Final
 
 from rstore.adapters.redis.cluster.router import Servers
-from rstore.adapters.redis.connection import Command
-from rstore.adapters.redis.keys import (
+from rstore.adapters.redis.codec import (
     HEAD_END,
     SINCE,
-    Grave,
-    Partition,
+    Retired,
     Span,
     StoredHead,
-    damaged,
     span_of,
     span_range,
-    unpack_grave,
     unpack_head,
     unpack_record,
+    unpack_retired,
     unpack_span,
 )
+from rstore.adapters.redis.connection import Command
+from rstore.adapters.redis.errors import damaged
+from rstore.adapters.redis.keys import Partition
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Query, Record
 from rstore.domain.spans import reach
@@ -47,10 +49,10 @@ class Snapshot:
 
     def __init__(self, node: Servers, partition: Partition, stream: Stream, head: StoredHead) -> None:
         self._owner, self._head = node.at(partition.slot), head
-        self._head_key, self._records_key, self._spans_key = partition.living(stream)
-        self._young, self._old = partition.graveyards(stream)
-        self._era: int | None = head.era
-        self._graves: dict[int, Grave] = {}
+        self._head_key, self._records_key, self._spans_key = partition.current(stream)
+        self._young, self._old = partition.retired(stream)
+        self._generation: int | None = head.generation
+        self._retired: dict[int, Retired] = {}
         # what was in the head is in hand; it is filed when a newer one comes, and must not be found twice
         self._newest_filed = head.version if head.record is None else head.record.version - 1
 
@@ -115,8 +117,8 @@ class Snapshot:
     def _between(self, low: bytes, high: bytes, page: list[bytes], *, reverse: bool = False) -> list[Span]:
         """Return what was between two edges when the reader began, where there is now a page."""
         now = map(unpack_span, page)
-        kept = [span for span in now if span.version <= self._newest_filed and span.version not in self._graves]
-        kept += [grave.span for grave in self._graves.values() if low <= grave.span.packed < high]
+        kept = [span for span in now if span.version <= self._newest_filed and span.version not in self._retired]
+        kept += [retired.span for retired in self._retired.values() if low <= retired.span.packed < high]
         return sorted(kept, key=_order, reverse=reverse)
 
     def _pages(self, ranges: Sequence[tuple[bytes, bytes]], size: int, *, reverse: bool) -> list[list[bytes]]:
@@ -129,17 +131,17 @@ class Snapshot:
             commands.append((b"ZRANGE", self._spans_key, *edges, b"LIMIT", 0, size))
         return self._look(*commands)
 
-    # -- records and graves -------------------------------------------------------------------------------------------
+    # -- records ------------------------------------------------------------------------------------------------------
 
     def _fetch(self, versions: Collection[int]) -> dict[int, bytes | None]:
         """Return the packed records of versions but that in hand; None for one that there was not."""
         versions = [version for version in versions if version <= self._newest_filed]
-        known = [version for version in versions if version not in self._graves]
+        known = [version for version in versions if version not in self._retired]
         packed: dict[int, bytes | None] = {}
         if known:
             (found,) = self._look((b"HMGET", self._records_key, *known))
             packed = dict(zip(known, found, strict=True))
-        return packed | self._exhume([version for version in versions if version in self._graves])
+        return packed | self._fetch_retired([version for version in versions if version in self._retired])
 
     def _unpacked(self, version: int, packed: dict[int, bytes | None]) -> Record:
         record = self._head.record
@@ -151,16 +153,16 @@ class Snapshot:
         return unpack_record(found)
 
     def _look(self, *commands: Command) -> list[Any]:
-        """Send commands, and see whether another era has begun before the replies."""
+        """Send commands, and see whether another generation began before the replies."""
         *replies, packed = self._owner.ask(*commands, (b"GETRANGE", self._head_key, 0, HEAD_END))
         head = unpack_head(packed)
-        era = head.era if head else None
-        if era != self._era:
-            self._visit_graveyards()
-            self._era = era
+        generation = head.generation if head else None
+        if generation != self._generation:
+            self._find_retired()
+            self._generation = generation
         return replies
 
-    def _visit_graveyards(self) -> None:
+    def _find_retired(self) -> None:
         """Note, for each record that was taken away since the reader began, where it is as it was then."""
         # the young one first: it may become the old one in between
         keys = self._young, self._old
@@ -168,23 +170,22 @@ class Snapshot:
             *((verb, key, *rest) for key in keys for verb, *rest in ((b"HGET", SINCE), (b"HKEYS",)))
         )
         since, fields = replies[::2], replies[1::2]
-        if not any(era is not None and int.from_bytes(era, "big") <= self._head.era for era in since):
-            raise _buried_too_long()
+        if not any(each is not None and int.from_bytes(each, "big") <= self._head.generation for each in since):
+            raise _retired_too_long()
         for field in {*fields[0], *fields[1]} - {SINCE}:
-            grave = unpack_grave(field)
-            version = grave.span.version
-            if grave.era > self._head.era and version <= self._newest_filed:
-                known = self._graves.get(version, grave)
-                self._graves[version] = min(known, grave)
+            retired = unpack_retired(field)
+            version = retired.span.version
+            if retired.generation > self._head.generation and version <= self._newest_filed:
+                self._retired[version] = min(retired, self._retired.get(version, retired))
 
-    def _exhume(self, versions: Collection[int]) -> dict[int, bytes | None]:
+    def _fetch_retired(self, versions: Collection[int]) -> dict[int, bytes | None]:
         if not versions:
             return {}
-        fields = [self._graves[version].field for version in versions]
+        fields = [self._retired[version].field for version in versions]
         found = self._owner.ask((b"HMGET", self._young, *fields), (b"HMGET", self._old, *fields))
         packed = {version: young or old for version, young, old in zip(versions, *found, strict=True)}
         if None in packed.values():
-            raise _buried_too_long()
+            raise _retired_too_long()
         return packed
 
 
@@ -204,5 +205,5 @@ def _order(found: Span | Record) -> tuple[int, int]:
     return found.start, found.version
 
 
-def _buried_too_long() -> StoreError:
+def _retired_too_long() -> StoreError:
     return StoreError("the stream was erased in the last minutes, while it was being read: read it again")

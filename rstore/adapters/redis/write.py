@@ -11,7 +11,8 @@ from struct import Struct, pack
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.adapters.redis.cluster.router import Servers
-from rstore.adapters.redis.keys import MOST, TIMELESS, Partition, pack_body, packed_number, packed_time, stream_name
+from rstore.adapters.redis.codec import MAX_NUMBER, TIMELESS, pack_body, packed_number, packed_time
+from rstore.adapters.redis.keys import Partition, stream_name
 from rstore.adapters.redis.node import Run
 from rstore.adapters.redis.scripts import PREPARE, WRITE, WRITE_SPREAD
 from rstore.domain.errors import StoreError
@@ -86,20 +87,20 @@ class Call:
         self.indices: list[int] = []
         self._bytes = 0
         self._staged: list[bytes] = []
-        self._buries = False
+        self._retires = False
         self.is_promised = False
         """Whether it may have been promised to a transaction that has not been ended."""
 
     def add(self, index: int, write: Write) -> None:
         """Add a batch or rewrite, the one at ``index``, and take all entries or records from it."""
         parts = self._taken(_packed_parts(write))
-        self._keys += self.partition.living(write.stream)
+        self._keys += self.partition.current(write.stream)
         self._args += stream_name(write.stream), _header(write, parts)
         if isinstance(write, Rewrite):
             self._args.append(_packed_drop(write.drop))
         if isinstance(write, Rewrite) or (isinstance(write, Batch) and write.replace):
-            self._keys += self.partition.graveyards(write.stream)
-            self._buries = True
+            self._keys += self.partition.retired(write.stream)
+            self._retires = True
         if parts.staged:
             self._keys.append(parts.staged)
         self._args += parts.given
@@ -109,7 +110,7 @@ class Call:
     @property
     def keys(self) -> list[bytes]:
         """The keys that it touches."""
-        return [*self._keys, *self.partition.graves] if self._buries else self._keys
+        return [*self._keys, *self.partition.retired_streams] if self._retires else self._keys
 
     def send(self) -> list[Any]:
         """Run the script and return its answer: what became of it, and what it says of each write."""
@@ -123,11 +124,13 @@ class Call:
         """Return what writes it, not recorded before a moment; as the home's part, unless the id is empty."""
         seen = b"%d" % (self._clock.n if self._clock else 0)
         args = b"%d" % len(self._writes), *self._args, seen, moment, txid
-        return Run(self.partition.slot, WRITE_SPREAD, (*self.keys, self.partition.promised, self.partition.notes), args)
+        return Run(
+            self.partition.slot, WRITE_SPREAD, (*self.keys, self.partition.prepared, self.partition.transactions), args
+        )
 
     def promise(self, txid: bytes) -> Run:
         """Return what promises it to a transaction."""
-        keys = (*self.keys, self.partition.promised, self.partition.promise(txid))
+        keys = (*self.keys, self.partition.prepared, self.partition.prepared_call(txid))
         return Run(self.partition.slot, PREPARE, keys, (b"%d" % len(self._writes), *self._args, txid))
 
     def answered(self, answer: list[Any]) -> list[Any]:
@@ -225,10 +228,10 @@ def _packed_put(record: Record) -> bytes:
 def _packed_drop(versions: Collection[int]) -> bytes:
     """Return versions as a list, or as first, last and step."""
     if not isinstance(versions, range):
-        listed = [version for version in set(versions) if 0 < version <= MOST]
+        listed = [version for version in set(versions) if 0 < version <= MAX_NUMBER]
         return _LISTED + pack(f">{len(listed)}Q", *listed)
     rising = versions if versions.step > 0 else versions[::-1]
     first = rising.start if rising.start >= 0 else rising.start % rising.step
     if first >= rising.stop:
         return _LISTED
-    return _RANGED + pack(">QQQ", first, min(rising[-1], MOST), min(rising.step, MOST))
+    return _RANGED + pack(">QQQ", first, min(rising[-1], MAX_NUMBER), min(rising.step, MAX_NUMBER))

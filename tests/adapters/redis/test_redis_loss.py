@@ -13,7 +13,8 @@ import pytest
 
 from rstore import Store, StoreNotAvailableError
 from rstore.adapters.dsn import open_log
-from rstore.adapters.redis.keys import UNIT, Partition, partition_of
+from rstore.adapters.redis.codec import EPOCH_SIZE
+from rstore.adapters.redis.keys import Partition, partition_of
 from rstore.domain.log import Batch, Entry, Log, Query, ReplayQuery, Rewrite
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, TS, Stream
@@ -312,7 +313,7 @@ def test_what_follows_a_version_is_found_beyond_gaps_at_the_cost_of_what_there_i
         given += [write(log, start) for start in range(number)]
         lift(server)
     assert given == sorted(set(given)) == sorted(versions(log))
-    assert given[-1] - given[0] > 6 * UNIT
+    assert given[-1] - given[0] > 6 * EPOCH_SIZE
     server.command("CONFIG RESETSTAT")
     for at in (0, 1, 100, 298, 299, 300, 304, 305, 306, 345):
         replay = reader.replay(S, ReplayQuery(after=given[at]))
@@ -357,13 +358,13 @@ def test_a_version_goes_on_above_a_unit_however_it_is_given_out(
     log = opened_log(stack, server.dsn)
     newest = write(log, *range(20))
     (meta,) = server.command("KEYS", "rstore:*:meta")
-    server.command("HSET", meta, "n", (newest // UNIT + 5) * UNIT - left)
+    server.command("HSET", meta, "n", (newest // EPOCH_SIZE + 5) * EPOCH_SIZE - left)
     for _ in range(5):
         before = int(server.command("HGET", meta, "n"))
         WAYS[name](log)
         head = log.head(S)
         assert head is not None
-        assert max(newest, before - before % UNIT) < head.version <= int(server.command("HGET", meta, "n"))
+        assert max(newest, before - before % EPOCH_SIZE) < head.version <= int(server.command("HGET", meta, "n"))
         newest = head.version
         assert max(versions(log)) <= newest
         assert {record.version for *_, record in log.follow()} == set(versions(log))
@@ -378,7 +379,7 @@ def test_a_new_stream_begins_in_the_unit_of_its_partition(server: Valkey, stack:
         (version,) = log.append([Batch(Stream(ES, kind), [Entry(0, 0, "", "setitem", b"")], 1)])
         head = log.head(Stream(ES, kind))
         assert head is not None
-        assert version > head.floor >= first + UNIT - UNIT // 2
+        assert version > head.floor >= first + EPOCH_SIZE - EPOCH_SIZE // 2
 
 
 def test_a_server_that_is_the_same_leaves_no_gaps(server: Valkey, stack: ExitStack) -> None:
@@ -416,7 +417,9 @@ def test_partitions_of_a_cluster_are_lifted_one_by_one(stack: ExitStack) -> None
     assert all(new > old for old, new in zip(before, after, strict=True))
     own = partition_of(keys[0], 64)
     assert all(
-        new > old + UNIT for key, old, new in zip(keys, before, after, strict=True) if partition_of(key, 64) != own
+        new > old + EPOCH_SIZE
+        for key, old, new in zip(keys, before, after, strict=True)
+        if partition_of(key, 64) != own
     )
     assert [versions(log, Stream(TS, key)) for key in keys] == [list(pair) for pair in zip(before, after, strict=True)]
 

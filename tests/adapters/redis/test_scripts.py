@@ -7,7 +7,7 @@ from importlib.resources import files
 import pytest
 
 from rstore.adapters.redis import scripts
-from rstore.adapters.redis.keys import MOST, UNIT
+from rstore.adapters.redis.codec import EPOCH_SIZE, MAX_NUMBER
 from rstore.adapters.redis.scripts import Script
 from tests.support.servers import Valkey
 
@@ -42,7 +42,7 @@ def test_each_file_is_a_script_that_has_a_name_in_the_table() -> None:
 
 
 def test_the_numbers_in_lua_are_those_in_python() -> None:
-    assert f"local MOST, UNIT = {MOST}, {UNIT}\n".encode() in scripts.WRITE.source
+    assert f"local MOST, UNIT = {MAX_NUMBER}, {EPOCH_SIZE}\n".encode() in scripts.WRITE.source
 
 
 @pytest.mark.server

@@ -26,7 +26,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from rstore.adapters.redis.cluster.router import Servers
-from rstore.adapters.redis.keys import TIMELESS, Partition, damaged, stored_number
+from rstore.adapters.redis.codec import TIMELESS, stored_number
+from rstore.adapters.redis.errors import damaged
+from rstore.adapters.redis.keys import Partition
 from rstore.adapters.redis.namespace import create_partitions
 from rstore.adapters.redis.node import Request, Run
 from rstore.adapters.redis.scripts import ABORT, ABORT_IF_OPEN, BEGIN, COMMIT
@@ -54,7 +56,7 @@ class Transaction:
         """Return what the home says, unless it has noted the transaction."""
         home = self.home.partition
         others = b",".join(b"%d" % call.partition.number for call in self.others)
-        answer = self._servers.query_each([Run(home.slot, BEGIN, (home.meta, home.notes), (self.txid, others))])
+        answer = self._servers.query_each([Run(home.slot, BEGIN, (home.meta, home.transactions), (self.txid, others))])
         return _refusals([self.home], answer)
 
     def promise(self) -> list[tuple[Call, list[Any]]]:
@@ -169,7 +171,9 @@ class Ledger:
 
     def settle_all(self) -> None:
         """End what writers left behind that are no more."""
-        looks = [Request(each.slot, [(b"HKEYS", each.notes), (b"HVALS", each.promised)]) for each in self._partitions]
+        looks = [
+            Request(each.slot, [(b"HKEYS", each.transactions), (b"HVALS", each.prepared)]) for each in self._partitions
+        ]
         met: dict[bytes, list[Partition]] = {}
         for partition, (notes, promised) in zip(self._partitions, self.servers.ask_each(looks), strict=True):
             for txid in notes:
@@ -182,9 +186,9 @@ class Ledger:
     def settle_promised(self, names: Mapping[Partition, Sequence[bytes]] | None = None) -> None:
         """Wait until the transactions are over to which streams of such names are promised, or any stream."""
         if names is None:
-            looks = [Request(each.slot, [(b"HVALS", each.promised)]) for each in self._partitions]
+            looks = [Request(each.slot, [(b"HVALS", each.prepared)]) for each in self._partitions]
         else:
-            looks = [Request(each.slot, [(b"HMGET", each.promised, *those)]) for each, those in names.items()]
+            looks = [Request(each.slot, [(b"HMGET", each.prepared, *those)]) for each, those in names.items()]
         met: dict[bytes, list[Partition]] = {}
         for partition, (txids,) in zip(names or self._partitions, self.servers.ask_each(looks), strict=True):
             for txid in filter(None, set(txids)):
@@ -198,7 +202,7 @@ class Ledger:
         patient_until, pause = time.monotonic() + self._patience, _FIRST_PAUSE
         while time.monotonic() < patient_until:
             self.servers.check_open()
-            ((note,),) = self.servers.ask_each([Request(home.slot, [(b"HGET", home.notes, txid)])])
+            ((note,),) = self.servers.ask_each([Request(home.slot, [(b"HGET", home.transactions, txid)])])
             if note is None:
                 self._break(txid, met)
                 return
@@ -209,7 +213,7 @@ class Ledger:
     def end(self, txid: bytes, met: Collection[Partition]) -> None:
         """End a transaction: keep its promises if it was decided, or give it up and break them."""
         home = self._home(txid)
-        (note,) = self.servers.write_each([Run(home.slot, ABORT_IF_OPEN, (home.notes,), (txid,))])
+        (note,) = self.servers.write_each([Run(home.slot, ABORT_IF_OPEN, (home.transactions,), (txid,))])
         if note is None:
             self._break(txid, met)
             return
@@ -225,7 +229,7 @@ class Ledger:
         seen = b"%d" % self._clock.n
         answers: list[list[Any]] = self.servers.write_each(
             [
-                Run(each.slot, COMMIT, (*keys, each.promised, each.promise(txid)), (seen, moment))
+                Run(each.slot, COMMIT, (*keys, each.prepared, each.prepared_call(txid)), (seen, moment))
                 for each, keys in promised
             ]
         )
@@ -236,22 +240,24 @@ class Ledger:
     def forget(self, txid: bytes) -> None:
         """Drop the note of a transaction that is over."""
         home = self._home(txid)
-        self.servers.ask_each([Request(home.slot, [(b"HDEL", home.notes, txid)])])
+        self.servers.ask_each([Request(home.slot, [(b"HDEL", home.transactions, txid)])])
 
     def _break(self, txid: bytes, partitions: Collection[Partition]) -> None:
         runs = [
-            Run(each.slot, ABORT, (each.promised, each.promise(txid), *filter(each.is_staged, keys)), (txid,))
+            Run(each.slot, ABORT, (each.prepared, each.prepared_call(txid), *filter(each.is_staged, keys)), (txid,))
             for each, keys in self._promised(txid, partitions)
         ]
         self.servers.query_each(runs)
 
     def _promised(self, txid: bytes, partitions: Collection[Partition]) -> list[tuple[Partition, list[bytes]]]:
         """Return the partitions that still promise to a transaction, with the keys that a script has to declare."""
-        sizes = self.servers.ask_each([Request(each.slot, [(b"LINDEX", each.promise(txid), 0)]) for each in partitions])
+        sizes = self.servers.ask_each(
+            [Request(each.slot, [(b"LINDEX", each.prepared_call(txid), 0)]) for each in partitions]
+        )
         left = [
             (each, stored_number(size)) for each, (size,) in zip(partitions, sizes, strict=True) if size is not None
         ]
-        looks = [Request(each.slot, [(b"LRANGE", each.promise(txid), 1, size)]) for each, size in left]
+        looks = [Request(each.slot, [(b"LRANGE", each.prepared_call(txid), 1, size)]) for each, size in left]
         found = self.servers.ask_each(looks)
         return [(each, keys) for (each, _), (keys,) in zip(left, found, strict=True)]
 
