@@ -180,9 +180,11 @@ def test_the_domain_reads_no_clock_draws_no_lots_and_opens_nothing(name: str) ->
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_an_adapter_imports_nothing_of_rstore_but_the_domain(name: str) -> None:
+def test_an_adapter_imports_nothing_of_rstore_but_the_domain_and_the_pool(name: str) -> None:
     own_folder = ".".join(name.split(".")[:3])
-    allowed = (DOMAIN, own_folder) if name != "rstore.adapters.dsn" else (DOMAIN, "rstore.adapters")
+    allowed = (
+        (DOMAIN, "rstore.adapters.pool", own_folder) if name != "rstore.adapters.dsn" else (DOMAIN, "rstore.adapters")
+    )
     assert not [found for found in own_imports(name) if not any(is_below(found, each) for each in allowed)]
 
 

@@ -268,7 +268,7 @@ def test_a_store_notices_that_its_file_was_replaced(tmp_path: Path) -> None:
     path = tmp_path / "replaced.db"
     with Store(path, frozen=False) as store:
         store.apply("k", {"old": 1})
-        store._log._file._drop_idle()  # type: ignore[attr-defined]  # as before a fork
+        store._log._pool.end_session()  # type: ignore[attr-defined]  # as before a fork
         with Store(path, frozen=False) as other:
             other.discard()
         assert not path.exists()
@@ -320,8 +320,8 @@ def test_an_iterator_dropped_half_way_gives_back_a_connection_that_can_write(
     with Store(path, frozen=False) as store, Store(path, frozen=False) as other:
         for t in range(20):
             store.extend("s", (t, t))
-        file = store._log._file  # type: ignore[attr-defined]
-        give, written = file.give, []
+        pool = store._log._pool._pool  # type: ignore[attr-defined]
+        give, written = pool.give, []
 
         def give_and_let_another_write(db: sqlite3.Connection) -> None:
             give(db)
@@ -334,7 +334,7 @@ def test_an_iterator_dropped_half_way_gives_back_a_connection_that_can_write(
 
         iterator: Any = store.points("s") if how == "points" else store._log.follow()
         next(iterator)
-        monkeypatch.setattr(file, "give", give_and_let_another_write)
+        monkeypatch.setattr(pool, "give", give_and_let_another_write)
         del iterator
         assert [type(each) for each in written] == [sqlite3.Cursor]
 
@@ -363,21 +363,21 @@ def test_a_very_long_timeout_is_a_long_one(tmp_path: Path) -> None:
     for timeout in ("3000000", "1e10"):
         with Store(f"sqlite://{path}?timeout={timeout}", frozen=False) as store:
             store["a"] = timeout
-            with store._log._file.lease() as db:  # type: ignore[attr-defined]
+            with store._log._pool.lease() as db:  # type: ignore[attr-defined]
                 assert db.execute("PRAGMA busy_timeout").fetchone()[0] > 10**9
 
 
 def test_a_fork_does_not_take_the_turn_of_a_thread_that_writes(tmp_path: Path) -> None:
     with Store(f"sqlite://{tmp_path}/turn.db?timeout=0", frozen=False) as store:
-        file = store._log._file  # type: ignore[attr-defined]
-        with file.writer():
-            file.before_fork()
-            file.after_fork_in_parent()
-            assert file._writing.locked()
-        file.before_fork()
-        assert file._writing.locked()
-        file.after_fork_in_parent()
-        assert not file._writing.locked()
+        pool = store._log._pool  # type: ignore[attr-defined]
+        with pool.writer():
+            pool.before_fork()
+            pool.after_fork_in_parent()
+            assert pool._writing.locked()
+        pool.before_fork()
+        assert pool._writing.locked()
+        pool.after_fork_in_parent()
+        assert not pool._writing.locked()
 
 
 def test_discard_does_not_close_the_store_under_other_threads(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The log in PostgreSQL: its statements, and what each of them is for.
 
-Tables, indexes and the functions that write are in :mod:`rstore.adapters.postgresql.schema`, connections and errors in
+Connections are in :mod:`rstore.adapters.postgresql.pool`, addresses and errors in
 :mod:`rstore.adapters.postgresql.server`.
 """
 
@@ -25,8 +25,9 @@ from rstore.adapters.postgresql.batching import (
     level_of,
     records_to_put,
 )
-from rstore.adapters.postgresql.schema import CONFLICT, LIFT
-from rstore.adapters.postgresql.server import Connection, Pool, Row, Server
+from rstore.adapters.postgresql.pool import PostgresqlPool
+from rstore.adapters.postgresql.server import Connection, Row, Server
+from rstore.adapters.postgresql.statements import CONFLICT, EPOCH_STEP
 from rstore.domain.checkpoints import dotted, undotted
 from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.log import (
@@ -225,7 +226,7 @@ _NAMESPACES: Final = "SELECT name FROM rstore.namespace ORDER BY name"
 # that the first writer will begin.
 _HORIZON: Final = f"""
 SELECT CASE
-    WHEN a.system <> c.system_identifier THEN a.epoch + {LIFT}
+    WHEN a.system <> c.system_identifier THEN a.epoch + {EPOCH_STEP}
     WHEN pg_is_in_recovery() THEN a.epoch + pg_snapshot_xmin(now)::text::bigint
     ELSE a.epoch + coalesce((
         SELECT min(running::text::bigint) FROM pg_snapshot_xip(now) AS running
@@ -278,7 +279,7 @@ class PostgresqlLog:
         self._server, self._namespace = server, namespace
         self._ids: dict[Stream, Row] = {}
         # a failover may have lost those that gave out the last ids, and a failover is what ends connections
-        self._pool = Pool(server, namespace, frozen, self._ids.clear)
+        self._pool = PostgresqlPool(server, namespace, frozen, self._ids.clear)
 
     @property
     def name(self) -> str:

@@ -9,23 +9,18 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import Final
 
+from rstore.adapters.sqlite import statements as sql
 from rstore.adapters.sqlite.file import Connection, identify
 from rstore.domain.errors import StoreError
 
 _STEP_PAGES: Final = 1024
 _BESIDE: Final = ("", "-wal", "-shm", "-journal")
 
-# Stores that go on with the backup give out no position again that followers of the first file have seen: see the
-# schema. What the first one gives out after this is far below the clock, unless it writes a million records a second.
-_LIFT: Final = """
-UPDATE sqlite_sequence SET seq = max(seq, CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))
-WHERE name = 'rstore_record'"""
-
 
 def back_up(db: Connection, path: str, progress: Callable[[int, int], None]) -> None:
     """Copy the file that a connection is to into a new one.
 
-    It is written under another name first, so that nobody takes a part of it for the whole.
+    The copy has another name until it is complete, so that nobody takes a part of it for the whole.
     """
     try:
         os.fsencode(path)
@@ -37,15 +32,15 @@ def back_up(db: Connection, path: str, progress: Callable[[int, int], None]) -> 
     try:
         try:
             (source,) = [file for _, name, file in db.execute("PRAGMA database_list") if name == "main"]
-            mode = os.stat(source).st_mode & 0o777  # whoever may not read the store may not read its backup
+            mode = os.stat(source).st_mode & 0o777  # a user who may not read the store may not read its backup either
             os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
             _copy(db, unfinished, progress)
         except sqlite3.Error as exc:
             raise StoreError(f"the backup {path} can't be made: {exc}; nothing of it was left behind") from exc
-        _keep(unfinished)
+        _sync(unfinished)
         _check_is_new(target, path)
         os.rename(unfinished, target)
-        _keep(os.path.dirname(target))
+        _sync(os.path.dirname(target))
     except OSError as exc:
         raise StoreError(f"the backup {path} can't be made: {exc.strerror}; nothing of it was left behind") from exc
     finally:
@@ -61,16 +56,16 @@ def _check_is_new(target: str, path: str) -> None:
 
 def _copy(db: Connection, path: str, progress: Callable[[int, int], None]) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as copy:
-        copy.execute("PRAGMA synchronous = OFF")  # what is unfinished need not be safe
-        # one transaction, which sees the file as it is now: without it, each write of others would begin it again
+        copy.execute("PRAGMA synchronous = OFF")  # an unfinished copy need not be safe on the disk
+        # one transaction, which sees the file as it is now: without it, each write of others would restart the backup
         db.execute("BEGIN")
         db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         db.backup(copy, pages=_STEP_PAGES, progress=lambda _, left, total: progress(total - left, total))
         identify(copy)
-        copy.execute(_LIFT)
+        copy.execute(sql.ADVANCE_POSITIONS)
 
 
-def _keep(path: str) -> None:
+def _sync(path: str) -> None:
     """Wait until a file, or the names in a directory, are safe on the disk."""
     file = os.open(path, os.O_RDONLY)
     try:

@@ -11,37 +11,37 @@ from rstore.domain.errors import StoreNotAvailableError
 
 
 class Forkable(Protocol):
-    """What can be asked to get ready for a fork: an open file."""
+    """A pool of connections to a file, which can get ready for a fork."""
 
     def before_fork(self) -> None:
-        """Let writers finish, and close what nobody uses, so that the child inherits neither."""
+        """Let writers finish, and close the idle connections, so that the child inherits neither."""
 
     def after_fork_in_parent(self) -> None:
         """Let writers go on."""
 
     def after_fork_in_child(self) -> list[tuple[str, object]]:
-        """Close what can be closed, and return path and connection of what can't."""
+        """Close the connections that can be closed, and return path and connection of the others."""
 
 
 class Forks:
-    """Knows the files of this process, and those that a fork has made unusable.
+    """Knows the files that this process has open, and those that a fork has made unusable.
 
     SQLite keeps its locks by process, in tables that a forked child inherits. While one connection of the parent is
-    known there, the child's own take no locks at all, and what it writes is lost when the parent closes the file. So
-    idle connections are closed before a fork, and those of suspended iterators after it, in the child. One that was
-    in the middle of a call in another thread can be neither used nor closed: the child is then refused.
+    known there, the child's own connections take no locks at all. Whatever they write is lost when the parent closes
+    the file. So idle connections are closed before a fork, and those of suspended iterators after it, in the child. A
+    connection in the middle of a call of another thread can be neither used nor closed: the child is then refused.
     """
 
     def __init__(self) -> None:
-        self._files: WeakSet[Forkable] = WeakSet()
+        self._pools: WeakSet[Forkable] = WeakSet()
         self._stopped: list[Forkable] = []
         self._inherited: list[tuple[str, object]] = []
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
 
-    def watch(self, file: Forkable) -> None:
-        """Look after a file for as long as it is used."""
-        self._files.add(file)
+    def watch(self, pool: Forkable) -> None:
+        """Look after a pool for as long as it is used."""
+        self._pools.add(pool)
 
     def check(self, path: str, name: str) -> None:
         """Raise if a fork has made a file unusable in this process."""
@@ -52,20 +52,20 @@ class Forks:
             )
 
     def _before(self) -> None:
-        self._stopped = list(self._files)
-        for file in self._stopped:
-            file.before_fork()
+        self._stopped = list(self._pools)
+        for pool in self._stopped:
+            pool.before_fork()
 
     def _in_parent(self) -> None:
-        for file in self._stopped:
-            file.after_fork_in_parent()
+        for pool in self._stopped:
+            pool.after_fork_in_parent()
 
     def _in_child(self) -> None:
-        for file in self._stopped:
-            self._inherited += file.after_fork_in_child()
+        for pool in self._stopped:
+            self._inherited += pool.after_fork_in_child()
 
 
 @cache
 def forks() -> Forks:
-    """Return the one watcher of this process, made when the first file is: forks are a matter of the process."""
+    """Return the one watcher of this process, made when the first pool is: forks concern the whole process."""
     return Forks()

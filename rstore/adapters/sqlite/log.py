@@ -1,6 +1,6 @@
 """The log in a SQLite file: its statements, and what each of them is for.
 
-Connections, the schema and the lock are in :mod:`rstore.adapters.sqlite.file`.
+Connections are in :mod:`rstore.adapters.sqlite.pool`, the file and its schema in :mod:`rstore.adapters.sqlite.file`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.adapters.sqlite.backup import back_up
 from rstore.adapters.sqlite.file import Connection, SqliteFile
+from rstore.adapters.sqlite.pool import SqlitePool
 from rstore.domain.checkpoints import dotted, undotted
 from rstore.domain.log import (
     EVERYTHING,
@@ -207,16 +208,17 @@ class SqliteLog:
         self, path: str, durability: str, timeout: float, namespace: str, frozen: bool, *, adopt: bool = False
     ) -> None:
         self._file = SqliteFile(path, durability, timeout, namespace, frozen, adopt=adopt)
+        self._pool = SqlitePool(self._file)
 
     @property
     def name(self) -> str:
         return self._file.name
 
     def open(self) -> None:
-        self._file.open()
+        self._pool.open()
 
     def close(self) -> None:
-        self._file.close()
+        self._pool.close()
 
     # -- append -------------------------------------------------------------------------------------------------------
 
@@ -225,7 +227,7 @@ class SqliteLog:
             version = self._append_one(batches[0])
             if version is not None:
                 return [version]
-        with self._file.transaction() as db:
+        with self._pool.transaction() as db:
             floor = self._file.revive_namespace(db)
             born: Counter[str] = Counter()
             heads = [_head(db, batch.stream) for batch in batches]
@@ -247,7 +249,7 @@ class SqliteLog:
         if not live or replace or not isinstance(entries, list | tuple) or len(entries) != 1:
             return None
         of_level = _level(stream, entries[0].start, entries[0].end)
-        with self._file.writer() as db:
+        with self._pool.writer() as db:
             row = db.execute(
                 _APPEND_ONE,
                 dict(
@@ -287,7 +289,7 @@ class SqliteLog:
 
     def restore(self, copies: Sequence[Copy]) -> None:
         heads, records = merged_copies(copies)
-        with self._file.transaction() as db:
+        with self._pool.transaction() as db:
             self._file.revive_namespace(db)
             # a new stream begins at version 0, whatever the namespace's floor is: versions come from elsewhere
             known = {stream: _head(db, stream) or _create_stream(db, stream, 0) for stream in heads}
@@ -312,7 +314,7 @@ class SqliteLog:
         ops = query.ops
         if ops is not None and not ops:
             return
-        with self._file.lease() as db:
+        with self._pool.lease() as db:
             db.execute("BEGIN")  # head and records in one snapshot, which is held until the iterator ends
             head = _head(db, stream)
             if head is None:
@@ -332,7 +334,7 @@ class SqliteLog:
     def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
         end, horizon, after, until = query
         recorded = TIME_MAX if until is None else until
-        with self._file.lease() as db:
+        with self._pool.lease() as db:
             db.execute("BEGIN")
             head = _head(db, stream)
             if head is None:
@@ -350,7 +352,7 @@ class SqliteLog:
             return Replay(head.shown(stream), snapshot, list(map(_record, rows)))
 
     def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
-        with self._file.lease() as db:
+        with self._pool.lease() as db:
             if len(streams) == 1:
                 return [_last(db, streams[0], until)]
             db.execute("BEGIN")
@@ -359,12 +361,12 @@ class SqliteLog:
         return [found.get(stream) for stream in streams]
 
     def sizes(self, streams: Sequence[Stream]) -> list[int]:
-        with self._file.lease() as db:
+        with self._pool.lease() as db:
             found = {stream: size or 0 for stream, (size,) in _of_many(db, _SIZES, streams)}
         return [found.get(stream, 0) for stream in streams]
 
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
-        with self._file.lease() as db:
+        with self._pool.lease() as db:
             if until is not None:
                 return _head_then(db, stream, until)
             head = _head(db, stream)
@@ -375,33 +377,33 @@ class SqliteLog:
     ) -> Iterator[Head]:
         low = prefix if after is None else max(prefix, _next(after))
         while True:
-            with self._file.lease() as db:
+            with self._pool.lease() as db:
                 page = _heads(db, kind, low, live) if until is None else _heads_then(db, kind, low, until)
             for head in page:
                 if not head.stream.key.startswith(prefix):
                     return
                 if head.live or not live:
                     yield head
-                    self._file.check_open()
+                    self._pool.check_open()
             if len(page) < _PAGE:
                 return
             low = _next(page[-1].stream.key)
 
     def count(self, kind: str) -> int:
-        with self._file.lease() as db:
+        with self._pool.lease() as db:
             row = db.execute(
                 "SELECT live FROM rstore_count WHERE namespace = ? AND kind = ?", (db.namespace, kind)
             ).fetchone()
         return row[0] if row else 0
 
     def namespaces(self) -> list[str]:
-        with self._file.lease() as db:
+        with self._pool.lease() as db:
             return [name for (name,) in db.execute(_NAMESPACES)]
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         # there is one writer at a time, so positions are given out in the order in which they are committed
         low = 0 if after is None else after
-        with self._file.lease() as db, self._rows(db, _FOLLOW, (low, db.namespace)) as rows:
+        with self._pool.lease() as db, self._rows(db, _FOLLOW, (low, db.namespace)) as rows:
             for kind, key, *row in rows:
                 record = _record(row)
                 yield record.position, Stream(kind, key), record
@@ -414,7 +416,7 @@ class SqliteLog:
 
     def _newest(self) -> tuple[int] | None:
         """Return the last position that was given out, to whatever namespace."""
-        with self._file.lease() as db:
+        with self._pool.lease() as db:
             found: tuple[int] | None = db.execute(_NEWEST).fetchone()
         return found
 
@@ -438,7 +440,7 @@ class SqliteLog:
     def _each(self, db: Connection, cursor: sqlite3.Cursor) -> Generator[tuple[Any, ...], None, None]:
         size = 1  # pages grow: who wants only the first record does not pay for more
         while page := _fetched(cursor, size):
-            with self._file.parked(db, cursor):
+            with self._pool.parked(db, cursor):
                 yield from page
             size = min(2 * size, _PAGE)
 
@@ -446,7 +448,7 @@ class SqliteLog:
 
     def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
         saved = Saved(0, 0)
-        with self._file.transaction() as db:
+        with self._pool.transaction() as db:
             for rewrite in rewrites:
                 saved = saved.plus(self._rewrite(db, rewrite))
         return saved
@@ -482,20 +484,21 @@ class SqliteLog:
         return Saved(records - len(kept), size)
 
     def backup(self, path: str, progress: Callable[[int, int], None]) -> None:
-        with self._file.lease() as db:
+        with self._pool.lease() as db:
             back_up(db, path, progress)
 
     def vacuum(self) -> None:
-        with self._file.writer() as db:
+        with self._pool.writer() as db:
             db.execute("VACUUM")
             self._file.checkpoint(db)
 
     def discard(self) -> None:
-        with self._file.transaction() as db:
+        with self._pool.transaction() as db:
             for statement in _DISCARD:
                 db.execute(statement, {"id": db.namespace})
             deserted = self._file.is_deserted(db)
         if deserted:
+            self._pool.end_session()
             self._file.unlink()
 
 

@@ -27,7 +27,7 @@ from psycopg.conninfo import conninfo_to_dict
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters.dsn import open_log
 from rstore.adapters.postgresql import batching
-from rstore.adapters.postgresql.schema import LIFT, SCHEMA_VERSION
+from rstore.adapters.postgresql.statements import EPOCH_STEP, SCHEMA_VERSION
 from rstore.admin.check import check
 from rstore.domain.log import Batch, Copy, Entry, Log, Record, ReplayQuery, Rewrite
 from rstore.domain.spans import TIME_MAX
@@ -948,7 +948,7 @@ def test_only_a_failover_begins_another_epoch_and_only_once(pair: Pair, server: 
         pair.fail_over()
         for store in stores:
             store["a"] = 2
-        assert epoch_of(pair.dsn) == LIFT
+        assert epoch_of(pair.dsn) == EPOCH_STEP
 
 
 WRITES: dict[str, Callable[[Store], object]] = {
@@ -967,23 +967,25 @@ def test_a_writer_whose_pooler_changes_servers_begins_another_epoch(database: st
             store.apply("events", {"n": number})
         db.execute("UPDATE rstore.about SET timeline = '0000000F'")
         WRITES[name](store)
-        assert epoch_of(database) == LIFT
-        assert db.execute("SELECT count(*) > 0 FROM rstore.stream WHERE version > %s", (LIFT,)).fetchone() == (True,)
+        assert epoch_of(database) == EPOCH_STEP
+        assert db.execute("SELECT count(*) > 0 FROM rstore.stream WHERE version > %s", (EPOCH_STEP,)).fetchone() == (
+            True,
+        )
         below = "SELECT count(*) FROM rstore.record WHERE version <= %s AND txid > %s"
-        assert db.execute(below, (LIFT, LIFT)).fetchone() == (0,)
+        assert db.execute(below, (EPOCH_STEP, EPOCH_STEP)).fetchone() == (0,)
 
 
 def test_versions_go_on_from_an_epoch(log: Log, database: str) -> None:
     first = [write(log, "a"), write(log, "b")]
     with connect(database) as db:
         db.execute("UPDATE rstore.about SET timeline = '0000000F'")
-    assert write(log, "a") == LIFT + 1
-    assert write(log, "a") == LIFT + 2
+    assert write(log, "a") == EPOCH_STEP + 1
+    assert write(log, "a") == EPOCH_STEP + 2
     both = [Batch(Stream(TS, key), [ENTRY, ENTRY], 1) for key in ("a", "b")]
-    assert log.append(both) == [LIFT + 4, LIFT + 2]
+    assert log.append(both) == [EPOCH_STEP + 4, EPOCH_STEP + 2]
     log.rewrite([Rewrite(Stream(TS, "b"), None, range(TIME_MAX), live=False)])
     again = write(log, "b")
-    assert again > LIFT + 2 > max(first)
+    assert again > EPOCH_STEP + 2 > max(first)
     assert log.append([Batch(Stream(TS, "b"), [ENTRY], 1, expect=again)]) == [again + 1]
 
 
@@ -1043,7 +1045,7 @@ def test_nothing_is_left_in_a_session_that_a_pooler_could_give_to_somebody_else(
             abandoned = store.points("series")
             next(abandoned)
             del abandoned
-            for db in store._log._pool._session.idle:  # type: ignore[attr-defined]
+            for db in store._log._pool._pool._session.idle:  # type: ignore[attr-defined]
                 assert [db.execute(f"SHOW {name}").fetchone() for name in names] == fresh
                 for table in ("pg_prepared_statements", "pg_cursors", "pg_listening_channels()"):
                     assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)

@@ -1,104 +1,18 @@
-"""The schema in PostgreSQL: tables with a reason for each index and lock, and the functions that write to them.
+-- The functions that write to the log. A write is one round trip: the function decides on the server whether the stream
+-- is there and at the version that its writer expects. Its statements are planned once in a session, also behind a
+-- pooler that can't prepare any. Comments inside of a function are a part of the text that the server stores.
+--
+-- 1099511627776 is EPOCH_STEP of statements.py, 'RS409' its CONFLICT, and the last statement sets its SCHEMA_VERSION: a
+-- test compares them. Rejected: placeholders, with which this file would not be plain SQL.
 
-Writes are functions: what they have to decide (is there such a stream, is it where its writer expects it) is decided
-where the data are, so that each is one round trip, and their statements are planned once in a session, also behind a
-pooler that can't prepare any.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Final
-
-SCHEMA_VERSION: Final = 3
-
-LIFT: Final = 1 << 40
-"""What an epoch adds: more than the transactions, and the records, of any server. There is room for a million."""
-
-FEW: Final = 1_000_000
-"""As many numbers are drawn in less than a second."""
-
-CONFLICT: Final = "RS409"
-"""The code of an error of ours: a stream is not where its writer expects it."""
-
-TABLES: Final = """
-CREATE SCHEMA IF NOT EXISTS rstore;
-
--- One row. system and timeline: which server the transaction ids are of, and which branch of its history; epoch: what
--- is added to them. A dump that is restored elsewhere meets lower ones there, and a standby that is promoted gives out
--- again those of transactions that it had not received: the first to write there lifts them above all that there ever
--- was. So are versions, which go on above the epoch.
-CREATE TABLE rstore.about (
-    schema_version bigint NOT NULL, system bigint NOT NULL, epoch bigint NOT NULL DEFAULT 0,
-    timeline text COLLATE "C" NOT NULL DEFAULT '');
-
-CREATE TABLE rstore.namespace (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE);
-
--- The order in which records were made; late commits are why it is not enough for a follower. Each record and each
--- rewrite draws a number, so that with the epoch it is ahead of all versions: a new stream begins its versions there,
--- and none is ever used again, whatever was forgotten or discarded. A floor in a row was rejected: all who forget would
--- lock it.
-CREATE SEQUENCE rstore.place;
-
--- newest is the version of the newest record (0: there is none) and recorded its time: to look for the highest one was
--- rejected, since a planner without statistics reads and sorts them all. levels is a bit mask of the span levels that
--- there are, largest the bytes of its largest payload, died the version of the append that last ended its life, txid
--- that of the newest record's position.
--- A writer locks this row and no other: writers of different streams never wait for each other. The foreign key makes a
--- discard wait for streams that are just being made.
--- fillfactor: an append changes no indexed column, and finds room beside the old row.
-CREATE TABLE rstore.stream (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    namespace bigint NOT NULL REFERENCES rstore.namespace,
-    kind text COLLATE "C" NOT NULL, key text COLLATE "C" NOT NULL,
-    version bigint NOT NULL DEFAULT 0, floor bigint NOT NULL DEFAULT 0, newest bigint NOT NULL DEFAULT 0,
-    died bigint NOT NULL DEFAULT 0, live boolean NOT NULL DEFAULT false,
-    recorded bigint NOT NULL DEFAULT -9223372036854775808,
-    levels bigint NOT NULL DEFAULT 0, largest bigint NOT NULL DEFAULT 0, txid bigint NOT NULL DEFAULT 0,
-    UNIQUE (namespace, kind, key)) WITH (fillfactor = 70);
-
--- Lists and counts the live streams without stepping over dead ones. A counter was rejected: all writers of new keys
--- would wait for each other.
-CREATE INDEX stream_live ON rstore.stream (namespace, kind, key) WHERE live;
-
--- The position of a record is (txid, place). txid is the id of the transaction that appended it, plus the epoch, but
--- at least that of the record before it in its stream: so positions increase along a stream, and what is committed
--- late has no position below the oldest transaction that was running before.
--- The primary key finds the last record of a stream, and the tail after a version.
-CREATE TABLE rstore.record (
-    stream bigint NOT NULL, version bigint NOT NULL,
-    namespace bigint NOT NULL, txid bigint NOT NULL, place bigint NOT NULL,
-    recorded bigint NOT NULL, start bigint NOT NULL, "end" bigint NOT NULL, level smallint,
-    item text COLLATE "C" NOT NULL, op text COLLATE "C" NOT NULL, data bytea NOT NULL, meta bytea,
-    PRIMARY KEY (stream, version));
-
--- Payloads are compressed or encrypted already.
-ALTER TABLE rstore.record ALTER COLUMN data SET STORAGE EXTERNAL;
-
--- The records that touch a span, in order of (start, version). Values of keys have no span and no level.
-CREATE INDEX record_span ON rstore.record (stream, level, start, version) WHERE level IS NOT NULL;
-
--- What a follower reads.
-CREATE INDEX record_feed ON rstore.record (namespace, txid, place);
-
-INSERT INTO rstore.about (schema_version, system, timeline)
-SELECT 0, system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system();
-"""
-
-UPGRADES: Final[Mapping[int, str]] = {
-    1: "ALTER TABLE rstore.about ADD COLUMN timeline text COLLATE \"C\" NOT NULL DEFAULT '';",
-    2: "",  # only functions have changed
-}
-"""What to do to the tables of an earlier schema version, before the functions are replaced."""
-
-FUNCTIONS: Final = (
-    """
--- What holds for the rest of a transaction, at the begin of each. search_path: nobody may slip in a function or an
--- operator of his own through a schema that is searched; so this one names the schema of all that it calls, with
--- arguments of just the types that they have. The plans of the functions are made once for a session, and may not
--- depend on how large tables were then. Before PostgreSQL 18, a scan that is off and has no alternative, that of about,
--- has a cost for which the server would compile the plan at each call. A time-out of the user's own is left alone.
+-- Settings for the rest of a transaction; each write begins with them.
+-- search_path: nobody may slip in a function or an operator through a schema that is searched. Until the setting holds,
+-- this function names the schema of each function and operator, and gives arguments of exactly the declared types.
+-- enable_seqscan, plan_cache_mode: the plans of the functions are made once in a session, and may not depend on how
+-- large tables were then.
+-- jit: before PostgreSQL 18, a scan that is off and has no alternative, like that of about, has a cost for which the
+-- server would compile the plan at each call.
+-- lock_timeout: the user's own setting wins.
 CREATE OR REPLACE FUNCTION rstore.begin_write(patience bigint, durable boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -118,22 +32,23 @@ BEGIN
     END IF;
 END $$;
 
--- Another one begins with each promotion of a standby, and with each recovery to a point in time; not with a restart.
+-- A new timeline begins with each promotion of a standby and each recovery to a point in time, but not with a restart.
 CREATE OR REPLACE FUNCTION rstore.timeline() RETURNS text
 LANGUAGE sql AS $$
     SELECT pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8)
 $$;
 
--- Lift the transaction ids, if this is another server than the one of the last writer, or another timeline.
+-- Begin a fencing epoch, if this is another server than that of the last writer, or another timeline.
 CREATE OR REPLACE FUNCTION rstore.arrive() RETURNS void
 LANGUAGE sql AS $$
     UPDATE rstore.about
-    SET system = c.system_identifier, timeline = rstore.timeline(), epoch = epoch + {lift}
+    SET system = c.system_identifier, timeline = rstore.timeline(), epoch = epoch + 1099511627776
     FROM pg_control_system() AS c WHERE system <> c.system_identifier OR timeline <> rstore.timeline()
 $$;
 
--- The epoch. Who connects arrives; but a pooler may keep a connection while it leaves one server for another. The
--- timeline tells, for the price of a comparison; the system's identifier would have to be read from a file.
+-- Return the epoch. A connection calls arrive() when it is opened; but a pooler may keep a connection while it leaves
+-- one server for another. The timeline shows that for the price of a comparison. Rejected: comparing the system's
+-- identifier, which has to be read from a file.
 CREATE OR REPLACE FUNCTION rstore.epoch() RETURNS bigint
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -143,8 +58,8 @@ BEGIN
     RETURN (SELECT a.epoch FROM rstore.about AS a);
 END $$;
 
--- Make a namespace if there is none, and keep it from being discarded: before any stream is locked, so that whoever
--- discards it and whoever writes to it can't wait for each other.
+-- Make a namespace if there is none, and keep it from being discarded. This comes before any stream is locked, so that
+-- a discard and a write can't wait for each other.
 CREATE OR REPLACE FUNCTION rstore.hold_namespace(of_name text) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -169,14 +84,14 @@ BEGIN
     END IF;
 END $$;
 
--- Lock a stream; id is NULL if there is none.
+-- Lock a stream, and return its row. The row's id is NULL if there is no such stream.
 CREATE OR REPLACE FUNCTION rstore.lock_stream(home bigint, of_kind text, of_key text) RETURNS rstore.stream
 LANGUAGE sql AS $$
     SELECT s FROM rstore.stream AS s WHERE s.namespace = home AND s.kind = of_kind AND s.key = of_key FOR UPDATE
 $$;
 
--- Make a stream, or lock the one that somebody else has just made. Its number is drawn when the row is there: whoever
--- forgot a stream of this name has committed by then.
+-- Make a stream, or lock the one that another writer has just made. Its number is drawn after its row is inserted: a
+-- transaction that forgot a stream of this name has committed by then.
 CREATE OR REPLACE FUNCTION rstore.create_stream(home bigint, of_kind text, of_key text) RETURNS rstore.stream
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -196,8 +111,8 @@ BEGIN
     RETURN made;
 END $$;
 
--- Append one entry: the way of nearly all writes. If the stream lives there is little to do; all else is append()'s,
--- also the first append on another timeline.
+-- Append one entry, as nearly all writes do. A live stream on the known timeline needs little work. append() does all
+-- else, also the first append on another timeline.
 CREATE OR REPLACE FUNCTION rstore.append_one(
     patience bigint, durable boolean, of_name text,
     of_kind text, of_key text, expect bigint, lives boolean, is_replaced boolean, if_live boolean,
@@ -236,10 +151,14 @@ BEGIN
         ARRAY[level], ARRAY[item], ARRAY[op], ARRAY[data], ARRAY[meta]) AS a;
 END $$;
 
--- Append batches, which come in order of (kind, key), so that two writers can't wait for each other. The first arrays
--- have an element for each batch, the others one for each entry: of_batch says which it belongs to, nth is its number
--- there. goes_on: it is one more part of a batch that was begun. If a stream is not at the version that is expected,
--- nothing is written, conflict is the number of its batch, and versions holds the version where it is.
+-- Append batches. They come in order of (kind, key), so that two writers can't wait for each other. The first arrays
+-- have an element for each batch, and those from of_batch on one for each entry. of_batch is the number of the entry's
+-- batch, and nth its number within the batch. goes_on marks one more part of a batch that was begun. If a stream is not
+-- at the version that its batch expects, nothing is written. conflict is then the number of the batch, and versions
+-- holds the version of the stream.
+--
+-- A batch without entries may check that there is no stream. It makes the stream too, and deletes it at the end, so
+-- that no other writer can make it meanwhile.
 CREATE OR REPLACE FUNCTION rstore.append(
     patience bigint, durable boolean, of_name text,
     kinds text[], keys text[], at bigint[], expects bigint[], lives boolean[], replaced boolean[], if_live boolean[],
@@ -287,7 +206,7 @@ BEGIN
     END LOOP;
     IF conflict IS NOT NULL THEN
         IF wrote THEN
-            RAISE EXCEPTION USING ERRCODE = '{conflict}', MESSAGE = conflict || ' ' || versions[1];
+            RAISE EXCEPTION USING ERRCODE = 'RS409', MESSAGE = conflict || ' ' || versions[1];
         END IF;
         RETURN;
     END IF;
@@ -320,7 +239,7 @@ BEGIN
     WHERE streams[b] IS DISTINCT FROM NULL;
 END $$;
 
--- Lock streams, given in order, and return when the newest record of any was recorded.
+-- Lock streams, given in order, and return the latest time at which one of their newest records was recorded.
 CREATE OR REPLACE FUNCTION rstore.latest(
     patience bigint, durable boolean, of_name text, kinds text[], keys text[], OUT moment bigint
 ) LANGUAGE plpgsql AS $$
@@ -336,9 +255,9 @@ BEGIN
     END LOOP;
 END $$;
 
--- Put records in the place of others of the same stream and versions. head is the version where the stream is and
--- floor its floor, 0 without a stream; if they are not what is expected, nothing is written. Nor if one of those others
--- is not there: it was read before a failover that lost it.
+-- Put records in the place of those with the same stream and versions. head is the version of the stream and floor its
+-- floor, both 0 without a stream. If they are not as expected, nothing is written. Nor is anything written if a record
+-- to be replaced is missing: the caller read it before a failover that lost it.
 CREATE OR REPLACE FUNCTION rstore.put(
     patience bigint, durable boolean, of_name text, of_kind text, of_key text, expect bigint, expect_floor bigint,
     mask bigint, versions bigint[], recordeds bigint[], starts bigint[], ends bigint[], of_level bigint[],
@@ -366,7 +285,7 @@ BEGIN
     WHERE r.stream = s.id AND r.version = p.version;
     GET DIAGNOSTICS found = ROW_COUNT;
     IF found < cardinality(versions) THEN
-        RAISE EXCEPTION USING ERRCODE = '{conflict}', MESSAGE = '1 ' || s.version;
+        RAISE EXCEPTION USING ERRCODE = 'RS409', MESSAGE = '1 ' || s.version;
     END IF;
     UPDATE rstore.stream AS t SET levels = t.levels | mask,
         largest = greatest(t.largest, (SELECT max(length(d)) FROM unnest(datas) AS d)),
@@ -375,8 +294,9 @@ BEGIN
     saved := saved - (SELECT coalesce(sum(length(d)), 0) FROM unnest(datas) AS d);
 END $$;
 
--- Drop the records low <= version < high, or those listed, but not those kept: new ones were put in their place. Where
--- only the last record counts it stays, whatever was seen of it before a failover.
+-- Drop the records with low <= version < high, or those listed. The kept ones stay: put() has replaced them. In a
+-- stream of which only the last record counts (moves is false) that record stays, whatever the caller saw of the stream
+-- before a failover.
 CREATE OR REPLACE FUNCTION rstore.rewrite(
     patience bigint, durable boolean, of_name text, of_kind text, of_key text, expect bigint, expect_floor bigint,
     low bigint, high bigint, listed bigint[], kept bigint[], lives boolean, moves boolean,
@@ -427,23 +347,24 @@ BEGIN
     END IF;
 END $$;
 
--- Go on with numbers above a version that another log has given out. As many as were drawn are passed over, if they
--- are few. Otherwise an epoch begins: no writer may be in progress then, whose positions a follower would never see.
+-- Go on with numbers above a version that another log has given out. If few numbers are missing, they are drawn and
+-- passed over: a million takes less than a second. Otherwise a new epoch begins. No writer may be in progress then,
+-- since a follower would never see its positions.
 CREATE OR REPLACE FUNCTION rstore.pass_over(top bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     missing bigint := top - rstore.epoch() - nextval('rstore.place');
 BEGIN
-    IF missing > {few} THEN
+    IF missing > 1000000 THEN
         LOCK TABLE rstore.stream IN EXCLUSIVE MODE;
-        UPDATE rstore.about SET epoch = greatest(epoch, (top / {lift} + 1) * {lift});
+        UPDATE rstore.about SET epoch = greatest(epoch, (top / 1099511627776 + 1) * 1099511627776);
     ELSIF missing > 0 THEN
         PERFORM nextval('rstore.place') FROM generate_series(1, missing);
     END IF;
 END $$;
 
--- Keep records of other logs. The first arrays have an element for each stream, in order of (kind, key), the others one
--- for each record. top is the greatest version of all that is restored in this transaction.
+-- Keep records of other logs. The first arrays have an element for each stream, in order of (kind, key), and those from
+-- of_stream on one for each record. top is the greatest version of all that this transaction restores.
 CREATE OR REPLACE FUNCTION rstore.restore(
     patience bigint, durable boolean, of_name text, top bigint,
     kinds text[], keys text[], versions bigint[], lives boolean[], dieds bigint[],
@@ -490,7 +411,7 @@ BEGIN
     WHERE t.id = ids[h.b] AND h.version >= known[h.b];
 END $$;
 
--- Erase a namespace. All who are writing to it are waited for: they hold its row, or that of a stream.
+-- Erase a namespace. All that are writing to it are waited for: they hold its row, or the row of a stream.
 CREATE OR REPLACE FUNCTION rstore.discard(patience bigint, durable boolean, of_name text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -503,9 +424,4 @@ BEGIN
     DELETE FROM rstore.namespace WHERE id = home;
 END $$;
 
-UPDATE rstore.about SET schema_version = {version};
-""".replace("{conflict}", CONFLICT)
-    .replace("{lift}", str(LIFT))
-    .replace("{few}", str(FEW))
-    .replace("{version}", str(SCHEMA_VERSION))
-)
+UPDATE rstore.about SET schema_version = 3;
