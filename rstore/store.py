@@ -182,7 +182,7 @@ class Store(Upkeep):
         are not shown.
 
         That is a number of records, and the bytes of their payloads. Of a key the last value is kept, of a series what
-        can be seen, of an event sequence what :meth:`prune` keeps: one whose state is empty goes.
+        can be seen, of an event sequence what :meth:`prune` keeps: one that was deleted, or whose state is empty, goes.
 
         Args:
             before: erase only what was stored up to this time, and keep what :meth:`at` shows from then on.
@@ -191,7 +191,7 @@ class Store(Upkeep):
         eraser = self._eraser(COMPACT, dry_run=dry_run)
         limit = None if before is None else posix_ms(before)
         series = (head.stream for head in self._log.heads(TS, live=False))
-        sequences = (head.stream for head in self._log.heads(ES))
+        sequences = (head.stream for head in self._log.heads(ES, live=False))
         saved = self._compact_keys(eraser, limit)
         saved = saved.plus(self._compact_series(eraser, series, limit))
         saved = saved.plus(self._prune(eraser, sequences, TIME_MAX if limit is None else limit))

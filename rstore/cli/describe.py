@@ -11,7 +11,7 @@ from rstore.cli.times import show_time
 from rstore.cli.units import Unit, recognised
 from rstore.cli.values import show_text, show_value, to_json
 from rstore.domain.erasure import OPERATIONS, Erasure, to_words
-from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
+from rstore.domain.operators import DELETE, DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
 from rstore.domain.streams import ES, TS
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.changes import Change
@@ -27,8 +27,9 @@ def tell(change: Change) -> str:
     >>> store.extend('t', (1, 20.5), (2, 21.0))
     >>> _ = store.apply('account', {'balance': 10})
     >>> _ = store.apply('account', {'balance': (operator.add, 5)})
+    >>> store.delete_events('account')
     >>> [tell(change) for change in store.log()]
-    ['2 points from 1 to 2: 20.5, 21.0', 'balance = 10', 'balance += 5']
+    ['2 points from 1 to 2: 20.5, 21.0', 'balance = 10', 'balance += 5', 'balance deleted', 'deleted']
     """
     if isinstance(change.value, Unreadable):
         subject = f"{show_text(change.item)} " if change.kind == ES else ""
@@ -37,7 +38,7 @@ def tell(change: Change) -> str:
         return f"{change.op}: {_tell_erasure(change.value)}"
     if change.kind == TS:
         return _tell_points(change)
-    subject = f"{show_text(change.item)} " if change.kind == ES else ""
+    subject = f"{show_text(change.item)} " if change.kind == ES and change.op != DELETE else ""
     return f"{subject}{_tell_operator(change.op, change.value)}"
 
 
@@ -64,7 +65,7 @@ def _counted(number: int, what: str) -> str:
 def _tell_operator(op: str, value: Any) -> str:
     if op == SETITEM:
         return f"= {show_value(value)}"
-    if op == DELITEM:
+    if op in (DELITEM, DELETE):
         return "deleted"
     if op in _SIGN_OF:
         return f"{_SIGN_OF[op]}= {show_value(value)}"
@@ -110,7 +111,7 @@ class Operand(NamedTuple):
 
 
 def _show_operand(operand: Operand) -> str:
-    return show_value(operand.value) if OPERATORS[operand.op].binary else ""
+    return show_value(operand.value) if operand.op != DELETE and OPERATORS[operand.op].binary else ""
 
 
 OPERAND: Final = Form(_show_operand, _show_operand, lambda operand: to_json(operand.value))

@@ -14,11 +14,12 @@ from rstore.cli.command import CHANGE, Access, Session, check_usage, command, wh
 from rstore.cli.exit_codes import Refusal
 from rstore.cli.output import COUNT, Column
 from rstore.cli.progress import reported
-from rstore.cli.reading import Key, Kind, bounds, show_state, stamp, the_kind, unit_of, when_of
+from rstore.cli.reading import Key, Kind, bounds, check_kind, show_state, stamp, the_kind, unit_of, when_of
 from rstore.cli.units import MILLISECONDS
 from rstore.cli.values import parse_value
 from rstore.core import now
 from rstore.domain.log import Saved
+from rstore.domain.streams import ES, TS
 
 app = typer.Typer()
 
@@ -46,15 +47,18 @@ def set_(
 
 
 @command(app, CHANGE, access=Access.CHANGE)
-def delete(session: Session, keys: Keys) -> None:
-    """Delete values, all of them or none. What they were stays in the log.
+def delete(session: Session, keys: Keys, kind: Kind = None) -> None:
+    """Delete values, or with --kind es event sequences, all of them or none. What they were stays in the log.
 
     Example: rstore delete price discount
     """
-    unknown = [key for key in keys if not session.store.has(key)]
+    check_usage(check_kind(kind) != TS, "the points of a series are deleted by remove")
+    store, is_es = session.store, kind == ES
+    unknown = [key for key in keys if (store.current(key) is None if is_es else not store.has(key))]
     if unknown:
-        raise Refusal(f"there is no value {', '.join(map(repr, unknown))}: nothing was deleted")
-    session.store.delete(*keys)
+        what = "event sequence" if is_es else "value"
+        raise Refusal(f"there is no {what} {', '.join(map(repr, unknown))}: nothing was deleted")
+    store.transact(lambda inside: (inside.delete_events if is_es else inside.delete)(*keys))
 
 
 @command(app, CHANGE, access=Access.CREATE)
@@ -143,7 +147,7 @@ def prune(
     Example: rstore prune account --before '1 year ago' --who ada --why 'ticket 42'
     """
     known = session.store.eventsources()
-    unknown = sorted(set(keys or ()).difference(known))
+    unknown = [key for key in sorted(set(keys or ())) if not session.store.version(key)]  # a deleted one is known
     if unknown:
         raise Refusal(f"there is no event sequence {', '.join(map(repr, unknown))}: nothing was erased")
     erase = partial(session.store.prune, *(keys or known), before=when_stored(before))

@@ -21,14 +21,16 @@ from rstore.domain.log import (
     Rewrite,
     Saved,
 )
+from rstore.domain.operators import DELETE
 from rstore.domain.rules import folded_version
-from rstore.domain.streams import Stream
+from rstore.domain.streams import ES, Stream
 
 
 class AsOf:
     """Reads a log through the bound that each of its reads takes; nothing is copied, and nothing can be written.
 
     What was erased since is missing. A series of which all points were removed is still listed: only they can tell.
+    An event sequence that was deleted is not.
     """
 
     def __init__(self, log: Log, until: int) -> None:
@@ -69,7 +71,18 @@ class AsOf:
     def heads(
         self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
     ) -> Iterator[Head]:
-        return self._log.heads(kind, prefix, live=live, after=after, until=self._bound(until))
+        bound = self._bound(until)
+        found = self._log.heads(kind, prefix, live=live, after=after, until=bound)
+        if kind != ES or not live:
+            return found
+        # one read for each of those that an append has ever ended
+        ended = {head.stream for head in self._log.heads(ES, prefix, live=False, after=after) if head.died}
+        return (head for head in found if head.stream not in ended or not self._is_deleted(head.stream, bound))
+
+    def _is_deleted(self, stream: Stream, until: int) -> bool:
+        """Tell whether the latest event of a sequence that had been recorded by then is its deletion."""
+        latest = next(self._log.read(stream, Query(until=until, reverse=True, limit=1)), None)
+        return latest is not None and latest.op == DELETE
 
     def count(self, kind: str) -> int:
         return sum(1 for _ in self.heads(kind))

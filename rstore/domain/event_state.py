@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rstore.domain.errors import StoreIntegrityError
 from rstore.domain.growth import TooLargeError, check_growth
-from rstore.domain.operators import DELITEM, OPERATORS, RESETS, SETITEM
+from rstore.domain.operators import DELETE, DELITEM, OPERATORS, RESETS, SETITEM
 from rstore.domain.scalars import calculated, plain
 
 
@@ -38,13 +38,19 @@ class Projection(NamedTuple):
     """A state and how it came about. Never changed in place.
 
     ``version`` is that of the newest event folded, ``time`` the latest time among them (None: no event).
-    ``tail`` counts the events folded since the last snapshot.
+    ``tail`` counts the events folded since the last snapshot. ``deleted`` says whether a deletion came last.
     """
 
     version: int = 0
     time: int | None = None
     state: Mapping[str, Any] = {}
     tail: int = 0
+    deleted: bool = False
+
+    @property
+    def lives(self) -> bool:
+        """Whether there was any event, and the last of them was no deletion."""
+        return self.time is not None and not self.deleted
 
     @property
     def is_whole(self) -> bool:
@@ -61,16 +67,20 @@ def fold(start: Projection, changes: Iterable[Fact]) -> Projection:
     A value that cannot be loaded, and all that is calculated with it, is :class:`Unloaded`.
 
     >>> fold(Projection(), [Fact(1, 10, 'n', 'setitem', 1), Fact(2, 20, 'n', 'add', 4)])
-    Projection(version=2, time=20, state={'n': 5}, tail=2)
+    Projection(version=2, time=20, state={'n': 5}, tail=2, deleted=False)
     """
-    version, time, tail = start.version, start.time, start.tail
+    version, time, tail, deleted = start.version, start.time, start.tail, start.deleted
     state = dict(start.state)
     for change in changes:
-        _step(state, change)
+        deleted = change.op == DELETE
+        if deleted:
+            state.clear()  # also of what was recorded later, for an earlier time
+        else:
+            _step(state, change)
         version = max(version, change.version)
         time = change.time
         tail += 1
-    return Projection(version, time, state, tail)
+    return Projection(version, time, state, tail, deleted)
 
 
 def _step(state: dict[str, Any], change: Fact) -> None:
@@ -99,7 +109,7 @@ def obsolete(changes: Iterable[tuple[int, str, str]], lasting: Container[int] = 
 
     ``changes`` are ``(version, item, op)`` in order of ``(time, version)``. What comes before an item's last
     ``setitem`` or ``delitem`` goes, and a ``delitem`` that ends it goes too: without events the item is absent anyway.
-    ``lasting`` are versions that stay, with all that they build on.
+    A deletion ends all items. ``lasting`` are versions that stay, with all that they build on.
 
     >>> obsolete([(1, 'a', 'setitem'), (2, 'b', 'setitem'), (3, 'a', 'setitem'), (4, 'b', 'delitem')])
     [1, 2, 4]
@@ -110,11 +120,14 @@ def obsolete(changes: Iterable[tuple[int, str, str]], lasting: Container[int] = 
     kept: dict[str, list[int]] = {}
     stays: set[str] = set()
     for version, item, op in changes:
+        ended = {*kept} if op == DELETE else {item}
         if version in lasting:
-            stays.add(item)  # also what comes later: it may have been recorded before, and be shown without this one
-        if op in RESETS and item not in stays:
-            dropped += kept.pop(item, ())
-        if op == DELITEM and item not in stays:
+            stays |= ended  # also what comes later: it may have been recorded before, and be shown without this one
+        if op == DELETE or op in RESETS:
+            dropped += [each for name in ended - stays for each in kept.pop(name, ())]
+        if op == DELETE:
+            dropped += [] if stays or version in lasting else [version]
+        elif op == DELITEM and item not in stays:
             dropped.append(version)
         else:
             kept.setdefault(item, []).append(version)

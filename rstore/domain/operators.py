@@ -19,6 +19,8 @@ class Operator(NamedTuple):
 
 SETITEM: Final = "setitem"
 DELITEM: Final = "delitem"
+DELETE: Final = "delete"
+"""Ends an event sequence: it has no items, and is as unknown until something comes after it."""
 EXTEND: Final = "extend"
 REMOVE: Final = "remove"
 SNAPSHOT: Final = "snapshot"
@@ -44,6 +46,9 @@ OPERATORS: Final[dict[str, Operator]] = {
     **{function.__name__: Operator(function, binary=False) for function in _UNARY},
 }
 """Name -> operator, for everything that an event may do. In-place forms and I/O have no place here: a fold is pure."""
+
+EVENTS: Final = frozenset({*OPERATORS, DELETE})
+"""The operators of the records of an event sequence. ``DELETE`` is about no item, and users have a call for it."""
 
 _NAMES: Final[dict[Callable[..., Any], str]] = {row.function: name for name, row in OPERATORS.items()}
 

@@ -17,7 +17,7 @@ from rstore.domain.errors import FrozenStoreError, StoreError, StoreIntegrityErr
 from rstore.domain.event_state import Projection
 from rstore.domain.log import Query, Record, Replay
 from rstore.domain.names import check_name, exact
-from rstore.domain.operators import DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
+from rstore.domain.operators import DELETE, DELITEM, EVENTS, EXTEND, REMOVE, SETITEM
 from rstore.domain.scalars import is_missing
 from rstore.domain.spans import check_time
 from rstore.domain.streams import ES, KV, TS, Stream
@@ -30,7 +30,7 @@ from rstore.models.timeseries import TimeSeries
 from rstore.state_cache import Projections
 from rstore.timestamps import Moment, posix_ms
 
-_OPS: Final[Mapping[str, Collection[str]]] = {KV: (SETITEM, DELITEM), TS: (EXTEND, REMOVE), ES: OPERATORS}
+_OPS: Final[Mapping[str, Collection[str]]] = {KV: (SETITEM, DELITEM), TS: (EXTEND, REMOVE), ES: EVENTS}
 """The kinds of streams that users see, and what can be done to each."""
 
 
@@ -42,7 +42,8 @@ class Change(NamedTuple):
         timestamp: when it holds, its valid time; the first timestamp of a segment; None for a value of a key.
         item: the item of an event; empty otherwise.
         op: the operator's name: ``setitem``, ``delitem``, ``add``, ..., or ``extend`` and ``remove`` of a series;
-            ``prune``, ``compact`` or ``rekey`` of an erasure.
+            ``delete`` of an event sequence, after a ``delitem`` of each item; ``prune``, ``compact`` or ``rekey`` of
+            an erasure.
         value: the value, None if the operator takes none; the points of an ``extend``; first and last timestamp of a
             ``remove``; the :class:`rstore.Erasure` of a ``prune``, ``compact`` or ``rekey``; an :class:`Unreadable` in
             place of what cannot be read.
@@ -268,7 +269,7 @@ class Audit(KeyValues, TimeSeries, EventSequences):
         op = self._payload.check_op(stream, record, _OPS[stream.kind])
         if op == EXTEND:
             return list(zip(*self._payload.run(stream, record), strict=True))
-        if op in (REMOVE, DELITEM):
+        if op in (REMOVE, DELITEM, DELETE):
             self._payload.check(stream, record)
             return (record.start, record.end) if op == REMOVE else None
         return self._payload.value(stream, record)
@@ -323,8 +324,11 @@ class Audit(KeyValues, TimeSeries, EventSequences):
         return self._decide(partial(revert, key, time))
 
     def _revert_state(self, key: str, time: int) -> State:
-        version, found = self.version(key), self._present(key)
-        then, present = self.past(key, time) or {}, {} if found is None else found.state
+        version, found, then = self.version(key), self._present(key), self.past(key, time)
+        if then is None:
+            self.delete_events(key, expect=version)
+            return {}
+        present = {} if found is None else found.state
         back = difference(present, then)
         changes: State = dict.fromkeys(back.removed, (operator.delitem, None))
         for item in (*back.added, *back.changed):

@@ -8,13 +8,13 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, overload
 
-from rstore.core import ATTEMPTS, Face, check_expect, check_key, check_keys, now
+from rstore.core import ATTEMPTS, Face, check_expect, check_key, check_keys, check_one, now
 from rstore.domain.erasure import NOTHING_GONE, PRUNE, Plan, sized
 from rstore.domain.errors import StoreConflictError, StoreIntegrityError, StorePayloadError
 from rstore.domain.event_state import Fact, Projection, Unloaded, fold, loaded, obsolete
 from rstore.domain.log import Batch, Query, Record, Replay, ReplayQuery, Rewrite, Saved
 from rstore.domain.names import check_name
-from rstore.domain.operators import ONCE, OPERATORS, SNAPSHOT, names_of, parse
+from rstore.domain.operators import DELETE, DELITEM, EVENTS, ONCE, OPERATORS, SNAPSHOT, names_of, parse
 from rstore.domain.rules import folded_version
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, SS, Stream
@@ -49,6 +49,9 @@ class _Step(NamedTuple):
     value: Any
 
 
+_DELETION: Final = _Step("", DELETE, NOTHING, None)
+
+
 class EventSequences(Face):
     """Event sequences: for each key a dict whose changes are events, so that its past can be asked for."""
 
@@ -71,7 +74,7 @@ class EventSequences(Face):
         (2000, {'owner': 'Ada', 'balance': 15})
         """
         projection = self._present(check_key(key))
-        return None if projection is None else _shown(projection, withtimestamp)
+        return None if projection is None or projection.deleted else _shown(projection, withtimestamp)
 
     @overload
     def past(self, key: str, t: Moment, withtimestamp: Literal[False] = False) -> State | None: ...
@@ -90,7 +93,7 @@ class EventSequences(Face):
         {'balance': 10}
         """
         projection = self._past(Stream(ES, check_key(key)), posix_ms(t, "t"))
-        return None if projection is None or projection.time is None else _shown(projection, withtimestamp)
+        return _shown(projection, withtimestamp) if projection is not None and projection.lives else None
 
     def events(
         self, key: str, start: Moment | None = None, end: Moment | None = None, ops: Any = None, item: str | None = None
@@ -115,7 +118,7 @@ class EventSequences(Face):
         if self._log.head(stream) is None:
             return None
         records = self._log.read(stream, Query(low, high, item, names))
-        facts = self._facts(stream, records)
+        facts = (fact for fact in self._facts(stream, records) if fact.op != DELETE)
         return [Event(fact.time, fact.item, OPERATORS[fact.op].function, loaded(fact.value)) for fact in facts]
 
     def eventsources(self, prefix: str = "") -> list[str]:
@@ -128,7 +131,7 @@ class EventSequences(Face):
     def _facts(self, stream: Stream, records: Iterable[Record]) -> Iterator[Fact]:
         """Yield events as the fold takes them, :class:`Unloaded` in place of values that cannot be loaded."""
         for record in records:
-            op = self._payload.check_op(stream, record, OPERATORS)
+            op = self._payload.check_op(stream, record, EVENTS)
             yield Fact(record.version, record.start, record.item, op, self._operand(stream, record))
 
     def _operand(self, stream: Stream, record: Record) -> Any:
@@ -257,7 +260,7 @@ class EventSequences(Face):
         body = self._payload.dump(stream.key, value)
         return _Step(item, op, body, self._payload.echo(stream, body, value))
 
-    def _apply_once(self, attempt: Callable[..., State], marker: Batch) -> State:
+    def _apply_once(self, attempt: Callable[..., State | None], marker: Batch) -> State | None:
         """Apply, unless the marker is there: whatever went wrong, having done it before may be the reason."""
         try:
             return attempt(marker)
@@ -268,7 +271,7 @@ class EventSequences(Face):
             self._payload.check(marker.stream, found)
         return self._state_after(Stream(ES, marker.stream.key), found)
 
-    def _state_after(self, stream: Stream, marker: Record) -> State:
+    def _state_after(self, stream: Stream, marker: Record) -> State | None:
         """Return the state that what a marker stands for has led to; the present one, if that was pruned since."""
         after, count = map(int, marker.item.split("."))
         head = self._log.head(stream)
@@ -277,7 +280,8 @@ class EventSequences(Face):
         if head is None or not is_whole or 0 < after < head.floor or following[0].version <= head.floor:
             return self.current(stream.key) or {}
         records = (record for record in self._log.read(stream) if record.version <= following[-1].version)
-        return copied(fold(Projection(), self._facts(stream, records)).state)
+        projection = fold(Projection(), self._facts(stream, records))
+        return None if projection.deleted else copied(projection.state)
 
     def _apply(
         self,
@@ -287,12 +291,12 @@ class EventSequences(Face):
         expect: int | None,
         check: Callable[[State], object] | None,
         marker: Batch | None = None,
-    ) -> State:
+    ) -> State | None:
         """Fold, validate and append once. The cache is trusted: ``expect`` shows whether that was right."""
         present = self._projections.get(stream.key) or self._present(stream.key) or Projection()
         if expect is not None and present.version != expect:
             present = self._present(stream.key) or Projection()
-            if present.version != expect:
+            if present.version != expect and not (expect == 0 and present.deleted):  # it is as good as new then
                 raise StoreConflictError(*stream, expect, present.version)
         try:
             return self._record(stream, steps, when, present, check, marker)
@@ -313,12 +317,15 @@ class EventSequences(Face):
         present: Projection,
         check: Callable[[State], object] | None,
         marker: Batch | None,
-    ) -> State:
+    ) -> State | None:
         time = _next_time(present) if when is None else when
-        if present.time is not None and time <= present.time:
-            self._check_unchanged(stream, time, {step.item for step in steps})
         late = present.time is not None and time < present.time
         base = self._past(stream, time) or Projection() if late else present
+        steps = _ending(present, base) if steps[0] is _DELETION else steps
+        if not steps:
+            return None
+        if present.time is not None and time <= present.time:
+            self._check_unchanged(stream, time, {step.item for step in steps if step.op != DELETE})
         facts = [Fact(present.version + i, time, step.item, step.op, step.value) for i, step in enumerate(steps, 1)]
         projection = fold(base, facts)
         if late:
@@ -327,14 +334,14 @@ class EventSequences(Face):
         if check is not None:
             check(state)
         entries = [self._entry(stream, step.op, step.body, item=step.item, start=time, end=time) for step in steps]
-        batches = [Batch(stream, entries, now(), expect=present.version)]
+        batches = [Batch(stream, entries, now(), present.version, live=not projection.deleted)]
         if marker is not None:
             batches.append(self._told(stream, marker, present.version, len(steps)))
         snapshot = None if late else self._snapshot(stream, present)
         versions = self._append([*batches, *([snapshot] if snapshot else ())])
         tail = len(steps) if snapshot else projection.tail
         self._projections.put(stream.key, projection._replace(version=versions[0], tail=tail))
-        return state
+        return None if projection.deleted else state
 
     def _told(self, stream: Stream, marker: Batch, version: int, count: int) -> Batch:
         """Return a marker that tells which records it stands for: so many after a version, counting earlier ones."""
@@ -350,7 +357,8 @@ class EventSequences(Face):
         The fold goes by time and version, and an operator sees its own item only: the order of items at one time makes
         no difference. A second event of the same item is mostly an import that runs twice, and is refused.
         """
-        taken = next((r.item for r in self._log.read(stream, Query(time, time)) if r.item in items), None)
+        there = (r.item for r in self._log.read(stream, Query(time, time)) if r.op != DELETE)
+        taken = next((item for item in there if item in items), None)
         if taken is not None:
             raise StoreIntegrityError(
                 f"item {taken!r} of {stream.key!r} has an event at time {time} already: give this one another time"
@@ -360,7 +368,7 @@ class EventSequences(Face):
         """Return a snapshot if so many events came since the last one that it pays, also for a large state."""
         if projection.time is None or projection.tail < max(_SNAPSHOT_EVERY, len(projection.state)):
             return None
-        if not projection.is_whole:
+        if projection.deleted or not projection.is_whole:
             return None
         body = self._payload.dump_state(stream.key, projection.state)
         if body is None:
@@ -368,6 +376,35 @@ class EventSequences(Face):
         snapshots, time = Stream(SS, stream.key), projection.time
         entry = self._payload.entry(snapshots, SNAPSHOT, body, item=str(projection.version), start=time, end=time)
         return Batch(snapshots, (entry,), now())
+
+    def delete_events(self, *keys: str, t: Moment | None = None, expect: int | None = None) -> None:
+        """Delete event sequences: each is as unknown then, and its past stays; unknown ones are passed over.
+
+        All items that a sequence has are deleted, in one write for each key. A later :meth:`apply` begins it anew.
+        Events that come in late, with a time before the deletion, change its past only.
+
+        Args:
+            t: when they were deleted, as :meth:`at` takes times; by default now, and in any case after the latest
+                event. What happened later than an earlier ``t`` stays.
+            expect: the version that the sequence must still have; there is one key then.
+
+        Raises:
+            StoreConflictError: the sequence is at another version than expected.
+            StoreIntegrityError: an item has an event at ``t`` already, or a later event builds on what is deleted.
+
+        >>> store.apply('account', {'balance': 10}, t=1000)
+        {'balance': 10}
+        >>> store.delete_events('account', t=2000)
+        >>> store.current('account'), store.eventsources(), store.past('account', 1999)
+        (None, [], {'balance': 10})
+        """
+        self._check_writable()
+        streams = [Stream(ES, key) for key in check_keys(keys)]
+        version = check_one(check_expect(expect), streams)
+        when = None if t is None else posix_ms(t, "t")
+        for stream in streams:
+            delete = partial(self._apply, stream, [_DELETION], when, version, None)
+            self._decide(delete, ATTEMPTS if version is None else 1)
 
     # -- prune --------------------------------------------------------------------------------------------------------
 
@@ -379,7 +416,7 @@ class EventSequences(Face):
 
         An item's events before its last ``setitem`` or ``delitem`` go, and with an item that is deleted all of them.
         ``current`` is then equal to what it was; ``past`` and ``events`` know only what is left. With ``remove`` a
-        key whose state is empty goes entirely.
+        key whose state is empty goes entirely. One that was deleted goes in any case.
 
         Args:
             remove: whether the key goes if its state is empty.
@@ -417,12 +454,12 @@ class EventSequences(Face):
             if max(record.recorded, record.start) > before:
                 lasting.add(record.version)
         dropped = obsolete(events, lasting)
-        live = len(dropped) < len(events) or not remove
-        if live and not dropped:
+        stays = len(dropped) < len(events) or (head.live and not remove)
+        if stays and not dropped:
             return NOTHING_GONE
         snapshots = Stream(SS, stream.key)
         rewrites = [
-            Rewrite(stream, head.version, dropped, live=live),
+            Rewrite(stream, head.version, dropped, live=None if stays else False),
             Rewrite(snapshots, None, range(TIME_MAX), live=False),
         ]
         gone = {stream: [(version, sizes[version]) for version in dropped], snapshots: sized(self._log.read(snapshots))}
@@ -449,6 +486,16 @@ def _copied(item: str, value: Any) -> Any:
     except Exception as exc:
         exc.add_note(f"rstore: while copying the value of item {item!r}")
         raise
+
+
+def _ending(present: Projection, then: Projection) -> list[_Step]:
+    """Return what deletes a sequence as of a time: each item that it had then, and itself. Nothing if it did not live.
+
+    That it is told apart from its items tells a deleted sequence from one without items.
+    """
+    if present.version == 0 or present.deleted or not (then is present or then.lives):
+        return []
+    return [*(_Step(item, DELITEM, NOTHING, None) for item in then.state), _DELETION]
 
 
 def _next_time(projection: Projection) -> int:

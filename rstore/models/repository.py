@@ -126,7 +126,8 @@ class Repository(Generic[M]):
         return self._loaded(key, state)
 
     def __contains__(self, key: str) -> bool:
-        return self._store.version(self._name(key)) > 0
+        projection = self._store._present(self._name(key))  # noqa: SLF001  # no value has to be loaded
+        return projection is not None and not projection.deleted
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
@@ -202,14 +203,31 @@ class Repository(Generic[M]):
         attempt = partial(self._do, key, lambda model: decide(model, *args, **kwargs))
         return self._store._decide(attempt)  # noqa: SLF001
 
+    def delete(self, *keys: str) -> None:
+        """Delete instances; unknown ones are passed over. Their past stays. See :meth:`Store.delete_events`.
+
+        >>> import attrs
+        >>> @attrs.frozen
+        ... class Guest:
+        ...     name: str
+        >>> guests = Repository(store, Guest)
+        >>> _ = guests.create('1', name='Ada')
+        >>> guests.delete('1')
+        >>> guests.get('1'), guests.keys(), [change.op for change in guests.history('1')]
+        (None, [], ['setitem', 'delitem', 'delete'])
+        """
+        self._store.delete_events(*map(self._name, keys))
+
     def revert(self, key: str, t: Moment) -> M:
         """Bring an instance back to what it was at a valid time, by new changes; return it. See :meth:`Store.revert`.
 
+        One that was deleted since comes back too.
+
         Raises:
-            KeyError: there is none under this key.
+            KeyError: there never was one under this key.
             StoreModelError: there was none then.
         """
-        if key not in self:
+        if not self._store.version(self._name(key)):
             raise KeyError(key)
         if self.past(key, t) is None:
             raise StoreModelError(key, f"there was no {self._model.__name__} yet at that time")
@@ -217,7 +235,7 @@ class Repository(Generic[M]):
 
     def _do(self, key: str, decide: Callable[[M], Changes | None]) -> M:
         projection = self._store._present(self._name(key))  # noqa: SLF001  # one round trip for state and version
-        if projection is None:
+        if projection is None or projection.deleted:
             raise KeyError(key)
         stored = copied(projection.state)
         model = self._loaded(key, stored)

@@ -31,6 +31,7 @@ WRITES: dict[str, Callable[[Store], Any]] = {
     "set_many": lambda s: s.set_many({"k": 2, "l": 3}),
     "delete": lambda s: s.delete("k"),
     "apply": lambda s: s.apply("new", {"n": 1}),
+    "delete_events": lambda s: (s.apply("new", {"n": 1}), s.delete_events("new")),
     "extend": lambda s: s.extend("new", (1, 2)),
     "extend of many": lambda s: s.extend("new", ((i, "x" * 5000) for i in range(9000))),
     "set once": lambda s: s.set("k", 2, once="token"),

@@ -183,6 +183,25 @@ def test_event_sequences(place: Store) -> None:
     assert json.loads(run("prune", "account", "--json"))["records"] == 4
 
 
+@pytest.mark.slow
+def test_an_event_sequence_is_deleted_where_that_is_said(place: Store) -> None:
+    place.apply("account", {"owner": "Ada"}, t=NOW)
+    place["account"] = 1
+    run("delete", "account", "--kind", "es", "--why", "closed")
+    assert "there is no event sequence 'account'" in fail("current", "account", code=1)
+    assert run("get", "account") == "1\n"
+    assert run("past", "account", str(NOW)) == "owner\tAda\n"
+    told = [json.loads(line) for line in run("history", "account", "--kind", "es", "--json").splitlines()]
+    assert [(each["op"], each["item"], each["value"], each["why"]) for each in told[1:]] == [
+        ("delitem", "owner", None, "closed"),
+        ("delete", "", None, "closed"),
+    ]
+    assert "\tdelete\t" in run("log")
+    assert "nothing was deleted" in fail("delete", "account", "--kind", "es", code=1)
+    assert "by remove" in fail("delete", "account", "--kind", "ts", code=2)
+    assert json.loads(run("prune", "account", "--json"))["records"] == 3
+
+
 NOTHING_ERASED = "nothing was erased: that is what would go without --dry-run\n"
 
 

@@ -51,6 +51,10 @@ def change(store: Store, when: Callable[[int], Any]) -> dict[str, Callable[[], A
     """Return calls that take a moment and change something, in an order in which they can be made."""
     return {
         "apply t": lambda: store.apply("account", {"n": 3}, when(MOMENT + 10)),
+        "delete_events t": lambda: (
+            store.delete_events("account", t=when(MOMENT + 20)),
+            store.past("account", MOMENT + 20),
+        ),
         "prune before": lambda: store.prune("account", before=when(MOMENT)).records,
         "compact before": lambda: store.compact(before=when(MOMENT)).records,
         "revert t": lambda: store.revert("account", when(MOMENT)),

@@ -146,6 +146,7 @@ class TestAt:
             lambda: view.extend("s", (1, 1)),
             lambda: view.remove("s"),
             lambda: view.apply("e", {"a": 1}),
+            lambda: view.delete_events("e"),
             lambda: view.prune("e"),
             lambda: view.revert("k", 0, kind=KV),
             lambda: view.pop("k"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from freezegun import freeze_time
 
-from rstore import Event, FrozenStoreError, JsonStore, MsgpackStore, Store, StoreIntegrityError
+from rstore import Event, FrozenStoreError, JsonStore, MsgpackStore, Store, StoreConflictError, StoreIntegrityError
 from rstore.admin.check import check
 from rstore.domain.operators import OPERATORS
 from tests.conftest import Backend, case, in_turn
@@ -873,3 +873,201 @@ def test_a_snapshot_is_made_of_many_changes_at_once_too(backend: Backend, key: s
         assert reader.past("big", 1) == big
         assert reader.keys() == []
         assert reader.eventsources() == ["big"]
+
+
+# -- delete -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_sequence_is_as_unknown_and_its_past_stays(store: Store, clock: Any) -> None:
+    store.apply("account", {"owner": "Ada", "balance": 10})
+    store.apply("other", {"n": 1})
+    before = store.at(NOON)
+    clock.tick(timedelta(seconds=1))
+    with store.context(who="ada", why="closed"):
+        store.delete_events("account")
+
+    assert store.current("account") is store.current("account", withtimestamp=True) is None
+    assert store.past("account", NOON + 1000) is store.past("account", TIME_MAX) is None
+    assert store.past("account", NOON + 999) == {"owner": "Ada", "balance": 10}
+    assert store.eventsources() == ["other"]
+    assert before.current("account") == {"owner": "Ada", "balance": 10}
+    assert before.eventsources() == ["account", "other"]
+    assert store.at(NOON + 1000).current("account") is None
+    assert store.at(NOON + 1000).eventsources() == ["other"]
+    assert store.diff("account", NOON, TIME_MAX).removed == {"owner": "Ada", "balance": 10}
+    assert list(check(store)) == []
+
+    told = store.history("account")[2:]
+    assert [(change.op, change.item, change.value, change.who, change.why) for change in told] == [
+        ("delitem", "owner", None, "ada", "closed"),
+        ("delitem", "balance", None, "ada", "closed"),
+        ("delete", "", None, "ada", "closed"),
+    ]
+    assert [change for change in store.log() if change.key == "account"][2:] == told
+    assert [change for _, change in store.follow()][3:] == told
+    assert store.events("account", start=NOON + 1) == [
+        (NOON + 1000, "owner", operator.delitem, None),
+        (NOON + 1000, "balance", operator.delitem, None),
+    ]
+
+
+def test_deleting_what_is_not_there_does_nothing(store: Store) -> None:
+    store.delete_events("unknown")
+    store.apply("gone", {"n": 1})
+    store.delete_events("gone", "unknown", "gone")
+    before = list(store.log())
+    store.delete_events("gone", "unknown")
+    store.delete_events("gone", t=5)
+
+    assert list(store.log()) == before
+    assert store.version("unknown") == 0
+    store.apply("gone", {})
+    assert store.eventsources() == []
+
+
+def test_a_state_without_items_can_be_deleted(store: Store, clock: Any) -> None:
+    store.apply("empty", {"n": 1}, t=1)
+    store.apply("empty", {"n": (operator.delitem, None)}, t=2)
+    assert (store.current("empty"), store.eventsources()) == ({}, ["empty"])
+    clock.tick(timedelta(seconds=1))
+    store.delete_events("empty", t=3)
+
+    assert (store.current("empty"), store.past("empty", 3), store.past("empty", 2)) == (None, None, {})
+    assert (store.eventsources(), store.at(NOON).eventsources()) == ([], ["empty"])
+    store.apply("pruned", {"n": 1}, t=1)
+    store.apply("pruned", {"n": (operator.delitem, None)}, t=2)
+    store.prune("pruned", remove=False)
+    assert store.current("pruned") == {}
+    store.delete_events("pruned")
+    assert store.current("pruned") is None
+    assert list(check(store)) == []
+
+
+def test_an_apply_brings_a_deleted_sequence_back(backend: Backend, key: str | None, clock: Any) -> None:
+    store, other = backend.store(key=key), backend.store(key=key)
+    assert other.apply("a", {"n": 1, "m": 1}) == store.current("a")
+    store.delete_events("a")
+    assert (other.current("a"), other.past("a", TIME_MAX)) == (None, None)
+    assert other.apply("a", {"n": 2}) == {"n": 2}
+    assert store.current("a") == backend.store(key=key).current("a") == {"n": 2}
+    assert store.eventsources() == ["a"]
+    assert store.past("a", NOON + 1) is None
+    other.delete_events("a")
+    with pytest.raises(StoreIntegrityError):
+        store.apply("a", {"n": (operator.add, 1)})
+    assert store.update_with("a", lambda state: {"seen": len(state)}, kind="es") == {"seen": 0}
+    assert store.revert("a", NOON) == {"n": 1, "m": 1}
+    assert store.revert("a", NOON + 1) == {}
+    assert store.current("a") is other.current("a") is None
+    assert store.revert("a", NOON) == other.current("a") == {"n": 1, "m": 1}
+    assert list(check(store)) == []
+
+
+def test_events_before_a_deletion_do_not_bring_a_sequence_back(backend: Backend, key: str | None, clock: Any) -> None:
+    """What came first goes with it, also if it is recorded later: a sequence lives if something came after."""
+    store, other = backend.store(key=key), backend.store(key=key)
+    store.apply("a", {"n": 1}, t=10)
+    assert other.current("a") == {"n": 1}
+    store.delete_events("a", t=20)
+    clock.tick(timedelta(seconds=1))
+    for writer, late in ((store, {"n": (operator.add, 1)}), (other, {"m": 5})):
+        assert writer.apply("a", late, t=15) is None
+
+    for reader in (store, other, backend.store(key=key)):
+        assert (reader.current("a"), reader.past("a", 19), reader.past("a", 20)) == (None, {"n": 2, "m": 5}, None)
+        assert reader.eventsources() == reader.at(NOON + 1000).eventsources() == []
+        assert reader.at(NOON + 1000).current("a") is None
+    assert store.apply("a", {"k": 1}, t=20) == {"k": 1}
+    assert (other.current("a"), other.eventsources()) == ({"k": 1}, ["a"])
+    assert store.at(NOON + 1000).eventsources() == ["a"]
+    assert list(check(store)) == []
+
+
+def test_a_deletion_may_have_been_earlier_than_the_latest_event(store: Store) -> None:
+    store.apply("a", {"n": 1, "m": 1}, t=10)
+    store.apply("a", {"n": 5}, t=30)
+    store.delete_events("a", t=20)
+
+    assert [store.past("a", t) for t in (19, 20, 30)] == [{"n": 1, "m": 1}, None, {"n": 5}]
+    assert (store.current("a"), store.eventsources()) == ({"n": 5}, ["a"])
+    store.apply("b", {"n": 1}, t=10)
+    store.apply("b", {"n": (operator.add, 1)}, t=30)
+    with pytest.raises(StoreIntegrityError, match=r"operator.add fails on item 'n' at time 30"):
+        store.delete_events("b", t=20)
+    assert store.current("b") == {"n": 2}
+    assert list(check(store)) == []
+
+
+def test_a_deletion_expects_a_version_and_a_deleted_sequence_is_as_good_as_new(store: Store) -> None:
+    store.apply("a", {"n": 1})
+    version = store.version("a")
+    store.apply("a", {"n": 2})
+    with pytest.raises(StoreConflictError):
+        store.delete_events("a", expect=version)
+    with pytest.raises(TypeError):
+        store.delete_events("a", "b", expect=version)
+    assert store.current("a") == {"n": 2}
+    store.delete_events("a", expect=store.version("a"))
+    store.delete_events("a", expect=0)
+    with pytest.raises(StoreConflictError):
+        store.delete_events("a", expect=version)
+    assert store.apply("a", {"n": 3}, expect=0) == {"n": 3}
+    with pytest.raises(StoreConflictError):
+        store.apply("a", {"n": 4}, expect=0)
+
+
+def test_a_transaction_sees_a_deletion_and_takes_it_back(store: Store) -> None:
+    store.apply("a", {"n": 1})
+
+    def fail(inside: Store) -> None:
+        inside.delete_events("a")
+        assert (inside.current("a"), inside.eventsources()) == (None, [])
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.transact(fail)
+    assert (store.current("a"), store.eventsources()) == ({"n": 1}, ["a"])
+    with store.transaction():
+        store.delete_events("a")
+        assert store.apply("a", {"m": 2}, expect=0) == {"m": 2}
+        store.apply("b", {"n": 1})
+        store.delete_events("b")
+    assert (store.current("a"), store.current("b"), store.eventsources()) == ({"m": 2}, None, ["a"])
+    assert list(check(store)) == []
+
+
+def test_a_deleted_sequence_may_be_pruned(store: Store, clock: Any) -> None:
+    for name in ("pruned", "compacted", "kept", "revived"):
+        store.apply(name, {"n": 1, "m": 1})
+    clock.tick(timedelta(seconds=1))
+    store.delete_events("pruned", "compacted", "kept", "revived")
+    store.apply("revived", {"n": 2})
+    assert store.prune("kept", remove=False, before=NOON).records == 0
+    assert store.prune("pruned").records == 5
+    assert store.prune("revived").records == 5
+    assert store.version("pruned") == 0
+    assert store.past("kept", NOON) == {"n": 1, "m": 1}
+    assert store.compact(before=NOON).records == 0
+    assert store.at(NOON).eventsources() == ["compacted", "kept"]
+    assert store.compact().records == 10
+
+    assert (store.eventsources(), store.current("revived")) == (["revived"], {"n": 2})
+    assert store.events("kept") is store.events("pruned") is None
+    assert list(check(store)) == []
+
+
+@pytest.mark.parametrize("cls", [Store, JsonStore])
+def test_snapshots_and_deletions_agree(backend: Backend, key: str | None, cls: type[Store]) -> None:
+    store, other = backend.store(cls, key=key), backend.store(cls, key=key)
+    for life in range(4):
+        for t in range(300):
+            store.apply("long", {"n": t, f"item of life {life}": t}, t=life * 1000 + t)
+        assert other.current("long") == {"n": 299, f"item of life {life}": 299}
+        store.delete_events("long", t=life * 1000 + 500)
+        assert other.current("long") is backend.store(cls, key=key).current("long") is None
+
+    for reader in (store, other, backend.store(cls, key=key)):
+        for life in range(4):
+            assert reader.past("long", life * 1000 + 499) == {"n": 299, f"item of life {life}": 299}
+            assert reader.past("long", life * 1000 + 500) is None
+    assert list(check(store)) == []

@@ -622,3 +622,28 @@ def test_a_decision_that_changes_its_own_instance_has_only_decided_what_it_retur
     tills.create("a", balance=10)
     assert tills.do("a", Till.take, 3).balance == 7
     assert tills["a"].balance == 7
+
+
+def test_a_deleted_instance_is_as_unknown_until_it_is_created_again(store: Store) -> None:
+    accounts = Repository(store, Account)
+    accounts.create("a", owner="Ada")
+    accounts.create("b", owner="Bob")
+    created = accounts.history("a")[0]
+    assert created.timestamp is not None
+    accounts.delete("a", "unknown")
+    assert accounts.get("a", "none") == "none"
+    assert accounts.past("a", created.timestamp) == Account("Ada")
+    assert "a" not in accounts
+    assert dict(accounts.all()) == {"b": Account("Bob")}
+    assert accounts.keys() == list(accounts) == ["b"]
+    with pytest.raises(KeyError):
+        accounts["a"]
+    with pytest.raises(KeyError):
+        accounts.do("a", Account.deposit, 10)
+    assert accounts.create("a", owner="Eve", balance=5) == accounts["a"] == Account("Eve", 5)
+    with pytest.raises(StoreConflictError):
+        accounts.create("a", owner="Ada")
+    accounts.delete("a")
+    assert accounts.revert("a", created.timestamp) == accounts["a"] == Account("Ada")
+    with pytest.raises(KeyError):
+        accounts.revert("unknown", created.timestamp)

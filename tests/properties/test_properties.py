@@ -27,6 +27,7 @@ from rstore import Event, Store, StoreClosedError, StoreIntegrityError, StoreNot
 from rstore.domain import event_state as projection
 from rstore.domain import series
 from rstore.domain.event_state import Fact, Projection, fold, obsolete
+from rstore.domain.operators import DELETE
 from rstore.domain.series import Layer, gaps, overlay, split, thin
 from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, level, reach
 from rstore.domain.streams import KV
@@ -89,6 +90,8 @@ def naive_state(events: Iterable[Event]) -> dict[str, Any]:
             state[item] = value
         elif op is operator.delitem:
             del state[item]
+        elif op is DELETE:
+            state.clear()
         else:
             state[item] = op(state[item]) if op in UNARY else op(state[item], value)
     return state
@@ -108,12 +111,39 @@ def naive_history(events: list[Event], state: dict[str, Any], when: int | None) 
     return history
 
 
+def naive_deletion(events: list[Event], when: int | None) -> list[Event] | None:
+    """Return the events after the deletion of a sequence, which may change nothing; None if it has to be refused."""
+    stamp = max([now(), *(event.timestamp + 1 for event in events)]) if when is None else when
+    before = [event for event in events if event.timestamp <= stamp]
+    is_late = bool(events) and stamp < events[-1].timestamp
+    if is_deleted(events) or is_deleted(before) or (is_late and not before):
+        return events
+    state = naive_state(before)
+    if any(event.timestamp == when and event.item in state for event in events):
+        return None
+    ending = [*(Event(stamp, item, operator.delitem, None) for item in state), Event(stamp, None, DELETE, None)]  # type: ignore[arg-type]
+    history = [*before, *ending, *events[len(before) :]]
+    try:
+        naive_state(history)
+    except Exception:  # whatever an operator raises
+        return None
+    return history
+
+
+def is_deleted(events: list[Event]) -> bool:
+    return bool(events) and events[-1].op is DELETE
+
+
+def shown(events: list[Event]) -> list[Event]:
+    return [event for event in events if event.op is not DELETE]
+
+
 def naive_kept(events: list[Event]) -> list[Event]:
     """Return what a prune keeps: for each item what came since its last setitem, nothing if it was deleted after."""
     kept = []
     for i, event in enumerate(events):
-        later = [other.op for other in events[i + 1 :] if other.item == event.item]
-        if event.op is not operator.delitem and operator.setitem not in later and operator.delitem not in later:
+        later = {other.op for other in events[i + 1 :] if other.item == event.item or other.op is DELETE}
+        if event.op not in (operator.delitem, DELETE) and not later & {operator.setitem, operator.delitem, DELETE}:
             kept.append(event)
     return kept
 
@@ -286,7 +316,7 @@ class StoreMachine(RuleBasedStateMachine):
     def apply(self, who: int, key: str, state: dict[str, Any], t: int | None) -> None:
         store, events = self.stores[who], self.es.get(key, [])
         if not state:
-            assert store.apply(key, state) == (naive_state(events) if key in self.es else None)
+            assert store.apply(key, state) == (naive_state(events) if key in self._living() else None)
             return
         when = None if t is None else now() + t
         history = naive_history(events, state, when)
@@ -295,9 +325,27 @@ class StoreMachine(RuleBasedStateMachine):
                 store.apply(key, state, t=when)
             return
         returned = store.apply(key, state, t=when)
+        self.es[key] = history
+        if is_deleted(history):
+            assert returned is None
+            return
         assert returned == naive_state(history)
         returned["changed by the caller"] = [returned.pop(item).clear() for item in _mutable(returned)]
-        self.es[key] = history
+
+    @rule(who=whos, key=keys, t=st.one_of(st.none(), st.none(), st.integers(-30, 30)))
+    def delete_events(self, who: int, key: str, t: int | None) -> None:
+        when = None if t is None else now() + t
+        history = naive_deletion(self.es[key], when) if key in self.es else []
+        if history is None:
+            with pytest.raises(StoreIntegrityError):
+                self.stores[who].delete_events(key, t=when)
+            return
+        self.stores[who].delete_events(key, t=when)
+        if key in self.es:
+            self.es[key] = history
+
+    def _living(self) -> list[str]:
+        return sorted(key for key, events in self.es.items() if not is_deleted(events))
 
     @rule(who=whos, key=keys, steps=st.integers(4, 9))
     def count_up(self, who: int, key: str, steps: int) -> None:
@@ -314,7 +362,7 @@ class StoreMachine(RuleBasedStateMachine):
         for key in set(pruned) & set(self.es):
             kept = naive_kept(self.es[key])
             assert naive_state(kept) == naive_state(self.es[key])
-            if kept or not remove:
+            if kept or not (remove or is_deleted(self.es[key])):
                 self.es[key] = kept
             else:
                 del self.es[key]
@@ -408,7 +456,7 @@ class StoreMachine(RuleBasedStateMachine):
         wanted = ops if isinstance(ops, set) else {ops}
         found = [
             event
-            for event in self.es.get(key, [])
+            for event in shown(self.es.get(key, []))
             if (start is None or event.timestamp >= start)
             and (end is None or event.timestamp <= end)
             and (ops is None or event.op in wanted)
@@ -447,7 +495,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert store.timeseries() == sorted(self.ts)
         for key in KEYS:
             self.check_series(store, key)
-        assert store.eventsources() == sorted(self.es)
+        assert store.eventsources() == self._living()
         for key in KEYS:
             self.check_sequence(store, key)
 
@@ -459,16 +507,16 @@ class StoreMachine(RuleBasedStateMachine):
 
     def check_sequence(self, store: Store, key: str) -> None:
         events = self.es.get(key)
-        assert store.events(key) == events
+        assert store.events(key) == (None if events is None else shown(events))
         if events is None:
             assert store.current(key) is store.past(key, now()) is None
             return
         latest = events[-1].timestamp if events else None
-        assert store.current(key, withtimestamp=True) == (latest, naive_state(events))
+        assert store.current(key, withtimestamp=True) == (None if is_deleted(events) else (latest, naive_state(events)))
         asked = {event.timestamp + i for event in events for i in (-1, 0)} | {TIME_MIN, TIME_MAX}
         for t in asked if len(asked) < 9 else sorted(asked)[:: len(asked) // 4]:
             until = [event for event in events if event.timestamp <= t]
-            expected = (until[-1].timestamp, naive_state(until)) if until else None
+            expected = None if not until or is_deleted(until) else (until[-1].timestamp, naive_state(until))
             assert store.past(key, t, withtimestamp=True) == expected
 
 
@@ -672,13 +720,15 @@ def test_gaps_are_the_times_of_the_grid_without_a_point(stamps: list[int], start
 # -- the domain: events ------------------------------------------------------------------------------------------------
 
 _NAMES = {function: function.__name__ for function in (*UNARY, *BINARY, operator.setitem, operator.delitem)}
+_NAMES[DELETE] = DELETE
+_ENDS = st.just((DELETE, None))
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Fact]:
     """Histories that fold: what an operator refuses is left out."""
     history: list[Event] = []
-    for item, change in draw(st.lists(st.tuples(st.sampled_from("nm"), changes), max_size=14)):
+    for item, change in draw(st.lists(st.tuples(st.sampled_from("nm"), changes | _ENDS), max_size=14)):
         event = as_event(len(history) // 2, item, change)
         with suppress(Exception):
             naive_state([*history, event])

@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from rstore import Change, Erasure, Event, Store, StoreIntegrityError, View
 from rstore.adapters.memory import MemoryLog, Space
 from rstore.domain.log import Connector
+from rstore.domain.operators import DELETE
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, TS
 from tests.conftest import KEY, Backend
@@ -31,10 +32,13 @@ from tests.properties.test_properties import (
     STATEFUL,
     Clock,
     as_event,
+    is_deleted,
+    naive_deletion,
     naive_history,
     naive_kept,
     naive_state,
     now,
+    shown,
     shrink_constants,
 )
 
@@ -125,6 +129,11 @@ class TimeMachine(RuleBasedStateMachine):
         self._apply(self.stores[who], self.known, key, state, t)
         self.remember()
 
+    @rule(who=st.integers(0, 1), key=keys, t=st.none() | st.integers(-9, 9))
+    def delete_events(self, who: int, key: str, t: int | None) -> None:
+        self._delete_events(self.stores[who], self.known, key, t)
+        self.remember()
+
     @rule(
         who=st.integers(0, 1),
         steps=st.lists(
@@ -134,6 +143,7 @@ class TimeMachine(RuleBasedStateMachine):
                 st.tuples(st.just("_extend"), keys, points),
                 st.tuples(st.just("_remove"), keys, st.integers(-6, 9), st.integers(3, 16)),
                 st.tuples(st.just("_apply"), keys, states, st.none() | st.integers(-9, 9)),
+                st.tuples(st.just("_delete_events"), keys, st.none() | st.integers(-9, 9)),
             ),
             min_size=1,
             max_size=6,
@@ -193,9 +203,21 @@ class TimeMachine(RuleBasedStateMachine):
             with pytest.raises(StoreIntegrityError):
                 store.apply(key, state, t=when)
             return
-        assert store.apply(key, state, t=when) == naive_state(history)
+        assert store.apply(key, state, t=when) == (None if is_deleted(history) else naive_state(history))
         known.es[key] = history
         known.log += [(ES, key, as_event(0, item, change).value) for item, change in state.items()]
+
+    def _delete_events(self, store: Store, known: Known, key: str, t: int | None) -> None:
+        when = None if t is None else START + 3 * t
+        history = naive_deletion(known.es[key], when) if key in known.es else []
+        if history is None:
+            with pytest.raises(StoreIntegrityError):
+                store.delete_events(key, t=when)
+            return
+        store.delete_events(key, t=when)
+        if key in known.es:
+            known.log += [(ES, key, None)] * (len(history) - len(known.es[key]))
+            known.es[key] = history
 
     # -- the way back --
 
@@ -223,9 +245,17 @@ class TimeMachine(RuleBasedStateMachine):
             with pytest.raises(KeyError):
                 store.revert(key, START + t)
             return
-        then = naive_state(event for event in events if event.timestamp <= START + t)
+        until = [event for event in events if event.timestamp <= START + t]
+        then = naive_state(until)
         assert store.revert(key, START + t) == then
-        added = (store.events(key) or [])[len(events) :]
+        if not until or is_deleted(until):
+            history = naive_deletion(events, None)
+            assert history is not None
+            self.known.log += [(ES, key, None)] * (len(history) - len(events))
+            self.known.es[key] = history
+            self.remember()
+            return
+        added = (store.events(key) or [])[len(shown(events)) :]
         assert naive_state([*events, *added]) == then
         self.known.es[key] = [*events, *added]
         self.known.log += [(ES, key, event.value) for event in added]
@@ -270,7 +300,8 @@ class TimeMachine(RuleBasedStateMachine):
         self.known.log = list(map(_told, changes(store.log())))
 
     def _forget_events_before(self, store: Store, key: str, before: int) -> None:
-        kept = store.events(key) or []
+        ends = [change.timestamp for change in store.history(key, ES) if change.op == DELETE]
+        kept = [*(store.events(key) or []), *(Event(t, None, DELETE, None) for t in ends)]  # type: ignore[arg-type]
         for moment, known in [*self.remembered.items(), (TIME_MAX, self.known)]:
             if key not in known.es:
                 continue
@@ -326,7 +357,7 @@ class TimeMachine(RuleBasedStateMachine):
         assert store.get_many(KEYS) == known.kv
         assert store.find("a*") == [pair for pair in pairs if pair[0].startswith("a")]
         assert store.timeseries() == sorted(known.ts)
-        assert store.eventsources() == sorted(known.es)
+        assert store.eventsources() == sorted(key for key, events in known.es.items() if not is_deleted(events))
         for key in KEYS:
             assert store.has(key) == (key in known.kv)
             assert store.get(key, "nothing") == known.kv.get(key, "nothing")
@@ -341,16 +372,18 @@ class TimeMachine(RuleBasedStateMachine):
         assert store.missing(key, 0, 9, freq=3) == [t for t in (0, 3, 6, 9) if t not in dict(found)]
 
     def check_events(self, store: Store | View, key: str, events: list[Event] | None) -> None:
-        assert store.events(key) == events
-        if not events:
+        assert store.events(key) == (None if events is None else shown(events))
+        if not events or is_deleted(events):
             assert store.current(key) is store.past(key, TIME_MAX) is None
+        else:
+            assert store.current(key, withtimestamp=True) == (events[-1].timestamp, naive_state(events))
+        if not events:
             return
-        assert store.current(key, withtimestamp=True) == (events[-1].timestamp, naive_state(events))
         asked = [events[0].timestamp - 1, *sorted({event.timestamp for event in events}), TIME_MAX, TIME_MIN]
         for t in asked if len(asked) < 6 else asked[:: len(asked) // 3]:
             until = [event for event in events if event.timestamp <= t]
-            assert store.past(key, t) == (naive_state(until) if until else None)
-            assert store.events(key, end=t) == until
+            assert store.past(key, t) == (naive_state(until) if until and not is_deleted(until) else None)
+            assert store.events(key, end=t) == shown(until)
 
     def check_log(self, store: Store) -> None:
         logged = changes(store.log())

@@ -197,6 +197,8 @@ class TestKeys:
         assert store.diff(red, 1, 2).changed == {"n": (1, 2)}
         store.prune(red, "red")
         assert store.current("red") == {"n": 3}
+        store.delete_events(red)
+        assert store.current("red") is None
         assert_exact(store)
 
     def test_brought_back(self, store: Store, red: Any) -> None:

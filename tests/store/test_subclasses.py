@@ -75,6 +75,8 @@ def use(store: Any) -> None:
     assert len(list(store.log())) == len(list(store.follow())) > 5
     assert store.project("seen", lambda change, into: into.set("seen", change.key)) > 5
     assert store.at(2**62)["seen"] == "a"
+    store.delete_events("a")
+    assert store.current("a") is None
     store.prune("a")
     store.compact()
     assert store.namespaces() == ["default"]

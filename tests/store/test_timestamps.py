@@ -92,6 +92,7 @@ OF_ALL: dict[str, Call] = {
     "apply(t)": lambda s, t: (s.apply("e", {"m": 1}, t=t), s.events("e")),
     "at(moment)": lambda s, t: (s.at(t).moment, s.at(t).current("e")),
     "compact(before)": lambda s, t: (s.compact(t), s.history("e"), s.history("k"), s.history("s")),
+    "delete_events(t)": lambda s, t: (s.delete_events("d", t=t), s.events("d")),
     "diff(t1)": lambda s, t: [s.diff(key, t, LATER, key_kind) for key, key_kind in KINDS],
     "diff(t2)": lambda s, t: [s.diff(key, 0, t, key_kind) for key, key_kind in KINDS],
     "events(start)": lambda s, t: s.events("e", t),
@@ -114,7 +115,7 @@ OF_DURATIONS: dict[str, Call] = {
     "range(freq)": lambda s, f: (s.range("s", freq=f), s.range("s", freq=f, to="numpy")[0].tolist()),
     "resample(freq)": lambda s, f: s.resample("s", f, "sum"),
 }
-WRITING = re.compile(r"apply|extend|remove|revert|prune|compact")
+WRITING = re.compile(r"apply|delete|extend|remove|revert|prune|compact")
 KINDS = (("k", "kv"), ("s", "ts"), ("e", "es"))
 TOLD = re.compile(r"\b(Moment|Stamp|Length)\b")
 NAMES = {"t", "t1", "t2", "start", "end", "since", "until", "before", "moment", "when", "points", "freq"}
@@ -141,6 +142,7 @@ def story() -> Iterator[Callable[[], Store]]:
                 counters = Repository(store, Counter)
                 if n == 0:
                     counters.create("c", n=0)
+                    store.apply("d", {"n": n}, t=0)
                 else:
                     counters.do("c", lambda _, n=n: {"n": n})
         return store

@@ -79,6 +79,8 @@ def fill(store: Store) -> None:
     store.extend("revived", (1, 1))
     store.remove("revived")
     store.extend("revived", (3, 3))
+    store.apply("ended", {"n": 1})
+    store.delete_events("ended")
     for number in range(300):  # more than a snapshot needs
         store.apply("events", {"n": (operator.add, 1) if number else 0, f"i{number % 7}": number})
     store.apply("late", {"a": 1}, t=T2)
@@ -139,6 +141,8 @@ def write_more(store: Store) -> None:
     n = store.current("events")["n"]
     assert store.apply("events", {"n": (operator.add, 1)})["n"] == n + 1
     store.delete("k3")
+    assert store.apply("ended", {"n": 2}, expect=0) == {"n": 2}
+    store.delete_events("ended")
     store.extend("gone", (9, 9))
     store.prune("events")
     assert store.current("events")["n"] == n + 1

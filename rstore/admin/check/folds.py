@@ -10,7 +10,7 @@ from rstore.admin.check.problem import Problem, words_of
 from rstore.domain.errors import StoreIntegrityError, StorePayloadError
 from rstore.domain.event_state import Fact, Projection, fold
 from rstore.domain.log import Log, Record
-from rstore.domain.operators import OPERATORS
+from rstore.domain.operators import EVENTS
 from rstore.domain.rules import folded_version
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, SS, Stream
@@ -79,7 +79,18 @@ class Folds:
                 late.add(folded_version(snapshot))
             else:
                 yield from self._compared(key, snapshot, projection)
-        self._fold(key, projection, until(TIME_MAX))
+        projection = self._fold(key, projection, until(TIME_MAX))
+        if limit == TIME_MAX:
+            yield from self._lived(Stream(ES, key), projection)
+
+    def _lived(self, stream: Stream, projection: Projection) -> Iterator[Problem]:
+        """Compare whether a sequence lives with what its events say, if nobody has written meanwhile."""
+        head = self._log.head(stream)
+        is_last = head is not None and head.version in (projection.version, head.floor)
+        if head is not None and is_last and head.live == projection.deleted:
+            yield Problem(
+                *stream, None, "it is live after its deletion" if head.live else "it is not live, and has events"
+            )
 
     def _snapshots(self, key: str, wanted: set[int] | None) -> Iterator[Record]:
         return (
@@ -96,7 +107,7 @@ class Folds:
             nonlocal at
             for record in events:
                 at = record.version
-                op = self._payload.check_op(stream, record, OPERATORS)
+                op = self._payload.check_op(stream, record, EVENTS)
                 yield Fact(at, record.start, record.item, op, self._payload.value(stream, record))
 
         try:

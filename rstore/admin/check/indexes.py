@@ -387,7 +387,5 @@ def _flaws_of_head(head: Head, last: Trace | None, shown: int) -> Iterator[_Flaw
         yield shown, "it is not found as the last record"
     if kind == KV and last is not None and head.version == version and head.live != (last.op != DELITEM):
         yield version, f"the key is {'' if head.live else 'not '}live after {last.op}"
-    if kind == ES and last is not None and not head.live:
-        yield None, "it is not live, and has events"
     if kind in (KV, TS) and last is None and head.live:
         yield None, "it is live, and has no record"

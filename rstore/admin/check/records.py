@@ -12,10 +12,11 @@ from rstore.domain.errors import StoreError
 from rstore.domain.log import Record
 from rstore.domain.operators import (
     CHECK,
+    DELETE,
     DELITEM,
+    EVENTS,
     EXTEND,
     ONCE,
-    OPERATORS,
     PROTECT,
     REMOVE,
     SETITEM,
@@ -28,7 +29,7 @@ from rstore.domain.streams import COPY, ES, KEYS, KV, ORIGIN, PROJECT, SKIPPED, 
 from rstore.encoding.envelope import Payload
 from rstore.erasures import erasure_in
 
-_VALUELESS: Final = frozenset({REMOVE, DELITEM, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT})
+_VALUELESS: Final = frozenset({REMOVE, DELITEM, DELETE, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT})
 
 
 class _Kind(NamedTuple):
@@ -54,7 +55,7 @@ def _is_forward(start: int, end: int) -> bool:
 _KINDS: Final[Mapping[str, _Kind]] = {
     KV: _Kind((SETITEM, DELITEM), _is_timeless, "0..0"),
     TS: _Kind((EXTEND, REMOVE), _is_forward, "from one time to a later one"),
-    ES: _Kind(OPERATORS, _is_moment, "a single time"),
+    ES: _Kind(EVENTS, _is_moment, "a single time"),
     SS: _Kind((SNAPSHOT,), _is_moment, "a single time"),
     ONCE: _Kind((ONCE,), _is_timeless, "0..0"),
     PROJECT: _Kind((PROJECT,), _is_timeless, "0..0"),
