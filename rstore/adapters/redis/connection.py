@@ -1,4 +1,4 @@
-"""A connection to a Redis server: what goes over it, and what is known of the server for as long as it lasts."""
+"""A connection to a Redis server: commands, replies, and facts about the server that hold while it lasts."""
 
 from __future__ import annotations
 
@@ -15,61 +15,60 @@ if TYPE_CHECKING:
 
 Command: TypeAlias = tuple[bytes | int, ...]
 
-_ABOVE_SECONDS: Final = 10
-"""How long a partition is taken to be above what its server may have lost.
+_FENCED_SECONDS: Final = 10
+"""How long a partition is taken to be above all that its server may have lost: see ``lua/fence.lua``.
 
-Not for ever: a server that becomes a replica, and then a master again, keeps its connections. No less than that: it
-takes a round trip to ask.
+Not for ever: a server that becomes a replica, and then a master again, keeps its connections. No less than that: each
+check takes a round trip.
 """
 
 
-class Line:
-    """A connection of the driver's. ``no_file_until`` is when it may be asked for its append-only file again."""
+class Connection:
+    """A connection of the driver's. From ``no_file_until`` on, the server may be asked for its append-only file."""
 
     def __init__(self, connections: ConnectionPool) -> None:
-        self._wire = unconnected(connections)
-        self._wire.connect()
-        self._events = _events_of(self._wire)
+        self._driver = unconnected(connections)
+        self._driver.connect()
+        self._events = _events_of(self._driver)
         self.no_file_until = 0.0
-        self._above: dict[bytes, float] = {}
+        self._fenced_until: dict[bytes, float] = {}
 
     def send(self, commands: Sequence[Command]) -> None:
-        self._wire.send_packed_command([packed(commands)])
+        self._driver.send_packed_command([packed(commands)])
 
     def reply(self) -> Any:
         """Return the next reply, or the error that the server answers with."""
         try:
-            return self._wire.read_response()
+            return self._driver.read_response()
         except ResponseError as exc:
             return exc
 
     def is_quiet(self) -> bool:
-        """Tell whether there is nothing to be read: neither the end of the connection nor what nobody waited for."""
+        """Tell whether there is nothing to be read: neither the end of the connection nor an unexpected reply."""
         if self._events is not None:
             return not self._events.poll(0)
         try:
-            return not self._wire.can_read(0)
+            return not self._driver.can_read(0)
         except (RedisError, OSError):
             return False
 
     def close(self) -> None:
-        self._wire.disconnect()
+        self._driver.disconnect()
 
-    def is_above(self, meta: bytes) -> bool:
-        """Tell whether it was seen lately that a partition is above what its server may have lost."""
-        return self._above.get(meta, 0.0) > time.monotonic()
+    def is_fenced(self, meta: bytes) -> bool:
+        """Tell whether a partition was lately seen to be above all that its server may have lost."""
+        return self._fenced_until.get(meta, 0.0) > time.monotonic()
 
-    def note_above(self, meta: bytes) -> None:
-        """Note that it is."""
-        self._above[meta] = time.monotonic() + _ABOVE_SECONDS
+    def note_fenced(self, meta: bytes) -> None:
+        self._fenced_until[meta] = time.monotonic() + _FENCED_SECONDS
 
 
-def _events_of(wire: Any) -> Any:
-    """Return what tells in a microsecond whether there is something to be read, where the driver takes eight.
+def _events_of(driver: Any) -> Any:
+    """Return an object that tells in a microsecond whether there is something to be read. The driver takes eight.
 
-    Not if it is encrypted: then there is more to be read than replies.
+    Return None if the connection is encrypted: then more than replies comes in.
     """
-    socket = wire._sock  # noqa: SLF001  # the driver shows it to nobody
+    socket = driver._sock  # noqa: SLF001  # the driver shows it to nobody
     if isinstance(socket, SSLSocket) or not hasattr(select, "poll"):
         return None
     events = select.poll()
@@ -78,7 +77,7 @@ def _events_of(wire: Any) -> Any:
 
 
 def unconnected(connections: ConnectionPool) -> Any:
-    """Return a new connection of the driver's, which is not connected yet."""
+    """Return a new connection of the driver's that is not connected yet."""
     return connections.connection_class(**connections.connection_kwargs)
 
 

@@ -178,7 +178,7 @@ class Call:
         key = known or self.partition.staged(secrets.token_hex(8))
         if known is None:
             self._staged.append(key)
-        self._owner.tell((b"RPUSH", key, *parts), (b"EXPIRE", key, _STAGED_SECONDS))
+        self._owner.send_once((b"RPUSH", key, *parts), (b"EXPIRE", key, _STAGED_SECONDS))
         return key
 
 

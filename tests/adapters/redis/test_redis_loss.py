@@ -236,7 +236,7 @@ def test_who_makes_a_lost_namespace_anew_begins_above_it(stack: ExitStack) -> No
         store.discard()
 
 
-def test_a_lift_that_was_lost_itself_is_not_repeated(stack: ExitStack) -> None:
+def test_an_epoch_that_was_lost_itself_is_not_repeated(stack: ExitStack) -> None:
     loser = Dumped(stack)
     log = opened_log(stack, loser.dsn)
     write(log, 1)
@@ -254,7 +254,7 @@ def test_a_lift_that_was_lost_itself_is_not_repeated(stack: ExitStack) -> None:
 def test_a_server_that_is_a_replica_for_a_while_and_a_master_again_keeps_connections_but_no_trust(
     stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rstore.adapters.redis.connection._ABOVE_SECONDS", 0)
+    monkeypatch.setattr("rstore.adapters.redis.connection._FENCED_SECONDS", 0)
     one, other = (stack.enter_context(Valkey.start("--repl-diskless-sync-delay", "0")) for _ in range(2))
     other.command("REPLICAOF", HOST, one.port)
     wait_until(lambda: one.command("INFO").get("slave0", {}).get("state") == "online", one)
@@ -270,7 +270,7 @@ def test_a_server_that_is_a_replica_for_a_while_and_a_master_again_keeps_connect
 
 
 def restart_later(server: Valkey) -> None:
-    """Start a server when its clock is above what was given out: at most by as much as two lifts."""
+    """Start a server when its clock is above what was given out: at most by as much as two epochs."""
     ended = time.monotonic()
     wait_until(lambda: time.monotonic() > ended + 3, server)
     server.restart()
@@ -279,8 +279,8 @@ def restart_later(server: Valkey) -> None:
 # -- versions with gaps ------------------------------------------------------------------------------------------------
 
 
-def lift(server: Valkey) -> None:
-    """Let the next who connects find another server than the one that was written to."""
+def begin_epoch(server: Valkey) -> None:
+    """Let the next connection find another run of the server than the one that was written to."""
     (meta,) = server.command("KEYS", "rstore:*:meta")
     server.command("HSET", meta, "incarnation", "another")
     server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -311,7 +311,7 @@ def test_what_follows_a_version_is_found_beyond_gaps_at_the_cost_of_what_there_i
     given: list[int] = []
     for number in (300, 5, 1, 40):
         given += [write(log, start) for start in range(number)]
-        lift(server)
+        begin_epoch(server)
     assert given == sorted(set(given)) == sorted(versions(log))
     assert given[-1] - given[0] > 6 * EPOCH_SIZE
     server.command("CONFIG RESETSTAT")
@@ -329,7 +329,7 @@ def test_what_follows_a_version_is_found_beyond_gaps_at_the_cost_of_what_there_i
 def test_a_version_that_was_lost_is_told_by_a_floor_above_it(server: Valkey, stack: ExitStack, frozen: bool) -> None:
     log, reader = opened_log(stack, server.dsn), opened_log(stack, server.dsn, frozen=frozen)
     last = write(log, 1, 2, 3)
-    lift(server)
+    begin_epoch(server)
     newest = write(log, 4)
     there, lost, present = (reader.replay(S, ReplayQuery(after=version)) for version in (last, last + 1, newest))
     assert there is not None
@@ -374,7 +374,7 @@ def test_a_new_stream_begins_in_the_unit_of_its_partition(server: Valkey, stack:
     """Or its versions could be those of a stream of that name that was lost."""
     log = opened_log(stack, server.dsn)
     first = write(log, 1)
-    lift(server)
+    begin_epoch(server)
     for kind in ("new", "other"):
         (version,) = log.append([Batch(Stream(ES, kind), [Entry(0, 0, "", "setitem", b"")], 1)])
         head = log.head(Stream(ES, kind))
@@ -391,18 +391,18 @@ def test_a_server_that_is_the_same_leaves_no_gaps(server: Valkey, stack: ExitSta
     assert given == [given[0], given[0] + 1, given[0] + 2]
 
 
-def test_a_lift_is_safe_before_anything_is_written_above_it(stack: ExitStack) -> None:
+def test_an_epoch_is_safe_before_anything_is_written_above_it(stack: ExitStack) -> None:
     server = stack.enter_context(Valkey.start("--appendonly", "yes"))
     store = opened(stack, f"{server.dsn}?timeout=0.5")
     store["a"] = 1
     server.command("CONFIG", "SET", "appendfsync", "no")
-    lift(server)
+    begin_epoch(server)
     with pytest.raises(StoreNotAvailableError, match=r"goes on above.*not confirmed by its disk"):
         store["a"] = 2
     assert store["a"] == 1
 
 
-def test_partitions_of_a_cluster_are_lifted_one_by_one(stack: ExitStack) -> None:
+def test_partitions_of_a_cluster_are_fenced_one_by_one(stack: ExitStack) -> None:
     cluster = stack.enter_context(Cluster.start(2, 0))
     log = opened_log(stack, cluster.dsn)
     keys = [f"key {number}" for number in range(40)]
@@ -427,9 +427,7 @@ def test_partitions_of_a_cluster_are_lifted_one_by_one(stack: ExitStack) -> None
 # -- permissions -------------------------------------------------------------------------------------------------------
 
 
-def test_who_may_not_ask_for_the_incarnation_may_not_write_and_is_told_what_to_grant(
-    server: Valkey, stack: ExitStack
-) -> None:
+def test_a_writer_that_may_not_ask_for_info_is_told_what_to_grant(server: Valkey, stack: ExitStack) -> None:
     server.command("ACL", "SETUSER", "ada", "on", f">{SECRET}", "~*", "+@all", "-info")
     stack.callback(server.command, "ACL", "DELUSER", "ada")
     dsn = f"redis://ada:{SECRET}@{HOST}:{server.port}/0"
@@ -452,7 +450,7 @@ def test_a_pruned_sequence_is_no_lost_one(server: Valkey, stack: ExitStack) -> N
     log.rewrite([Rewrite(S, None, range(TIME_MAX), live=True)])
     head = log.head(S)
     assert head is not None
-    lift(server)
+    begin_epoch(server)
     write(log, 4)
     for frozen in (False, True):
         replay = opened_log(stack, server.dsn, frozen=frozen).replay(S, ReplayQuery(after=head.version))

@@ -1,1 +1,1 @@
-"""What a Redis Cluster needs besides: many nodes, and writes to several of them."""
+"""Redis Cluster: requests to many nodes, and writes to several of them."""

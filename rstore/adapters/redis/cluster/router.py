@@ -1,12 +1,13 @@
 """A Redis Cluster: which node has which slot, and what to do when that changes.
 
-Commands for many nodes go out to all of them before the first reply is read, so that they work at the same time;
-threads were rejected, since they cost more than what they wait for. What a node refuses is sent again, to whom it
-points to or when it is ready, until the timeout: this is the one place where that is decided. What may have been
-executed is only sent again if that does no harm, which the caller knows.
+Commands for many nodes go out to all of them before the first reply is read, so that the nodes work at the same time.
+Rejected: threads, which cost more than they wait for.
 
-The map of slots is a hint, and is corrected by what the nodes say. The driver's own client for clusters is not used: it
-repeats what may have been executed, and takes a script and the wait for its confirmation apart.
+A refused command is sent again until the timeout, to the node that the refusal names, or when its node is ready. This
+is decided here and nowhere else. A command that may have been executed is sent again only if its caller allows it.
+
+The map of slots is a hint, which the nodes correct. Rejected: the driver's own client for clusters. It repeats commands
+that may have been executed, and may send a script and the wait for its confirmation over two connections.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import TimeoutError as LateError
 
-from rstore.adapters.redis.cluster.pipeline import Flight, Pending
+from rstore.adapters.redis.cluster.pipeline import Pending, Pipeline
 from rstore.adapters.redis.connection import Command
 from rstore.adapters.redis.dsn import Server, address_of
 from rstore.adapters.redis.errors import UNKNOWN, translated
@@ -38,16 +39,19 @@ from rstore.adapters.redis.node import (
     Node,
     Request,
     Run,
-    attempts,
-    check_attempts,
     check_facts,
-    questions,
+    check_write_probes,
+    fact_queries,
+    write_probes,
 )
 from rstore.adapters.redis.scripts import Script
 from rstore.domain.errors import StoreClosedError, StoreNotAvailableError
 
 _RETRY_SECONDS: Final = 0.02
-_PROMPT: Final = (AskError, NoScriptError)  # what need not be waited for: somebody else knows, or can be told
+_PROMPT: Final = (
+    AskError,
+    NoScriptError,
+)  # sent again without a pause: to another node, or with the script
 _PROMPT_ROUNDS: Final = 4
 _DENIED: Final = (AuthenticationError, AuthorizationError)
 _UNREACHED: Final = (LostError, LateError, OSError)
@@ -57,7 +61,7 @@ class Cluster:
     """The nodes of a cluster. Threads share it; after a fork, the child makes its own connections."""
 
     partitions: Final = 64
-    """How many a new namespace gets: enough for a cluster to spread it, few enough to ask all of them at once."""
+    """How many partitions a new namespace gets: enough to spread it, few enough to ask all of them at once."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -65,10 +69,10 @@ class Cluster:
         self._nodes: dict[str, Node] = {}
         self._slots: dict[int, str] = {}
         self._addresses = server.seeds  # those that did not answer are last
-        self._is_doubtful = True  # the map: a node did not answer, and another may have taken its place
+        self._is_doubtful = True  # the map of slots: a node did not answer, and another may have taken its place
 
     def close(self) -> None:
-        """Let go of all connections; those in use end with their call."""
+        """Close all connections; those in use end with their call."""
         self._open = False
         for node in list(self._nodes.values()):
             node.close()
@@ -78,20 +82,20 @@ class Cluster:
         if not self._open:
             raise StoreClosedError(self.server.name)
 
-    def check_server(self, home: Partition, *, writing: bool) -> None:
+    def check_server(self, partition: Partition, *, writing: bool) -> None:
         """Raise StoreNotAvailableError if a node is too old, or writing would fail, or be lost."""
         self._find_slots()
         slots = self._slot_of_each() or [0]
-        for answers in self.exchange([Request(slot, questions(writing=writing)) for slot in slots]):
+        for answers in self.exchange([Request(slot, fact_queries(writing=writing)) for slot in slots]):
             check_facts(self.server.name, *answers)
-        for answers in self.exchange([Request(home.slot, attempts(home, writing=writing))]):
-            check_attempts(self.server.name, answers)
+        for answers in self.exchange([Request(partition.slot, write_probes(partition, writing=writing))]):
+            check_write_probes(self.server.name, answers)
 
     def slot_of_each(self) -> list[int]:
-        """Return for each node that has slots one of these.
+        """Return for each node that has slots one of them.
 
         Raises:
-            StoreNotAvailableError: who we are may not ask which nodes there are.
+            StoreNotAvailableError: the user may not ask which nodes there are.
         """
         self.check_open()
         self._find_slots()
@@ -104,13 +108,13 @@ class Cluster:
         return list({address: slot for slot, address in self._slots.items()}.values())
 
     def at(self, slot: int) -> Shard:
-        """Return what answers for a slot."""
+        """Return the node of a slot, whichever that is at the time."""
         return Shard(self, slot)
 
     def ask_each(self, requests: Sequence[Request]) -> list[list[Any]]:
         """Send requests that may be repeated, all at once, and return the replies to each.
 
-        Also after it was closed, as the other calls for several slots: what has begun may come to its end.
+        This works after a close too, as do the other calls for several slots: a write that has begun may end.
         """
         answers = self.exchange(requests)
         for replies in answers:
@@ -118,11 +122,11 @@ class Cluster:
         return answers
 
     def query_each(self, runs: Sequence[Run]) -> list[Any]:
-        """Run scripts that may be run again, and return what each answers."""
+        """Run scripts that may be repeated, and return their answers."""
         return self._run_each(runs, writing=False)
 
     def write_each(self, runs: Sequence[Run]) -> list[Any]:
-        """Run scripts that write, wait until what they wrote is safe, and return what each answers."""
+        """Run scripts that write, wait until their writes are safe, and return their answers."""
         return self._run_each(runs, writing=True)
 
     def _run_each(self, runs: Sequence[Run], *, writing: bool) -> list[Any]:
@@ -142,18 +146,18 @@ class Cluster:
     def exchange(
         self, requests: Sequence[Request], *, writing: bool = False, confirming: bool = False
     ) -> list[list[Any]]:
-        """Send requests and return the replies; errors that are no refusals are among them.
+        """Send requests and return the replies, among them errors that are no refusals.
 
         Args:
-            writing: they must not be executed twice.
-            confirming: return when what they wrote is safe.
+            writing: the requests must not be executed twice.
+            confirming: return when their writes are safe.
         """
         deadline = time.monotonic() + self.server.timeout
         pending = [Pending(request) for request in requests]
         in_vain = 0
         while left := [each for each in pending if each.left]:
             if self._is_doubtful:
-                self._find_slots(anybody=False)
+                self._find_slots(required=False)
             refusals = self._round(left, writing=writing, confirming=confirming)
             if not refusals:
                 continue
@@ -166,76 +170,76 @@ class Cluster:
         return [each.replies for each in pending]
 
     def _round(self, pending: Sequence[Pending], *, writing: bool, confirming: bool) -> list[tuple[Node, Exception]]:
-        """Send what is pending to whom it belongs, and return what was refused by whom."""
+        """Send each request to its node, and return the refusals, each with the node that refused."""
         groups = defaultdict(list)
         for each in pending:
             groups[self._address(each)].append(each)
-        flights = [
-            Flight(address, self._node(address), group, writing=writing, confirming=confirming)
+        pipelines = [
+            Pipeline(address, self._node(address), group, writing=writing, confirming=confirming)
             for address, group in groups.items()
         ]
         try:
-            for flight in flights:
-                flight.prepare()
-            for flight in flights:
-                flight.send()
-            for flight in flights:
-                flight.receive()
+            for pipeline in pipelines:
+                pipeline.prepare()
+            for pipeline in pipelines:
+                pipeline.send()
+            for pipeline in pipelines:
+                pipeline.receive()
         finally:
-            for flight in flights:
-                flight.end()
-        return [(flight.node, error) for flight in flights for error in self._landed(flight)]
+            for pipeline in pipelines:
+                pipeline.end()
+        return [(pipeline.node, error) for pipeline in pipelines for error in self._refusals(pipeline)]
 
-    def _landed(self, flight: Flight) -> Iterator[Exception]:
-        """Yield the refusals that a flight came back with, and note whom they point to."""
-        if flight.error is not None:
-            self._set_aside(flight.address)
-            if not flight.is_repeatable:
-                raise flight.node.translated(flight.error, UNKNOWN) from flight.error
-            if isinstance(flight.error, _DENIED) or not isinstance(flight.error, _UNREACHED):
-                raise flight.node.translated(flight.error) from flight.error
-            yield flight.error
-        for each, refusal in flight.refused:
-            self._redirect(each, refusal, flight.address)
+    def _refusals(self, pipeline: Pipeline) -> Iterator[Exception]:
+        """Yield the refusals of a pipeline, and note to which node they redirect."""
+        if pipeline.error is not None:
+            self._set_aside(pipeline.address)
+            if not pipeline.is_repeatable:
+                raise pipeline.node.translated(pipeline.error, UNKNOWN) from pipeline.error
+            if isinstance(pipeline.error, _DENIED) or not isinstance(pipeline.error, _UNREACHED):
+                raise pipeline.node.translated(pipeline.error) from pipeline.error
+            yield pipeline.error
+        for each, refusal in pipeline.refused:
+            self._redirect(each, refusal, pipeline.address)
             yield refusal
-        if flight.confirmed:
-            flight.node.check_confirmed(flight.confirmed)
+        if pipeline.confirmed:
+            pipeline.node.check_confirmed(pipeline.confirmed)
 
     def _redirect(self, pending: Pending, refusal: Exception, refused_by: str) -> None:
         if isinstance(refusal, NoScriptError):
-            pending.spell_out()
+            pending.send_in_full()
         if isinstance(refusal, ClusterDownError):
             self._is_doubtful = True
         if not isinstance(refusal, AskError):
             return
         host = refusal.host or refused_by.rpartition(":")[0].strip("[]")  # no host: the same
         address = address_of(host, refusal.port)
-        if isinstance(refusal, MovedError):  # which the driver takes for a special case of the other
+        if isinstance(refusal, MovedError):  # for the driver, a special case of AskError
             self._slots[pending.slot] = address
         else:
             pending.asked = address
 
     # -- the map ------------------------------------------------------------------------------------------------------
 
-    def _find_slots(self, *, anybody: bool = True) -> None:
-        """Ask one node after the other who has which slot; raise if ``anybody`` should answer and nobody does."""
+    def _find_slots(self, *, required: bool = True) -> None:
+        """Ask one node after the other for the map of slots. If none answers, raise, unless ``required`` is False."""
         for address in self._addresses:
             pending = Pending(Request(0, [(b"CLUSTER", b"SLOTS")]))
-            flight = Flight(address, self._node(address), [pending])
-            flight.prepare()
-            flight.send()
-            flight.receive()
-            if flight.error is None:
+            pipeline = Pipeline(address, self._node(address), [pending])
+            pipeline.prepare()
+            pipeline.send()
+            pipeline.receive()
+            if pipeline.error is None:
                 self._learn(address, *pending.replies)
                 return
             self._set_aside(address)
-        if anybody and flight.error:
-            raise flight.node.translated(flight.error) from flight.error
+        if required and pipeline.error:
+            raise pipeline.node.translated(pipeline.error) from pipeline.error
 
     def _learn(self, source: str, reply: Any = None) -> None:
         self._is_doubtful = False
         if isinstance(reply, NoPermissionError) or reply is None:
-            self._slots = {}  # then the nodes' redirections have to do
+            self._slots = {}  # redirections have to do
             return
         if isinstance(reply, RedisError):
             raise StoreNotAvailableError(f"{self.server.name}: it is no cluster: write redis:// instead")
@@ -276,33 +280,33 @@ class Shard:
         (replies,) = self._cluster.ask_each([Request(self._slot, commands)])
         return replies
 
-    def tell(self, *commands: Command) -> None:
-        """Send commands, of which the first must not be executed twice."""
+    def send_once(self, *commands: Command) -> None:
+        """Send commands, the first of which must not be executed twice."""
         self._cluster.check_open()
         for command in commands:
             (replies,) = self._cluster.exchange([Request(self._slot, [command])], writing=command is commands[0])
             self._cluster.check_replies(replies)
 
     def query(self, script: Script, keys: Sequence[bytes], *args: bytes) -> Any:
-        """Run a script that only reads, or may be run again."""
+        """Run a script that only reads, or may be repeated."""
         self._cluster.check_open()
         (reply,) = self._cluster.query_each([Run(self._slot, script, keys, args)])
         return reply
 
     def write(self, script: Script, keys: Sequence[bytes], *args: bytes) -> Any:
-        """Run a script that writes, and wait until what it wrote is safe."""
+        """Run a script that writes, and wait until its writes are safe."""
         self._cluster.check_open()
         (reply,) = self._cluster.write_each([Run(self._slot, script, keys, args)])
         return reply
 
 
 Servers: TypeAlias = Node | Cluster
-"""All that a namespace is spread over."""
+"""The servers that have the partitions of a namespace."""
 
 Owner: TypeAlias = Node | Shard
-"""Who has the keys of a partition."""
+"""The server that has the keys of a partition."""
 
 
 def connect(server: Server) -> Servers:
-    """Return what talks to a server, or to all nodes of a cluster; it connects when it is first used."""
+    """Return a client of a server, or of all nodes of a cluster. It connects when it is first used."""
     return Cluster(server) if server.seeds else Node(server)
