@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from attrs import define, frozen
 
 from rstore.domain.errors import FrozenStoreError, StoreConflictError, StoreError
-from rstore.domain.log import Batch, Entry, Log
+from rstore.domain.log import Adapter, Batch, Entry, Log
 from rstore.domain.names import check_name
 from rstore.domain.operators import ONCE
 from rstore.domain.spans import check_time
@@ -63,7 +63,7 @@ class Face:
     """The base of the faces. Made complete by :class:`rstore.store.Store`."""
 
     _freq: int | datetime.timedelta | None = None
-    _base: Log
+    _base: Adapter
     _writer: CheckedWriter
     _cached: Projections
     _payload: Payload
@@ -73,13 +73,21 @@ class Face:
     _work: ContextVar[Work | None]
 
     @property
-    def _log(self) -> Log:
+    def _log(self) -> Log | Transaction:
         """The log that is read and written here: that of the transaction, if there is one."""
         work = self._work.get()
         if work is None:
             return self._base
         work.check()
         return work.log
+
+    def _outside(self, refusal: StoreError) -> Adapter:
+        """Return the log itself, for what can't be part of a transaction; in one, raise."""
+        work = self._work.get()
+        if work is not None:
+            work.check()
+            raise refusal
+        return self._base
 
     @property
     def _projections(self) -> Projections:
@@ -104,7 +112,7 @@ class Face:
         if self._work.get() is not None:
             raise unerasable()
         note = self._note.get()
-        return Eraser(op, self._log, self._append, self._payload, None if note is None else note.body, now, dry_run)
+        return Eraser(op, self._base, self._append, self._payload, None if note is None else note.body, now, dry_run)
 
     def _append(self, batches: Sequence[Batch]) -> list[int]:
         self._check_writable()

@@ -17,7 +17,7 @@ from rstore.domain.errors import (
     StoreProtectedError,
     StoreWrongKeyError,
 )
-from rstore.domain.log import Batch, Entry, Log, Record, ReplayQuery
+from rstore.domain.log import Adapter, Batch, Entry, Record, ReplayQuery
 from rstore.domain.operators import CHECK, PROTECT
 from rstore.domain.paging import newest
 from rstore.domain.streams import ES, KEYS, KV, TS, Stream
@@ -51,7 +51,7 @@ class CheckedWriter:
     then on it asks nothing: a write takes as many round trips as without it.
     """
 
-    def __init__(self, log: Log, payload: Payload, namespace: str, *, other_key: bool = False) -> None:
+    def __init__(self, log: Adapter, payload: Payload, namespace: str, *, other_key: bool = False) -> None:
         """Take what is written to and what seals.
 
         Args:

@@ -22,6 +22,7 @@ from rstore.domain.log import Connector, Saved
 from rstore.domain.names import check_name
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, KV, TS
+from rstore.domain.transaction import unerasable
 from rstore.encoding.envelope import Payload
 from rstore.html import table
 from rstore.protection import CheckedWriter
@@ -196,7 +197,7 @@ class Store(Upkeep):
         saved = saved.plus(self._compact_series(eraser, series, limit))
         saved = saved.plus(self._prune(eraser, sequences, TIME_MAX if limit is None else limit))
         if not dry_run:
-            self._log.vacuum()
+            self._base.vacuum()
         return saved
 
     def discard(self) -> None:
@@ -205,8 +206,9 @@ class Store(Upkeep):
         What :meth:`log` tells of earlier erasures goes too: nothing is left to keep it in.
         """
         self._check_writable()
+        log = self._outside(unerasable())
         self._projections.clear()
-        self._log.discard()
+        log.discard()
         self._writer.forget()
 
 

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from rstore import Store
 from rstore.adapters.dsn import open_log
 from rstore.adapters.memory import MemoryLog, Space
-from rstore.domain.log import Connector, Log
+from rstore.domain.log import Adapter, Connector
 from tests.support.servers import Cluster, Postgres, Valkey
 
 # How long an example takes depends on what else the machine does, and fails no test.
@@ -48,7 +48,7 @@ class Backend:
         """Open a store, by default a writable one, until the test ends."""
         return self.stack.enter_context(cls(self.connect, **{"frozen": False, **options}))
 
-    def log(self, namespace: str = "default", *, frozen: bool = False) -> Log:
+    def log(self, namespace: str = "default", *, frozen: bool = False) -> Adapter:
         """Open a log until the test ends."""
         log = self.connect(namespace, frozen)
         log.open()
@@ -113,7 +113,7 @@ class Apart:
         if dsn in os.environ.values():
             stack.callback(self._erase)
 
-    def __call__(self, namespace: str, frozen: bool) -> Log:
+    def __call__(self, namespace: str, frozen: bool) -> Adapter:
         self._used.add(namespace)
         return self._connect(f"{self._prefix} {namespace}", frozen)
 
@@ -194,7 +194,7 @@ def store(backend: Backend, key: str | None) -> Store:
 
 
 @pytest.fixture
-def log(backend: Backend) -> Log:
+def log(backend: Backend) -> Adapter:
     """An empty, writable log on every backend."""
     return backend.log()
 

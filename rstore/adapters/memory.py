@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice, takewhile
 from operator import attrgetter, itemgetter
@@ -13,8 +13,8 @@ from typing import Final
 
 from attrs import Factory, define, field
 
-from rstore.domain.checkpoints import dotted, undotted
-from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
+from rstore.domain.checkpoints import dotted, number, undotted
+from rstore.domain.errors import StoreClosedError, StoreNotAvailableError
 from rstore.domain.log import (
     EVERYTHING,
     PRESENT,
@@ -30,6 +30,7 @@ from rstore.domain.log import (
     Rewrite,
     Saved,
 )
+from rstore.domain.paging import within
 from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies
 from rstore.domain.spans import level, reach
 from rstore.domain.streams import SS, Stream
@@ -89,7 +90,7 @@ class _Namespace:
     streams: dict[Stream, _Records] = Factory(dict)
     live: Counter[str] = Factory(Counter)
     floor: int = 0
-    feed: list[tuple[Position, Stream, int]] = Factory(list)
+    feed: list[tuple[int, Stream, int]] = Factory(list)
     erased: int = 0
 
     def found(self, stream: Stream, version: int) -> Record | None:
@@ -122,6 +123,8 @@ class Space:
 
 class MemoryLog:
     """A namespace of a :class:`Space`. Closing it forgets nothing; the space ends with the last one who holds it."""
+
+    instead_of_backup: Final = "has no file to be backed up: keep the store in a SQLite file"
 
     def __init__(self, space: Space, namespace: str, frozen: bool) -> None:
         self._space, self._namespace, self._frozen = space, namespace, frozen
@@ -203,17 +206,11 @@ class MemoryLog:
                 after = folded_version(snapshot)
             return Replay(head, snapshot, list(self.read(stream, Query(end=end, after=after, until=until))))
 
-    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
+    def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
         with self._space.lock:
-            known = self._streams()
-            found = map(known.get, streams)
-            return [None if records is None else records.last(until) for records in found]
-
-    def sizes(self, streams: Sequence[Stream]) -> list[int]:
-        with self._space.lock:
-            known = self._streams()
-            lasts = [known[stream].last() if stream in known else None for stream in streams]
-        return [0 if record is None else len(record.data) + len(record.meta or b"") for record in lasts]
+            found = map(self._streams().get, streams)
+            lasts = [None if records is None else records.last(until) for records in found]
+        return lasts if room is None else next(within(room, ((last, _size(last)) for last in lasts)), [])
 
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         with self._space.lock:
@@ -311,16 +308,12 @@ class MemoryLog:
     def vacuum(self) -> None:
         self._check_open()
 
-    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # noqa: ARG002  # the port's names
-        self._check_open()
-        raise StoreError(f"{self.name} has no file to be backed up: keep the store in a SQLite file")
-
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         with self._space.lock:
             self._check_open()
             namespace = self._namespaced()
             feed = namespace.feed
-            places = range(0 if after is None else bisect_right(feed, after, key=itemgetter(0)), len(feed))
+            places = range(bisect_right(feed, number(after), key=itemgetter(0)), len(feed))
         for position, stream, version in map(feed.__getitem__, places):
             record = namespace.found(stream, version)
             if record is not None:
@@ -334,7 +327,7 @@ class MemoryLog:
             return self._space.written.wait(seconds)
 
     def checkpoint(self, position: Position) -> str:
-        return dotted((position,))
+        return dotted((number(position),))
 
     def position(self, checkpoint: str) -> Position:
         return undotted(checkpoint, 1)[0]
@@ -359,6 +352,10 @@ class MemoryLog:
     def _writable(self) -> _Namespace:
         self._check_open()
         return self._space.namespaces.setdefault(self._namespace, _Namespace(floor=self._space.floor))
+
+
+def _size(record: Record | None) -> int:
+    return 0 if record is None else len(record.data) + len(record.meta or b"")
 
 
 def _recorded(namespace: _Namespace, batch: Batch) -> int:

@@ -12,16 +12,18 @@ from attrs import define
 from rstore.core import now
 from rstore.domain.erasure import ERASURE, REKEY
 from rstore.domain.errors import StoreConflictError, StoreError
-from rstore.domain.log import Position, Record, Rewrite
+from rstore.domain.log import Backupable, Position, Record, Rewrite
 from rstore.domain.operators import PROTECT, UNPROTECT
 from rstore.domain.paging import newest
 from rstore.domain.streams import ES, KV, ORIGIN, SS, TS, Stream
+from rstore.domain.transaction import unerasable
 from rstore.history.follow import Following
 from rstore.progress import Progress, Report, step_of
 from rstore.protection import STREAM
 
 _WAITS: Final = 40
 _WAIT_SECONDS: Final = 0.25
+_INSTEAD_OF_BACKUP: Final = "has no backup of its own: use 'rstore copy', which makes a SQLite file of a namespace"
 
 
 @define(eq=False)
@@ -43,7 +45,7 @@ class Upkeep(Following):
         >>> store.namespaces()
         ['default']
         """
-        return self._log.namespaces()
+        return self._base.namespaces()
 
     def rekey(self, progress: Report | None = None) -> int:
         """Encrypt everything with the first key that is not, and return how many records that were.
@@ -72,6 +74,7 @@ class Upkeep(Following):
         self._check_writable()
         if not self._payload.has_key:
             raise StoreError("there is no key to encrypt with: open the store with key=[new, old]")
+        self._outside(unerasable())
         work = _Rekeying()
         self._writer.settle(now())
         for _ in range(_WAITS):
@@ -80,7 +83,7 @@ class Upkeep(Following):
                 self._writer.renew(now())  # from here on a store with the old key alone is refused when it is opened
                 self._rekey_on(work, progress)
                 return work.resealed
-            self._log.wait(work.position, _WAIT_SECONDS)
+            self._base.wait(work.position, _WAIT_SECONDS)
         raise StoreError(
             "not everything is encrypted with the first key yet: others still write with another one, "
             "or are in a transaction that has not ended; see to that, and call rekey() again"
@@ -140,7 +143,7 @@ class Upkeep(Following):
         """Rewrite all streams but those that others have rewritten meanwhile, and return the conflict with one."""
         try:
             with step_of("not all of it is encrypted with the first key yet: call rekey() again when that is seen to"):
-                self._log.rewrite(rewrites)
+                self._base.rewrite(rewrites)
         except StoreConflictError as exc:
             if len(rewrites) == 1:
                 return exc
@@ -201,7 +204,10 @@ class Upkeep(Following):
             StoreError: there is such a file; it can't be written; or the backend is none that is kept in a file, and
                 has tools of its own.
         """
-        self._log.backup(os.fspath(path), _told(progress))
+        log = self._outside(StoreError("a backup can't be part of a transaction: make it before it or after it"))
+        if not isinstance(log, Backupable):
+            raise StoreError(f"{log.name} {getattr(log, 'instead_of_backup', _INSTEAD_OF_BACKUP)}")
+        log.backup(os.fspath(path), _told(progress))
 
 
 def _told(progress: Report | None) -> Callable[[int, int], None]:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
 
-from rstore.domain.errors import FrozenStoreError, StoreError
 from rstore.domain.log import (
     EVERYTHING,
     PRESENT,
-    Batch,
-    Copy,
+    Adapter,
     Head,
-    Log,
     Position,
     Query,
     Record,
     Replay,
     ReplayQuery,
-    Rewrite,
-    Saved,
 )
 from rstore.domain.operators import DELETE
 from rstore.domain.rules import folded_version
@@ -33,18 +27,12 @@ class AsOf:
     An event sequence that was deleted is not.
     """
 
-    def __init__(self, log: Log, until: int) -> None:
+    def __init__(self, log: Adapter | AsOf, until: int) -> None:
         self._log, self.until = log, until
 
     @property
     def name(self) -> str:
         return self._log.name
-
-    def open(self) -> None:
-        pass  # whoever has made the log opens and closes it
-
-    def close(self) -> None:
-        pass
 
     def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
         # not alive: the stream may have ended since, and all that hides what was before is among the records
@@ -59,11 +47,8 @@ class AsOf:
         floor = 0 if query.after is None else found.head.floor  # what was folded before a rewrite is folded again
         return found._replace(head=Head(stream, version, floor, live=True)) if version else None
 
-    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
-        return self._log.last(streams, self._bound(until))
-
-    def sizes(self, streams: Sequence[Stream]) -> list[int]:
-        return self._log.sizes(streams)
+    def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
+        return self._log.last(streams, self._bound(until), room)
 
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         return self._log.head(stream, self._bound(until))
@@ -87,9 +72,6 @@ class AsOf:
     def count(self, kind: str) -> int:
         return sum(1 for _ in self.heads(kind))
 
-    def namespaces(self) -> list[str]:
-        return self._log.namespaces()
-
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         return (found for found in self._log.follow(after) if found[2].recorded <= self.until)
 
@@ -101,24 +83,6 @@ class AsOf:
 
     def position(self, checkpoint: str) -> Position:
         return self._log.position(checkpoint)
-
-    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # the port's names
-        raise StoreError("a view of the past can't be backed up: back up the store itself")
-
-    def append(self, batches: Sequence[Batch]) -> NoReturn:
-        raise FrozenStoreError(self.name)
-
-    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
-        raise FrozenStoreError(self.name)
-
-    def restore(self, copies: Sequence[Copy]) -> None:
-        raise FrozenStoreError(self.name)
-
-    def vacuum(self) -> None:
-        raise FrozenStoreError(self.name)
-
-    def discard(self) -> None:
-        raise FrozenStoreError(self.name)
 
     def _bound(self, until: int | None) -> int:
         return self.until if until is None else min(until, self.until)

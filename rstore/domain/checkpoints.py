@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from rstore.domain.log import Position
 from rstore.domain.spans import TIME_MAX
 
 _DIGITS: Final = len(str(TIME_MAX))
+
+
+def number(position: Position | None) -> int:
+    """Return the number that a position is, in a log whose positions are numbers; without one 0, which is before all.
+
+    Raises:
+        TypeError: it is a position of another kind of log.
+    """
+    if position is None:
+        return 0
+    if not isinstance(position, int):
+        raise TypeError(f"a position of this log is a number, not {position!r}")
+    return position
 
 
 def dotted(numbers: Iterable[int]) -> str:

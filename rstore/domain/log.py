@@ -1,13 +1,22 @@
-"""The port: an append-only log of records in streams, and the words that it speaks.
+"""The port: one append-only log, as every backend keeps it and everything above it reads and writes it.
 
-A *namespace* holds *streams*; a stream is an append-only sequence of *records*, all of one key and one kind. The
-log sees bytes only. Everything that a Store shows is folded from records by the other modules of the domain.
+A *namespace* holds *streams* (:mod:`rstore.domain.streams`). A stream is an append-only sequence of *records*, all of
+one key and one kind. The log sees bytes only: everything that a Store shows is folded from records by the other modules
+of the domain.
+
+Read it in this order:
+
+1. stored: :class:`Entry`, :class:`Record`, :class:`Head`;
+2. asked, and answered: :class:`Query`, :class:`ReplayQuery`, :class:`Replay`;
+3. written: :class:`Batch`, :class:`Rewrite`, :class:`Saved`, :class:`Copy`;
+4. the port: :class:`LogReader`, :class:`Log`, :class:`Backend`; and what only some backends can do:
+   :class:`Restorable`, :class:`Backupable`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import Stream
@@ -15,12 +24,23 @@ from rstore.domain.streams import Stream
 VERSION_MAX: Final = 2**62 - 1
 """No version is greater: above it are those of records that wait for the end of a transaction."""
 
-Position: TypeAlias = Any
-"""A record's place in the log as a whole: opaque, ordered among the positions of the same log."""
+
+class Position(Protocol):
+    """A record's place in the log as a whole: opaque, and ordered among the positions of the same log."""
+
+    def __lt__(self, other: Self, /) -> bool: ...
+    def __gt__(self, other: Self, /) -> bool: ...
+
+
+UNPLACED: Final[Position] = 0
+"""The position of a record that is not in a log yet."""
+
+
+# -- stored -----------------------------------------------------------------------------------------------------------
 
 
 class Entry(NamedTuple):
-    """What a writer gives to be recorded.
+    """What a writer gives the log to record.
 
     ``start`` and ``end`` are the span of *valid time* that it speaks of, both inclusive, signed 64 bits. ``item`` is
     the dict member for events, else empty. ``op`` is the operator's name. ``data`` and ``meta`` are sealed payloads.
@@ -67,69 +87,7 @@ class Head(NamedTuple):
     died: int = 0
 
 
-class Batch(NamedTuple):
-    """Entries for one stream. ``entries`` is iterated once, inside the transaction, and must not call user code.
-
-    ``expect`` is the version that the stream must still have (0: there is no such stream; None: any). ``live`` says
-    whether the stream lives after it. With ``replace`` the entries take the place of all earlier records of the stream.
-    With ``if_live`` nothing is appended to a stream that does not live or is not there. Without entries, and with
-    ``if_live``, a batch only checks what it expects.
-    """
-
-    stream: Stream
-    entries: Iterable[Entry]
-    recorded: int
-    expect: int | None = None
-    live: bool = True
-    replace: bool = False
-    if_live: bool = False
-
-
-class Rewrite(NamedTuple):
-    """Records of one stream that go, and those that stand in for them.
-
-    ``drop`` holds versions; a ``range`` is cheap however long. Each record of ``put`` has the version of a record
-    that it replaces and takes over its position too, so that no follower sees it as new. ``expect`` is the version
-    that the stream must still have, ``floor`` the version after its last rewrite (None: any): whoever replaces all up
-    to a version need not mind what is appended meanwhile. ``live`` says whether it lives afterwards (None: as before).
-
-    A rewrite moves the stream's version on by one, so that whoever folded before notices; with ``moves=False`` it does
-    not: for streams of which only the last record counts, and keeps that; and where the records that are put hold the
-    same as those that they replace, sealed anew. What is put for a record that is not there any more is passed over, or
-    conflicts. A rewrite that finds nothing to change does
-    nothing. A stream that is left without records and life is forgotten.
-    """
-
-    stream: Stream
-    expect: int | None
-    drop: Collection[int]
-    put: Iterable[Record] = ()
-    live: bool | None = None
-    moves: bool = True
-    floor: int | None = None
-
-
-class Copy(NamedTuple):
-    """What another log has of one stream: records as they are there, and what its head says after them.
-
-    ``records`` are in order of their versions and keep them, and all else but their positions. ``version`` is that of
-    the stream after them: at least that of the last one, and more if a rewrite has moved the stream on. ``live`` and
-    ``died`` are as in a :class:`Head`.
-    """
-
-    stream: Stream
-    version: int
-    live: bool
-    died: int
-    records: Sequence[Record] = ()
-
-
-class Replay(NamedTuple):
-    """What a projection of an event sequence is folded from: a snapshot, if there is one, and the records after it."""
-
-    head: Head
-    snapshot: Record | None
-    records: list[Record]
+# -- asked, and answered ----------------------------------------------------------------------------------------------
 
 
 class Query(NamedTuple):
@@ -173,7 +131,7 @@ class Query(NamedTuple):
         )
 
     def above(self, died: int) -> int:
-        """Return the version above which records count, in a stream whose life last ended at a version."""
+        """Return the version above which records count, in a stream whose life last ended at version ``died``."""
         return max(self.after, died) if self.alive else self.after
 
 
@@ -182,7 +140,7 @@ EVERYTHING: Final = Query()
 
 
 class ReplayQuery(NamedTuple):
-    """From what to fold a projection of an event sequence.
+    """From what the state of an event sequence is to be folded.
 
     Attributes:
         end: only records and snapshots of times up to this one.
@@ -202,6 +160,61 @@ PRESENT: Final = ReplayQuery()
 """The present state, from the newest snapshot on."""
 
 
+class Replay(NamedTuple):
+    """From what the state of an event sequence is folded: a snapshot, if there is one, and the records after it."""
+
+    head: Head
+    snapshot: Record | None
+    records: list[Record]
+
+
+# -- written ----------------------------------------------------------------------------------------------------------
+
+
+class Batch(NamedTuple):
+    """Entries for one stream. ``entries`` is iterated once, inside the transaction, and must not call user code.
+
+    ``expect`` is the version that the stream must still have (0: there is no such stream; None: any). ``live`` says
+    whether the stream lives after it. With ``replace`` the entries take the place of all earlier records of the stream.
+    With ``if_live`` nothing is appended to a stream that does not live or is not there. Without entries, and with
+    ``if_live``, a batch only checks what it expects.
+    """
+
+    stream: Stream
+    entries: Iterable[Entry]
+    recorded: int
+    expect: int | None = None
+    live: bool = True
+    replace: bool = False
+    if_live: bool = False
+
+
+class Rewrite(NamedTuple):
+    """Records of one stream that go, and those that stand in for them.
+
+    ``drop`` holds versions; a ``range`` is cheap however long. Each record of ``put`` has the version of a record
+    that it replaces and takes over its position too, so that no follower sees it as new. ``expect`` is the version
+    that the stream must still have (None: any). ``floor`` is the version that it must have had after its last rewrite
+    (None: any): a caller that replaces all up to a version need not mind later appends. ``live`` says whether the
+    stream lives afterwards (None: as before).
+
+    A rewrite moves the stream's version on by one, so that a reader that folded before notices. With ``moves=False`` it
+    does not. That is for a stream of which only the last record counts, if the rewrite keeps that; and for records that
+    hold the same as those that they replace, sealed anew.
+
+    A record that is put in place of one that is not there any more is passed over, or conflicts. A rewrite that finds
+    nothing to change does nothing. A stream that is left without records and life is forgotten.
+    """
+
+    stream: Stream
+    expect: int | None
+    drop: Collection[int]
+    put: Iterable[Record] = ()
+    live: bool | None = None
+    moves: bool = True
+    floor: int | None = None
+
+
 class Saved(NamedTuple):
     """What a prune or compact took out of the log: a number of records, and the bytes of their data."""
 
@@ -213,40 +226,35 @@ class Saved(NamedTuple):
         return Saved(self.records + other.records, self.bytes + other.bytes)
 
 
-class Log(Protocol):
-    """One namespace of a log. Every adapter keeps these promises; ``tests/contract`` holds it to them.
+class Copy(NamedTuple):
+    """What another log has of one stream: records as they are there, and what its head says after them.
 
-    * Appends and rewrites are atomic and isolated; what was acknowledged survives ``kill -9`` and, at the default
-      durability, loss of power.
-    * A log may be shared by threads, and used after ``fork``.
-    * Every call but ``open`` and ``close`` needs an open log. Failures are :class:`StoreError`s:
-      :class:`StoreNotAvailableError` if the backend can't be reached or locked in time; the next call tries anew.
-      Nothing is retried that could be written twice.
+    ``records`` are in order of their versions and keep them, and all else but their positions. ``version`` is that of
+    the stream after them: at least that of the last one, and more if a rewrite has moved the stream on. ``live`` and
+    ``died`` are as in a :class:`Head`.
     """
 
-    @property
-    def name(self) -> str:
-        """The backend's address as it may be shown: without password."""
+    stream: Stream
+    version: int
+    live: bool
+    died: int
+    records: Sequence[Record] = ()
 
-    def open(self) -> None:
-        """Connect. A frozen log is only looked for, one that may write is created if there is none.
 
-        Raises:
-            StoreNotAvailableError: the backend can't be reached, or a frozen log finds no such namespace.
-        """
+# -- the port ---------------------------------------------------------------------------------------------------------
+#
+# Every adapter keeps these promises; tests/contract holds it to them.
+#
+# * Appends and rewrites are atomic and isolated. What was acknowledged survives ``kill -9`` and, at the default
+#   durability, loss of power.
+# * Threads may share a log, and a process may use it after ``fork``.
+# * Every call but ``name``, ``open`` and ``close`` needs an open log. Failures are :class:`StoreError`s:
+#   :class:`StoreNotAvailableError` if the backend can't be reached or locked in time; the next call tries anew.
+#   An adapter retries nothing that could then be written twice.
 
-    def close(self) -> None:
-        """Let go of all connections. Iterators that are still being read end with a StoreError."""
 
-    def append(self, batches: Sequence[Batch]) -> list[int]:
-        """Append all batches or nothing, durably, and return the newest version of each batch's stream.
-
-        The batches are of different streams. All get the same ``recorded``: the latest that one of them is given, or
-        that the last record of one of their streams has. So who looks at the log as of a time sees all or nothing.
-
-        Raises:
-            StoreConflictError: a stream is not at the version that its batch expects.
-        """
+class LogReader(Protocol):
+    """Reading one namespace. A log as of a time (:class:`rstore.domain.as_of.AsOf`) is one too."""
 
     def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
         """Yield the records that a query matches, in order of ``(start, version)``, lazily.
@@ -255,24 +263,23 @@ class Log(Protocol):
         """
 
     def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
-        """Return what a projection needs, in one consistent read; None if there is no such stream.
+        """Return from what an event sequence is folded, in one consistent read; None if there is no such stream.
 
-        Snapshots of an event sequence are records on the stream of kind ``ss`` with its key: their span is the
-        latest time that they have folded, their item the version up to which they have, in decimal.
+        Its snapshots are records on the stream of kind ``ss`` with its key. Their span is the latest time that they
+        have folded, their item the version up to which they have, in decimal.
         """
 
-    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
-        """Return for each stream its newest record (with ``recorded <= until``).
+    def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
+        """Return the newest record of each stream, in one consistent read; None for a stream without any.
 
-        In one consistent read; where a namespace has several partitions, in one of each. To go back in time costs
-        little more than the present, and does not grow with the number of later records: not of a key's, at least.
-        """
+        Where a namespace has several partitions, each of them is read consistently by itself. To go back in time costs
+        little more than the present, and does not grow with the number of later records: not with a key's, at least.
 
-    def sizes(self, streams: Sequence[Stream]) -> list[int]:
-        """Return for each stream about how many bytes its newest record has, without a look at them; 0 if it has none.
-
-        So that who wants many of the newest records, but one after the other, asks for no more at once than memory
-        should hold: see :func:`newest`.
+        Args:
+            until: only records with ``recorded <= until``.
+            room: answer for fewer streams, the first ones, if all their records have more bytes than this; for one at
+                least. It lets a caller page through many newest records while it holds a few megabytes: see
+                :func:`rstore.domain.paging.newest`.
         """
 
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
@@ -280,7 +287,7 @@ class Log(Protocol):
 
         Args:
             until: the head as it was when the newest record with ``recorded <= until`` was, if there is one: see
-                :func:`head_then`. No payload is read, where the backend can leave it out.
+                :func:`rstore.domain.rules.head_then`. No payload is read, where the backend can leave it out.
         """
 
     def heads(
@@ -300,49 +307,6 @@ class Log(Protocol):
     def count(self, kind: str) -> int:
         """Return how many streams of a kind are live, without listing them."""
 
-    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
-        """Replace records by others, all or nothing: besides ``discard`` the only way that a record leaves the log.
-
-        Raises:
-            StoreConflictError: a stream is not at the version that its rewrite expects.
-        """
-
-    def restore(self, copies: Sequence[Copy]) -> None:
-        """Keep records as another log has them, durably: all or nothing, where one append is.
-
-        Positions are new, and increase in the order in which the records are given. A stream may come up in several
-        copies, each of which goes on where the one before it ended.
-
-        Records whose version the stream has reached are passed over, and so is the head of a copy whose version it has
-        passed: what was interrupted may be repeated as a whole. So each partition of a cluster may be written to by
-        itself. What is restored counts as rewritten, and versions go on above it. They may be ones that were given out
-        here before, to streams that were forgotten since: whoever has folded those has to be done with it.
-
-        Raises:
-            ValueError: the records of a stream are not in order, or its head is not at or after the last one.
-            StoreError: a version is greater than any that the backend can keep.
-        """
-
-    def namespaces(self) -> list[str]:
-        """Return the names of all namespaces of the backend, in code-point order.
-
-        Those that are made or discarded at the same time may be among them or not.
-        """
-
-    def vacuum(self) -> None:
-        """Give the space of what was erased back to the file system, as far as the backend can."""
-
-    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:
-        """Copy the whole backend into a new file, as it is at this moment, if it is itself a file.
-
-        Args:
-            progress: is told now and then how much is done of how much; what it raises ends the backup.
-
-        Raises:
-            StoreError: there is such a file, or it can't be written, and is not left behind; or the backend has tools
-                of its own, which are named.
-        """
-
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         """Yield ``(position, stream, record)`` of the whole namespace after a position, then end.
 
@@ -352,7 +316,7 @@ class Log(Protocol):
     def wait(self, after: Position | None, seconds: float) -> bool:
         """Wait until there may be something after a position, and tell so; or return false after so many seconds.
 
-        It is a hint: who waits looks again either way, and not too rarely.
+        It is a hint: the caller looks again either way, and not too rarely.
         """
 
     def checkpoint(self, position: Position) -> str:
@@ -365,9 +329,100 @@ class Log(Protocol):
             ValueError: it is none of this kind of log.
         """
 
+
+class Log(LogReader, Protocol):
+    """One namespace, read and written. A transaction is a :class:`LogReader` with ``append`` alone."""
+
+    def append(self, batches: Sequence[Batch]) -> list[int]:
+        """Append all batches or nothing, durably, and return the newest version of each batch's stream.
+
+        The batches are of different streams. All get the same ``recorded``: the latest that one of them is given, or
+        that the last record of one of their streams has. So a reader of the log as of a time sees all or nothing.
+
+        Raises:
+            StoreConflictError: a stream is not at the version that its batch expects.
+        """
+
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
+        """Replace records by others, all or nothing: besides ``discard`` the only way that a record leaves the log.
+
+        Raises:
+            StoreConflictError: a stream is not at the version that its rewrite expects.
+        """
+
+
+class Backend(Protocol):
+    """What keeps a namespace, beside others."""
+
+    @property
+    def name(self) -> str:
+        """The backend's address as it may be shown: without password."""
+
+    def open(self) -> None:
+        """Connect. A frozen log only looks for the namespace, one that may write creates it if there is none.
+
+        Raises:
+            StoreNotAvailableError: the backend can't be reached, or a frozen log finds no such namespace.
+        """
+
+    def close(self) -> None:
+        """Let go of all connections. Iterators that are still being read end with a StoreError."""
+
+    def namespaces(self) -> list[str]:
+        """Return the names of all namespaces of the backend, in code-point order.
+
+        Those that are made or discarded at the same time may be among them or not.
+        """
+
     def discard(self) -> None:
         """Erase the namespace. Writing to it makes it anew."""
 
+    def vacuum(self) -> None:
+        """Give the space of what was erased back to the file system, as far as the backend can."""
 
-Connector: TypeAlias = Callable[[str, bool], Log]
+
+class Adapter(Log, Backend, Protocol):
+    """What a backend has to provide: a log, and what keeps it."""
+
+
+Connector: TypeAlias = Callable[[str, bool], Adapter]
 """Makes the log of a namespace, frozen or not; connects to nothing until that is opened."""
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """What a backend may provide besides: it can be the target of a copy."""
+
+    def restore(self, copies: Sequence[Copy]) -> None:
+        """Keep records as another log has them, durably: all or nothing, where one append is.
+
+        Positions are new, and increase in the order in which the records are given. A stream may come up in several
+        copies, each of which goes on where the one before it ended.
+
+        Records whose version the stream has reached are passed over, and so is the head of a copy whose version it has
+        passed: a caller may repeat as a whole what was interrupted. So each partition of a cluster may be written to by
+        itself. What is restored counts as rewritten, and versions go on above it. They may be ones that were given out
+        here before, to streams that were forgotten since: no caller may go on from a fold of those.
+
+        Raises:
+            ValueError: the records of a stream are not in order, or its head is not at or after the last one.
+            StoreError: a version is greater than any that the backend can keep.
+        """
+
+
+@runtime_checkable
+class Backupable(Protocol):
+    """What a backend may provide besides: it is a file, and can copy that.
+
+    A backend that is none says in an attribute ``backed_up``, after its name, what to use instead.
+    """
+
+    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:
+        """Copy the whole backend into a new file, as it is at this moment.
+
+        Args:
+            progress: is told now and then how much is done of how much; what it raises ends the backup.
+
+        Raises:
+            StoreError: there is such a file, or it can't be written, and is not left behind.
+        """

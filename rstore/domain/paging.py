@@ -6,20 +6,23 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeVar
 
-from rstore.domain.log import Log, Record
+from rstore.domain.log import LogReader, Record
 from rstore.domain.streams import Stream
 
 T = TypeVar("T")
 
-_ASKED: Final = 256
-_ASKED_BYTES: Final = 8 << 20
+_PAGE: Final = 256
+_PAGE_BYTES: Final = 8 << 20
 
 
-def newest(log: Log, streams: Iterable[Stream]) -> Iterator[Record | None]:
-    """Yield the newest record of each stream, read as many at once as are some megabytes together."""
-    for page in pages(streams, _ASKED):
-        for group in within(_ASKED_BYTES, zip(page, log.sizes(page), strict=True)):
-            yield from log.last(group)
+def newest(log: LogReader, streams: Iterable[Stream]) -> Iterator[Record | None]:
+    """Yield the newest record of each stream, of which some megabytes are in memory at a time."""
+    for page in pages(streams, _PAGE):
+        done = 0
+        while done < len(page):
+            found = log.last(page[done:], room=_PAGE_BYTES)
+            yield from found
+            done += len(found)
 
 
 def within(most: int, sized: Iterable[tuple[T, int]]) -> Iterator[list[T]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
-from itertools import islice
+from itertools import islice, takewhile
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -14,9 +14,9 @@ from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.log import (
     EVERYTHING,
     PRESENT,
+    UNPLACED,
     VERSION_MAX,
     Batch,
-    Copy,
     Entry,
     Head,
     Log,
@@ -25,8 +25,6 @@ from rstore.domain.log import (
     Record,
     Replay,
     ReplayQuery,
-    Rewrite,
-    Saved,
 )
 from rstore.domain.rules import check_expected, head_then
 from rstore.domain.streams import KV, SS, Stream
@@ -69,16 +67,6 @@ class Transaction:
         self._written: dict[Stream, _Written] = {}
         self._seen: dict[Stream, int] = {}
         self._given_out = PROVISIONAL
-
-    @property
-    def name(self) -> str:
-        return self._log.name
-
-    def open(self) -> None:
-        self._log.open()
-
-    def close(self) -> None:
-        self._log.close()
 
     def batches(self, recorded: int) -> list[Batch]:
         """Return what has to be appended: the writes, and a check of each stream that was only read.
@@ -136,7 +124,7 @@ class Transaction:
 
     def _record(self, batch: Batch, entry: Entry) -> Record:
         self._given_out += 1
-        return Record(self._given_out, None, batch.recorded, *entry)
+        return Record(self._given_out, UNPLACED, batch.recorded, *entry)
 
     def _is_live(self, stream: Stream) -> bool:
         head = self.head(stream)
@@ -162,21 +150,6 @@ class Transaction:
         if seen != version:
             raise StoreConflictError(*stream, seen, version)
 
-    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
-        raise unerasable()
-
-    def restore(self, copies: Sequence[Copy]) -> None:
-        raise StoreError("a copy can't be part of a transaction: make it before it or after it")
-
-    def vacuum(self) -> None:
-        raise unerasable()
-
-    def discard(self) -> None:
-        raise unerasable()
-
-    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # the port's names
-        raise StoreError("a backup can't be part of a transaction: make it before it or after it")
-
     # -- read ---------------------------------------------------------------------------------------------------------
 
     def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
@@ -200,24 +173,22 @@ class Transaction:
         records = sorted([*(stored.records if stored else ()), *own], key=_BY_TIME)
         return Replay(self._head(stream, written), stored.snapshot if stored else None, records)
 
-    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
+    def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
         own = {stream: self._last(stream, until) for stream in streams}
         others = [stream for stream in streams if own[stream] is None]
         for stream in others:
             if stream.kind != KV:
                 self._see(stream, self._log.head(stream))
-        stored = dict(zip(others, self._log.last(others, until) if others else (), strict=True))
+        # of fewer, if they are large
+        stored = dict(zip(others, self._log.last(others, until, room) if others else (), strict=room is None))
         for stream, record in stored.items():
             if stream.kind == KV and until is None:  # whose head is at its last record
                 self._see(stream, record)
-        return [own[stream] or stored[stream] for stream in streams]
+        return [own[each] or stored[each] for each in takewhile(lambda each: own[each] or each in stored, streams)]
 
     def _last(self, stream: Stream, until: int | None) -> Record | None:
         records = reversed(self._written.get(stream, _Written()).records)
         return next((record for record in records if until is None or record.recorded <= until), None)
-
-    def sizes(self, streams: Sequence[Stream]) -> list[int]:
-        return self._log.sizes(streams)
 
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         if until is not None:
@@ -253,9 +224,6 @@ class Transaction:
         own = {stream: written.live for stream, written in self._written.items() if stream.kind == kind}
         stored = (self._log.head(stream) for stream in own)
         return self._log.count(kind) + sum(own.values()) - sum(head.live for head in stored if head)
-
-    def namespaces(self) -> list[str]:
-        return self._log.namespaces()
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         """Yield what is stored, and then what is to be: but nothing that this replaces."""

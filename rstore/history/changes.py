@@ -366,7 +366,8 @@ class View(Audit):
 
     def __init__(self, store: Audit, moment: int) -> None:
         self.namespace, self.moment = store.namespace, moment
-        self._base, self._payload, self._freq = AsOf(store._base, moment), store._payload, store._freq  # noqa: SLF001
+        self._base = AsOf(store._base, moment)  # type: ignore[assignment]  # noqa: SLF001  # a view only reads
+        self._payload, self._freq = store._payload, store._freq  # noqa: SLF001
         self._cached, self._frozen, self._history = Projections(), True, True
         self._note, self._work = ContextVar("rstore.note", default=None), ContextVar("rstore.work", default=None)
 

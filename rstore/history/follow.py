@@ -13,7 +13,7 @@ from attrs import define
 
 from rstore.core import now
 from rstore.domain.errors import StoreConflictError, StorePayloadError
-from rstore.domain.log import Batch, Log, Position, Record
+from rstore.domain.log import Batch, LogReader, Position, Record
 from rstore.domain.names import check_name, exact
 from rstore.domain.operators import SKIP
 from rstore.domain.streams import ORIGIN, PROJECT, SKIPPED, Stream
@@ -56,7 +56,7 @@ class _Pauses:
         """Begin to wait: something came."""
         self._counted, self._began = 0.0, time.monotonic()
 
-    def pause(self, log: Log, after: Position | None) -> bool:
+    def pause(self, log: LogReader, after: Position | None) -> bool:
         """Wait for something after a position, and return true; or false if there was nothing for long enough."""
         waited = max(self._counted, time.monotonic() - self._began)
         if self._wait is None or waited >= self._wait:
@@ -141,7 +141,7 @@ class Following(Audit, Scopes):
         found = self._log.follow(position) if wait is None else self._live(position, streams, pauses)
         return self._followed(self._log, found, streams)
 
-    def _followed(self, log: Log, found: Iterable[_Found], streams: Wanted) -> Iterator[tuple[str, Change]]:
+    def _followed(self, log: LogReader, found: Iterable[_Found], streams: Wanted) -> Iterator[tuple[str, Change]]:
         mark = self._mark()
         for position, stream, record in found:
             change = self._shown(streams, stream, record) if streams.may_have(stream) else None
@@ -280,7 +280,7 @@ class Following(Audit, Scopes):
         return _Next(changes, position, scanned, more=False)
 
     def _feed(self, work: _Projecting[Self], found: _Next) -> None:
-        checkpoint = self._log.checkpoint(found.position)
+        checkpoint = "" if found.position is None else self._log.checkpoint(found.position)
         try:
             with self.transaction(), self.context(**{_WRITER: work.stream.key}):
                 for due in found.changes:

@@ -177,7 +177,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
             self._append([self._deletion(stream, version)._replace(if_live=True) for stream in streams])
         else:
             self._writer.settle(now())
-            self._log.rewrite([Rewrite(stream, version, range(TIME_MAX), live=False) for stream in streams])
+            self._base.rewrite([Rewrite(stream, version, range(TIME_MAX), live=False) for stream in streams])
 
     def _deletion(self, stream: Stream, expect: int | None = None) -> Batch:
         entry = self._entry(stream, DELITEM, start=0, end=0)
@@ -209,7 +209,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
             self._append((self._deletion(stream, record.version),))
         else:
             self._writer.settle(now())
-            self._log.rewrite([_erasure(stream, record.version)])
+            self._base.rewrite([_erasure(stream, record.version)])
         return value
 
     def popitem(self) -> tuple[str, Any]:
@@ -279,7 +279,7 @@ class KeyValues(Face, MutableMapping[str, Any]):
 
     def _forget(self, rewrites: Sequence[Rewrite]) -> Saved:
         try:
-            return self._log.rewrite(rewrites)
+            return self._base.rewrite(rewrites)
         except StoreConflictError:  # one of them was set in the meantime: leave that one
             half = len(rewrites) // 2
             halves = (rewrites[:half], rewrites[half:]) if half else ()

@@ -13,7 +13,7 @@ from rstore.core import ATTEMPTS, Face, now
 from rstore.domain.erasure import NOTHING_GONE, Plan, measured, sized
 from rstore.domain.errors import StorePayloadError
 from rstore.domain.event_state import Unloaded, loaded
-from rstore.domain.log import Batch, Entry, Query, Record, Rewrite, Saved
+from rstore.domain.log import UNPLACED, Batch, Entry, Query, Record, Rewrite, Saved
 from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import SEGMENT, Layer, Merge, Run, merge, overlay
 from rstore.domain.spans import TIME_MAX, TIME_MIN
@@ -253,7 +253,7 @@ class Segments(Face):
             return NOTHING_GONE  # what cannot be loaded cannot be merged, and its bytes stay as they are
         versions = seen.versions[len(seen.versions) - len(spool) :]
         put = (
-            Record(version, None, seen.recorded, *entry)
+            Record(version, UNPLACED, seen.recorded, *entry)
             for version, entry in zip(versions, spool.entries(), strict=True)
         )
         rewrite = Rewrite(stream, None, range(version + 1), put, floor=head.floor)

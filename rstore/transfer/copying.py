@@ -11,7 +11,7 @@ from attrs import frozen
 
 from rstore.core import now
 from rstore.domain.errors import FrozenStoreError, StoreError, StoreNotEmptyError
-from rstore.domain.log import Batch, Copy, Entry, Head, Log, Position, Record, Rewrite
+from rstore.domain.log import Adapter, Batch, Copy, Entry, Head, Position, Record, Restorable, Rewrite
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import COPY, KV, ORIGIN, Stream, kind_of
@@ -49,7 +49,7 @@ HEADS: Final = 1_000
 class Side:
     """What is copied from or to: the log of a store that is open, and what seals its payloads."""
 
-    log: Log
+    log: Adapter
     payload: Payload
     namespace: str
     is_frozen: bool
@@ -84,7 +84,10 @@ class Landing:
 
     def __init__(self, side: Side, identity: str) -> None:
         """Take what tells this source from others."""
+        if not isinstance(side.log, Restorable):
+            raise StoreError(f"{side.log.name} can't take a copy: it gives records versions and times of its own")
         self._side, self._log, self._identity = side, side.log, identity
+        self._restore = side.log.restore
         self._version = 0
         self._copies: list[Copy] = []
         self._bytes = 0
@@ -123,14 +126,14 @@ class Landing:
         """Store what was taken, and note that the source has arrived up to a checkpoint."""
         if self._copies:
             with step_of(_GOES_ON):
-                self._log.restore(self._copies)
+                self._restore(self._copies)
                 self._copies, self._bytes = [], 0
                 self._mark(checkpoint)
 
     def settle(self, heads: Sequence[Head]) -> None:
         """Store where streams stand in the end, all of whose records are there."""
         with step_of(_GOES_ON):
-            self._log.restore([Copy(head.stream, head.version, head.live, head.died) for head in heads])
+            self._restore([Copy(head.stream, head.version, head.live, head.died) for head in heads])
 
     def end(self) -> None:
         """Drop the note: all is there. From now on its checkpoints are told from those of the source."""

@@ -25,7 +25,7 @@ from typing import Any, Final, TextIO, TypeAlias
 from attrs import frozen
 
 from rstore.domain.errors import StoreError, StoreFileError
-from rstore.domain.log import VERSION_MAX, Head, Position, Record
+from rstore.domain.log import UNPLACED, VERSION_MAX, Head, Position, Record
 from rstore.domain.names import check_name
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import COPY, Stream
@@ -335,7 +335,7 @@ def _record(number: int, words: _Words) -> tuple[Stream, Record]:
     data, meta = (_bytes(number, words, name) for name in ("data", "meta"))
     if data is None or start > end or stream.kind == COPY:
         raise StoreFileError(number, "this is no record")
-    return stream, Record(version, None, recorded, start, end, item, op, data, meta)
+    return stream, Record(version, UNPLACED, recorded, start, end, item, op, data, meta)
 
 
 def _head(number: int, words: _Words) -> Head:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
 from contextlib import closing
 from itertools import chain, count
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from rstore import Change, Store, StoreClosedError, StoreError
+from rstore.adapters.memory import MemoryLog
 from rstore.progress import Progress
 from tests.conftest import KEY, OTHER_KEY, Backend
 from tests.support.workers import Crew
@@ -235,19 +235,15 @@ def test_other_backends_say_what_to_use_instead(backend: Backend, tmp_path: Path
     assert os.listdir(tmp_path) == []
 
 
-def of_a_view(store: Store, copy: str) -> None:
-    store.at(0)._log.backup(copy, lambda done, total: None)
-
-
-def inside_a_transaction(store: Store, copy: str) -> None:
-    with store.transaction():
+def test_a_backend_that_says_nothing_is_backed_up_by_a_copy(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(MemoryLog, "instead_of_backup")
+    with Store("memory://", frozen=False) as store, pytest.raises(StoreError, match=r"memory://.*use 'rstore copy'"):
         store.backup(copy)
 
 
-@pytest.mark.parametrize("use", [of_a_view, inside_a_transaction])
-def test_only_the_store_itself_is_backed_up(store: Store, copy: Path, use: Callable[[Store, str], None]) -> None:
-    with pytest.raises(StoreError, match="back"):
-        use(store, str(copy))
+def test_a_backup_is_no_part_of_a_transaction(store: Store, copy: Path) -> None:
+    with pytest.raises(StoreError, match="a backup can't be part of a transaction"), store.transaction():
+        store.backup(copy)
     assert not copy.exists()
 
 

@@ -842,7 +842,7 @@ class TestLast:
         rewrite(log, SERIES, [newest])
         assert [record.start for record in log.last([SERIES, SERIES]) if record] == [2, 2]
 
-    def test_sizes_tell_how_much_that_would_be(self, log: Log) -> None:
+    def test_room_bounds_how_many_are_answered(self, log: Log) -> None:
         dead, emptied, unknown = Stream(KV, "dead"), Stream(ES, "emptied"), Stream(KV, "unknown")
         append(log, OTHER, [entry(data=bytes(9_000)), entry(data=bytes(5_000), meta=bytes(2_000))])
         append(log, SERIES, [entry(data=bytes(9_000)), entry()])
@@ -850,23 +850,37 @@ class TestLast:
         append(log, emptied, entries(1))
         rewrite(log, emptied, ALL)
         asked = [OTHER, SERIES, dead, emptied, unknown, OTHER]
-        assert [size // 1_000 for size in log.sizes(asked)] == [7, 0, 3, 0, 0, 7]
-        assert log.sizes([]) == []
+        whole = log.last(asked)
+        for room, number in ((0, 1), (7_900, 2), (9_900, 2), (10_900, 5), (16_900, 5), (17_900, 6)):
+            with case(room):
+                assert log.last(asked, room=room) == whole[:number]
+        assert log.last(asked[1:], room=2_900) == whole[1:2]
+        assert log.last(asked[3:], room=0) == [None, None]
+        assert log.last([], room=1) == []
+
+    def test_room_bounds_what_is_answered_of_the_past_too(self, log: Log) -> None:
+        for stream in (SERIES, EVENTS, OTHER):
+            append(log, stream, [entry(data=bytes(2_000))], recorded=10)
+            append(log, stream, [entry(1, data=bytes(2_000))], recorded=20)
+        for until, start in ((10, 0), (20, 1)):
+            found = log.last([SERIES, EVENTS, OTHER], until, room=4_900)
+            assert starts(filter(None, found)) == [start, start]
+        assert log.last([SERIES, EVENTS], 9, room=9_900) == [None, None]
 
     def test_the_newest_of_many_are_not_all_in_memory_at_once(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
         streams = [Stream(kind, f"k{number:02}") for kind in (KV, TS) for number in range(20)]
         large = {streams[7]: 5 << 20, streams[8]: 5 << 20, streams[9]: 9 << 20, streams[30]: 9 << 20}
         log.append([Batch(each, [entry(item=each.key, data=bytes(large.get(each, 1)))], 1) for each in streams])
-        last, asked = log.last, list[int]()
+        last, answered = log.last, list[int]()
 
-        def counted(streams: Sequence[Stream]) -> list[Record | None]:
-            asked.append(len(streams))
-            return last(streams)
+        def counted(streams: Sequence[Stream], **options: Any) -> list[Record | None]:
+            answered.append(len(found := last(streams, **options)))
+            return found
 
         monkeypatch.setattr(log, "last", counted)
         found = list(newest(log, [*streams, Stream(KV, "unknown")]))
         assert [record and record.item for record in found] == [*(each.key for each in streams), None]
-        assert asked == [8, 1, 1, 20, 1, 10]
+        assert answered == [8, 1, 1, 20, 1, 10]
 
     def test_thousands_of_streams_at_once(self, log: Log) -> None:
         streams = [Stream(KV, f"k{number}") for number in range(2000)]

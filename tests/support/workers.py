@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rstore import Change, Store, StoreConflictError
 from rstore.adapters.dsn import open_log
-from rstore.domain.log import Log
+from rstore.domain.log import Adapter
 
 if TYPE_CHECKING:
     from tests.conftest import Backend
@@ -266,7 +266,7 @@ def main() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     connect = open_log(dsn)
 
-    def place(_: str, frozen: bool) -> Log:  # to the store it is the default one, which its cipher binds values to
+    def place(_: str, frozen: bool) -> Adapter:  # to the store it is the default one, which its cipher binds values to
         return connect(namespace, frozen)
 
     with Store(place, key=key or None, frozen=False) as store, teller(Path(told)) as tell:

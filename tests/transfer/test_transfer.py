@@ -21,6 +21,7 @@ from uuid import uuid4
 import pandas
 import pytest
 import vega_datasets
+from freezegun import freeze_time
 
 from rstore import (
     FrozenStoreError,
@@ -33,6 +34,7 @@ from rstore import (
     StoreNotEmptyError,
     StoreWrongKeyError,
 )
+from rstore.adapters.memory import MemoryLog, Space
 from rstore.adapters.sqlite import log as sqlite
 from rstore.admin.check import check, info
 from rstore.domain import log
@@ -347,11 +349,34 @@ class TestCopy:
             source.discard()
             other.discard()
 
-    def test_a_view_and_a_transaction_take_no_copies(self, memory: Store) -> None:
+    def test_a_view_is_copied_as_what_was_known_then(self, memory: Store) -> None:
+        with Store("memory://", frozen=False) as source:
+            with freeze_time("2026-01-01"):
+                source["a"] = 1
+                source.apply("e", {"n": 1})
+            source["a"] = 2
+            then = source.at(source.history("e")[0].recorded)
+            assert copy(then, memory) == digest(then)
+        assert (memory["a"], memory.current("e")) == (1, {"n": 1})
+
+    def test_a_view_takes_no_copies(self, memory: Store) -> None:
         with pytest.raises(FrozenStoreError):
-            memory.at(0)._base.restore([])
-        with memory.transaction(), pytest.raises(StoreError, match="can't be part of a transaction"):
-            memory._log.restore([])
+            copy(memory, memory.at(0))
+
+    def test_a_backend_that_keeps_no_versions_takes_none_either(self, memory: Store) -> None:
+        class Strange:
+            """A log of somebody else, which cannot restore."""
+
+            def __init__(self, namespace: str, frozen: bool) -> None:
+                self._log = MemoryLog(Space(), namespace, frozen)
+
+            def __getattr__(self, name: str) -> Any:
+                if name == "restore":
+                    raise AttributeError(name)
+                return getattr(self._log, name)
+
+        with Store(Strange, frozen=False) as target, pytest.raises(StoreError, match="memory:// can't take a copy"):
+            copy(memory, target)
 
     def test_a_source_that_is_written_to_all_the_time_is_an_error_and_the_copy_can_be_ended_later(
         self, plain: Store

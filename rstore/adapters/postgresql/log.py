@@ -154,13 +154,18 @@ CROSS JOIN LATERAL (
         AND s.kind = asked.kind AND s.key = asked.key
     OFFSET 0) AS r""")
 
-# The length of what is kept apart is kept with it.
-_SIZES: Final = """
-SELECT asked.nth, octet_length(r.data) + coalesce(octet_length(r.meta), 0)
-FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS asked (kind, key, nth)
-JOIN rstore.stream AS s ON s.namespace = (SELECT id FROM rstore.namespace WHERE name = %s)
-    AND s.kind = asked.kind AND s.key = asked.key
-JOIN rstore.record AS r ON r.stream = s.id AND r.version = s.newest"""
+# As many, from the first one on, as have some size together. The length of what is kept apart is kept with it.
+_LAST_WITHIN: Final = _each_way(f"""
+SELECT {_COLUMNS} FROM (
+    SELECT asked.nth, r.*, sum(coalesce(octet_length(r.data), 0) + coalesce(octet_length(r.meta), 0))
+        OVER (ORDER BY asked.nth ROWS UNBOUNDED PRECEDING) AS size
+    FROM unnest(%(kinds)s::text[], %(keys)s::text[]) WITH ORDINALITY AS asked (kind, key, nth)
+    LEFT JOIN LATERAL (
+        SELECT {_OF_R} FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
+        WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
+            AND s.kind = asked.kind AND s.key = asked.key
+        OFFSET 0) AS r ON true) AS page
+WHERE nth = 1 OR size <= %(room)s ORDER BY nth""")
 
 _HEAD: Final = f"SELECT s.version, s.floor, s.live, s.died FROM {_STREAM}"
 
@@ -274,6 +279,10 @@ class Place(NamedTuple):
 
 class PostgresqlLog:
     """A namespace in the schema ``rstore`` of a PostgreSQL database."""
+
+    instead_of_backup: Final = (
+        "is backed up by pg_dump --schema=rstore; or by 'rstore copy', which makes a SQLite file of a namespace"
+    )
 
     def __init__(self, server: Server, namespace: str, frozen: bool) -> None:
         self._server, self._namespace = server, namespace
@@ -408,13 +417,17 @@ class PostgresqlLog:
         folded_version(snapshot)
         return Replay(Head(stream, version, floor, live, died), snapshot, [_record(row[5:]) for row in rest])
 
-    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
+    def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
+        which = _NEWEST if until is None else _UNTIL
         with self._pool.lease() as db:
             if len(streams) == 1:
                 return [self._last(db, streams[0], until)]
             kinds, keys = [stream.kind for stream in streams], [stream.key for stream in streams]
             values = {"kinds": kinds, "keys": keys, "namespace": self._namespace, "until": until}
-            rows = db.rows(_LAST_OF_MANY[_NEWEST if until is None else _UNTIL], values)
+            if room is not None:
+                rows = db.rows(_LAST_WITHIN[which], {**values, "room": room})
+                return [None if row[0] is None else _record(row) for row in rows]
+            rows = db.rows(_LAST_OF_MANY[which], values)
         found = {nth: _record(row) for nth, *row in rows}
         return [found.get(nth) for nth in range(1, len(streams) + 1)]
 
@@ -436,12 +449,6 @@ class PostgresqlLog:
                 self._ids.clear()
             self._ids[stream] = rows[0][-2:]
         return _record(rows[0][:10])
-
-    def sizes(self, streams: Sequence[Stream]) -> list[int]:
-        kinds, keys = [stream.kind for stream in streams], [stream.key for stream in streams]
-        with self._pool.lease() as db:
-            found: dict[int, int] = dict(db.rows(_SIZES, (kinds, keys, self._namespace)))
-        return [found.get(nth, 0) for nth in range(1, len(streams) + 1)]
 
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         if until is not None:
@@ -496,15 +503,8 @@ class PostgresqlLog:
         with self._pool.lease() as db:
             return [name for (name,) in db.rows(_NAMESPACES)]
 
-    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # noqa: ARG002  # the port's names
-        self._pool.check_open()
-        raise StoreError(
-            f"{self.name} is backed up by pg_dump --schema=rstore; "
-            "or by 'rstore copy', which makes a SQLite file of a namespace"
-        )
-
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
-        place = Place(TIME_MIN, 0) if after is None else after
+        place = Place(TIME_MIN, 0) if after is None else _place(after)
         with self._pool.lease() as db:
             horizon = db.rows(_HORIZON)
         size = 1
@@ -513,7 +513,7 @@ class PostgresqlLog:
                 rows = db.rows(_FOLLOW, (self._namespace, *place, *horizon[0], size))
             for kind, key, *row in rows:
                 record = _record(row)
-                place = record.position
+                place = _place(record.position)
                 yield place, Stream(kind, key), record
                 self._pool.check_open()
             if len(rows) < size and sum(len(row[-2]) for row in rows) < CHUNK_BYTES:
@@ -528,7 +528,7 @@ class PostgresqlLog:
             return str(db.rows(_END_OF_WAL)[0][0])
 
     def checkpoint(self, position: Position) -> str:
-        return dotted(position)
+        return dotted(_place(position))
 
     def position(self, checkpoint: str) -> Position:
         return Place(*undotted(checkpoint, 2))
@@ -616,6 +616,12 @@ def _select(
     sql = " UNION ALL ".join(f"(SELECT {_COLUMNS} FROM rstore.record {where}{extra})" for where, _ in parts)
     values = [value for _, own in parts for value in (*own, *given.values())]
     return f"{sql} ORDER BY start {order}, version {order} LIMIT %s", [*values, limit]
+
+
+def _place(position: Position) -> Place:
+    if not isinstance(position, Place):
+        raise TypeError(f"a position of this log is a place, not {position!r}")
+    return position
 
 
 def _record(row: Sequence[Any]) -> Record:

@@ -31,8 +31,8 @@ from rstore.adapters.redis.replay import replay_by_reads, replay_by_script
 from rstore.adapters.redis.scripts import ADVANCE
 from rstore.adapters.redis.snapshot import Snapshot, head_of
 from rstore.adapters.redis.write import Call, Clock, Restoring, Write
-from rstore.domain.checkpoints import dotted, undotted
-from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreError, StoreNotAvailableError
+from rstore.domain.checkpoints import dotted, number, undotted
+from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreNotAvailableError
 from rstore.domain.log import (
     EVERYTHING,
     PRESENT,
@@ -47,6 +47,7 @@ from rstore.domain.log import (
     Rewrite,
     Saved,
 )
+from rstore.domain.paging import within
 from rstore.domain.rules import head_then, merged_copies
 from rstore.domain.streams import KV, Stream
 from rstore.domain.waiting import wait_for_change
@@ -65,6 +66,11 @@ _Shown: TypeAlias = Callable[[Servers, Sequence[At]], list[Head | None]]
 
 class RedisLog:
     """A namespace in Redis."""
+
+    instead_of_backup: Final = (
+        "is backed up by BGSAVE and a copy of the RDB file of each server; "
+        "or by 'rstore copy', which makes a SQLite file of a namespace"
+    )
 
     def __init__(self, server: Server, namespace: str, frozen: bool) -> None:
         self._server, self._namespace, self._frozen = server, namespace, frozen
@@ -212,10 +218,12 @@ class RedisLog:
         placed = [self._placed(stream, record) for record in records]
         return Replay(head, None if snapshot is None else self._placed(stream, snapshot), placed)
 
-    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
+    def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
         node = self._opened()
         if not streams:
             return []
+        if room is not None and len(streams) > 1:
+            streams = self._first_within(node, streams, room)
         self._await_writers(until, streams)
         places = self._places(streams)
         if until is not None and len(streams) == 1 and not self._frozen:  # in one round trip
@@ -232,8 +240,9 @@ class RedisLog:
             for stream, record in zip(streams, records, strict=True)
         ]
 
-    def sizes(self, streams: Sequence[Stream]) -> list[int]:
-        node, places = self._opened(), self._places(streams)
+    def _first_within(self, node: Servers, streams: Sequence[Stream], room: int) -> list[Stream]:
+        """Return as many streams as have newest records of so many bytes together, and at least one."""
+        places = self._places(streams)
         looks = [
             Request(home.slot, [(b"GETRANGE", home.head(stream), 0, HEAD_END), (b"STRLEN", home.head(stream))])
             for home, stream in places
@@ -246,7 +255,8 @@ class RedisLog:
             if head is not None and length <= HEAD_END + 1
         ]
         lengths = (length for (length,) in node.ask_each(filed))
-        return [0 if head is None else next(lengths) if length <= HEAD_END + 1 else length for head, length in found]
+        sizes = (0 if head is None else next(lengths) if length <= HEAD_END + 1 else length for head, length in found)
+        return next(within(room, zip(streams, sizes, strict=True)))
 
     def _await_writers(self, until: int | None, streams: Sequence[Stream] | None = None) -> None:
         """Before streams, or all, are read as of a time, wait for whom they are promised to, and finish if he is dead.
@@ -354,22 +364,16 @@ class RedisLog:
         """Return a record with its position among those of all partitions, if there are several."""
         if not self._is_spread:
             return record
-        self._clock.see(record.position)
-        return record._replace(position=Place(record.position, self._partition(stream).number))
-
-    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:  # noqa: ARG002  # the port's names
-        self._opened()
-        raise StoreError(
-            f"{self.name} is backed up by BGSAVE and a copy of the RDB file of each server; "
-            "or by 'rstore copy', which makes a SQLite file of a namespace"
-        )
+        n = number(record.position)
+        self._clock.see(n)
+        return record._replace(position=Place(n, self._partition(stream).number))
 
     # -- follow -------------------------------------------------------------------------------------------------------
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         # a script gives out positions and adds to the feed at once, so what comes later has a greater one
         node = self._opened()
-        yield from self._follow_all(node, after) if self._is_spread else self._follow_one(node, after or 0)
+        yield from self._follow_all(node, after) if self._is_spread else self._follow_one(node, number(after))
 
     def wait(self, after: Position | None, seconds: float) -> bool:
         node = self._opened()
@@ -378,14 +382,14 @@ class RedisLog:
             return wait_for_change(look, partial(self.follow, after), time.sleep, seconds, _LOOK_SECONDS, _LOOK_SECONDS)
         (home,) = self._partitions
         milliseconds = max(1, int(1000 * min(seconds, node.server.timeout / 2)))
-        block = b"XREAD", b"COUNT", 1, b"BLOCK", milliseconds, b"STREAMS", home.feed, b"%d" % (after or 0)
+        block = b"XREAD", b"COUNT", 1, b"BLOCK", milliseconds, b"STREAMS", home.feed, b"%d" % number(after)
         (found,) = node.at(home.slot).ask(block)
         return found is not None
 
     def checkpoint(self, position: Position) -> str:
         if isinstance(position, Place):
             return dotted((position.n, position.partition, *position.seen))
-        return dotted((position,))
+        return dotted((number(position),))
 
     def position(self, checkpoint: str) -> Position:
         if not self._is_spread:
@@ -402,7 +406,7 @@ class RedisLog:
             yield record.position, stream, record
             node.check_open()
 
-    def _follow_all(self, node: Servers, after: Place | None) -> Iterator[tuple[Position, Stream, Record]]:
+    def _follow_all(self, node: Servers, after: Position | None) -> Iterator[tuple[Position, Stream, Record]]:
         """Merge the feeds of all partitions.
 
         A log that may write first lets all partitions give out only greater positions than there are: so the order in
@@ -410,15 +414,15 @@ class RedisLog:
         time may be seen in another order than by others; it misses nothing either, since positions say what was seen.
         """
         lasts = self._lasts(node)
-        seen = [0 if after is None else after.after(number) for number in range(len(lasts))]
+        seen = [after.after(each) if isinstance(after, Place) else 0 for each in range(len(lasts))]
         feeds = [
             _numbered(each.number, feed(node.at(each.slot), each, low, last, _SHARE_BYTES))
             for each, low, last in zip(self._partitions, seen, lasts, strict=True)
             if last > low
         ]
-        for n, number, stream, record in merge(*feeds, key=itemgetter(0, 1)):
-            seen[number] = n
-            position = Place(n, number, tuple(seen))
+        for n, partition, stream, record in merge(*feeds, key=itemgetter(0, 1)):
+            seen[partition] = n
+            position = Place(n, partition, tuple(seen))
             yield position, stream, record._replace(position=position)
             node.check_open()
 
@@ -493,5 +497,5 @@ def _head_then(stream: Stream, head: StoredHead, newest: StoredHead | Record | N
     return Head(stream, head.newest, 0, stream.kind != KV or bool(head.live))
 
 
-def _numbered(number: int, feed: Iterable[tuple[Stream, Record]]) -> Iterator[tuple[int, int, Stream, Record]]:
-    return ((record.position, number, stream, record) for stream, record in feed)
+def _numbered(partition: int, feed: Iterable[tuple[Stream, Record]]) -> Iterator[tuple[int, int, Stream, Record]]:
+    return ((number(record.position), partition, stream, record) for stream, record in feed)

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from rstore.adapters.sqlite.backup import back_up
 from rstore.adapters.sqlite.file import Connection, SqliteFile
 from rstore.adapters.sqlite.pool import SqlitePool
-from rstore.domain.checkpoints import dotted, undotted
+from rstore.domain.checkpoints import dotted, number, undotted
 from rstore.domain.log import (
     EVERYTHING,
     PRESENT,
@@ -35,6 +35,7 @@ from rstore.domain.log import (
     Rewrite,
     Saved,
 )
+from rstore.domain.paging import within
 from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies
 from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, level, reach
 from rstore.domain.streams import KV, SS, Stream
@@ -101,9 +102,7 @@ CROSS JOIN rstore_record AS r ON r.position = {newest}"""
 _LAST_OF_MANY: Final = _each_way(f"SELECT s.key, {_OF_R} {_OF_MANY}", "s.id")
 
 # Of a BLOB that is not read SQLite knows the length.
-_SIZES: Final = f"SELECT s.key, length(r.data) + coalesce(length(r.meta), 0) {_OF_MANY}".format(
-    newest=f"({_NEWEST_OF.format(stream='s.id')})"
-)
+_SIZES: Final = _each_way(f"SELECT s.key, length(r.data) + coalesce(length(r.meta), 0) {_OF_MANY}", "s.id")
 
 _HEAD: Final = """
 SELECT s.id, s.live, s.levels, s.floor, s.died, max(s.floor, coalesce(r.version, 0)), r.recorded
@@ -351,19 +350,18 @@ class SqliteLog:
             rows = db.execute(*_select(parts, filters)).fetchall()
             return Replay(head.shown(stream), snapshot, list(map(_record, rows)))
 
-    def last(self, streams: Sequence[Stream], until: int | None = None) -> list[Record | None]:
+    def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
+        way = _NEWEST_OF if until is None else _NEWEST_BY_THEN
         with self._pool.lease() as db:
             if len(streams) == 1:
                 return [_last(db, streams[0], until)]
             db.execute("BEGIN")
-            rows = _of_many(db, _LAST_OF_MANY[_NEWEST_OF if until is None else _NEWEST_BY_THEN], streams, until)
+            if room is not None:
+                sizes = {stream: size for stream, (size,) in _of_many(db, _SIZES[way], streams, until)}
+                streams = next(within(room, ((stream, sizes.get(stream) or 0) for stream in streams)), [])
+            rows = _of_many(db, _LAST_OF_MANY[way], streams, until)
             found = {stream: Record._make(row) for stream, row in rows}
         return [found.get(stream) for stream in streams]
-
-    def sizes(self, streams: Sequence[Stream]) -> list[int]:
-        with self._pool.lease() as db:
-            found = {stream: size or 0 for stream, (size,) in _of_many(db, _SIZES, streams)}
-        return [found.get(stream, 0) for stream in streams]
 
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         with self._pool.lease() as db:
@@ -402,8 +400,7 @@ class SqliteLog:
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         # there is one writer at a time, so positions are given out in the order in which they are committed
-        low = 0 if after is None else after
-        with self._pool.lease() as db, self._rows(db, _FOLLOW, (low, db.namespace)) as rows:
+        with self._pool.lease() as db, self._rows(db, _FOLLOW, (number(after), db.namespace)) as rows:
             for kind, key, *row in rows:
                 record = _record(row)
                 yield record.position, Stream(kind, key), record
@@ -421,7 +418,7 @@ class SqliteLog:
         return found
 
     def checkpoint(self, position: Position) -> str:
-        return dotted((position,))
+        return dotted((number(position),))
 
     def position(self, checkpoint: str) -> Position:
         return undotted(checkpoint, 1)[0]
