@@ -1,4 +1,4 @@
-"""Where the DSN of a Redis or Valkey server, or cluster, points to."""
+"""The DSN of a Redis or Valkey server, or of a cluster."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _GRACE_SECONDS: Final = 1.0
 
 @frozen
 class Server:
-    """Where a DSN points to, and how to talk to it. ``timeout`` is in seconds.
+    """The server, or cluster, of a DSN, with its options. ``timeout`` is in seconds.
 
-    ``seeds`` are the addresses, as ``host:port``, of the nodes that the DSN of a cluster names; others have none.
+    ``seeds`` are the nodes that the DSN of a cluster names, as ``host:port``. A single server has none.
     """
 
     name: str
@@ -51,10 +51,10 @@ class Server:
 
     @classmethod
     def at(cls, uri: str, durability: str, timeout: float) -> Server:
-        """Return the server of a DSN, from which the adapters' own options were taken; nothing is connected to.
+        """Return the server of a DSN without the options that all adapters have. This does not connect.
 
         Raises:
-            ValueError: it is malformed, or has an unknown option. The message never repeats it: it has a password.
+            ValueError: it is malformed, or has an unknown option. The message never repeats the DSN, nor its password.
         """
         try:
             parts, seeds = _split(uri)
@@ -75,13 +75,13 @@ class Server:
         server = cls(name, for_driver, durability, max(timeout, _SHORTEST_SECONDS), replicas, seeds)
         try:
             TLSVersion(int(options.get("ssl_min_version", TLSVersion.TLSv1_2)))
-            unconnected((server.node_at(seeds[0]) if seeds else server).connections())  # looks at the driver's options
+            unconnected((server.node_at(seeds[0]) if seeds else server).connections())  # checks the driver's options
         except (ValueError, TypeError, RedisError):
             raise _malformed(uri) from None
         return server
 
     def connections(self) -> ConnectionPool:
-        """Return what the driver makes connections from; there is none yet."""
+        """Return the driver's pool, which makes connections and has none yet."""
         return ConnectionPool.from_url(
             self.uri,
             protocol=2,
@@ -117,9 +117,9 @@ def address_of(host: str, port: int) -> str:
 
 
 def _split(uri: str) -> tuple[SplitResult, tuple[str, ...]]:
-    """Return the parts of a DSN, and the addresses of the nodes if it is that of a cluster: its parts have the first.
+    """Return the parts of a DSN, and the addresses of the nodes of a cluster. The parts then have the first of these.
 
-    The standard library takes a URL with several hosts, but not with brackets in the middle of them.
+    The standard library parses a URL with several hosts, but none with brackets in the middle of them.
     """
     scheme, _, rest = uri.partition("://")
     if not scheme.endswith("+cluster"):
@@ -139,7 +139,7 @@ def _cluster_name(parts: SplitResult, options: Mapping[str, str], seeds: Sequenc
 
 
 def _name(parts: SplitResult, options: Mapping[str, str]) -> str:
-    """Return what may be shown of a DSN."""
+    """Return a DSN as it may be shown."""
     _check_no_secret(parts)
     if parts.scheme == "unix":
         return f"unix://{parts.path}"
@@ -148,6 +148,6 @@ def _name(parts: SplitResult, options: Mapping[str, str]) -> str:
 
 
 def _check_no_secret(parts: SplitResult) -> None:
-    """Raise ValueError if a password with a special character in it has spilled into what follows it."""
+    """Raise ValueError if a password with a special character has spilled into later parts."""
     if parts.fragment or "@" in parts.path or "@" in parts.query:
         raise ValueError

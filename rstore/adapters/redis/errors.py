@@ -1,4 +1,4 @@
-"""What the errors of the driver and of a server mean: the one place where they are translated."""
+"""Errors of the driver and of servers, translated: this is the one place."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _BY_CODE: Final = {
 
 
 def translated(error: Exception, name: str, suffix: str = "") -> StoreError:
-    """Return the StoreError that says what a driver's or server's error means. None repeats the server's words."""
+    """Return the StoreError for an error of the driver or of a server. No message repeats the server's own words."""
     for kind, message in _BY_CLASS.items():
         if isinstance(error, kind):
             return StoreNotAvailableError(f"{name}: {message}{suffix}")
@@ -70,5 +70,5 @@ def damaged() -> StoreError:
 
 
 def is_busy(reply: Any) -> bool:
-    """Tell whether a server has not executed a command since a script has been running for too long."""
+    """Tell whether a server refused a command because a script has been running for too long."""
     return isinstance(reply, ResponseError) and str(reply).startswith("BUSY ")

@@ -19,7 +19,7 @@ from rstore.domain.streams import Stream
 _FIRST_PAGE: Final = 16
 _PAGE: Final = 256
 PAGE_BYTES: Final = 4 << 20
-"""What is held of a feed."""
+"""How much of a feed is held in memory."""
 
 _Named: TypeAlias = tuple[Stream, int]
 """A record by its stream and version."""
@@ -29,8 +29,8 @@ _Named: TypeAlias = tuple[Stream, int]
 class Place:
     """A record's position where there are several partitions: its number, and its partition.
 
-    A follower's position also says how far it has ``seen`` each partition: what comes later with a smaller number is
-    not skipped. It is no part of what is compared.
+    A follower's position also says how far it has ``seen`` each partition, so that it skips no record that comes later
+    with a smaller number. This part is not compared.
     """
 
     n: int
@@ -44,13 +44,13 @@ class Place:
         return self.n if partition <= self.partition else self.n - 1
 
 
-def feed(owner: Owner, home: Partition, after: int, last: int, most: int) -> Iterator[tuple[Stream, Record]]:
-    """Yield the records of a partition from one position to another, in pages of so many bytes, or of one record."""
+def feed(owner: Owner, partition: Partition, after: int, last: int, most: int) -> Iterator[tuple[Stream, Record]]:
+    """Yield the records of a partition from one position to another, in pages of ``most`` bytes, or of one record."""
     low, size = b"(%d" % after, _FIRST_PAGE
     while True:
-        (entries,) = owner.ask((b"XRANGE", home.feed, low, last, b"COUNT", size))
+        (entries,) = owner.ask((b"XRANGE", partition.feed, low, last, b"COUNT", size))
         places = [_place(words) for _, words in entries]
-        records = _records(owner, home, places, most)
+        records = _records(owner, partition, places, most)
         for (stream, _), record in zip(places, records, strict=True):
             if record is not None:
                 yield stream, record
@@ -61,30 +61,30 @@ def feed(owner: Owner, home: Partition, after: int, last: int, most: int) -> Ite
 
 
 def _place(words: Sequence[bytes]) -> _Named:
-    """Return what an entry of the feed names: a record's stream and version."""
+    """Return the stream and version of the record that an entry of the feed names."""
     if len(words) != 4:
         raise damaged()
     _, name, _, version = words
     return stream_named(name), stored_number(version)
 
 
-def _records(owner: Owner, home: Partition, places: Sequence[_Named], most: int) -> Iterator[Record | None]:
+def _records(owner: Owner, partition: Partition, places: Sequence[_Named], most: int) -> Iterator[Record | None]:
     """Yield the records of streams and versions; None for one that has just been erased."""
     if len(places) == 1:  # a follower that has seen all else need not ask
-        yield from _read(owner, home, places)
+        yield from _read(owner, partition, places)
         return
     looks: list[Command] = []
     for stream, version in places:
-        looks += (b"HSTRLEN", home.records(stream), version), (b"STRLEN", home.head(stream))
+        looks += (b"HSTRLEN", partition.records(stream), version), (b"STRLEN", partition.head(stream))
     sizes = iter(owner.ask(*looks))
     for group in within(most, ((place, next(sizes) + next(sizes)) for place in places)):
-        yield from _read(owner, home, group)
+        yield from _read(owner, partition, group)
 
 
-def _read(owner: Owner, home: Partition, places: Sequence[_Named]) -> list[Record | None]:
+def _read(owner: Owner, partition: Partition, places: Sequence[_Named]) -> list[Record | None]:
     commands: list[Command] = []
     for stream, version in places:  # the head first: what is no longer there when it is read has been filed
-        commands += (b"GET", home.head(stream)), (b"HGET", home.records(stream), version)
+        commands += (b"GET", partition.head(stream)), (b"HGET", partition.records(stream), version)
     packed = owner.ask(*commands)
     heads, filed = map(unpack_head, packed[::2]), packed[1::2]
     return [

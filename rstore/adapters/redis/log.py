@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 from rstore.adapters.redis.as_of import At, last_of, newest_by_reads, newest_by_script
 from rstore.adapters.redis.cluster.router import Servers, connect
-from rstore.adapters.redis.cluster.two_phase import Ledger
+from rstore.adapters.redis.cluster.two_phase import Transactions
 from rstore.adapters.redis.codec import HEAD_END, MAX_NUMBER, StoredHead, stored_number, unpack_head
 from rstore.adapters.redis.connection import Command
 from rstore.adapters.redis.dsn import Server
@@ -74,7 +74,7 @@ class RedisLog:
 
     def __init__(self, server: Server, namespace: str, frozen: bool) -> None:
         self._server, self._namespace, self._frozen = server, namespace, frozen
-        self._ledger: Ledger | None = None
+        self._ledger: Transactions | None = None
         self._partitions: list[Partition] = []
         self._clock = Clock()
 
@@ -87,9 +87,9 @@ class RedisLog:
         try:
             node.check_server(Partition(self._namespace, 0), writing=not self._frozen)
             self._partitions = find_partitions(node, self._namespace) or self._create(node)
-            ledger = Ledger(node, self._partitions, self._clock)
+            ledger = Transactions(node, self._partitions, self._clock)
             if self._is_spread and not self._frozen:
-                ledger.settle_all()
+                ledger.recover_all()
         except BaseException:
             node.close()
             raise
@@ -121,7 +121,7 @@ class RedisLog:
             raise StoreClosedError(self.name)
         return ledger.servers
 
-    def _writable(self) -> Ledger:
+    def _writable(self) -> Transactions:
         ledger = self._ledger
         if ledger is None:
             raise StoreClosedError(self.name)
@@ -174,7 +174,7 @@ class RedisLog:
         for home, restoring in writes.items():
             self._restore(ledger, home, list(restoring.values()), start)
 
-    def _restore(self, ledger: Ledger, home: Partition, restoring: Sequence[Restoring], start: int) -> None:
+    def _restore(self, ledger: Transactions, home: Partition, restoring: Sequence[Restoring], start: int) -> None:
         """Restore what is of one partition, all or nothing, with positions after a start if there are several."""
         clock = Clock()
         clock.see(start)
@@ -268,12 +268,12 @@ class RedisLog:
         if until is None or ledger is None or self._frozen or not self._is_spread:
             return
         if streams is None:
-            ledger.settle_promised()
+            ledger.await_prepared()
             return
         names: dict[Partition, list[bytes]] = {}
         for stream in streams:
             names.setdefault(self._partition(stream), []).append(stream_name(stream))
-        ledger.settle_promised(names)
+        ledger.await_prepared(names)
 
     def _earlier(
         self, node: Servers, places: Sequence[At], heads: Sequence[StoredHead | None], until: int, *, whole: bool

@@ -1,4 +1,4 @@
-"""What a projection is folded from: a snapshot and what follows it, in one consistent read."""
+"""The snapshot and records that an event state is folded from, in one consistent read."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import SS, Stream
 
 
-def replay_by_script(node: Servers, home: Partition, stream: Stream, query: ReplayQuery) -> Replay | None:
-    """Return what ``Log.replay`` does, in one round trip."""
+def replay_by_script(servers: Servers, partition: Partition, stream: Stream, query: ReplayQuery) -> Replay | None:
+    """Return what ``Log.replay`` promises, in one round trip."""
     end, horizon, after, until = query
     until = TIME_MAX if until is None else until
-    keys = *home.current(stream), *home.current(Stream(SS, stream.key))
+    keys = *partition.current(stream), *partition.current(Stream(SS, stream.key))
     times = packed_time(end), packed_time(min(end, horizon)), packed_time(until)
-    answer = node.at(home.slot).query(REPLAY, keys, b"" if after is None else b"%d" % after, *times)
+    answer = servers.at(partition.slot).query(REPLAY, keys, b"" if after is None else b"%d" % after, *times)
     if answer is None:
         return None
     packed, found, *tail = answer
@@ -35,41 +35,41 @@ def replay_by_script(node: Servers, home: Partition, stream: Stream, query: Repl
     return Replay(head.shown(stream), snapshot, counted)
 
 
-def replay_by_reads(node: Servers, home: Partition, stream: Stream, query: ReplayQuery) -> Replay | None:
-    """Do without the script, which asks for more than permission to read."""
+def replay_by_reads(servers: Servers, partition: Partition, stream: Stream, query: ReplayQuery) -> Replay | None:
+    """Return the same by plain reads: a script needs more than permission to read."""
     end, horizon, after, until = query
     if after is not None:
-        return _replay_after(node, home, stream, Query(end=end, after=after, until=until))
-    deadline, tried = time.monotonic() + node.server.timeout, None
+        return _replay_after(servers, partition, stream, Query(end=end, after=after, until=until))
+    deadline, tried = time.monotonic() + servers.server.timeout, None
     while True:
-        head = head_of(node, home, stream)
+        head = head_of(servers, partition, stream)
         if head is None:
             return None
         newest = Query(end=min(end, horizon), until=until, reverse=True)
-        snapshot = _newest_snapshot(node, home, Stream(SS, stream.key), newest)
+        snapshot = _newest_snapshot(servers, partition, Stream(SS, stream.key), newest)
         folded = folded_version(snapshot)
         if folded > head.version:
-            # it was made after the head was read, or after a rewrite; if neither was, it folds what never was
+            # made after the head was read, or after a rewrite; if neither, it has folded records that never were
             if tried == (head.version, head.generation) or time.monotonic() > deadline:
                 raise damaged()
             tried = head.version, head.generation
             continue
-        records = Snapshot(node, home, stream, head).select(Query(end=end, after=folded, until=until))
+        records = Snapshot(servers, partition, stream, head).select(Query(end=end, after=folded, until=until))
         return Replay(head.shown(stream), snapshot, list(records))
 
 
-def _replay_after(node: Servers, home: Partition, stream: Stream, query: Query) -> Replay | None:
-    head = head_of(node, home, stream)
+def _replay_after(servers: Servers, partition: Partition, stream: Stream, query: Query) -> Replay | None:
+    head = head_of(servers, partition, stream)
     if head is None:
         return None
-    seen = Snapshot(node, home, stream, head)
+    seen = Snapshot(servers, partition, stream, head)
     if head.is_before_gap(query.after) and not seen.has(query.after):
         return Replay(head.shown(stream)._replace(floor=head.version), None, [])
     return Replay(head.shown(stream), None, list(seen.select(query)))
 
 
-def _newest_snapshot(node: Servers, home: Partition, snapshots: Stream, query: Query) -> Record | None:
-    head = head_of(node, home, snapshots)
+def _newest_snapshot(servers: Servers, partition: Partition, snapshots: Stream, query: Query) -> Record | None:
+    head = head_of(servers, partition, snapshots)
     if head is None:
         return None
-    return next(Snapshot(node, home, snapshots, head).select(query), None)
+    return next(Snapshot(servers, partition, snapshots, head).select(query), None)

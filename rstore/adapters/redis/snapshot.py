@@ -47,13 +47,13 @@ _PAGE_BYTES: Final = 4 << 20
 class Snapshot:
     """A stream at the time of a head."""
 
-    def __init__(self, node: Servers, partition: Partition, stream: Stream, head: StoredHead) -> None:
-        self._owner, self._head = node.at(partition.slot), head
+    def __init__(self, servers: Servers, partition: Partition, stream: Stream, head: StoredHead) -> None:
+        self._owner, self._head = servers.at(partition.slot), head
         self._head_key, self._records_key, self._spans_key = partition.current(stream)
         self._young, self._old = partition.retired(stream)
         self._generation: int | None = head.generation
         self._retired: dict[int, Retired] = {}
-        # what was in the head is in hand; it is filed when a newer one comes, and must not be found twice
+        # the record in the head is in hand; it is filed when a newer one comes, and must not be found twice
         self._newest_filed = head.version if head.record is None else head.record.version - 1
 
     def spans(self, start: int, end: int, *, reverse: bool = False) -> Iterator[Span]:
@@ -67,7 +67,7 @@ class Snapshot:
         return (span for span in merge(*parts, key=_order, reverse=reverse) if span.end >= start)
 
     def records(self, versions: Iterable[int]) -> Iterator[Record]:
-        """Yield the records of versions. The pages grow: who wants only the first one does not pay for more."""
+        """Yield the records of versions. The pages grow: a caller pays little for the first record alone."""
         waiting, size = iter(versions), 1
         while page := list(islice(waiting, size)):
             packed = self._fetch(page)
@@ -90,7 +90,7 @@ class Snapshot:
         )
 
     def _tail(self, after: int) -> Iterator[Record]:
-        """Yield the records after a version that is not far back: most versions have one, so nothing is searched."""
+        """Yield the records after a version that is not far back. Most versions have one, so no index is searched."""
         packed = self._fetch(range(after + 1, self._newest_filed + 1))
         versions = [version for version, found in packed.items() if found]
         if self._head.record is not None and self._head.record.version > after:
@@ -100,7 +100,7 @@ class Snapshot:
     # -- pages of the index -------------------------------------------------------------------------------------------
 
     def _along(self, low: bytes, high: bytes, page: list[bytes], *, reverse: bool) -> Iterator[Span]:
-        """Yield the spans from one edge to the other, of which the first page is given."""
+        """Yield the spans from one edge to the other, given their first page."""
         size = _SPANS
         while len(page) == size:
             edge = page[-1] if reverse else page[-1] + b"\0"
@@ -115,7 +115,7 @@ class Snapshot:
         yield from self._between(low, high, page, reverse=reverse)
 
     def _between(self, low: bytes, high: bytes, page: list[bytes], *, reverse: bool = False) -> list[Span]:
-        """Return what was between two edges when the reader began, where there is now a page."""
+        """Return the spans that were between two edges when the reader began, given those that are there now."""
         now = map(unpack_span, page)
         kept = [span for span in now if span.version <= self._newest_filed and span.version not in self._retired]
         kept += [retired.span for retired in self._retired.values() if low <= retired.span.packed < high]
@@ -134,7 +134,7 @@ class Snapshot:
     # -- records ------------------------------------------------------------------------------------------------------
 
     def _fetch(self, versions: Collection[int]) -> dict[int, bytes | None]:
-        """Return the packed records of versions but that in hand; None for one that there was not."""
+        """Return the packed records of versions, without the one in hand; None where there was no record."""
         versions = [version for version in versions if version <= self._newest_filed]
         known = [version for version in versions if version not in self._retired]
         packed: dict[int, bytes | None] = {}
@@ -163,8 +163,8 @@ class Snapshot:
         return replies
 
     def _find_retired(self) -> None:
-        """Note, for each record that was taken away since the reader began, where it is as it was then."""
-        # the young one first: it may become the old one in between
+        """Note, for each record that was retired since the reader began, where it is as it was then."""
+        # the young ones first: they may become the old ones in between
         keys = self._young, self._old
         replies = self._owner.ask(
             *((verb, key, *rest) for key in keys for verb, *rest in ((b"HGET", SINCE), (b"HKEYS",)))
@@ -189,9 +189,9 @@ class Snapshot:
         return packed
 
 
-def head_of(node: Servers, home: Partition, stream: Stream) -> StoredHead | None:
+def head_of(servers: Servers, partition: Partition, stream: Stream) -> StoredHead | None:
     """Return a stream's head, or None if there is no such stream."""
-    return unpack_head(*node.at(home.slot).ask((b"GET", home.head(stream))))
+    return unpack_head(*servers.at(partition.slot).ask((b"GET", partition.head(stream))))
 
 
 def page_after(size: int, packed: Iterable[bytes | None]) -> int:

@@ -22,7 +22,7 @@ from rstore.domain.streams import KV, Stream
 
 
 class Restoring(NamedTuple):
-    """What is to be restored of one stream: its head, and records with their number among all that are restored."""
+    """One stream to be restored: its head, and records with their number among all that are restored."""
 
     head: Copy
     records: list[tuple[int, Record]]
@@ -34,7 +34,8 @@ class Restoring(NamedTuple):
 
 Write: TypeAlias = Batch | Rewrite | Restoring
 
-# verb, inline, live, if_live or moves, has expect, has floor, is staged, expect, floor, number of parts, recorded
+# verb, inline, live, if_live or moves, has expect, has floor, is staged, expect, floor, number of parts, recorded:
+# read_op() in lua/parts/ops.lua
 _HEADER: Final = Struct(">BBBBBBBQQI8s")
 _APPEND, _REPLACE, _REWRITE, _RESTORE = range(4)
 _LIVE: Final = {False: 0, True: 1, None: 2}
@@ -46,7 +47,7 @@ _STAGED_SECONDS: Final = 600
 
 
 class _Parts(NamedTuple):
-    """What is to be written to a stream: given along with the call, or staged in a list."""
+    """The parts of a write to one stream: given along with the call, or staged in a list."""
 
     given: list[bytes]
     number: int
@@ -54,14 +55,13 @@ class _Parts(NamedTuple):
 
 
 class Clock:
-    """The greatest position that a log has seen in any partition; what it writes has greater ones."""
+    """A Lamport clock: the greatest position that a log has seen in any partition. Its writes get greater ones."""
 
     def __init__(self) -> None:
         self.n = 0
         self._lock = os.getpid(), threading.Lock()
 
     def see(self, n: int) -> None:
-        """Note a position that was seen."""
         if n <= self.n:
             return
         pid, lock = self._lock
@@ -73,14 +73,14 @@ class Clock:
 
 
 class Call:
-    """The keys and arguments of a call of the script that writes to a partition: one of several, if there is a clock.
+    """A call of the script that writes to a partition. With a clock, the partition is one of several.
 
-    Many parts are staged in lists, piece by piece: they need not be in memory, and the server does not receive them
-    while it runs the script. The script uses the lists up; if it is never called, they expire.
+    Many parts are staged in lists, piece by piece. So they need not be in memory all at once, and the server does not
+    receive them while it runs the script. The script uses the lists up; if it is never called, they expire.
     """
 
-    def __init__(self, node: Servers, partition: Partition, clock: Clock | None) -> None:
-        self._owner, self.partition, self._clock = node.at(partition.slot), partition, clock
+    def __init__(self, servers: Servers, partition: Partition, clock: Clock | None) -> None:
+        self._owner, self.partition, self._clock = servers.at(partition.slot), partition, clock
         self._keys: list[bytes] = list(partition.own)
         self._args: list[bytes] = []
         self._writes: list[Write] = []
@@ -88,11 +88,11 @@ class Call:
         self._bytes = 0
         self._staged: list[bytes] = []
         self._retires = False
-        self.is_promised = False
-        """Whether it may have been promised to a transaction that has not been ended."""
+        self.may_be_prepared = False
+        """Whether it may be prepared for a transaction that is not over."""
 
     def add(self, index: int, write: Write) -> None:
-        """Add a batch or rewrite, the one at ``index``, and take all entries or records from it."""
+        """Add a batch or rewrite, the one at ``index``. All of its entries or records are taken from it now."""
         parts = self._taken(_packed_parts(write))
         self._keys += self.partition.current(write.stream)
         self._args += stream_name(write.stream), _header(write, parts)
@@ -109,32 +109,31 @@ class Call:
 
     @property
     def keys(self) -> list[bytes]:
-        """The keys that it touches."""
+        """The keys that the script touches."""
         return [*self._keys, *self.partition.retired_streams] if self._retires else self._keys
 
     def send(self) -> list[Any]:
-        """Run the script and return its answer: what became of it, and what it says of each write."""
+        """Run the script and return its answer: the outcome, then the numbers for each write."""
         if self._clock is not None:
             run = self.decision(b"", TIMELESS)
             return self.answered(self._owner.write(run.script, run.keys, *run.args))
         answer = self._owner.write(WRITE, self.keys, b"%d" % len(self._writes), *self._args)
         return answer if isinstance(answer, list) else [b"done", answer]
 
-    def decision(self, txid: bytes, moment: bytes) -> Run:
-        """Return what writes it, not recorded before a moment; as the home's part, unless the id is empty."""
+    def decision(self, txid: bytes, recorded: bytes) -> Run:
+        """Return a run that writes it, recorded at a time or later. A transaction's id makes it the decision."""
         seen = b"%d" % (self._clock.n if self._clock else 0)
-        args = b"%d" % len(self._writes), *self._args, seen, moment, txid
-        return Run(
-            self.partition.slot, WRITE_SPREAD, (*self.keys, self.partition.prepared, self.partition.transactions), args
-        )
+        args = b"%d" % len(self._writes), *self._args, seen, recorded, txid
+        keys = (*self.keys, self.partition.prepared, self.partition.transactions)
+        return Run(self.partition.slot, WRITE_SPREAD, keys, args)
 
-    def promise(self, txid: bytes) -> Run:
-        """Return what promises it to a transaction."""
+    def preparation(self, txid: bytes) -> Run:
+        """Return a run that prepares it for a transaction."""
         keys = (*self.keys, self.partition.prepared, self.partition.prepared_call(txid))
         return Run(self.partition.slot, PREPARE, keys, (b"%d" % len(self._writes), *self._args, txid))
 
     def answered(self, answer: list[Any]) -> list[Any]:
-        """Take the position out of an answer."""
+        """Return an answer without the position, which the clock has seen then."""
         if answer[0] == b"done" and self._clock is not None:
             self._clock.see(answer.pop(1))
         return answer
@@ -143,8 +142,8 @@ class Call:
         """Raise if it can't be written as it is.
 
         Raises:
-            StoreConflictError: a stream is not as it was expected.
-            StoreError: what was uploaded is no longer there.
+            StoreConflictError: a stream is not at the version that is expected.
+            StoreError: an upload has expired.
         """
         if outcome == b"conflict":
             index, version, floor = facts
@@ -153,8 +152,8 @@ class Call:
             raise StoreError("the upload took too long and has expired; nothing was stored")
 
     def forget(self) -> None:
-        """Remove what was staged, unless it may have been decided to write it; what can't be removed now expires."""
-        if self._staged and not self.is_promised:
+        """Remove uploads, unless they may be part of a decided transaction. Those that can't be removed now expire."""
+        if self._staged and not self.may_be_prepared:
             with suppress(StoreError):
                 self._owner.ask((b"UNLINK", *self._staged))
 
@@ -208,7 +207,7 @@ def _header(write: Write, parts: _Parts) -> bytes:
 
 
 def _packed_parts(write: Write) -> Iterator[bytes]:
-    """Yield what is written, part by part."""
+    """Yield the parts of a write."""
     if isinstance(write, Batch):
         return map(pack_body, write.entries)
     if isinstance(write, Rewrite):
@@ -226,7 +225,7 @@ def _packed_put(record: Record) -> bytes:
 
 
 def _packed_drop(versions: Collection[int]) -> bytes:
-    """Return versions as a list, or as first, last and step."""
+    """Return versions packed as a list, or as first, last and step."""
     if not isinstance(versions, range):
         listed = [version for version in set(versions) if 0 < version <= MAX_NUMBER]
         return _LISTED + pack(f">{len(listed)}Q", *listed)

@@ -22,7 +22,7 @@ from freezegun import freeze_time
 from rstore import Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters.dsn import open_log
 from rstore.adapters.redis import write
-from rstore.adapters.redis.cluster.two_phase import Ledger, Transaction
+from rstore.adapters.redis.cluster.two_phase import Transaction, Transactions
 from rstore.adapters.redis.keys import Partition, partition_of
 from rstore.admin.check import check
 from rstore.domain.erasure import REKEY
@@ -197,10 +197,10 @@ def test_discard_leaves_nothing_on_any_node_and_others_alone(cluster: Cluster, o
     assert other.get_many(KEYS) == dict.fromkeys(KEYS, 1)
 
 
-def test_discard_takes_what_was_promised_to_dead_writers_too(cluster: Cluster, opened: Callable[..., Store]) -> None:
+def test_discard_takes_what_dead_writers_had_prepared_too(cluster: Cluster, opened: Callable[..., Store]) -> None:
     first, second = apart(2)
     store = opened()
-    die(cluster, "after promise", dict.fromkeys([first, second], large()))
+    die(cluster, "after prepare", dict.fromkeys([first, second], large()))
     assert any(":p:" in name for name in keys_in(cluster))
     assert any(":s:" in name for name in keys_in(cluster))
     store.discard()
@@ -313,7 +313,7 @@ _DIE = """
 
     write._PARTS_BYTES = 1000
     dsn, moment, step, pairs = sys.argv[1], *sys.argv[2].split(), eval(sys.stdin.read())
-    cls, written_each = two_phase.Transaction, {"promise": scripts.PREPARE, "keep": scripts.COMMIT}
+    cls, written_each = two_phase.Transaction, {"prepare": scripts.PREPARE, "commit": scripts.COMMIT}
     original, write_each = getattr(cls, step), router.Cluster.write_each
 
     def dying(self):
@@ -335,8 +335,8 @@ _DIE = """
     with Store(dsn, frozen=False) as store:
 """
 
-UNDECIDED = ["before begin", "after begin", "half promise", "after promise"]
-DECIDED = ["after decide", "half keep", "after keep"]
+UNDECIDED = ["before begin", "after begin", "half prepare", "after prepare"]
+DECIDED = ["after decide", "half commit", "after commit"]
 
 
 def die(cluster: Cluster, moment: str, pairs: dict[str, Any], write: str = "store.set_many(pairs)") -> None:
@@ -347,7 +347,7 @@ def die(cluster: Cluster, moment: str, pairs: dict[str, Any], write: str = "stor
     assert ended.returncode == 42, ended.stderr
 
 
-def unsettled(cluster: Cluster) -> set[str]:
+def unfinished(cluster: Cluster) -> set[str]:
     return {name for name in keys_in(cluster) if name.endswith(("}:promised", "}:notes")) or "}:p:" in name}
 
 
@@ -362,7 +362,7 @@ def test_of_a_writer_that_died_the_next_open_finds_all_or_nothing(
         store[keys[3]] = "before"
     die(cluster, moment, dict.fromkeys(keys, "after"))
     with Store(cluster.dsn + HASTY, frozen=False):
-        assert unsettled(cluster) == set()
+        assert unfinished(cluster) == set()
     assert len({change.recorded for change in store.log() if change.value == "after"}) == (moment in DECIDED)
     added = ["after"] if moment in DECIDED else []
     assert [values(store, key) for key in keys] == [["before"] * (1 + (key == keys[3])) + added for key in keys]
@@ -386,22 +386,22 @@ def test_of_a_writer_that_died_the_next_writer_finds_all_or_nothing(
         assert [values(store, key) for key in keys[:which]] == [died] * which
 
 
-def test_nobody_waits_for_a_dead_writer_but_who_wants_its_keys(cluster: Cluster, opened: Callable[..., Store]) -> None:
+def test_only_those_that_want_its_keys_wait_for_a_dead_writer(cluster: Cluster, opened: Callable[..., Store]) -> None:
     keys = apart(3)
     store = opened()
-    die(cluster, "after promise", dict.fromkeys(keys, 1))
-    left = unsettled(cluster)
+    die(cluster, "after prepare", dict.fromkeys(keys, 1))
+    left = unfinished(cluster)
     assert left
     store.set_many({beside(key): 2 for key in keys})
     store[beside(keys[1])] = 3
     store.extend(keys[1], (1, 1))
-    assert unsettled(cluster) == left, "it has not been settled, so nobody has waited for it"
+    assert unfinished(cluster) == left, "it has not been recovered, so nobody has waited for it"
     assert store.get_many(keys) == {}
     assert store.get_many(map(beside, keys)) == {beside(keys[0]): 2, beside(keys[1]): 3, beside(keys[2]): 2}
 
 
-@pytest.mark.parametrize("moment", ["after promise", "half keep"])
-def test_a_single_write_to_a_promised_key_settles_the_whole_transaction(
+@pytest.mark.parametrize("moment", ["after prepare", "half commit"])
+def test_a_single_write_to_a_prepared_key_recovers_the_whole_transaction(
     cluster: Cluster, opened: Callable[..., Store], moment: str
 ) -> None:
     keys = apart(4)
@@ -410,7 +410,7 @@ def test_a_single_write_to_a_promised_key_settles_the_whole_transaction(
     store[keys[-1]] = 2
     assert store.get_many(keys) == (dict.fromkeys(keys, 1) if moment in DECIDED else {}) | {keys[-1]: 2}
     if moment in DECIDED:
-        assert unsettled(cluster) == set()
+        assert unfinished(cluster) == set()
 
 
 VIEWED: dict[str, Callable[[Any, list[str]], list[Any]]] = {
@@ -440,20 +440,22 @@ def test_a_view_has_all_or_nothing_of_a_writer_that_died(
     die(cluster, "after decide", dict.fromkeys(keys, 1), _ALL_KINDS)
     view = store.at(time.time_ns() // 1_000_000)
     assert VIEWED[read](view, keys) == [1] * 3
-    assert unsettled(cluster) == set()
+    assert unfinished(cluster) == set()
 
 
 def test_a_view_that_may_not_write_shows_what_is_there(cluster: Cluster, opened: Callable[..., Store]) -> None:
     keys = apart(2)
     opened()
     die(cluster, "after decide", dict.fromkeys(keys, 1))
-    left = unsettled(cluster)
+    left = unfinished(cluster)
     assert opened(HASTY, frozen=True).at(time.time_ns() // 1_000_000).get_many(keys) == {keys[0]: 1}
-    assert unsettled(cluster) == left
+    assert unfinished(cluster) == left
 
 
-def test_promises_are_kept_though_nobody_comes_for_long(cluster: Cluster, opened: Callable[..., Store]) -> None:
-    """Uploads expire; but not what was promised of them."""
+def test_a_prepared_write_is_committed_though_nobody_comes_for_long(
+    cluster: Cluster, opened: Callable[..., Store]
+) -> None:
+    """Uploads expire, but not those of a prepared write."""
     keys = apart(2)
     die(cluster, "after decide", dict.fromkeys(keys, value := large()))
     staged = [(node, name) for node in cluster.nodes for name in keys_on(node) if "}:s:" in name]
@@ -470,12 +472,12 @@ def test_rewrites_are_all_or_nothing_too(cluster: Cluster, log: Log, monkeypatch
     with pytest.raises(StoreConflictError):
         log.rewrite([*rewrites[:2], rewrites[2]._replace(expect=10**6), rewrites[3]])
     assert [list(log.read(stream)) for stream in streams] == before
-    assert unsettled(cluster) == set()
+    assert unfinished(cluster) == set()
     assert log.rewrite(rewrites).records == 4
     assert list(log.heads(KV, live=False)) == []
 
 
-@pytest.mark.parametrize("moment", ["half promise", "after decide", "half keep"])
+@pytest.mark.parametrize("moment", ["half prepare", "after decide", "half commit"])
 def test_a_rekey_that_died_is_called_again(cluster: Cluster, opened: Callable[..., Store], moment: str) -> None:
     keys = apart(5)
     old = opened(key=KEY)
@@ -488,25 +490,25 @@ def test_a_rekey_that_died_is_called_again(cluster: Cluster, opened: Callable[..
     rekeying = opened(HASTY, key=[OTHER_KEY, KEY])
     assert [change for change in rekeying.log() if change.op != REKEY] == before
     assert rekeying.rekey() == (0 if moment in DECIDED else 10)
-    assert unsettled(cluster) == set()
+    assert unfinished(cluster) == set()
     new = opened(key=OTHER_KEY)
     assert [change for change in new.log() if change.op != REKEY] == before
     assert list(check(new)) == []
 
 
-@pytest.mark.parametrize("moment", ["half promise", "after promise"])
-def test_a_copy_is_not_held_up_by_what_was_promised_to_a_dead_writer(
+@pytest.mark.parametrize("moment", ["half prepare", "after prepare"])
+def test_a_copy_is_not_held_up_by_what_a_dead_writer_had_prepared(
     cluster: Cluster, opened: Callable[..., Store], moment: str
 ) -> None:
     keys, target = apart(5), opened(HASTY)
     die(cluster, moment, dict.fromkeys(keys, "lost"))
-    assert unsettled(cluster)
+    assert unfinished(cluster)
     with Store("memory://", frozen=False) as source:
         for number in range(3):
             source.set_many(dict.fromkeys(keys, number))
         assert copy(source, target) == digest(source)
         assert list(target.log()) == list(source.log())
-    assert unsettled(cluster) == set()
+    assert unfinished(cluster) == set()
     target.set_many(dict.fromkeys(keys, "next"))
     assert list(check(target)) == []
 
@@ -538,7 +540,7 @@ def test_a_conflict_in_any_partition_leaves_nothing_in_the_others(cluster: Clust
             log.append([batch(key, expect=10**6 if at == wrong else None) for at, key in enumerate(keys)])
         assert raised.value.key == keys[wrong]
     assert [len(list(log.read(Stream(KV, key)))) for key in keys] == [1, 0, 0, 0, 0]
-    assert unsettled(cluster) == set()
+    assert unfinished(cluster) == set()
     assert not any("h:kv" in name for name in keys_in(cluster) if not name.endswith(keys[0]))
 
 
@@ -553,7 +555,7 @@ def test_an_upload_stays_if_it_may_have_been_decided_to_write_it(
 
     with monkeypatch.context() as patched:
         patched.setattr(write, "_PARTS_BYTES", 1000)
-        patched.setattr(Ledger, "keep", lost)
+        patched.setattr(Transactions, "commit", lost)
         with pytest.raises(StoreNotAvailableError):
             store.set_many(dict.fromkeys(keys, value := large()))
     assert opened(HASTY).get_many(keys) == dict.fromkeys(keys, value)
@@ -575,7 +577,7 @@ def test_racing_writers_of_many_partitions_have_one_order(opened: Callable[..., 
     assert others == [first] * 5
 
 
-def test_a_slow_writer_that_was_given_up_begins_again(
+def test_a_slow_writer_that_others_aborted_begins_again(
     cluster: Cluster, opened: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = apart(3)
@@ -586,28 +588,28 @@ def test_a_slow_writer_that_was_given_up_begins_again(
     def after_others(self: Transaction) -> Any:
         calls.append(self)
         if len(calls) == 1:
-            other[keys[1]] = "other"  # waits for a while, gives it up, and calls nothing that was patched
+            other[keys[1]] = "other"  # waits for a while, aborts it, and calls nothing that was patched
         return decide(self)
 
     monkeypatch.setattr(Transaction, "decide", after_others)
     slow.set_many(dict.fromkeys(keys, "slow"))
     assert [values(slow, key) for key in keys] == [["slow"], ["other", "slow"], ["slow"]]
     assert len(calls) == 2
-    assert unsettled(cluster) == set()
+    assert unfinished(cluster) == set()
 
 
-def test_a_slow_writer_whose_promises_others_kept_is_told_that_it_was_stored(
+def test_a_slow_writer_that_others_committed_for_is_told_that_it_was_stored(
     opened: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = apart(3)
     slow, other = opened(), opened(HASTY)
-    keep = Transaction.keep
+    commit = Transaction.commit
 
     def after_others(self: Transaction) -> Any:
         other[keys[1]] = "other"
-        return keep(self)
+        return commit(self)
 
-    monkeypatch.setattr(Transaction, "keep", after_others)
+    monkeypatch.setattr(Transaction, "commit", after_others)
     with pytest.raises(StoreNotAvailableError, match="it was stored"):
         slow.set_many(dict.fromkeys(keys, "slow"))
     assert [values(slow, key) for key in keys] == [["slow"], ["slow", "other"], ["slow"]]
@@ -617,21 +619,19 @@ def test_who_loses_the_connection_before_the_decision_says_that_nothing_was_stor
     cluster: Cluster, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = apart(3)
-    promise = Transaction.promise
+    prepare = Transaction.prepare
 
     def lost(self: Transaction) -> Any:
-        promise(self)
+        prepare(self)
         raise StoreNotAvailableError("somewhere: it can't be reached; the write may or may not have been stored")
 
-    monkeypatch.setattr(Transaction, "promise", lost)
+    monkeypatch.setattr(Transaction, "prepare", lost)
     with pytest.raises(StoreNotAvailableError, match="it can't be reached; nothing was stored"):
         store.set_many(dict.fromkeys(keys, 1))
-    assert (store.get_many(keys), unsettled(cluster)) == ({}, set())
+    assert (store.get_many(keys), unfinished(cluster)) == ({}, set())
 
 
-def test_a_writer_that_is_interrupted_takes_its_promises_back(
-    cluster: Cluster, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_writer_that_is_interrupted_aborts(cluster: Cluster, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = apart(3)
 
     def interrupted(self: Transaction) -> Any:
@@ -640,7 +640,7 @@ def test_a_writer_that_is_interrupted_takes_its_promises_back(
     monkeypatch.setattr(Transaction, "decide", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.set_many(dict.fromkeys(keys, 1))
-    assert (store.get_many(keys), unsettled(cluster)) == ({}, set())
+    assert (store.get_many(keys), unfinished(cluster)) == ({}, set())
 
 
 def test_closing_a_store_lets_a_write_that_has_begun_come_to_its_end(
@@ -656,7 +656,7 @@ def test_closing_a_store_lets_a_write_that_has_begun_come_to_its_end(
 
     monkeypatch.setattr(Transaction, "decide", after_close)
     store.set_many(dict.fromkeys(keys, 1))
-    assert (other.get_many(keys), unsettled(cluster)) == (dict.fromkeys(keys, 1), set())
+    assert (other.get_many(keys), unfinished(cluster)) == (dict.fromkeys(keys, 1), set())
 
 
 def test_who_is_kept_from_writing_for_too_long_says_that_nothing_was_stored(

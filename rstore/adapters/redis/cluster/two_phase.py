@@ -1,20 +1,22 @@
 """Writes to several partitions: all or nothing, though a script changes only one of them at a time.
 
-One of the partitions is the transaction's home, which decides:
+This is two-phase commit. One of the partitions is the *coordinator* of a transaction, the others take part:
 
-1. begin: the home notes that the transaction is open, and with which partitions.
-2. promise: each of the others checks everything, and keeps what is to be written. Its streams are locked.
-3. decide: the home writes its own part and notes that, in one script. From now on, all of it is written.
-4. keep: the others write what they have promised, which nothing can prevent.
-5. forget: the home drops its note.
+1. begin: the coordinator notes that the transaction is open, and who takes part.
+2. prepare: each participant checks everything, and keeps the call for later. Its streams are locked.
+3. decide: the coordinator writes its own part and notes the decision, in one script. From now on, all of it is written.
+4. commit: the participants write what they have prepared. Nothing can prevent that.
+5. forget: the coordinator drops its note.
 
-Nobody waits while it holds a promise: who meets another's breaks its own and tries again later. A writer that dies is
-no obstacle: who finds that a transaction does not go on settles it. As long as it is open, it can be given up, by
-dropping the note: then its writer, should it only have been slow, finds that it can't decide any more. Once decided,
-anybody may keep the promises. Readers ignore promises: nothing of that has been acknowledged.
+No writer waits while its own streams are locked: one that meets the lock of another aborts, and tries again later. A
+writer that dies is no obstacle: whoever finds that its transaction does not go on recovers it. An open one is aborted,
+by dropping the note. Its writer, should it only have been slow, finds that it can't decide any more. After the
+decision, anybody may commit. Readers ignore what is prepared: nothing of it has been acknowledged.
 
-Rejected: an order in which partitions are locked one after the other, which takes a round trip for each of them, and
-leases with an expiry, since how long something has not moved needs no clock that two machines would have to share.
+Rejected: to lock the partitions in an order, one after the other, which takes a round trip for each of them. Rejected:
+leases with an expiry. How long a transaction has not moved can be told without a clock that two machines share.
+
+The scripts answer in older words: *promised* is prepared, *kept* is committed already, *given up* is aborted.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from rstore.adapters.redis.cluster.router import Servers
 from rstore.adapters.redis.codec import TIMELESS, stored_number
@@ -40,62 +42,65 @@ _LONGEST_PAUSE: Final = 0.05
 _MOST_PATIENCE: Final = 5.0
 _JITTER: Final = 1 << 16
 
+_Refusals: TypeAlias = list[tuple[Call, list[Any]]]
+"""The calls that a script refused, each with its answer."""
+
 
 class Transaction:
     """A write to several partitions, on its way through the five steps."""
 
-    def __init__(self, ledger: Ledger, calls: Sequence[Call]) -> None:
-        self._ledger, self._servers = ledger, ledger.servers
-        self.home, *self.others = calls
+    def __init__(self, transactions: Transactions, calls: Sequence[Call]) -> None:
+        self._transactions, self._servers = transactions, transactions.servers
+        self.coordinator, *self.participants = calls
         self.is_deciding = False
         """Whether it may have been decided; before that, nothing was stored."""
-        self._moment = TIMELESS  # when all of it is recorded
-        self.txid = b"%d-%s" % (self.home.partition.number, secrets.token_hex(8).encode())
+        self._recorded = TIMELESS  # the time at which all of it is recorded
+        self.txid = b"%d-%s" % (self.coordinator.partition.number, secrets.token_hex(8).encode())
 
-    def begin(self) -> list[tuple[Call, list[Any]]]:
-        """Return what the home says, unless it has noted the transaction."""
-        home = self.home.partition
-        others = b",".join(b"%d" % call.partition.number for call in self.others)
-        answer = self._servers.query_each([Run(home.slot, BEGIN, (home.meta, home.transactions), (self.txid, others))])
-        return _refusals([self.home], answer)
+    def begin(self) -> _Refusals:
+        """Return the refusal of the coordinator, if it has not noted the transaction."""
+        at = self.coordinator.partition
+        numbers = b",".join(b"%d" % call.partition.number for call in self.participants)
+        answer = self._servers.query_each([Run(at.slot, BEGIN, (at.meta, at.transactions), (self.txid, numbers))])
+        return _refusals([self.coordinator], answer)
 
-    def promise(self) -> list[tuple[Call, list[Any]]]:
-        """Return the calls that were not promised, and why."""
-        for call in self.others:
-            call.is_promised = True
-        answers = self._servers.write_each([call.promise(self.txid) for call in self.others])
-        refusals = _refusals(self.others, answers)
+    def prepare(self) -> _Refusals:
+        """Return the calls that could not be prepared."""
+        for call in self.participants:
+            call.may_be_prepared = True
+        answers = self._servers.write_each([call.preparation(self.txid) for call in self.participants])
+        refusals = _refusals(self.participants, answers)
         if not refusals:
-            self._moment = max(moment for _, moment in answers)
+            self._recorded = max(recorded for _, recorded in answers)
         return refusals
 
     def decide(self) -> list[Any]:
-        """Return the home's answer."""
+        """Return the answer of the coordinator."""
         self.is_deciding = True
-        (answer,) = self._servers.write_each([self.home.decision(self.txid, self._moment)])
-        answer = self.home.answered(answer)
+        (answer,) = self._servers.write_each([self.coordinator.decision(self.txid, self._recorded)])
+        answer = self.coordinator.answered(answer)
         if answer[0] == b"done":
-            self._moment = answer.pop(1)
+            self._recorded = answer.pop(1)
         return answer
 
-    def keep(self) -> list[list[Any]]:
-        """Return the answers of the others."""
-        answers = self._ledger.keep(self.txid, self._moment, [(call.partition, call.keys) for call in self.others])
-        return [call.answered(answer) for call, answer in zip(self.others, answers, strict=True)]
+    def commit(self) -> list[list[Any]]:
+        """Return the answers of the participants."""
+        prepared = [(call.partition, call.keys) for call in self.participants]
+        answers = self._transactions.commit(self.txid, self._recorded, prepared)
+        return [call.answered(answer) for call, answer in zip(self.participants, answers, strict=True)]
 
     def forget(self) -> None:
-        """Drop the note of it."""
-        self._ledger.forget(self.txid)
+        self._transactions.forget(self.txid)
 
-    def end(self) -> None:
-        """Finish it, or take it back, whichever is still possible."""
-        self._ledger.end(self.txid, [call.partition for call in self.others])
-        for call in self.others:
-            call.is_promised = False
+    def recover(self) -> None:
+        """Commit it if it was decided, or abort it."""
+        self._transactions.recover(self.txid, [call.partition for call in self.participants])
+        for call in self.participants:
+            call.may_be_prepared = False
 
 
-class Ledger:
-    """The transactions of a namespace with several partitions."""
+class Transactions:
+    """The transactions of a namespace with several partitions: those of this log, and those that others left behind."""
 
     def __init__(self, servers: Servers, partitions: Sequence[Partition], clock: Clock) -> None:
         self.servers, self._partitions, self._clock = servers, partitions, clock
@@ -103,7 +108,7 @@ class Ledger:
         self._patience = min(self._timeout / 4, _MOST_PATIENCE)
 
     def write(self, calls: Sequence[Call]) -> list[list[Any]]:
-        """Write to one or several partitions, the first of which is home, and return what each says of its writes."""
+        """Write to one or several partitions, the first of which coordinates, and return the answer of each."""
         if len(calls) == 1:
             outcome, *answer = calls[0].send()
             if outcome == b"done":
@@ -126,17 +131,17 @@ class Ledger:
                 time.sleep(pause * secrets.randbelow(_JITTER) / _JITTER)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _tried(self, calls: Sequence[Call]) -> tuple[list[list[Any]], list[tuple[Call, list[Any]]]]:
-        """Return what was answered, and, if anything prevented it, by whom it was refused."""
+    def _tried(self, calls: Sequence[Call]) -> tuple[list[list[Any]], _Refusals]:
+        """Return the answers, or else the refusals that prevented the write."""
         if len(calls) == 1:
             answer = calls[0].send()
             return [answer[1:]], _refusals(calls, [answer])
         transaction = Transaction(self, calls)
         decided, refusals = self._decided(transaction)
         if refusals:
-            transaction.end()
+            transaction.recover()
             return [], refusals
-        answers = [decided, *transaction.keep()]
+        answers = [decided, *transaction.commit()]
         transaction.forget()
         if any(answer[0] != b"done" for answer in answers):
             raise StoreNotAvailableError(
@@ -144,47 +149,47 @@ class Ledger:
             )
         return [answer[1:] for answer in answers], []
 
-    def _decided(self, transaction: Transaction) -> tuple[list[Any], list[tuple[Call, list[Any]]]]:
-        """Return the home's answer, and what prevented the decision, if anything did."""
+    def _decided(self, transaction: Transaction) -> tuple[list[Any], _Refusals]:
+        """Return the answer of the coordinator, and the refusals that prevented a decision."""
         try:
-            if refusals := transaction.begin() or transaction.promise():
+            if refusals := transaction.begin() or transaction.prepare():
                 return [], refusals
             answer = transaction.decide()
         except BaseException as exc:
-            with suppress(StoreError):  # if it can't be ended now, others will
-                transaction.end()
+            with suppress(StoreError):  # what can't be recovered now, others will
+                transaction.recover()
             if isinstance(exc, StoreNotAvailableError) and not transaction.is_deciding:
-                # what it says of its part does not hold of the whole
+                # the error tells the fate of one part, which is not that of the whole
                 raise StoreNotAvailableError(f"{str(exc).partition(';')[0]}; nothing was stored") from exc
             raise
-        return answer, _refusals([transaction.home], [answer])
+        return answer, _refusals([transaction.coordinator], [answer])
 
     def _overcome(self, call: Call, outcome: bytes, *facts: Any) -> None:
-        """Do what is needed before a call that was refused may be tried again, or raise if that is useless."""
+        """Remove the cause of a refusal so that the call may be tried again. Raise if that is useless."""
         call.check_answer(outcome, *facts)
         if outcome == b"gone":
             create_partitions(self.servers, self._partitions)
         if outcome == b"promised":
-            self.settle(facts[0], [call.partition])
+            self._await_end(facts[0], [call.partition])
 
     # -- the transactions of others -----------------------------------------------------------------------------------
 
-    def settle_all(self) -> None:
-        """End what writers left behind that are no more."""
+    def recover_all(self) -> None:
+        """Recover the transactions of writers that are gone."""
         looks = [
             Request(each.slot, [(b"HKEYS", each.transactions), (b"HVALS", each.prepared)]) for each in self._partitions
         ]
         met: dict[bytes, list[Partition]] = {}
-        for partition, (notes, promised) in zip(self._partitions, self.servers.ask_each(looks), strict=True):
-            for txid in notes:
+        for partition, (noted, prepared) in zip(self._partitions, self.servers.ask_each(looks), strict=True):
+            for txid in noted:
                 met.setdefault(txid, [])
-            for txid in set(promised):
+            for txid in set(prepared):
                 met.setdefault(txid, []).append(partition)
         for txid, partitions in met.items():
-            self.settle(txid, partitions)
+            self._await_end(txid, partitions)
 
-    def settle_promised(self, names: Mapping[Partition, Sequence[bytes]] | None = None) -> None:
-        """Wait until the transactions are over to which streams of such names are promised, or any stream."""
+    def await_prepared(self, names: Mapping[Partition, Sequence[bytes]] | None = None) -> None:
+        """Wait for the transactions that streams of such names, or any streams, are prepared for."""
         if names is None:
             looks = [Request(each.slot, [(b"HVALS", each.prepared)]) for each in self._partitions]
         else:
@@ -194,66 +199,64 @@ class Ledger:
             for txid in filter(None, set(txids)):
                 met.setdefault(txid, []).append(partition)
         for txid, partitions in met.items():
-            self.settle(txid, partitions)
+            self._await_end(txid, partitions)
 
-    def settle(self, txid: bytes, met: Collection[Partition]) -> None:
-        """Wait until a transaction is over; if it does not go on, end it. ``met`` are partitions that promise to it."""
-        home = self._home(txid)
+    def _await_end(self, txid: bytes, prepared_in: Collection[Partition]) -> None:
+        """Wait until a transaction is over; recover it if it does not go on."""
+        at = self._coordinator(txid)
         patient_until, pause = time.monotonic() + self._patience, _FIRST_PAUSE
         while time.monotonic() < patient_until:
             self.servers.check_open()
-            ((note,),) = self.servers.ask_each([Request(home.slot, [(b"HGET", home.transactions, txid)])])
+            ((note,),) = self.servers.ask_each([Request(at.slot, [(b"HGET", at.transactions, txid)])])
             if note is None:
-                self._break(txid, met)
+                self._abort(txid, prepared_in)
                 return
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-        self.end(txid, met)
+        self.recover(txid, prepared_in)
 
-    def end(self, txid: bytes, met: Collection[Partition]) -> None:
-        """End a transaction: keep its promises if it was decided, or give it up and break them."""
-        home = self._home(txid)
-        (note,) = self.servers.write_each([Run(home.slot, ABORT_IF_OPEN, (home.transactions,), (txid,))])
+    def recover(self, txid: bytes, prepared_in: Collection[Partition]) -> None:
+        """Commit a transaction that was decided, or else abort it."""
+        at = self._coordinator(txid)
+        (note,) = self.servers.write_each([Run(at.slot, ABORT_IF_OPEN, (at.transactions,), (txid,))])
         if note is None:
-            self._break(txid, met)
+            self._abort(txid, prepared_in)
             return
-        said = note.removeprefix(b"decided")
-        moment, numbers = said[: len(TIMELESS)], said[len(TIMELESS) :].split(b",")
-        self.keep(txid, moment, self._promised(txid, [self._numbered(number) for number in numbers]))
+        decision = note.removeprefix(b"decided")
+        recorded, numbers = decision[: len(TIMELESS)], decision[len(TIMELESS) :].split(b",")
+        self.commit(txid, recorded, self._prepared(txid, [self._numbered(number) for number in numbers]))
         self.forget(txid)
 
-    def keep(
-        self, txid: bytes, moment: bytes, promised: Iterable[tuple[Partition, Sequence[bytes]]]
+    def commit(
+        self, txid: bytes, recorded: bytes, prepared: Iterable[tuple[Partition, Sequence[bytes]]]
     ) -> list[list[Any]]:
-        """Write what partitions have promised, given the keys of that, and return their answers."""
+        """Let partitions write what they have prepared, given the keys of that, and return their answers."""
         seen = b"%d" % self._clock.n
-        answers: list[list[Any]] = self.servers.write_each(
-            [
-                Run(each.slot, COMMIT, (*keys, each.prepared, each.prepared_call(txid)), (seen, moment))
-                for each, keys in promised
-            ]
-        )
+        runs = [
+            Run(each.slot, COMMIT, (*keys, each.prepared, each.prepared_call(txid)), (seen, recorded))
+            for each, keys in prepared
+        ]
+        answers: list[list[Any]] = self.servers.write_each(runs)
         if any(answer[0] not in (b"done", b"kept") for answer in answers):
             raise damaged()  # so it is not forgotten
         return answers
 
     def forget(self, txid: bytes) -> None:
         """Drop the note of a transaction that is over."""
-        home = self._home(txid)
-        self.servers.ask_each([Request(home.slot, [(b"HDEL", home.transactions, txid)])])
+        at = self._coordinator(txid)
+        self.servers.ask_each([Request(at.slot, [(b"HDEL", at.transactions, txid)])])
 
-    def _break(self, txid: bytes, partitions: Collection[Partition]) -> None:
+    def _abort(self, txid: bytes, partitions: Collection[Partition]) -> None:
         runs = [
             Run(each.slot, ABORT, (each.prepared, each.prepared_call(txid), *filter(each.is_staged, keys)), (txid,))
-            for each, keys in self._promised(txid, partitions)
+            for each, keys in self._prepared(txid, partitions)
         ]
         self.servers.query_each(runs)
 
-    def _promised(self, txid: bytes, partitions: Collection[Partition]) -> list[tuple[Partition, list[bytes]]]:
-        """Return the partitions that still promise to a transaction, with the keys that a script has to declare."""
-        sizes = self.servers.ask_each(
-            [Request(each.slot, [(b"LINDEX", each.prepared_call(txid), 0)]) for each in partitions]
-        )
+    def _prepared(self, txid: bytes, partitions: Collection[Partition]) -> list[tuple[Partition, list[bytes]]]:
+        """Return the partitions that still have a prepared call, with the keys that a script has to declare."""
+        looks = [Request(each.slot, [(b"LINDEX", each.prepared_call(txid), 0)]) for each in partitions]
+        sizes = self.servers.ask_each(looks)
         left = [
             (each, stored_number(size)) for each, (size,) in zip(partitions, sizes, strict=True) if size is not None
         ]
@@ -261,7 +264,7 @@ class Ledger:
         found = self.servers.ask_each(looks)
         return [(each, keys) for (each, _), (keys,) in zip(left, found, strict=True)]
 
-    def _home(self, txid: bytes) -> Partition:
+    def _coordinator(self, txid: bytes) -> Partition:
         return self._numbered(txid.partition(b"-")[0])
 
     def _numbered(self, number: bytes) -> Partition:
@@ -270,5 +273,5 @@ class Ledger:
         return self._partitions[int(number)]
 
 
-def _refusals(calls: Sequence[Call], answers: Sequence[list[Any]]) -> list[tuple[Call, list[Any]]]:
+def _refusals(calls: Sequence[Call], answers: Sequence[list[Any]]) -> _Refusals:
     return [(call, answer) for call, answer in zip(calls, answers, strict=True) if answer[0] != b"done"]
