@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import freezegun
 import pytest
 from attrs import define
 from hypothesis import HealthCheck, settings
@@ -26,6 +27,9 @@ from tests.support.servers import Cluster, Postgres, Valkey
 # How long an example takes depends on what else the machine does, and fails no test.
 settings.register_profile("rstore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rstore")
+
+# Whoever holds the clock looks into every module for one, each time anew. In these it would find none of ours.
+freezegun.configure(extend_ignore_list=["matplotlib", "numpy", "pandas", "polars", "pyarrow"])
 
 KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
 OTHER_KEY = "zyxwvutsrqponmlkjihgfedcba9876543210ABCDEFG="

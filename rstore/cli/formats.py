@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
 from rstore.cli.command import check_usage
-from rstore.transfer.files import DAMAGED
 
 Written: TypeAlias = Literal["jsonl", "csv", "parquet"]
 
@@ -74,6 +73,8 @@ def _looked_at(file: str) -> Written:
     with open(file, "rb") as data:
         beginning = data.read(_LOOKED_AT)
     if beginning.startswith(_GZIP) and file.lower().endswith(".gz"):
+        from rstore.transfer.files import DAMAGED
+
         with suppress(*DAMAGED), gzip.open(file) as unpacked:
             beginning = unpacked.read(_LOOKED_AT)
     return looks_like(beginning)
