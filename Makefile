@@ -23,6 +23,7 @@ check: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+	$(BIN)/squawk rstore/adapters/postgresql/*.sql
 
 # Apart from the tests, since on most Pythons the tracer costs as much again as the tests themselves.
 coverage: .venv/test
