@@ -45,3 +45,25 @@ def reach(of_level: int, start: int) -> int:
     (100, 85, True)
     """
     return TIME_MIN if of_level == TOP_LEVEL else max(TIME_MIN, start - (1 << of_level) + 1)
+
+
+def levels_in(mask: int) -> list[int]:
+    """Return the levels in the mask of a stream, whose bits may be those of an integer with a sign.
+
+    A stream that never had a span is searched at level 0 all the same: an empty answer needs no case of its own.
+
+    >>> levels_in(0b101), levels_in(-(1 << TOP_LEVEL)), levels_in(0)
+    ([0, 2], [63], [0])
+    """
+    return [each for each in range(TOP_LEVEL + 1) if mask >> each & 1] or [0]
+
+
+def bit(of_level: int | None) -> int:
+    """Return a level as the bit of a mask in 64 bits with a sign, as SQL has it; 0 without a level.
+
+    >>> bit(0), bit(2), bit(TOP_LEVEL) == TIME_MIN, bit(None)
+    (1, 4, True, 0)
+    """
+    if of_level is None:
+        return 0
+    return 1 << of_level if of_level < TOP_LEVEL else -(1 << TOP_LEVEL)
