@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from ssl import TLSVersion
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
+import redis
 from attrs import evolve, field, frozen
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
@@ -88,6 +90,7 @@ class Server:
             socket_connect_timeout=self.timeout,
             socket_timeout=self.timeout + _GRACE_SECONDS,  # so that WAITAOF may use all of it
             retry=Retry(NoBackoff(), 0),
+            **_driver_info(),
         )
 
     def node_at(self, address: str) -> Server:
@@ -96,6 +99,16 @@ class Server:
         user, at, _ = parts.netloc.rpartition("@")
         uri = parts._replace(netloc=f"{user}{at}{address}").geturl()
         return evolve(self, name=f"{self.name.partition('://')[0]}://{address}", uri=uri, seeds=())
+
+
+@cache
+def _driver_info() -> Mapping[str, Any]:
+    """What connections tell the server of the driver.
+
+    Each would look it up anew in the metadata of the driver's package, which takes longer than to connect. Versions of
+    the driver that know no ``DriverInfo`` look it up once.
+    """
+    return {"driver_info": redis.DriverInfo()} if hasattr(redis, "DriverInfo") else {}
 
 
 def _malformed(uri: str) -> ValueError:
