@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.core import Row, each, in_turn, timed
 from benchmarks.servers import one_core
-from rstore import Store
-from rstore.history.changes import Audit
+from rstore import Store, View
+from rstore.core import core_of, reading_of
 from tests.support.servers import Postgres, Valkey
 
 CALLS = 200
@@ -63,7 +63,7 @@ def past(dsn: str, rounds: int) -> Iterator[Row]:
         keys = [f"key {i:03}" for i in range(CALLS)]
         some = [f"{i % 20}" for i in range(CALLS // 10)]
         first = (store.events("events 0") or [])[0]
-        reads: dict[str, Callable[[Audit], object]] = {
+        reads: dict[str, Callable[[Store | View], object]] = {
             "get": lambda at: each(at.get, keys),
             "get_many of 200 keys": lambda at: at.get_many(keys),
             f"get with {LATER:,} later values": lambda at: each(at.get, ["often"] * 10),
@@ -81,9 +81,9 @@ def past(dsn: str, rounds: int) -> Iterator[Row]:
             yield Row("  at(halfway)", present * 1e3, then * 1e3, "ms", "at most 1.5")
 
 
-def cold(store: Audit, read: Callable[[Audit], object]) -> None:
+def cold(store: Store | View, read: Callable[[Store | View], object]) -> None:
     """Read without what is cached: a projection in memory is no read at all."""
-    store._cached.clear()  # noqa: SLF001
+    reading_of(store).states.clear()
     read(store)
 
 
@@ -110,7 +110,7 @@ def catching_up(dsn: str, rounds: int, aim: str) -> Iterator[Row]:
     with Store(dsn, "catch up", frozen=False) as store:
         for i in range(0, CHANGES, 1000):
             store.set_many({f"key {i + j}": i + j for j in range(1000)})
-        follow = store._log.follow  # noqa: SLF001
+        follow = core_of(store).log.follow
         raw, ours = in_turn(rounds, lambda: sum(1 for _ in follow()), lambda: sum(1 for _ in store.follow()))
         yield Row(f"follow {CHANGES:,} (raw: records only)", CHANGES / raw, CHANGES / ours, "/s", aim)
         seconds = timed(lambda: store.project("count", _count, prefix="key 1"))
@@ -125,7 +125,6 @@ def _count(_: object, store: Store) -> None:
 WRITER = """
 import sys, time
 from rstore import Store
-from rstore.history.changes import Audit
 
 with Store(sys.argv[1], "delivery", frozen=False) as store:
     for _ in range(int(sys.argv[2])):

@@ -20,12 +20,14 @@ from rstore.domain.errors import (
 )
 from rstore.domain.log import Saved
 from rstore.encoding.unreadable import Unreadable
-from rstore.history.changes import Change, Diff, View
+from rstore.history.changes import Change
+from rstore.history.diff import Diff
 from rstore.history.skipping import Skipped
 from rstore.models.event_sequences import Event
-from rstore.models.repository import Changes, Repository
+from rstore.repository import Changes, Repository
 from rstore.serializers import JsonStore, MsgpackStore
 from rstore.store import Store, new_key
+from rstore.view import View
 
 __all__ = [
     "Change",

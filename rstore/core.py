@@ -1,4 +1,8 @@
-"""What the faces of a Store share: one way to read the log, one way to append to it, and what is attached to that."""
+"""What all models share: one way to read the log, one way to append to it, and what is attached to that.
+
+A :class:`Core` is all the state that a store has. Functions that only read take a :class:`Reading`, which a view of the
+past is too.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +14,89 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from hashlib import sha256
-from typing import Any, Final, TypeVar
+from operator import attrgetter
+from typing import Any, Final, Protocol, TypeVar
 
-from attrs import define, frozen
+from attrs import Factory, define, frozen
 
+from rstore.domain.as_of import AsOf
 from rstore.domain.errors import FrozenStoreError, StoreConflictError, StoreError
-from rstore.domain.log import Adapter, Batch, Entry, Log
+from rstore.domain.log import Adapter, Batch, Entry, Log, LogReader
 from rstore.domain.names import check_name
 from rstore.domain.operators import ONCE
 from rstore.domain.spans import check_time
 from rstore.domain.streams import Stream
 from rstore.domain.transaction import Transaction, unerasable
 from rstore.encoding.envelope import NOTHING, Body, Payload
-from rstore.erasures import Eraser
 from rstore.protection import Appender, CheckedWriter
-from rstore.state_cache import Projections
+from rstore.session import Session
+from rstore.state_cache import StateCache
 
 ATTEMPTS: Final = 100
 _BACKOFF_SECONDS: Final = 0.001
 _BACKOFF_MOST: Final = 0.05
 
+Freq = int | datetime.timedelta | None
 T = TypeVar("T")
+
+
+class Reading(Protocol):
+    """What a read needs: a log, what opens its payloads, and the states that were folded before."""
+
+    @property
+    def name(self) -> str:
+        """The backend's address, without password."""
+
+    @property
+    def base(self) -> LogReader:
+        """The log below all transactions."""
+
+    @property
+    def log(self) -> LogReader:
+        """The log that is read."""
+
+    @property
+    def states(self) -> StateCache:
+        """The event states that were used last."""
+
+    @property
+    def envelope(self) -> Payload:
+        """What opens payloads."""
+
+    @property
+    def namespace(self) -> str:
+        """The name of the namespace."""
+
+    @property
+    def freq(self) -> Freq:
+        """The default frequency of series."""
+
+    def at(self, moment: int) -> Past:
+        """Return what reads the namespace as it was known at a time, in POSIX milliseconds."""
+
+
+@frozen(eq=False)
+class Past:
+    """A namespace as it was known at a time: it can be read, and not written.
+
+    ``name`` is the backend's address.
+    """
+
+    name: str
+    log: AsOf
+    envelope: Payload
+    namespace: str
+    freq: Freq
+    states: StateCache = Factory(StateCache)
+
+    @property
+    def base(self) -> AsOf:
+        """The log: it lies below all transactions."""
+        return self.log
+
+    def at(self, moment: int) -> Past:
+        """Return what reads the namespace as it was known at an earlier time."""
+        return Past(self.name, AsOf(self.log, moment), self.envelope, self.namespace, self.freq)
 
 
 @frozen
@@ -42,122 +108,170 @@ class Note:
 
 
 @define(eq=False)
-class Work:
-    """A transaction, and the projections that only it can see."""
+class ActiveTransaction:
+    """A transaction, and the event states that only it can see.
+
+    ``owner`` is the thread or asyncio task that began it. Others inherit the context, and are not inside.
+    """
 
     log: Transaction
-    projections: Projections
+    states: StateCache
     owner: object
-    """Who began it: a thread, or an asyncio task. Whoever else inherits the context is not inside."""
     ended: bool = False
 
     def check(self) -> None:
         """Raise if it can't be used here, or any more."""
         if self.ended:
             raise StoreError("the transaction has ended: what was started in it can't use the store any more")
-        if self.owner != who_runs():
+        if self.owner != running():
             raise StoreError("a transaction belongs to the thread or task that began it: what it starts can't join")
 
 
-class Face:
-    """The base of the faces. Made complete by :class:`rstore.store.Store`."""
+@define(eq=False)
+class Core:
+    """A store from within.
 
-    _freq: int | datetime.timedelta | None = None
-    _base: Adapter
-    _writer: CheckedWriter
-    _cached: Projections
-    _payload: Payload
-    _frozen: bool
-    _history: bool
-    _note: ContextVar[Note | None]
-    _work: ContextVar[Work | None]
+    Attributes:
+        title: what the store shows as, in errors too.
+        base: the log of the namespace, below all transactions.
+        frozen: whether nothing may be written.
+        history: whether ``set`` and ``delete`` keep what a key had before.
+        freq: the default frequency of series.
+        cache: the event states of what is stored.
+    """
+
+    title: str
+    namespace: str
+    session: Session
+    base: Adapter
+    envelope: Payload
+    writer: CheckedWriter
+    frozen: bool
+    history: bool
+    freq: Freq
+    cache: StateCache = Factory(StateCache)
+    note: ContextVar[Note | None] = Factory(lambda: ContextVar("rstore.note", default=None))
+    active: ContextVar[ActiveTransaction | None] = Factory(lambda: ContextVar("rstore.transaction", default=None))
+
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        connect: Callable[[bool], Adapter],
+        envelope: Payload,
+        namespace: str,
+        *,
+        frozen: bool,
+        history: bool,
+        freq: Freq,
+        other_key: bool,
+    ) -> Core:
+        """Return the core of a store that is not open yet.
+
+        Args:
+            title: the name of its class.
+            connect: returns the log of the namespace, frozen or not.
+            other_key: whether the keys may be others than those of the namespace.
+        """
+        base, cache = connect(frozen), StateCache()
+        writer = CheckedWriter(base, envelope, namespace, other_key=other_key)
+
+        def forget() -> None:
+            cache.clear()
+            writer.forget()
+
+        shown = f"<{title} {base.name} namespace={namespace!r} {'frozen' if frozen else 'writable'}>"
+        session = Session(base, connect, forget)
+        return cls(shown, namespace, session, base, envelope, writer, frozen, history, freq, cache)
 
     @property
-    def _log(self) -> Log | Transaction:
+    def name(self) -> str:
+        """The backend's address, without password."""
+        return self.base.name
+
+    @property
+    def log(self) -> Log | Transaction:
         """The log that is read and written here: that of the transaction, if there is one."""
-        work = self._work.get()
-        if work is None:
-            return self._base
-        work.check()
-        return work.log
-
-    def _outside(self, refusal: StoreError) -> Adapter:
-        """Return the log itself, for what can't be part of a transaction; in one, raise."""
-        work = self._work.get()
-        if work is not None:
-            work.check()
-            raise refusal
-        return self._base
+        active = self.active.get()
+        if active is None:
+            return self.base
+        active.check()
+        return active.log
 
     @property
-    def _projections(self) -> Projections:
-        work = self._work.get()
-        return self._cached if work is None else work.projections
+    def states(self) -> StateCache:
+        """The event states that were used last: those of the transaction, if there is one."""
+        active = self.active.get()
+        return self.cache if active is None else active.states
 
-    def _check_writable(self) -> None:
-        if self._frozen:
-            raise FrozenStoreError(repr(self))
+    def at(self, moment: int) -> Past:
+        """Return what reads the namespace as it was known at a time, in POSIX milliseconds."""
+        return Past(self.base.name, AsOf(self.base, moment), self.envelope, self.namespace, self.freq)
 
-    def _entry(self, stream: Stream, op: str, body: Body = NOTHING, *, item: str = "", start: int, end: int) -> Entry:
-        """Return a sealed entry, with who and why."""
-        note = self._note.get()
-        return self._payload.entry(
+    # -- write --------------------------------------------------------------------------------------------------------
+
+    def check_writable(self) -> None:
+        """Raise FrozenStoreError if nothing may be written."""
+        if self.frozen:
+            raise FrozenStoreError(self.title)
+
+    def check_outside(self, error: Callable[[], StoreError] = unerasable) -> None:
+        """Raise an error inside a transaction."""
+        if self.active.get() is not None:
+            raise error()
+
+    def entry(self, stream: Stream, op: str, body: Body = NOTHING, *, item: str = "", start: int, end: int) -> Entry:
+        """Return a sealed entry, with who writes and why."""
+        note = self.note.get()
+        return self.envelope.entry(
             stream, op, body, item=item, start=start, end=end, note=None if note is None else note.body
         )
 
-    def _eraser(self, op: str, *, dry_run: bool = False) -> Eraser:
-        """Return what erases for an operation, and says so first."""
-        if not dry_run:
-            self._check_writable()
-        if self._work.get() is not None:
-            raise unerasable()
-        note = self._note.get()
-        return Eraser(op, self._base, self._append, self._payload, None if note is None else note.body, now, dry_run)
-
-    def _append(self, batches: Sequence[Batch]) -> list[int]:
-        self._check_writable()
-        log: Appender = self._writer if self._work.get() is None else self._log
+    def append(self, batches: Sequence[Batch]) -> list[int]:
+        """Append all batches or nothing, and return the newest version of each batch's stream."""
+        self.check_writable()
+        log: Appender = self.writer if self.active.get() is None else self.log
         return log.append(batches) if batches else []
 
-    def _write(self, batch: Batch, once: str | None = None) -> int | None:
+    def write(self, batch: Batch, once: str | None = None) -> int | None:
         """Append a batch and return the version of its stream; None if ``once`` says that this was done before."""
-        marker = None if once is None else self._marker(batch.stream, once)
+        marker = None if once is None else self.marker(batch.stream, once)
         try:
-            return self._append([batch, *([marker] if marker else ())])[0]
+            return self.append([batch, *([marker] if marker else ())])[0]
         except StoreConflictError:
-            if marker is not None and self._log.head(marker.stream) is not None:
+            if marker is not None and self.log.head(marker.stream) is not None:
                 return None
-            head = self._log.head(batch.stream) if batch.expect == 0 else None
+            head = self.log.head(batch.stream) if batch.expect == 0 else None
             if head is None or head.live:
                 raise
-        return self._write(batch._replace(expect=head.version), once)  # it was there once, and is as good as new
+        return self.write(batch._replace(expect=head.version), once)  # a stream that ended is as good as new
 
-    def _check_version(self, stream: Stream, expect: int | None) -> None:
+    def check_version(self, stream: Stream, expect: int | None) -> None:
         """Raise StoreConflictError if a stream is at another version than expected, where there is nothing to write."""
         if expect is None:
             return
-        head = self._log.head(stream)
+        head = self.log.head(stream)
         version = head.version if head else 0
         if version != expect and not (expect == 0 and head is not None and not head.live):
             raise StoreConflictError(*stream, expect, version)
 
-    def _marker(self, stream: Stream, once: str, item: str = "") -> Batch:
+    def marker(self, stream: Stream, once: str, item: str = "") -> Batch:
         """Return what tells that a token was used for a stream: a stream of its own, in the same partition."""
         token = check_name("token", once, empty=False)
         kind = f"{ONCE}/{sha256(f'{stream.kind} {token}'.encode()).hexdigest()[:32]}"
         marker = Stream(kind, stream.key)
-        entry = self._payload.entry(marker, ONCE, item=item, start=0, end=0)
+        entry = self.envelope.entry(marker, ONCE, item=item, start=0, end=0)
         return Batch(marker, (entry,), now(), expect=0, live=False)
 
-    def _decide(self, attempt: Callable[[], T], attempts: int = ATTEMPTS) -> T:
-        """Repeat an attempt, which reads, decides and appends with ``expect``, until nobody comes in between.
+    def decide(self, attempt: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+        """Repeat an attempt, which reads, decides and appends with ``expect``, until no other writer comes in between.
 
-        In a transaction there is one: what it has read before would be out of date as well.
+        In a transaction there is one attempt: what it has read before would be out of date as well.
         """
-        self._check_writable()
+        self.check_writable()
         if attempts < 1:
             raise ValueError(f"something is tried once at least, not {attempts} times")
-        if self._work.get() is not None:
+        if self.active.get() is not None:
             return attempt()
         for tried in range(attempts):
             try:
@@ -169,14 +283,47 @@ class Face:
         raise AssertionError("unreachable")
 
 
-def who_runs() -> tuple[int, int]:
+class ReadSurface:
+    """A part of the flat public surface of a store, or of a view. It has no state and no helpers, but the core."""
+
+    _core: Reading
+
+
+class Surface(ReadSurface):
+    """A part of the flat public surface of a store that also writes."""
+
+    _core: Core
+
+
+reading_of: Final[Callable[[ReadSurface], Reading]] = attrgetter("_core")
+"""Return what reads a store, or a view: the other packages of rstore work on that."""
+
+
+def core_of(store: ReadSurface) -> Core:
+    """Return the core of a store.
+
+    Raises:
+        FrozenStoreError: it is a view of the past.
+    """
+    core = reading_of(store)
+    if not isinstance(core, Core):
+        raise FrozenStoreError(repr(store), "the past can't be written to; write to the store itself")
+    return core
+
+
+def running() -> tuple[int, int]:
     """Return what tells the running thread and asyncio task from others."""
-    asyncio = sys.modules.get("asyncio")  # where nobody has imported it, there is no task, and it takes its time
+    asyncio = sys.modules.get("asyncio")  # where no code has imported it, there is no task, and it takes its time
     try:
         task = None if asyncio is None else asyncio.current_task()
     except RuntimeError:  # no loop is running here
         task = None
     return threading.get_ident(), id(task)
+
+
+def now() -> int:
+    """Return the time in POSIX milliseconds. The only place that reads a clock."""
+    return time.time_ns() // 1_000_000
 
 
 def check_expect(expect: object) -> int | None:
@@ -194,11 +341,6 @@ def check_one(expect: int | None, streams: Sequence[Stream]) -> int | None:
     if expect is not None and len(streams) != 1:
         raise TypeError(f"expect is the version of one key, and there are {len(streams)}: use a transaction")
     return expect
-
-
-def now() -> int:
-    """Return the time in POSIX milliseconds. The only place that reads a clock."""
-    return time.time_ns() // 1_000_000
 
 
 def check_key(key: object) -> str:

@@ -1,4 +1,4 @@
-"""The projections of event sequences that a process used last."""
+"""The states of event sequences that a process used last."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import threading
 from collections import OrderedDict
 from typing import Final
 
-from rstore.domain.event_state import Projection
+from rstore.domain.event_state import EventState
 from rstore.domain.transaction import PROVISIONAL
 
 _CACHED: Final = 1024
 
 
-class Projections:
+class StateCache:
     """A bounded cache, shared by threads. That of a transaction lies above that of its store.
 
-    What was folded from what is stored goes to the one below, what holds only in the transaction does not.
+    A state that was folded from what is stored goes to the one below. One that holds only in the transaction does not.
     """
 
-    def __init__(self, below: Projections | None = None) -> None:
-        self._kept: OrderedDict[str, Projection] = OrderedDict()
+    def __init__(self, below: StateCache | None = None) -> None:
+        self._kept: OrderedDict[str, EventState] = OrderedDict()
         self._doubted: set[str] = set()
         self._lock = threading.Lock()
         self._below = below
 
-    def get(self, key: str) -> Projection | None:
+    def get(self, key: str) -> EventState | None:
         """Return what is kept for a key here, if it is not in doubt."""
         return None if key in self._doubted else self._own(key)
 
-    def known(self, key: str) -> Projection | None:
+    def known(self, key: str) -> EventState | None:
         """Return what is kept for a key, here or below: something to go on from, though it may be out of date."""
         found = self._own(key)
         return self._below.known(key) if found is None and self._below is not None else found
 
-    def _own(self, key: str) -> Projection | None:
+    def _own(self, key: str) -> EventState | None:
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
@@ -45,15 +45,15 @@ class Projections:
         with self._lock:
             self._doubted.add(key)
 
-    def put(self, key: str, projection: Projection | None) -> None:
-        """Keep a projection, or forget it; if there are too many, forget the one not used for longest."""
-        if self._below is not None and projection is not None and projection.version < PROVISIONAL:
-            self._below.put(key, projection)
+    def put(self, key: str, state: EventState | None) -> None:
+        """Keep a state, or forget it; if there are too many, forget the one not used for longest."""
+        if self._below is not None and state is not None and state.version < PROVISIONAL:
+            self._below.put(key, state)
         with self._lock:
             self._kept.pop(key, None)
             self._doubted.discard(key)
-            if projection is not None:
-                self._kept[key] = projection
+            if state is not None:
+                self._kept[key] = state
             if len(self._kept) > _CACHED:
                 evicted, _ = self._kept.popitem(last=False)
                 self._doubted.discard(evicted)

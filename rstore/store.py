@@ -3,36 +3,58 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import os
 import pickle
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import MutableMapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
 from rstore.adapters.dsn import open_log
-from rstore.admin.upkeep import Upkeep
-from rstore.core import Note, Work
-from rstore.domain.erasure import COMPACT
-from rstore.domain.errors import StoreError, StoreNotAvailableError
-from rstore.domain.log import Connector, Saved
+from rstore.admin.backup import Backups
+from rstore.admin.compact import Compaction
+from rstore.admin.policy import Policy
+from rstore.admin.rekey import Rekeying
+from rstore.core import Core
+from rstore.domain.errors import StoreError
+from rstore.domain.log import Connector
 from rstore.domain.names import check_name
-from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, KV, TS
-from rstore.domain.transaction import unerasable
 from rstore.encoding.envelope import Payload
+from rstore.history.changes import HistoryReader
+from rstore.history.follow import Follower
+from rstore.history.projector import Projecting
+from rstore.history.revert import Revision
 from rstore.html import table
-from rstore.protection import CheckedWriter
-from rstore.state_cache import Projections
+from rstore.models.event_sequences import EventSequenceReader, EventSequenceWriter
+from rstore.models.keyvalues import KeyValueReader, KeyValueWriter
+from rstore.models.timeseries import TimeSeriesReader, TimeSeriesWriter
 from rstore.timestamps import Moment, posix_ms
+from rstore.transactions import Scopes
+from rstore.view import View
 
 _KINDS: Final = {"keys": KV, "time series": TS, "event sequences": ES}
 
 
-class Store(Upkeep):
+class Store(
+    KeyValueReader,
+    KeyValueWriter,
+    TimeSeriesReader,
+    TimeSeriesWriter,
+    EventSequenceReader,
+    EventSequenceWriter,
+    HistoryReader,
+    Revision,
+    Follower,
+    Projecting,
+    Scopes,
+    Compaction,
+    Rekeying,
+    Policy,
+    Backups,
+    MutableMapping[str, Any],
+):
     """A store of key/value pairs, time series and event sequences, with optional encryption.
 
     All three are kept in one append-only log: what was stored before stays there until it is pruned or compacted.
@@ -52,6 +74,15 @@ class Store(Upkeep):
     """The namespace, if none is given."""
     _key: ClassVar[str | bytes | Sequence[str | bytes] | None] = None
     """The key, if none is given."""
+    _freq: int | datetime.timedelta | None = None
+    """The frequency of series, if none is given."""
+    _core: Core
+    """All that a store knows. A subclass may call its own helpers what it likes, but this."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "_core" in vars(cls):
+            raise TypeError(f"{cls.__name__}._core hides what a Store works with: give it another name")
 
     def __init__(
         self,
@@ -84,24 +115,24 @@ class Store(Upkeep):
         connect = dsn if callable(dsn) else open_log(dsn)
         named = next(name for name in (namespace, self._namespace, "default") if name is not None)
         self.namespace = check_name("namespace", named, empty=False)
-        self._frozen, self._history = frozen, history
-        self._connect = partial(connect, self.namespace)
-        self._base = self._connect(frozen)
         custom = any(getattr(type(self), name) is not getattr(Store, name) for name in ("_dump", "_load"))
-        self._payload = Payload(
+        envelope = Payload(
             self.namespace,
             self._dump if custom else None,
             self._load if custom else None,
             _cipher(self._key if key is None else key),
             plaintext=plaintext,
         )
-        self._writer = CheckedWriter(self._base, self._payload, self.namespace, other_key=other_key)
-        self._cached = Projections()
-        self._note: ContextVar[Note | None] = ContextVar("rstore.note", default=None)
-        self._work: ContextVar[Work | None] = ContextVar("rstore.work", default=None)
-        self._is_open = False
-        self._entered = 0
-        self._entering = threading.Lock()
+        self._core = Core.of(
+            type(self).__name__,
+            partial(connect, self.namespace),
+            envelope,
+            self.namespace,
+            frozen=frozen,
+            history=history,
+            freq=self._freq,
+            other_key=other_key,
+        )
 
     def _dump(self, value: Any) -> str | bytes:
         return pickle.dumps(value)
@@ -113,17 +144,17 @@ class Store(Upkeep):
         raise TypeError("a Store can't be copied or pickled: make one from the same dsn where you need it")
 
     def __repr__(self) -> str:
-        state = "frozen" if self._frozen else "writable"
-        return f"<{type(self).__name__} {self._base.name} namespace={self.namespace!r} {state}>"
+        return self._core.title
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: where the store is, and how many keys it has."""
+        core = self._core
         try:
-            kinds = [(name, f"{self._log.count(kind):,}") for name, kind in _KINDS.items()]
+            kinds = [(name, f"{core.log.count(kind):,}") for name, kind in _KINDS.items()]
         except StoreError as exc:
             kinds = [("not available", str(exc))]
-        rows = [("backend", self._base.name), ("namespace", self.namespace), *kinds]
-        return table(f"{type(self).__name__}, {'frozen' if self._frozen else 'writable'}", ("", ""), rows, tuple)
+        rows = [("backend", core.base.name), ("namespace", self.namespace), *kinds]
+        return table(f"{type(self).__name__}, {'frozen' if core.frozen else 'writable'}", ("", ""), rows, tuple)
 
     def open(self) -> Self:
         """Connect, and return the store; ``with`` does this.
@@ -131,85 +162,55 @@ class Store(Upkeep):
         Raises:
             StoreNotAvailableError: the backend can't be reached, or the store is frozen and there is none.
         """
-        self._cached.clear()
-        self._writer.forget()
-        self._base.open()
-        self._is_open = True
+        self._core.session.open()
         return self
 
     def close(self) -> None:
         """Let go of all connections. The store may be opened again."""
-        self._is_open = False
-        self._base.close()
-        self._cached.clear()
-
-    def _is_there(self) -> bool:
-        """Tell whether the store is open, or can be without being made."""
-        if self._is_open:
-            return True
-        log = self._connect(True)
-        try:
-            log.open()
-        except StoreNotAvailableError:
-            return False
-        log.close()
-        return True
-
-    @contextmanager
-    def _while_open(self) -> Iterator[None]:
-        """Open the store for the length of a block, unless it is open already."""
-        with nullcontext() if self._is_open else self:
-            yield
+        self._core.session.close()
 
     def __enter__(self) -> Self:
-        with self._entering:
-            if not self._entered:
-                self.open()
-            self._entered += 1
+        self._core.session.enter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._entering:
-            self._entered -= 1
-            if not self._entered:
-                self.close()
+        self._core.session.leave()
 
-    def compact(self, before: Moment | None = None, *, dry_run: bool = False) -> Saved:
-        """Erase what no read of the present needs, give the space back, and return what was saved.
+    def at(self, moment: Moment) -> View:
+        """Return a frozen view of the namespace as it was known at a time.
 
-        :meth:`log` shows the erasure as changes: which records went, and the context of the call. The values that went
-        are not shown.
-
-        That is a number of records, and the bytes of their payloads. Of a key the last value is kept, of a series what
-        can be seen, of an event sequence what :meth:`prune` keeps: one that was deleted, or whose state is empty, goes.
+        All reads of keys, series and event sequences work in it; nothing is copied. ``at(T).past(key, t)`` is what was
+        believed at ``T`` about ``t``. What was pruned, compacted or overwritten without history is missing in it. A
+        time that is not over yet may still get more.
 
         Args:
-            before: erase only what was stored up to this time, and keep what :meth:`at` shows from then on.
-            dry_run: erase nothing, and return what would be saved; a frozen store can do it too.
+            moment: POSIX milliseconds; a datetime of Python or pandas, or an ISO 8601 string, with an offset from UTC;
+                or a ``datetime64`` of NumPy, which is in UTC.
+
+        Raises:
+            ValueError: a time without an offset, or no time at all.
+
+        >>> store['price'] = 10
+        >>> then = store.history('price')[-1].recorded
+        >>> store.at(then)['price'], store.at(then - 1).get('price')
+        (10, None)
         """
-        eraser = self._eraser(COMPACT, dry_run=dry_run)
-        limit = None if before is None else posix_ms(before)
-        series = (head.stream for head in self._log.heads(TS, live=False))
-        sequences = (head.stream for head in self._log.heads(ES, live=False))
-        saved = self._compact_keys(eraser, limit)
-        saved = saved.plus(self._compact_series(eraser, series, limit))
-        saved = saved.plus(self._prune(eraser, sequences, TIME_MAX if limit is None else limit))
-        if not dry_run:
-            self._base.vacuum()
-        return saved
+        time = posix_ms(moment)
+        return View(self._core.at(time), time)
 
     def discard(self) -> None:
         """Erase the namespace with all that is in it. A SQLite file with nothing else in it is deleted.
 
         What :meth:`log` tells of earlier erasures goes too: nothing is left to keep it in.
         """
-        self._check_writable()
-        log = self._outside(unerasable())
-        self._projections.clear()
-        log.discard()
-        self._writer.forget()
+        core = self._core
+        core.check_writable()
+        core.check_outside()
+        core.cache.clear()
+        core.base.discard()
+        core.writer.forget()
 
 
 def new_key() -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Self, TypeVar, overload
 
-from rstore.core import ATTEMPTS, Face, Note, Work, now, who_runs
+from rstore.core import ATTEMPTS, ActiveTransaction, Core, Note, Surface, now, running
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Batch
 from rstore.domain.names import check_name
@@ -14,14 +14,14 @@ from rstore.domain.spans import check_time
 from rstore.domain.streams import ES, Stream
 from rstore.domain.transaction import Transaction
 from rstore.encoding.envelope import note_body
-from rstore.state_cache import Projections
+from rstore.state_cache import StateCache
 
 _WORDS_BYTES: Final = 1 << 14
 
 T = TypeVar("T")
 
 
-class Scopes(Face):
+class Scopes(Surface):
     """Blocks of code in which all writes have something in common, kept per thread and per asyncio task."""
 
     @contextmanager
@@ -43,17 +43,8 @@ class Scopes(Face):
         >>> change.who, change.why
         ('ada', 'ticket 42')
         """
-        outer = self._note.get()
-        given = {"who": who, "why": why, **more}
-        words = {
-            **(outer.words if outer else {}),
-            **{word: value for word, value in given.items() if value is not None},
-        }
-        token = self._note.set(_noted(words))
-        try:
+        with context(self._core, {"who": who, "why": why, **more}):
             yield
-        finally:
-            self._note.reset(token)
 
     @contextmanager
     def transaction(self) -> Iterator[Self]:
@@ -72,45 +63,8 @@ class Scopes(Face):
         ...     store['from'] = 1
         ...     store['to'] = 2
         """
-        self._check_writable()
-        outer = self._work.get()
-        if outer is not None:
-            outer.check()
-        with self._outermost() if outer is None else self._nested(outer):
+        with transaction(self._core):
             yield self
-
-    @contextmanager
-    def _outermost(self) -> Iterator[None]:
-        work = Work(Transaction(self._base), Projections(self._cached), who_runs())
-        token = self._work.set(work)
-        try:
-            yield
-        finally:
-            work.ended = True
-            try:
-                self._work.reset(token)
-            except ValueError as exc:  # a generator that held it was closed elsewhere
-                raise StoreError("a transaction has to end where it began: nothing of it was stored") from exc
-        batches = work.log.batches(now())
-        if batches:
-            self._settle(work, batches, self._writer.append(batches))
-
-    def _settle(self, work: Work, batches: Sequence[Batch], versions: Sequence[int]) -> None:
-        """Keep what was folded inside, under the versions that its events have got."""
-        for (stream, *_), version in zip(batches, versions, strict=True):
-            folded = work.projections.get(stream.key) if stream.kind == ES else None
-            if folded is not None and folded.version == work.log.newest(stream):
-                self._cached.put(stream.key, folded._replace(version=version))
-
-    @contextmanager
-    def _nested(self, work: Work) -> Iterator[None]:
-        mark = work.log.mark()
-        try:
-            yield
-        except BaseException:
-            work.log.go_back(mark)
-            work.projections.clear()
-            raise
 
     @overload
     def transact(self, work: Callable[[Self], T], attempts: int = ATTEMPTS) -> T: ...
@@ -133,17 +87,79 @@ class Scopes(Face):
         >>> store.transact(take)
         2
         """
-        marker = None if once is None else self._marker(Stream("transaction", check_name("token", once)), once)
+        marker = None if once is None else self._core.marker(Stream("transaction", check_name("token", once)), once)
 
         def attempt() -> T | None:
-            with self.transaction():
+            with transaction(self._core):
                 if marker is not None:
-                    if self._log.head(marker.stream) is not None:
+                    if self._core.log.head(marker.stream) is not None:
                         return None
-                    self._log.append([marker])
+                    self._core.log.append([marker])
                 return work(self)
 
-        return self._decide(attempt, check_time("attempts", attempts))
+        return self._core.decide(attempt, check_time("attempts", attempts))
+
+
+@contextmanager
+def context(core: Core, given: Mapping[str, Any]) -> Iterator[None]:
+    """Attach words to every write inside, besides those of the contexts around it."""
+    outer = core.note.get()
+    words = {
+        **(outer.words if outer else {}),
+        **{word: value for word, value in given.items() if value is not None},
+    }
+    token = core.note.set(_noted(words))
+    try:
+        yield
+    finally:
+        core.note.reset(token)
+
+
+@contextmanager
+def transaction(core: Core) -> Iterator[None]:
+    """Make all writes inside one append, or a part of that of the transaction around it."""
+    core.check_writable()
+    outer = core.active.get()
+    if outer is not None:
+        outer.check()
+    with _outermost(core) if outer is None else _nested(outer):
+        yield
+
+
+@contextmanager
+def _outermost(core: Core) -> Iterator[None]:
+    active = ActiveTransaction(Transaction(core.base), StateCache(core.cache), running())
+    token = core.active.set(active)
+    try:
+        yield
+    finally:
+        active.ended = True
+        try:
+            core.active.reset(token)
+        except ValueError as exc:  # a generator that held it was closed elsewhere
+            raise StoreError("a transaction has to end where it began: nothing of it was stored") from exc
+    batches = active.log.batches(now())
+    if batches:
+        _settle(core, active, batches, core.writer.append(batches))
+
+
+def _settle(core: Core, active: ActiveTransaction, batches: Sequence[Batch], versions: Sequence[int]) -> None:
+    """Keep what was folded inside, under the versions that its events have got."""
+    for (stream, *_), version in zip(batches, versions, strict=True):
+        folded = active.states.get(stream.key) if stream.kind == ES else None
+        if folded is not None and folded.version == active.log.newest(stream):
+            core.cache.put(stream.key, folded._replace(version=version))
+
+
+@contextmanager
+def _nested(active: ActiveTransaction) -> Iterator[None]:
+    mark = active.log.mark()
+    try:
+        yield
+    except BaseException:
+        active.log.go_back(mark)
+        active.states.clear()
+        raise
 
 
 def _noted(words: dict[str, Any]) -> Note | None:

@@ -252,11 +252,14 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-ENCRYPTED_ON_SERVERS = ("test_audit", "test_payload", "test_properties", "test_readme")
+ENCRYPTED_ON_SERVERS = ("test_changes", "test_envelope", "test_properties", "test_readme")
 """Tests of what is stored. All others are of what is done with sealed bytes, which a server does as with any bytes."""
 
 ON_SERVERS = ("test_cluster", "test_postgresql", "test_redis", "test_redis_loss")
 """Modules all of whose tests are about servers; elsewhere, the backend tells it, or the test is marked."""
+
+for _module in (*ENCRYPTED_ON_SERVERS, *ON_SERVERS):
+    assert any(Path(__file__).parent.rglob(f"{_module}.py")), f"there is no {_module}.py any more"
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the marks

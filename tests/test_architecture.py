@@ -24,98 +24,6 @@ IMPURE = {
     *("socket", "ssl", "select", "subprocess", "threading", "multiprocessing", "asyncio", "concurrent", "sqlite3"),
     *("logging", "pickle", "marshal", "importlib", "ctypes"),
 }
-FACES = ("rstore.models.keyvalues", "rstore.models.timeseries", "rstore.models.event_sequences")
-IN_FACES = ("rstore.erasures", "rstore.encoding.envelope", "rstore.models.spool", "rstore.core", "rstore.timestamps")
-FRAMES = tuple(
-    f"rstore.frames.{name}"
-    for name in (
-        "frame",
-        "times",
-        "gathering",
-        "merging",
-        "choosing",
-        "parting",
-        "from_pandas",
-        "from_polars",
-        "from_arrow",
-        "from_numpy",
-    )
-)
-INNER = {
-    # what a module may import of rstore besides the domain; a module that isn't named here may import everything
-    "rstore.encoding.cipher": (),
-    "rstore.models.spool": (),
-    "rstore.transfer.files": (),
-    "rstore.transfer.digests": ("rstore.encoding.envelope", "rstore.progress"),
-    "rstore.encoding.packing": (),
-    "rstore.encoding.columns": ("rstore.encoding.packing",),
-    "rstore.bins": ("rstore.encoding.columns",),
-    "rstore.models.typed_points": ("rstore.encoding.columns",),
-    "rstore.transfer.tabular.records": (),
-    "rstore.transfer.tabular.options": ("rstore.bins",),
-    "rstore.transfer.tabular.numerals": ("rstore.transfer.tabular.options", "rstore.transfer.tabular.records"),
-    "rstore.transfer.tabular.zones": ("rstore.encoding.columns", "rstore.bins"),
-    "rstore.transfer.tabular.times": (
-        "rstore.encoding.columns",
-        *(f"rstore.transfer.tabular.{name}" for name in ("clocks", "numerals", "options", "zones")),
-    ),
-    "rstore.transfer.tabular.clocks": ("rstore.encoding.columns",),
-    "rstore.transfer.tabular.kinds": tuple(
-        f"rstore.transfer.tabular.{name}" for name in ("numerals", "options", "records", "times")
-    ),
-    "rstore.transfer.tabular.sheets": ("rstore.transfer.tabular.kinds", "rstore.transfer.tabular.times"),
-    "rstore.encoding.unreadable": (),
-    "rstore.history.skipping": ("rstore.history.changes",),
-    "rstore.encoding.envelope": (
-        "rstore.encoding.cipher",
-        "rstore.encoding.columns",
-        "rstore.encoding.unreadable",
-        "rstore.encoding.packing",
-    ),
-    "rstore.frames": ("rstore.encoding.columns", "rstore.frames", "rstore.encoding.envelope"),
-    **dict.fromkeys(FRAMES, ("rstore.encoding.columns", "rstore.frames", "rstore.encoding.packing")),
-    "rstore.frames.parting": ("rstore.encoding.columns", "rstore.frames", "rstore.timestamps"),
-    "rstore.state_cache": (),
-    "rstore.erasures": ("rstore.encoding.envelope",),
-    "rstore.protection": ("rstore.encoding.envelope",),
-    "rstore.core": ("rstore.erasures", "rstore.encoding.envelope", "rstore.state_cache", "rstore.protection"),
-    "rstore.timestamps": ("rstore.encoding.columns", "rstore.bins"),
-    "rstore.html": ("rstore.history.changes", "rstore.encoding.unreadable"),  # for their types only
-    **dict.fromkeys(("rstore.models.keyvalues", "rstore.models.event_sequences"), IN_FACES),
-    "rstore.models.segments": (*IN_FACES, "rstore.encoding.columns", "rstore.frames", "rstore.encoding.packing"),
-    "rstore.models.timeseries": (
-        *IN_FACES,
-        *("rstore.encoding.columns", "rstore.frames", "rstore.bins", "rstore.html", "rstore.models.segments"),
-        "rstore.models.typed_points",
-    ),
-    "rstore.transactions": ("rstore.encoding.envelope", "rstore.state_cache", "rstore.core"),
-    "rstore.history.changes": (
-        "rstore.erasures",
-        "rstore.state_cache",
-        "rstore.core",
-        "rstore.encoding.unreadable",
-        "rstore.timestamps",
-        "rstore.html",
-        *FACES,
-    ),
-    "rstore.history.follow": (
-        "rstore.core",
-        "rstore.history.changes",
-        "rstore.encoding.envelope",
-        "rstore.transactions",
-        "rstore.history.skipping",
-    ),
-    "rstore.progress": (),
-    "rstore.admin.upkeep": ("rstore.core", "rstore.history.follow", "rstore.progress", "rstore.protection"),
-    "rstore.models.fields": (),
-    "rstore.encoding.msgpack_values": (),
-    "rstore.models.repository": (
-        "rstore.models.fields",
-        "rstore.history.changes",
-        "rstore.timestamps",
-        "rstore.models.event_sequences",
-    ),
-}
 
 
 def module_name(path: Path) -> str:
@@ -157,7 +65,6 @@ def test_the_modules_that_these_rules_are_about_are_there() -> None:
         ADAPTERS
     )
     assert {f"{DOMAIN}.log", f"{DOMAIN}.operators", f"{DOMAIN}.event_state", f"{DOMAIN}.series"} <= set(IN_DOMAIN)
-    assert set(INNER) <= set(MODULES)
 
 
 def test_imports_are_found_wherever_they_stand() -> None:
@@ -186,12 +93,6 @@ def test_an_adapter_imports_nothing_of_rstore_but_the_domain_and_the_pool(name: 
         (DOMAIN, "rstore.adapters.pool", own_folder) if name != "rstore.adapters.dsn" else (DOMAIN, "rstore.adapters")
     )
     assert not [found for found in own_imports(name) if not any(is_below(found, each) for each in allowed)]
-
-
-@pytest.mark.parametrize("name", INNER)
-def test_imports_point_inwards(name: str) -> None:
-    allowed = (DOMAIN, *INNER[name])
-    assert not [found for found in own_imports(name) if not any(is_below(found, package) for package in allowed)]
 
 
 def test_only_the_composition_root_knows_the_adapters() -> None:

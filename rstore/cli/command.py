@@ -22,8 +22,8 @@ from rstore.cli.output import Output
 from rstore.cli.target import SERIALIZERS, Place
 from rstore.cli.times import parse_recorded, parse_time
 from rstore.core import now
-from rstore.history.changes import Audit
 from rstore.store import Store
+from rstore.view import View
 
 LOOK, DRAW, CHANGE, MOVE = "Look", "Draw", "Change", "Move and care"
 
@@ -35,7 +35,7 @@ class Session:
     out: Output
     place: Place
     _store: Store | None = None
-    _view: Audit | None = None
+    _view: Store | View | None = None
 
     @property
     def store(self) -> Store:
@@ -45,7 +45,7 @@ class Session:
         return self._store
 
     @property
-    def view(self) -> Audit:
+    def view(self) -> Store | View:
         """The store as it was known at the time that was asked for; the store itself if none was."""
         return self.store if self._view is None else self._view
 

@@ -14,10 +14,11 @@ from rstore.cli.command import DRAW, Session, check_usage, command
 from rstore.cli.exit_codes import Refusal
 from rstore.cli.reading import End, Start, bounds, unknown
 from rstore.cli.units import Unit, named
-from rstore.domain.event_state import Fact, Projection, fold
+from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.operators import name_of
 from rstore.domain.streams import ES
-from rstore.history.changes import Audit
+from rstore.store import Store
+from rstore.view import View
 
 app = typer.Typer()
 
@@ -51,7 +52,7 @@ def draw_item(session: Session, key: str, item: str, out: str | None) -> None:
     found = session.view.events(key, item=item)
     if not found:
         raise Refusal(unknown(session.view, key, ES) if found is None else f"{key!r} has no events of an item {item!r}")
-    projection, values = Projection(), []
+    projection, values = EventState(), []
     for event in found:
         projection = fold(projection, [Fact(0, event.timestamp, item, name_of(event.op), event.value)])
         values.append(number(projection.state.get(item), item, event.timestamp))
@@ -67,7 +68,7 @@ def draw(session: Session, curves: list[Curve], out: str | None) -> None:
         session.out.line(characters(curves, colours=session.out.has_colours).rstrip("\n"))
 
 
-def _curves(view: Audit, key: str, columns: list[str] | None, start: str | None, end: str | None) -> list[Curve]:
+def _curves(view: Store | View, key: str, columns: list[str] | None, start: str | None, end: str | None) -> list[Curve]:
     """Return the curve of a series; or of one that has rows, as those of a frame are, a curve for each column."""
     _, low, high = bounds(view, key, start, end)
     points = view.range(key, low, end=high)

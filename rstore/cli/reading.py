@@ -17,7 +17,8 @@ from rstore.cli.values import to_json
 from rstore.core import now
 from rstore.domain.streams import ES, KV, TS
 from rstore.encoding.columns import Times
-from rstore.history.changes import Audit, View
+from rstore.store import Store
+from rstore.view import View
 
 Key = Annotated[str, typer.Argument(help="The key.", show_default=False)]
 Kind = Annotated[
@@ -40,7 +41,7 @@ def check_kind(kind: str | None) -> str | None:
     return kind
 
 
-def the_kind(view: Audit, key: str, kind: str | None) -> str:
+def the_kind(view: Store | View, key: str, kind: str | None) -> str:
     """Return which of its kinds a key is to be looked at as: the one that it has, unless one was asked for.
 
     Raises:
@@ -59,7 +60,7 @@ def when_of(kind: str, text: str) -> int:
     return (parse_time if kind == ES else parse_recorded)(text, now())
 
 
-def unit_of(view: Audit, key: str, last: int) -> Unit | None:
+def unit_of(view: Store | View, key: str, last: int) -> Unit | None:
     """Return the unit of a series: its own, if it came as a frame, else the one that its last timestamp looks like."""
     return named(view.meaning(key, quick=True).unit) or recognised(last)
 
@@ -79,7 +80,9 @@ def stamp(text: str | None, key: str, last: int, unit: Unit | None) -> int | Non
     return unit.from_ms(parse_time(text, now()))
 
 
-def bounds(view: Audit, key: str, start: str | None, end: str | None) -> tuple[Unit | None, int | None, int | None]:
+def bounds(
+    view: Store | View, key: str, start: str | None, end: str | None
+) -> tuple[Unit | None, int | None, int | None]:
     """Return the unit of a series, and between which timestamps to look: the times that were typed, in its unit.
 
     Raises:
@@ -93,7 +96,7 @@ def bounds(view: Audit, key: str, start: str | None, end: str | None) -> tuple[U
     return unit, stamp(start, key, last, unit), stamp(end, key, last, unit)
 
 
-def bin_length(view: Audit, key: str, unit: Unit | None, freq: str) -> int | str:
+def bin_length(view: Store | View, key: str, unit: Unit | None, freq: str) -> int | str:
     """Return a frequency that was typed, as the series takes it: in its own unit, or in the one that it looks like."""
     if is_integer(freq):
         return int(freq)
@@ -101,14 +104,14 @@ def bin_length(view: Audit, key: str, unit: Unit | None, freq: str) -> int | str
     return freq if is_own or unit is None else grid(freq, Times(unit.name)).step
 
 
-def keys_of(view: Audit, kind: str, prefix: str) -> Iterable[str]:
+def keys_of(view: Store | View, kind: str, prefix: str) -> Iterable[str]:
     """Return the keys of a kind that begin with a prefix."""
     if kind == KV:
         return (key for key in view if key.startswith(prefix))
     return view.timeseries(prefix) if kind == TS else view.eventsources(prefix)
 
 
-def unknown(view: Audit, key: str, kind: str | None) -> str:
+def unknown(view: Store | View, key: str, kind: str | None) -> str:
     """Return a message that there is no such key, and what there is of this name instead."""
     names = {KV: "a value", TS: "a series", ES: "an event sequence"}
     others = [names[each] for each in KINDS if each != kind and _is_there(view, each, key)]
@@ -117,7 +120,7 @@ def unknown(view: Audit, key: str, kind: str | None) -> str:
     return f"there is no {wanted} {key!r}{then}{f': it is the key of {others[0]}' if others else ''}"
 
 
-def _is_there(view: Audit, kind: str, key: str) -> bool:
+def _is_there(view: Store | View, kind: str, key: str) -> bool:
     return view.has(key) if kind == KV else key in keys_of(view, kind, key)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from attrs import evolve, field, fields_dict, frozen
 
 from rstore.cli.exit_codes import USAGE, Refusal
+from rstore.core import core_of
 from rstore.serializers import JsonStore, MsgpackStore
 from rstore.store import Store
 
@@ -57,7 +58,7 @@ class Place:
         namespace = self.namespace if self.namespace is not None else os.environ.get("RSTORE_NAMESPACE")
         store = self._class()(dsn, namespace, self._keys(), frozen, plaintext=self.plaintext, other_key=other_key)
         if not plain:
-            store._writer.need_key_beside_encrypted()  # noqa: SLF001  # a forgotten key is likelier here than in a program
+            core_of(store).writer.need_key_beside_encrypted()  # a forgotten key is likelier here than in a program
         return store
 
     def with_keys(self) -> Place:

@@ -34,7 +34,7 @@ def loaded(value: Any) -> Any:
     return value
 
 
-class Projection(NamedTuple):
+class EventState(NamedTuple):
     """A state and how it came about. Never changed in place.
 
     ``version`` is that of the newest event folded, ``time`` the latest time among them (None: no event).
@@ -58,7 +58,7 @@ class Projection(NamedTuple):
         return Unloaded not in map(type, self.state.values())
 
 
-def fold(start: Projection, changes: Iterable[Fact]) -> Projection:
+def fold(start: EventState, changes: Iterable[Fact]) -> EventState:
     """Return the projection after ``changes``, which come in order of ``(time, version)``.
 
     Raises:
@@ -66,8 +66,8 @@ def fold(start: Projection, changes: Iterable[Fact]) -> Projection:
 
     A value that cannot be loaded, and all that is calculated with it, is :class:`Unloaded`.
 
-    >>> fold(Projection(), [Fact(1, 10, 'n', 'setitem', 1), Fact(2, 20, 'n', 'add', 4)])
-    Projection(version=2, time=20, state={'n': 5}, tail=2, deleted=False)
+    >>> fold(EventState(), [Fact(1, 10, 'n', 'setitem', 1), Fact(2, 20, 'n', 'add', 4)])
+    EventState(version=2, time=20, state={'n': 5}, tail=2, deleted=False)
     """
     version, time, tail, deleted = start.version, start.time, start.tail, start.deleted
     state = dict(start.state)
@@ -80,7 +80,7 @@ def fold(start: Projection, changes: Iterable[Fact]) -> Projection:
         version = max(version, change.version)
         time = change.time
         tail += 1
-    return Projection(version, time, state, tail, deleted)
+    return EventState(version, time, state, tail, deleted)
 
 
 def _step(state: dict[str, Any], change: Fact) -> None:

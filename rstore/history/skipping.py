@@ -56,7 +56,7 @@ def check_on_error(on_error: object) -> OnError:
     raise error(f"on_error is 'raise', 'skip' or a function of a change and its error, not {on_error!r}")
 
 
-def words_of(change: Change, checkpoint: str, error: Exception) -> dict[str, Any]:
+def note_of_skipped(change: Change, checkpoint: str, error: Exception) -> dict[str, Any]:
     """Return what is noted of a change that is skipped."""
     told = f": {error.reason}" if isinstance(error, StorePayloadError) else ""
     return {
@@ -69,5 +69,5 @@ def words_of(change: Change, checkpoint: str, error: Exception) -> dict[str, Any
 
 
 def skipped_of(recorded: int, words: Mapping[str, Any]) -> Skipped:
-    """Return what :func:`words_of` has noted."""
+    """Return what :func:`note_of_skipped` has noted."""
     return Skipped(recorded, **words)

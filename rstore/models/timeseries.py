@@ -1,4 +1,4 @@
-"""The time-series face of a Store: points ``(timestamp, value)``, kept as segments."""
+"""Time series: points ``(timestamp, value)``, kept as segments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from typing import Any, TypeVar, cast, overload
 
 from rstore import frames
 from rstore.bins import grid
-from rstore.core import ATTEMPTS, check_expect, check_key, check_keys, check_one, now
+from rstore.core import (
+    ATTEMPTS,
+    Core,
+    Reading,
+    ReadSurface,
+    Surface,
+    check_expect,
+    check_key,
+    check_keys,
+    check_one,
+    now,
+)
 from rstore.domain.duplicates import Duplicates, check_duplicates
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch
@@ -21,7 +32,21 @@ from rstore.domain.spans import TIME_MAX, TIME_MIN, check_time
 from rstore.domain.streams import TS, Stream
 from rstore.encoding.columns import Times
 from rstore.html import Points
-from rstore.models.segments import Point, Segments
+from rstore.models.segments import (
+    Point,
+    axis_of,
+    bare_runs,
+    extend_with_frame,
+    extend_with_frames,
+    extent_of,
+    is_new,
+    last_of,
+    layout_of,
+    points_of,
+    rows_of,
+    runs_of,
+    segment,
+)
 from rstore.models.spool import Spool
 from rstore.models.typed_points import TypedPoints
 from rstore.timestamps import Length, Stamp, exactly_in_series, in_series, is_datetime, is_timedelta, length_in_series
@@ -29,16 +54,14 @@ from rstore.timestamps import Length, Stamp, exactly_in_series, in_series, is_da
 T = TypeVar("T")
 
 
-class TimeSeries(Segments):
-    """Time series: for each key, one value for each timestamp.
+class TimeSeriesReader(ReadSurface):
+    """Reads time series: for each key, one value for each timestamp.
 
     Timestamps are ints of any meaning in signed 64 bits. ``start`` and ``end`` are inclusive. A series that began as a
     frame of datetimes counts in the unit of those, from 1970 in UTC, and keeps it. Of such a series ``start`` and
     ``end``, and the timestamps of points, may be datetimes of Python, pandas or NumPy, or ISO 8601 strings: in its time
     zone if they name none, those of NumPy in UTC.
     """
-
-    # -- read ---------------------------------------------------------------------------------------------------------
 
     @overload
     def range(
@@ -96,24 +119,14 @@ class TimeSeries(Segments):
         ([10, 20, 30], ['a', 'b', 'c'])
         """
         if to is not None:
-            return self._framed(key, start, end, freq, n, to)
+            return _framed(self._core, key, start, end, freq, n, to)
         stream = Stream(TS, check_key(key))
-        if n is None and self._apart(stream, freq) is None:
+        if n is None and _step_of(self._core, stream, freq) is None:
             found = Points()
-            for times, values in self._runs(stream, *self._span(stream, start, end)):
+            for times, values in runs_of(self._core, stream, *_span(self._core, stream, start, end)):
                 found.extend(zip(times, values, strict=True))
             return found
         return Points(self.points(key, start, n=n, end=end, freq=freq))
-
-    def _framed(
-        self, key: str, start: Stamp | None, end: Stamp | None, freq: Length | None, n: int | None, to: str
-    ) -> Any:
-        frames.check_library(to)
-        stream = Stream(TS, check_key(key))
-        step = self._apart(stream, freq)
-        unpack, merged = frames.as_arrays()
-        rows = self._rows(stream, *self._span(stream, start, end), unpack=unpack, merged=merged)
-        return frames.shown(rows, step, _check_n(n), partial(self._kind, stream), to)
 
     def points(
         self,
@@ -129,14 +142,16 @@ class TimeSeries(Segments):
         The points are those of the moment when the first one is asked for.
         """
         stream = Stream(TS, check_key(key))
-        low, high = self._span(stream, start, end)
-        step, n = self._apart(stream, freq), _check_n(n)
-        found: Iterable[Point] = (point for run in self._runs(stream, low, high) for point in zip(*run, strict=True))
+        low, high = _span(self._core, stream, start, end)
+        step, n = _step_of(self._core, stream, freq), _check_n(n)
+        found: Iterable[Point] = (
+            point for run in runs_of(self._core, stream, low, high) for point in zip(*run, strict=True)
+        )
         return islice(found if step is None else thin(found, step), n)
 
     def first(self, key: str) -> Point | None:
         """Return the earliest point, or None if the key is unknown."""
-        return next(self._points(Stream(TS, check_key(key))), None)
+        return next(points_of(self._core, Stream(TS, check_key(key))), None)
 
     def last(self, key: str) -> Point | None:
         """Return the latest point, or None if the key is unknown.
@@ -145,7 +160,7 @@ class TimeSeries(Segments):
         >>> store.first('series'), store.last('series')
         ((10, 'a'), (20, 'b'))
         """
-        return self._last(Stream(TS, check_key(key)))
+        return last_of(self._core, Stream(TS, check_key(key)))
 
     def missing(self, key: str, start: Stamp, end: Stamp | None = None, freq: Length | None = None) -> list[int]:
         """Return the timestamps of the grid ``start, start + freq, ... <= end`` that have no point.
@@ -159,15 +174,15 @@ class TimeSeries(Segments):
         >>> store.missing('series', 0, 30, freq=10)
         [10, 30]
         """
-        return list(self._gaps(key, start, end, freq))
+        return list(_gaps(self._core, key, start, end, freq))
 
     def iscomplete(self, key: str, start: Stamp, end: Stamp | None = None, freq: Length | None = None) -> bool:
         """Tell whether :meth:`missing` would return nothing."""
-        return next(self._gaps(key, start, end, freq), None) is None
+        return next(_gaps(self._core, key, start, end, freq), None) is None
 
     def timeseries(self, prefix: str = "") -> list[str]:
         """Return the keys of all series, or of those that begin with a prefix, in code-point order."""
-        return [head.stream.key for head in self._log.heads(TS, check_name("prefix", prefix))]
+        return [head.stream.key for head in self._core.log.heads(TS, check_name("prefix", prefix))]
 
     def meaning(self, key: str, *, quick: bool = False) -> Times:
         """Return what the timestamps of a series mean: ``unit``, ``zone`` and ``name``, as its first frame told.
@@ -183,7 +198,7 @@ class TimeSeries(Segments):
         >>> store.meaning('series')
         Times(unit=None, zone=None, name=None)
         """
-        kind = self._kind(Stream(TS, check_key(key)), quick=quick)
+        kind = layout_of(self._core, Stream(TS, check_key(key)), quick=quick)
         return Times() if kind is None else kind.times
 
     def resample(
@@ -230,51 +245,20 @@ class TimeSeries(Segments):
         if fill is not None:
             _one_of(FILLS, "fill", fill)
         way, stream = _one_of(HOWS, "how", how), Stream(TS, check_key(key))
-        times = self._meaning(stream) or Times()
+        times = axis_of(self._core, stream) or Times()
         wanted = grid(cast("int | str", length_in_series(freq, times) if is_timedelta(freq) else freq), times)
-        runs = self._runs(stream, *self._span(stream, start, end))
+        runs = runs_of(self._core, stream, *_span(self._core, stream, start, end))
         first = next(runs, None)
         bins = [] if first is None else list(resample(chain((first,), runs), wanted.edges(int(first[0][0])), way))
         bins = bins if fill is None else filled(bins, fill)
         found = Points((edge, values[None] if values.keys() == {None} else values) for edge, values in bins)
         if to is None:
             return found
-        return frames.framed(found, wanted.times, to, self._kind(stream) if how in PICKS else None)
+        return frames.framed(found, wanted.times, to, layout_of(self._core, stream) if how in PICKS else None)
 
-    def _span(self, stream: Stream, start: Stamp | None, end: Stamp | None) -> tuple[int, int]:
-        """Return the first and the last timestamp that counts. What a datetime means is looked up in the series."""
-        low, high = TIME_MIN if start is None else start, TIME_MAX if end is None else end
-        if any(isinstance(each, str) or is_datetime(each) for each in (low, high)):
-            times = self._meaning(stream)
-            if times is None and self._is_new(stream)[0]:
-                return TIME_MAX, TIME_MIN  # there is nothing anyway
-            times = times or Times()
-            low, high = in_series(low, times, up=True), in_series(high, times, up=False)
-        return check_time("start", low), check_time("end", high)
 
-    def _apart(self, stream: Stream, freq: Length | None) -> int | None:
-        """Return how far timestamps are to be apart, in the unit of the series; None if that was not said."""
-        given = self._freq if freq is None else freq
-        if is_timedelta(given):
-            return _check_freq(length_in_series(given, self._meaning(stream) or Times()))
-        return _check_freq(given)
-
-    def _gaps(self, key: str, start: Stamp, end: Stamp | None, freq: Length | None) -> Iterator[int]:
-        stream = Stream(TS, check_key(key))
-        times = cache(lambda: self._meaning(stream) or Times())
-        low, *others = (
-            exactly_in_series(each, times()) if isinstance(each, str) or is_datetime(each) else check_time(what, each)
-            for what, each in (("start", start), ("end", end))
-            if each is not None
-        )
-        high = others[0] if others else low
-        step = self._apart(stream, freq)
-        if step is None:
-            raise ValueError("there is no freq: pass it, or set it for all series as Store._freq")
-        found = (time for times, _ in self._bare_runs(stream, low, high) for time in times)
-        return gaps(found, low, high, step)
-
-    # -- write --------------------------------------------------------------------------------------------------------
+class TimeSeriesWriter(Surface):
+    """Writes time series: points of any time, alone or in bulk, and removals of a span."""
 
     def extend(
         self,
@@ -321,7 +305,7 @@ class TimeSeries(Segments):
         [(1, 2.5), (2, 7.5)]
         """
         stream = Stream(TS, check_key(key))
-        self._check_writable()
+        self._core.check_writable()
         version = check_expect(expect)
         if duplicates is not None:
             check_duplicates(duplicates)
@@ -330,31 +314,21 @@ class TimeSeries(Segments):
             _check_options(version, once, key_column)
             parts = frames.by_series(stream.key, frame, key_column, duplicates or "refuse")
             if key_column is None:
-                self._extend_with_frame(stream, frame, version, once)
+                extend_with_frame(self._core, stream, frame, version, once)
             else:
-                self._extend_with_frames({Stream(TS, name): part for name, part in parts.items()})
+                extend_with_frames(self._core, {Stream(TS, name): part for name, part in parts.items()})
             return
         if key_column is not None:
             raise TypeError("key_column names a column of a frame, and these are points: pass a frame of them")
         if duplicates == "refuse":
             raise ValueError("of points the last of one time counts: pass a frame to have them refused")
         with Spool() as spool:
-            for run in _runs_of(points, self._reader(stream)):
-                spool.add(self._segment(stream, run))
+            for run in _runs_of(points, _reader(self._core, stream)):
+                spool.add(segment(self._core, stream, run))
             if spool:
-                self._write(Batch(stream, spool.entries(), now(), version), once)
+                self._core.write(Batch(stream, spool.entries(), now(), version), once)
             else:
-                self._check_version(stream, version)
-
-    def _reader(self, stream: Stream) -> Callable[[Any], Any]:
-        """Return what makes timestamps of datetimes and texts; the series is asked for its unit when one comes."""
-        times = cache(lambda: self._meaning(stream) or Times())
-
-        def read(time: Any) -> Any:
-            is_one = is_datetime(time) or (isinstance(time, str) and times().unit is not None)
-            return exactly_in_series(time, times()) if is_one else time
-
-        return read
+                self._core.check_version(stream, version)
 
     def remove(
         self, *keys: str, start: Stamp | None = None, end: Stamp | None = None, expect: int | None = None
@@ -369,24 +343,90 @@ class TimeSeries(Segments):
         """
         streams = [Stream(TS, key) for key in check_keys(keys)]
         version = check_one(check_expect(expect), streams)
-        spans = [self._span(stream, start, end) for stream in streams]
-        for stream, (low, high) in zip(streams, spans, strict=True):
-            self._decide(partial(self._remove, stream, low, high, version), 1 if version is not None else ATTEMPTS)
+        spans = [_span(self._core, stream, start, end) for stream in streams]
+        attempts = ATTEMPTS if version is None else 1
+        for stream, span in zip(streams, spans, strict=True):
+            self._core.decide(partial(_remove, self._core, stream, *span, version), attempts)
 
-    def _remove(self, stream: Stream, low: int, high: int, expect: int | None) -> None:
-        head = self._log.head(stream)
-        version = head.version if head else 0
-        if expect is not None and expect != version:
-            raise StoreConflictError(*stream, expect, version)
-        extent = self._extent(stream)
-        if head is None or extent is None:
-            return
-        low, high = max(low, extent[0]), min(high, extent[1])
-        if low > high or not any(True for _ in self._bare_runs(stream, low, high)):
-            return
-        hole = self._entry(stream, REMOVE, start=low, end=high)
-        live = low > extent[0] or high < extent[1]
-        self._append((Batch(stream, (hole,), now(), head.version, live),))
+
+# -- read --------------------------------------------------------------------------------------------------------------
+
+
+def _framed(
+    core: Reading, key: str, start: Stamp | None, end: Stamp | None, freq: Length | None, n: int | None, to: str
+) -> Any:
+    frames.check_library(to)
+    stream = Stream(TS, check_key(key))
+    step = _step_of(core, stream, freq)
+    unpack, merged = frames.as_arrays()
+    rows = rows_of(core, stream, *_span(core, stream, start, end), unpack=unpack, merged=merged)
+    return frames.shown(rows, step, _check_n(n), partial(layout_of, core, stream), to)
+
+
+def _span(core: Reading, stream: Stream, start: Stamp | None, end: Stamp | None) -> tuple[int, int]:
+    """Return the first and the last timestamp that counts. What a datetime means is looked up in the series."""
+    low, high = TIME_MIN if start is None else start, TIME_MAX if end is None else end
+    if any(isinstance(each, str) or is_datetime(each) for each in (low, high)):
+        times = axis_of(core, stream)
+        if times is None and is_new(core, stream)[0]:
+            return TIME_MAX, TIME_MIN  # there is nothing anyway
+        times = times or Times()
+        low, high = in_series(low, times, up=True), in_series(high, times, up=False)
+    return check_time("start", low), check_time("end", high)
+
+
+def _step_of(core: Reading, stream: Stream, freq: Length | None) -> int | None:
+    """Return how far timestamps are to be apart, in the unit of the series; None if that was not said."""
+    given = core.freq if freq is None else freq
+    if is_timedelta(given):
+        return _check_freq(length_in_series(given, axis_of(core, stream) or Times()))
+    return _check_freq(given)
+
+
+def _gaps(core: Reading, key: str, start: Stamp, end: Stamp | None, freq: Length | None) -> Iterator[int]:
+    stream = Stream(TS, check_key(key))
+    times = cache(lambda: axis_of(core, stream) or Times())
+    low, *others = (
+        exactly_in_series(each, times()) if isinstance(each, str) or is_datetime(each) else check_time(what, each)
+        for what, each in (("start", start), ("end", end))
+        if each is not None
+    )
+    high = others[0] if others else low
+    step = _step_of(core, stream, freq)
+    if step is None:
+        raise ValueError("there is no freq: pass it, or set it for all series as Store._freq")
+    found = (time for times, _ in bare_runs(core, stream, low, high) for time in times)
+    return gaps(found, low, high, step)
+
+
+def _reader(core: Reading, stream: Stream) -> Callable[[Any], Any]:
+    """Return what makes timestamps of datetimes and texts; the series is asked for its unit when one comes."""
+    times = cache(lambda: axis_of(core, stream) or Times())
+
+    def read(time: Any) -> Any:
+        is_one = is_datetime(time) or (isinstance(time, str) and times().unit is not None)
+        return exactly_in_series(time, times()) if is_one else time
+
+    return read
+
+
+# -- write -------------------------------------------------------------------------------------------------------------
+
+
+def _remove(core: Core, stream: Stream, low: int, high: int, expect: int | None) -> None:
+    head = core.log.head(stream)
+    version = head.version if head else 0
+    if expect is not None and expect != version:
+        raise StoreConflictError(*stream, expect, version)
+    extent = extent_of(core, stream)
+    if head is None or extent is None:
+        return
+    low, high = max(low, extent[0]), min(high, extent[1])
+    if low > high or not any(True for _ in bare_runs(core, stream, low, high)):
+        return
+    hole = core.entry(stream, REMOVE, start=low, end=high)
+    live = low > extent[0] or high < extent[1]
+    core.append((Batch(stream, (hole,), now(), head.version, live),))
 
 
 def _runs_of(points: tuple[Any, ...], read: Callable[[Any], Any]) -> Iterator[Run]:

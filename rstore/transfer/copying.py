@@ -9,9 +9,9 @@ from typing import Final, Self
 
 from attrs import frozen
 
-from rstore.core import now
-from rstore.domain.errors import FrozenStoreError, StoreError, StoreNotEmptyError
-from rstore.domain.log import Adapter, Batch, Copy, Entry, Head, Position, Record, Restorable, Rewrite
+from rstore.core import Core, ReadSurface, core_of, now, reading_of
+from rstore.domain.errors import StoreError, StoreNotEmptyError
+from rstore.domain.log import Batch, Copy, Entry, Head, LogReader, Position, Record, Restorable, Rewrite
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import COPY, KV, ORIGIN, Stream, kind_of
@@ -47,32 +47,43 @@ HEADS: Final = 1_000
 
 @frozen
 class Side:
-    """What is copied from or to: the log of a store that is open, and what seals its payloads."""
+    """What is copied from or to: the log of a store that is open, or of a view, and what opens its payloads."""
 
-    log: Adapter
+    name: str
+    log: LogReader
     payload: Payload
     namespace: str
-    is_frozen: bool
-    writer: CheckedWriter
 
     @classmethod
-    def of(cls, store: Store) -> Self:
-        """Return a store's."""
-        log, payload, is_frozen = store._base, store._payload, store._frozen  # noqa: SLF001  # it is about the log
-        return cls(log, payload, store.namespace, is_frozen, CheckedWriter(log, payload, store.namespace))
-
-    def check_writable(self) -> None:
-        """Raise if nothing can be written there."""
-        if self.is_frozen:
-            raise FrozenStoreError(self.log.name)
+    def of(cls, store: ReadSurface) -> Self:
+        """Return that of a store or a view."""
+        core = reading_of(store)
+        return cls(core.name, core.base, core.envelope, core.namespace)
 
     def check_whole(self) -> None:
         """Raise if what is there is to be continued: nobody should take a part for all of it."""
         if self.log.last([_MARKER]) != [None]:
             raise StoreError(
-                f"namespace {self.namespace!r} in {self.log.name} has only a part of what was copied or loaded into "
+                f"namespace {self.namespace!r} in {self.name} has only a part of what was copied or loaded into "
                 "it: call that again, and it goes on where it was; or discard() what is there"
             )
+
+
+def target_of(store: ReadSurface) -> Core:
+    """Return the core of a store that records are to arrive in.
+
+    Raises:
+        FrozenStoreError: nothing can be written there.
+        StoreError: it is in a transaction.
+    """
+    core = core_of(store)
+    core.check_writable()
+    core.check_outside(_no_copy)
+    return core
+
+
+def _no_copy() -> StoreError:
+    return StoreError("a copy can't be part of a transaction: make it before it or after it")
 
 
 class Landing:
@@ -82,12 +93,13 @@ class Landing:
     restored once more, which changes nothing.
     """
 
-    def __init__(self, side: Side, identity: str) -> None:
+    def __init__(self, core: Core, identity: str) -> None:
         """Take what tells this source from others."""
-        if not isinstance(side.log, Restorable):
-            raise StoreError(f"{side.log.name} can't take a copy: it gives records versions and times of its own")
-        self._side, self._log, self._identity = side, side.log, identity
-        self._restore = side.log.restore
+        if not isinstance(core.base, Restorable):
+            raise StoreError(f"{core.name} can't take a copy: it gives records versions and times of its own")
+        self._core, self._log, self._identity = core, core.base, identity
+        self._restore = core.base.restore
+        self._writer = CheckedWriter(core.base, core.envelope, core.namespace)
         self._version = 0
         self._copies: list[Copy] = []
         self._bytes = 0
@@ -103,18 +115,18 @@ class Landing:
             self._check_empty()
             self._mark("")
             return ""
-        self._side.payload.check(_MARKER, marker)
+        self._core.envelope.check(_MARKER, marker)
         identity, _, checkpoint = marker.item.partition(" ")
         if identity != self._identity:
             problem = "holds a part of something else, whose copy was interrupted"
-            raise StoreNotEmptyError(self._log.name, self._side.namespace, problem)
+            raise StoreNotEmptyError(self._log.name, self._core.namespace, problem)
         self._version = marker.version
         return checkpoint
 
     def _check_empty(self) -> None:
         found = (stream for _, stream, _ in self._log.follow() if stream != STREAM)
         if next(found, None) or next(heads_of(self._log), None):
-            raise StoreNotEmptyError(self._log.name, self._side.namespace)
+            raise StoreNotEmptyError(self._log.name, self._core.namespace)
 
     def add(self, stream: Stream, record: Record) -> bool:
         """Take a record, and tell whether a batch is full: then :meth:`flush` it."""
@@ -139,13 +151,13 @@ class Landing:
         """Drop the note: all is there. From now on its checkpoints are told from those of the source."""
         origin = Entry(0, 0, secrets.token_hex(8), COPY, b"")
         with step_of(_GOES_ON):
-            self._side.writer.append([Batch(ORIGIN, (origin,), now(), replace=True)])
+            self._writer.append([Batch(ORIGIN, (origin,), now(), replace=True)])
             self._log.rewrite([Rewrite(_MARKER, None, range(TIME_MAX), live=False)])
 
     def _mark(self, checkpoint: str) -> None:
         """Note how far it has come, unless somebody else does the same: that is a conflict."""
-        entry = self._side.payload.entry(_MARKER, COPY, item=f"{self._identity} {checkpoint}", start=0, end=0)
-        (self._version,) = self._side.writer.append([Batch(_MARKER, (entry,), now(), self._version, replace=True)])
+        entry = self._core.envelope.entry(_MARKER, COPY, item=f"{self._identity} {checkpoint}", start=0, end=0)
+        (self._version,) = self._writer.append([Batch(_MARKER, (entry,), now(), self._version, replace=True)])
 
 
 def _life(stream: Stream, record: Record) -> tuple[bool, int]:
@@ -157,10 +169,10 @@ def _life(stream: Stream, record: Record) -> tuple[bool, int]:
 class _Copying:
     """A copy from one side to another."""
 
-    def __init__(self, source: Side, target: Side, progress: Report | None) -> None:
+    def __init__(self, source: Side, target: Side, core: Core, progress: Report | None) -> None:
         self._source, self._target, self._progress = source, target, progress
         self._is_resealed = not target.payload.seals_as(source.payload)
-        self._landing = Landing(target, self._identity())
+        self._landing = Landing(core, self._identity())
         self._position: Position | None = None
 
     def _identity(self) -> str:
@@ -191,12 +203,12 @@ class _Copying:
                 return digest
             if is_quiet and next(moved(self._source.log, self._position), None) is None:
                 raise StoreError(
-                    f"what was copied of {' and '.join(kinds)} is not what is in {self._source.log.name}: something "
+                    f"what was copied of {' and '.join(kinds)} is not what is in {self._source.name}: something "
                     "was erased there meanwhile, somebody else wrote to the target, or something is damaged; discard() "
                     "the target and copy again"
                 )
         raise StoreError(
-            f"{self._source.log.name} was written to as fast as it was copied: call it again when nobody writes there, "
+            f"{self._source.name} was written to as fast as it was copied: call it again when nobody writes there, "
             "and it goes on where it was"
         )
 
@@ -234,7 +246,7 @@ class _Copying:
                 return
             self._source.log.wait(self._position, _LOOK_SECONDS)
         raise StoreError(
-            f"{self._source.log.name} is written to without a pause, or another writer's transaction holds back what "
+            f"{self._source.name} is written to without a pause, or another writer's transaction holds back what "
             "came after it began: call it again when that has ended, and it goes on where it was"
         )
 
@@ -283,13 +295,13 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
     ...     copy(store, other) == digest(store), other.history('greeting') == store.history('greeting')
     (True, True)
     """
+    core = target_of(target)
     there, here = Side.of(source), Side.of(target)
-    here.check_writable()
-    if (there.log.name, there.namespace) == (here.log.name, here.namespace) and here.log.name != _NAMELESS:
-        raise ValueError(f"source and target are the same: namespace {here.namespace!r} of {here.log.name}")
+    if (there.name, there.namespace) == (here.name, here.namespace) and here.name != _NAMELESS:
+        raise ValueError(f"source and target are the same: namespace {here.namespace!r} of {here.name}")
     there.check_whole()
-    with target._while_open():  # noqa: SLF001  # what is refused leaves no store behind
-        return _Copying(there, here, progress).run()
+    with core.session.while_open():  # what is refused leaves no store behind
+        return _Copying(there, here, core, progress).run()
 
 
 def digest(store: Store, progress: Report | None = None) -> Digest:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from rstore.domain.log import Head, Log, Position, Record
+from rstore.domain.log import Head, LogReader, Position, Record
 from rstore.domain.paging import newest, pages
 from rstore.domain.streams import COPY, ES, KEYS, KV, PROJECT, SKIPPED, SS, TS, Stream, kind_of
 from rstore.encoding.envelope import Payload
@@ -39,23 +39,23 @@ class Digest(NamedTuple):
     sha: str
 
 
-def moved(log: Log, after: Position | None) -> Iterator[_Found]:
+def moved(log: LogReader, after: Position | None) -> Iterator[_Found]:
     """Yield what a copy takes along of what comes after a position."""
     return (found for found in log.follow(after) if found[1].kind not in _LEFT)
 
 
-def heads_of(log: Log) -> Iterator[Head]:
+def heads_of(log: LogReader) -> Iterator[Head]:
     """Yield the heads that a copy takes along."""
     for kind in KINDS:
         yield from log.heads(kind, live=False)
 
 
-def pages_of_heads(log: Log) -> Iterator[list[Head]]:
+def pages_of_heads(log: LogReader) -> Iterator[list[Head]]:
     """Yield the same, some at a time."""
     return pages(heads_of(log), _PAGE)
 
 
-def is_behind(log: Log, heads: Iterable[Head], position: Position | None) -> bool:
+def is_behind(log: LogReader, heads: Iterable[Head], position: Position | None) -> bool:
     """Tell whether streams have records after a position, also such as ``follow`` does not show yet.
 
     On PostgreSQL it does not, as long as any writer is in progress that began before them.
@@ -99,7 +99,7 @@ class Tally:
 
 
 def tally(
-    log: Log,
+    log: LogReader,
     *,
     contents: _Contents | None = None,
     until: Position | None = None,

@@ -24,6 +24,7 @@ from typing import Any, Final, TextIO, TypeAlias
 
 from attrs import frozen
 
+from rstore.core import Core, reading_of
 from rstore.domain.errors import StoreError, StoreFileError
 from rstore.domain.log import UNPLACED, VERSION_MAX, Head, Position, Record
 from rstore.domain.names import check_name
@@ -31,9 +32,10 @@ from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import COPY, Stream
 from rstore.encoding.envelope import Payload
 from rstore.encoding.unreadable import Unreadable
+from rstore.history.changes import change_of
 from rstore.progress import Report, Steps
 from rstore.store import Store
-from rstore.transfer.copying import HEADS, Landing, Side
+from rstore.transfer.copying import HEADS, Landing, Side, target_of
 from rstore.transfer.digests import KINDS, Digest, Tally, is_behind, moved, opened_by, pages_of_heads, tally
 from rstore.transfer.files import TextFile, read_again, written
 
@@ -102,9 +104,7 @@ def export(store: Store, file: TextFile, progress: Report | None = None) -> Dige
             heads += len(page)
         # read again to the end: what was erased meanwhile comes after nothing, and left a file that can't be loaded
         if not is_quiet or next(moved(side.log, last), None) is not None or done.differing(tally(side.log, until=last)):
-            raise StoreError(
-                f"{side.log.name} was written to while it was exported: export it again, or a backup of it"
-            )
+            raise StoreError(f"{side.name} was written to while it was exported: export it again, or a backup of it")
         writer.end(done.digest(), heads)
         steps.report()
     return done.digest()
@@ -132,7 +132,7 @@ def _legible(store: Store, stream: Stream, record: Record) -> str:
     """Return what people may read of a record, as the rest of a JSON object; nothing if it is not for them."""
     if stream.kind not in KINDS:
         return ""
-    change = store._change(stream, record)  # noqa: SLF001  # what history() shows of it
+    change = change_of(reading_of(store), stream, record)  # what history() shows of it
     value = None if isinstance(change.value, Unreadable) else change.value  # what cannot be read comes back as it is
     found = {"value": value, "who": change.who, "why": change.why}
     return "".join(
@@ -195,18 +195,17 @@ def load(store: Store, file: TextFile, progress: Report | None = None) -> Digest
     ...     load(other, file) == before, other['price']
     (True, 10)
     """
-    side = Side.of(store)
-    side.check_writable()
+    core, side = target_of(store), Side.of(store)
     with read_again(file) as lines:
         found = _checked(_numbered(lines()), side)
-        with store._while_open():  # noqa: SLF001  # what is refused leaves no store behind
-            return _stored(lines, found, side, progress)
+        with core.session.while_open():  # what is refused leaves no store behind
+            return _stored(lines, found, side, core, progress)
 
 
-def _stored(lines: Callable[[], TextIO], found: _File, side: Side, progress: Report | None) -> Digest:
+def _stored(lines: Callable[[], TextIO], found: _File, side: Side, core: Core, progress: Report | None) -> Digest:
     """Store what a file holds that was found to be whole, and compare."""
     sealer = None if found.namespace == side.namespace else side.payload.named(found.namespace)
-    landing = Landing(side, found.sha[:32])
+    landing = Landing(core, found.sha[:32])
     arrived = int(landing.begin() or 0)
     try:
         _land(_numbered(lines()), landing, arrived, side.payload, sealer, Steps(progress, found.tally.records))
@@ -221,7 +220,7 @@ def _stored(lines: Callable[[], TextIO], found: _File, side: Side, progress: Rep
         # nothing is discarded: what differs may be what somebody else has written there since it was empty
         raise StoreError(
             f"what is stored of {' and '.join(kinds)} is not what is in the file: somebody else wrote to "
-            f"{side.log.name} meanwhile, or something is damaged; discard() it and load again"
+            f"{side.name} meanwhile, or something is damaged; discard() it and load again"
         )
     digest = tally(side.log).digest() if sealer else here.digest()
     landing.end()  # at last: without the note, a load that is called again finds the namespace taken

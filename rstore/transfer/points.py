@@ -11,7 +11,7 @@ from rstore.domain.names import check_name
 from rstore.encoding.columns import Times, is_row, name_of_times
 from rstore.progress import Report, Steps
 from rstore.store import Store
-from rstore.transfer.tables import Format, Line, TableFile, format_of, write_csv, write_parquet
+from rstore.transfer.tabular.writing import Format, Line, TableFile, format_of, write_csv, write_parquet
 
 _KEYED: Final = ("time", "key")
 

@@ -107,7 +107,7 @@ def test_info_tells_what_is_there_without_a_key(backend: Backend) -> None:
 
     assert isinstance(found, Info)
     assert (found.backend, found.namespace) == (log.name, "default")
-    assert store._base.namespaces() == found.namespaces
+    assert store._core.base.namespaces() == found.namespaces
     assert found.keys == {"kv": len(store), "ts": len(store.timeseries()), "es": 1} == {"kv": 3, "ts": 1, "es": 1}
     assert found.records == {"es": 6, "kv": 6, "once": 1, "ts": 6}
     shown = [record for _, stream, record in log.follow() if stream != STREAM]
@@ -244,7 +244,7 @@ def test_nothing_is_wrong_with_what_was_discarded_meanwhile(
     shown = counting(1)
 
     def follow() -> Iterator[tuple[Any, Stream, Record]]:
-        for found in type(store._base).follow(store._base):
+        for found in type(store._core.base).follow(store._core.base):
             yield found
             if next(shown) == at:
                 other.discard()
@@ -252,7 +252,7 @@ def test_nothing_is_wrong_with_what_was_discarded_meanwhile(
                     fill(other)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store._base, "follow", follow)
+        patch.setattr(store._core.base, "follow", follow)
         assert problems(store) == []
     assert len(other) == (2 if again else 0)
     store.close()
@@ -366,10 +366,12 @@ def test_a_snapshot_that_is_not_what_the_events_come_to_is_found(backend: Backen
     fill_with_snapshots(store)
     snapshots = Stream("ss", "long")
     record = newest(backend, snapshots)
-    state = {**store._payload.state(snapshots, record), "item 3": "forged"}
-    body = store._payload.dump_state("long", state)
+    state = {**store._core.envelope.state(snapshots, record), "item 3": "forged"}
+    body = store._core.envelope.dump_state("long", state)
     assert body is not None
-    forged = store._payload.entry(snapshots, record.op, body, item=record.item, start=record.start, end=record.end)
+    forged = store._core.envelope.entry(
+        snapshots, record.op, body, item=record.item, start=record.start, end=record.end
+    )
     put(backend, snapshots, data=forged.data)
     assert problems(store) == [Problem(*snapshots, record.version, "it is not what the events come to: 'item 3'")]
 
@@ -383,7 +385,9 @@ def test_a_snapshot_from_before_a_late_event_is_compared_with_what_was_known_the
     store.apply("long", {"late": 1}, t=1)
     folded = [record for record in log.read(events) if record.version <= int(first.item)]
     version, _, _, start, end, item, op, *_ = folded[-1]
-    forged = store._payload.entry(events, op, store._payload.dump("long", "forged"), item=item, start=start, end=end)
+    forged = store._core.envelope.entry(
+        events, op, store._core.envelope.dump("long", "forged"), item=item, start=start, end=end
+    )
     log.rewrite([Rewrite(events, None, [version], [folded[-1]._replace(data=forged.data)], moves=False)])
     assert [problem[:3] for problem in problems(store)] == [(*snapshots, first.version)]
 
@@ -628,6 +632,6 @@ def test_a_backend_that_is_gone_is_no_problem_but_an_error(backend: Backend, mon
     def fail(*_: object, **__: object) -> None:
         raise StoreNotAvailableError("gone")
 
-    monkeypatch.setattr(store._base, "last", fail)
+    monkeypatch.setattr(store._core.base, "last", fail)
     with pytest.raises(StoreNotAvailableError):
         list(check(store))

@@ -312,7 +312,7 @@ def test_a_copy_seals_check_values_of_its_own_and_has_the_same_digest(backend: B
     source.protect()
     with Store("memory://", key=KEY, frozen=False) as same:
         assert copy(source, same) == digest(source) == digest(same)
-        assert checks(same._base) == 1
+        assert checks(same._core.base) == 1
         assert not same.is_protected()
     other = backend.store(namespace="other", key=OTHER_KEY)
     copy(source, other)
@@ -328,7 +328,7 @@ def test_a_copy_that_was_made_without_the_key_is_written_on_by_its_own_key_only(
     backend.store(key=KEY)["k"] = 1
     with Store("memory://", frozen=False) as target:
         copy(backend.store(frozen=True), target)
-        memory = target._connect
+        memory = target._core.session.connect
         other = Store(lambda _, frozen: memory(frozen), key=OTHER_KEY, frozen=False)
         with other, pytest.raises(StoreWrongKeyError):
             other["k"] = 2

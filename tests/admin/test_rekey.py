@@ -93,7 +93,7 @@ def heads(log: Log) -> list[Head]:
 
 
 def is_current(log: Log, store: Store) -> bool:
-    payload: Payload = store._payload
+    payload: Payload = store._core.envelope
     return all(payload.is_current(record) for _, _, record in log.follow())
 
 
@@ -180,7 +180,7 @@ from rstore.history import follow as following
 dsn, keys, at = sys.argv[1], sys.argv[2:4], int(sys.argv[4])
 following._PAGE = 40
 with Store(dsn, key=keys, frozen=False) as store:
-    rewrite = store._base.rewrite
+    rewrite = store._core.base.rewrite
 
     def mortal(rewrites):
         global at
@@ -193,7 +193,7 @@ with Store(dsn, key=keys, frozen=False) as store:
             os.kill(os.getpid(), signal.SIGKILL)
         return saved
 
-    store._base.rewrite = mortal
+    store._core.base.rewrite = mortal
     store.rekey()
 """
 
@@ -202,7 +202,7 @@ def test_it_goes_on_after_it_was_killed(tmp_path: Path) -> None:
     path = tmp_path / "test.db"
     with Store(path, key=KEY, frozen=False) as store:
         fill(store)
-        before, seen, known = shown(store), outside(store._base), heads(store._base)
+        before, seen, known = shown(store), outside(store._core.base), heads(store._core.base)
     for at in (2, 5):  # after the first page; before the third of what is left
         with case(at):
             ended = subprocess.run([sys.executable, "-c", KILLED, path, *BOTH, str(at)], timeout=60, check=False)
@@ -214,15 +214,15 @@ def test_it_goes_on_after_it_was_killed(tmp_path: Path) -> None:
         assert list(check(store)) == []
     with Store(path, key=OTHER_KEY) as store:
         assert shown(store) == before
-        assert (outside(store._base), heads(store._base)) == (seen, known)
+        assert (outside(store._core.base), heads(store._core.base)) == (seen, known)
 
 
 class Between:
     """Something that happens right before the next rewrite of a store's log."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch, happens: Any) -> None:
-        self._rewrite, self._happens = store._base.rewrite, happens
-        monkeypatch.setattr(store._base, "rewrite", self)
+        self._rewrite, self._happens = store._core.base.rewrite, happens
+        monkeypatch.setattr(store._core.base, "rewrite", self)
 
     def __call__(self, rewrites: Sequence[Rewrite]) -> Saved:
         happens, self._happens = self._happens, None
@@ -329,7 +329,7 @@ def test_what_a_transaction_in_progress_hides_is_not_forgotten(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Followers do not go on beyond a writer that has not ended. A rekey waits for it, and says so in the end."""
-    monkeypatch.setattr("rstore.admin.upkeep._WAITS", 2)
+    monkeypatch.setattr("rstore.admin.rekey._WAITS", 2)
     old, store = backend.store(key=KEY), backend.store(key=BOTH)
     with psycopg.connect(conftest.postgresql()) as writer:
         writer.execute("LOCK TABLE rstore.stream IN ROW SHARE MODE")

@@ -843,9 +843,9 @@ def file_name() -> str:
 def test_a_damaged_store_does_not_pass_the_check(file: Store) -> None:
     tell_a_story(file)
     stream = Stream("ts", "temperature")
-    (record,) = file._log.read(stream)
+    (record,) = file._core.log.read(stream)
     damaged = record._replace(data=record.data[:-1] + bytes([record.data[-1] ^ 1]))
-    file._log.rewrite([Rewrite(stream, None, [record.version], [damaged])])
+    file._core.log.rewrite([Rewrite(stream, None, [record.version], [damaged])])
     (line,) = run("check", code=1).splitlines()
     assert line.startswith("ts\ttemperature\t1\t")
 

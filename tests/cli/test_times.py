@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rstore import Repository, Store
-from rstore.history.changes import View
+from rstore import Repository, Store, View
 
 MOMENT = 1_793_520_000_500  # 2026-11-01 08:00:00.5 UTC
 UTC = datetime.UTC

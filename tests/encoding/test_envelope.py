@@ -443,7 +443,7 @@ def test_a_key_is_never_shown(backend: Backend, model: Model) -> None:
     with pytest.raises(StoreError) as wrong:
         model.read(backend.store(key=OTHER_KEY), "key")
 
-    shown = [repr(store), str(store), repr(vars(store)), repr(vars(Cipher(KEY))), repr(store._payload)]
+    shown = [repr(store), str(store), repr(vars(store)), repr(vars(Cipher(KEY))), repr(store._core.envelope)]
     for error in (caught.value, wrong.value):
         shown += [str(error), repr(error), "".join(traceback.format_exception(error))]
     for key in (KEY, OTHER_KEY):

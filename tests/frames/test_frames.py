@@ -31,6 +31,7 @@ from rstore import (
     StoreNotAvailableError,
     StorePayloadError,
 )
+from rstore.core import Reading
 from rstore.domain import series
 from rstore.domain.log import Record, Rewrite
 from rstore.domain.series import Layer, overlay
@@ -38,6 +39,7 @@ from rstore.domain.streams import TS, Stream
 from rstore.encoding import columns
 from rstore.encoding.columns import Column, Layout, Rows, Table, Times
 from rstore.frames import merging
+from rstore.models import segments
 from tests.conftest import KEY, Backend, in_turn
 from tests.properties.test_properties import EXAMPLES, SETTINGS
 
@@ -445,21 +447,19 @@ def test_a_view_of_the_past_shows_the_unit_of_then(backend: Backend) -> None:
 
 def test_who_makes_a_series_settles_its_unit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else comes first: the times are counted in his unit."""
-    found = Store._meaning
     looked: list[int] = []
 
-    def is_new(self: Store, stream: Stream) -> tuple[bool, int]:
-        answer = is_new_now(self, stream)
+    def is_new(core: Reading, stream: Stream) -> tuple[bool, int]:
+        answer = is_new_now(core, stream)
         looked.append(answer[1])
         if len(looked) == 1:
             store.extend("key", seconds(1, unit="ns"))
         return answer
 
-    is_new_now = Store._is_new
-    monkeypatch.setattr(Store, "_is_new", is_new)
+    is_new_now = segments.is_new
+    monkeypatch.setattr(segments, "is_new", is_new)
     store.extend("key", seconds(2))
     assert len(looked) >= 2
-    assert found is Store._meaning
     assert store.range("key") == [(10**9, 0), (2 * 10**9, 0)]
 
 
@@ -718,17 +718,17 @@ def test_a_damaged_column_is_a_store_error(tmp_path: Path) -> None:
     """Whatever byte is lost, and with a checksum that is right: it is never another frame, and never a raw error."""
     with Store(tmp_path / "a.db", frozen=False) as store:
         store.extend("key", pd.DataFrame({"a": [1.5, 2.5], "b": ["x", None], "c": pd.array([1, None], "Int8")}))
-        (record,) = store._log.read(Stream(TS, "key"))
-        flags, body = store._payload._open(Stream(TS, "key"), record)
+        (record,) = store._core.log.read(Stream(TS, "key"))
+        flags, body = store._core.envelope._open(Stream(TS, "key"), record)
         for cut in range(len(body)):
-            forged = store._payload.entry(
+            forged = store._core.envelope.entry(
                 Stream(TS, "key"),
                 "extend",
                 rstore.encoding.envelope.Body(flags, body[:cut]),
                 start=record.start,
                 end=record.end,
             )
-            store._log.rewrite(
+            store._core.log.rewrite(
                 [Rewrite(Stream(TS, "key"), None, [record.version], [record._replace(data=forged.data)])]
             )
             with pytest.raises(StorePayloadError, match="ts 'key' in namespace 'default'"):

@@ -187,7 +187,7 @@ class TestIntent:
             raise StoreError("the disk is full")
 
         before = list(store.log())
-        monkeypatch.setattr(store._base, "rewrite", fails)
+        monkeypatch.setattr(store._core.base, "rewrite", fails)
         with pytest.raises(StoreError, match="the disk is full"):
             store.prune("account")
         assert list(store.log())[:-1] == before
@@ -198,7 +198,7 @@ class TestIntent:
     ) -> None:
         store, other = backend.store(), backend.store()
         fill(store)
-        rewrite, tries = store._base.rewrite, []
+        rewrite, tries = store._core.base.rewrite, []
 
         def meanwhile(rewrites: Sequence[Rewrite]) -> Saved:
             tries.append(len(erasures(store)))
@@ -206,7 +206,7 @@ class TestIntent:
                 other.apply("account", {"n": "new"})
             return rewrite(rewrites)
 
-        monkeypatch.setattr(store._base, "rewrite", meanwhile)
+        monkeypatch.setattr(store._core.base, "rewrite", meanwhile)
         saved = store.prune("account")
         assert tries == [1, 2]  # each attempt is told before it erases
         assert [change.value.records for change in erasures(store)] == [4, 1]

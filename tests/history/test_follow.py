@@ -28,6 +28,7 @@ from rstore import (
 from rstore.domain.log import Batch, Entry
 from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.history import follow as following_module
+from rstore.history import projector
 from tests.conftest import KEY, Backend
 from tests.support.workers import SECONDS, WORKERS, Crew
 
@@ -460,7 +461,7 @@ class TestProject:
     def test_what_raises_takes_its_batch_and_the_checkpoint_back(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(following_module, "_BATCH", 4)
+        monkeypatch.setattr(projector, "_BATCH", 4)
         for n in range(10):
             store[f"k{n}"] = n
         broken = True
@@ -490,19 +491,19 @@ class TestProject:
 
     def test_the_checkpoint_moves_with_what_is_not_for_it(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         """Else who starts a projection of something rare would read everything each time."""
-        monkeypatch.setattr(following_module, "_SCANNED", 10)
+        monkeypatch.setattr(projector, "_SCANNED", 10)
         for n in range(95):
             store["noise"] = n
         store["rare"] = 1
         read: list[Any] = []
-        follow = store._base.follow
+        follow = store._core.base.follow
 
         def counted(after: Any = None) -> Iterator[Any]:
             for found in follow(after):
                 read.append(found)
                 yield found
 
-        monkeypatch.setattr(store._base, "follow", counted)
+        monkeypatch.setattr(store._core.base, "follow", counted)
         assert store.project("p", count, prefix="rare") == 1
         first = len(read)
         assert store.project("p", count, prefix="rare") == 0
@@ -515,10 +516,10 @@ class TestProject:
     def test_it_writes_nothing_when_there_is_nothing(self, store: Store) -> None:
         store["k"] = 1
         store.project("p", count)
-        before = [record for _, _, record in store._log.follow()]
+        before = [record for _, _, record in store._core.log.follow()]
         for _ in range(3):
             assert store.project("p", count, wait=0.02) == 0
-        assert [record for _, _, record in store._log.follow()] == before
+        assert [record for _, _, record in store._core.log.follow()] == before
 
     def test_it_waits_for_changes(self, store: Store, other: Store) -> None:
         def write() -> None:

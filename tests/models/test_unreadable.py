@@ -53,7 +53,7 @@ def lose() -> None:
 
 
 def of(store: Store, kind: str, key: str) -> list[Any]:
-    return [record for _, stream, record in store._log.follow() if stream == Stream(kind, key)]
+    return [record for _, stream, record in store._core.log.follow() if stream == Stream(kind, key)]
 
 
 def write_in_clear(backend: Backend, key: str, value: Any) -> None:
@@ -276,14 +276,14 @@ def test_an_item_that_cannot_be_loaded_is_replaced_and_deleted(store: Store, ord
     store.apply("other", {"order": order, "owner": "Bob"}, t=1)
     lose()
     cold = store
-    cold._cached.clear()
+    cold._core.cache.clear()
     with pytest.raises(StorePayloadError, match=f"no module '{GONE}'"):
         store.current("account")
     with pytest.raises(StorePayloadError, match=f"no module '{GONE}'"):
         store.apply("account", {"owner": "Eve"}, t=2)
     assert store.apply("account", {"order": "none"}, t=3) == {"order": "none", "owner": "Ada"}
     assert store.apply("other", {"order": (operator.delitem, None)}, t=3) == {"owner": "Bob"}
-    cold._cached.clear()
+    cold._core.cache.clear()
     assert store.current("account") == {"order": "none", "owner": "Ada"}
     assert store.past("account", 3) == {"order": "none", "owner": "Ada"}
     with pytest.raises(StorePayloadError):
@@ -295,7 +295,7 @@ def test_an_item_that_cannot_be_loaded_is_replaced_and_deleted(store: Store, ord
 def test_what_calculates_with_an_item_that_cannot_be_loaded_is_refused(store: Store, order: Any) -> None:
     store.apply("account", {"order": order}, t=1)
     lose()
-    store._cached.clear()
+    store._core.cache.clear()
     with pytest.raises(StorePayloadError):
         store.apply("account", {"order": (operator.add, 1)}, t=2)
     assert store.version("account") == 1 or len(of(store, ES, "account")) == 1
@@ -304,7 +304,7 @@ def test_what_calculates_with_an_item_that_cannot_be_loaded_is_refused(store: St
 def test_an_item_is_readable_again_when_its_class_is(store: Store, module: ModuleType, order: Any) -> None:
     store.apply("account", {"order": order}, t=1)
     lose()
-    store._cached.clear()
+    store._core.cache.clear()
     with pytest.raises(StorePayloadError):
         store.current("account")
     sys.modules[GONE] = module
@@ -319,7 +319,7 @@ def test_an_event_that_is_not_genuine_stops_the_fold_whatever_comes_after_it(bac
     (record,) = of(store, ES, "account")
     entry = Entry(2, 2, "n", "setitem", record.data)
     backend.log().append([Batch(Stream(ES, "account"), (entry,), record.recorded)])
-    store._cached.clear()
+    store._core.cache.clear()
     with pytest.raises(StorePayloadError, match="not authentic"):
         store.apply("account", {"n": 3}, t=3)
 
@@ -328,7 +328,7 @@ def test_a_revert_replaces_an_item_that_cannot_be_loaded(store: Store, order: An
     store.apply("account", {"order": "none"}, t=1)
     store.apply("account", {"order": order}, t=2)
     lose()
-    store._cached.clear()
+    store._core.cache.clear()
     assert store.revert("account", 1) == {"order": "none"}
 
 
@@ -339,7 +339,7 @@ def test_a_snapshot_that_cannot_be_loaded_is_passed_over(store: Store, order: An
     assert of(store, SS, "account")
     store.apply("account", {"order": None}, t=300)
     lose()
-    store._cached.clear()
+    store._core.cache.clear()
     assert store.current("account") == {"order": None, "n": 298}
 
 

@@ -26,7 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from rstore import Event, Store, StoreClosedError, StoreIntegrityError, StoreNotAvailableError
 from rstore.domain import event_state as projection
 from rstore.domain import series
-from rstore.domain.event_state import Fact, Projection, fold, obsolete
+from rstore.domain.event_state import EventState, Fact, fold, obsolete
 from rstore.domain.operators import DELETE
 from rstore.domain.series import Layer, gaps, overlay, split, thin
 from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, level, reach
@@ -480,7 +480,7 @@ class StoreMachine(RuleBasedStateMachine):
     def without_history_only_the_last_value_is_kept(self) -> None:
         if self.history or self.steps % self.every:
             return
-        log = self.stores[0]._log
+        log = self.stores[0]._core.log
         kept = {head.stream.key: len(list(log.read(head.stream))) for head in log.heads(KV, live=False)}
         assert kept == dict.fromkeys(self.kv, 1)
 
@@ -737,7 +737,7 @@ def histories(draw: st.DrawFn) -> list[Fact]:
 
 
 def state_of(history: Iterable[Fact]) -> dict[str, Any]:
-    return dict(fold(Projection(), history).state)
+    return dict(fold(EventState(), history).state)
 
 
 def pruned(history: list[Fact]) -> list[Fact]:
@@ -749,10 +749,10 @@ def pruned(history: list[Fact]) -> list[Fact]:
 @PURE
 @given(history=histories(), at=st.integers(0, 14))
 def test_a_fold_goes_on_from_where_it_stopped_and_changes_nothing_before(history: list[Fact], at: int) -> None:
-    base = fold(Projection(), history[:at])
+    base = fold(EventState(), history[:at])
     before = deepcopy(base)
     whole = fold(base, history[at:])
-    assert whole == fold(Projection(), history)
+    assert whole == fold(EventState(), history)
     assert base == before
     assert whole.tail == len(history)
     assert whole.version == (history[-1].version if history else 0)

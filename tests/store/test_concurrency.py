@@ -273,7 +273,7 @@ def test_setdefault_gives_way_to_who_comes_between_any_two_of_its_reads(
     backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = backend.store(), backend.store()
-    reads = {name: getattr(first._log, name) for name in ("last", "head", "read", "replay")}
+    reads = {name: getattr(first._core.log, name) for name in ("last", "head", "read", "replay")}
     overtaken = set()
     for name, read in reads.items():
 
@@ -284,7 +284,7 @@ def test_setdefault_gives_way_to_who_comes_between_any_two_of_its_reads(
             return found
 
         with monkeypatch.context() as patch:
-            patch.setattr(first._log, name, read_and_be_overtaken)
+            patch.setattr(first._core.log, name, read_and_be_overtaken)
             won = first.setdefault(f"read with {name}", "first")
         assert won == second[f"read with {name}"] == ("second" if name in overtaken else "first")
     assert overtaken

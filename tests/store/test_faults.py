@@ -312,7 +312,7 @@ READS: dict[str, Callable[[Store], Any]] = {
     "events": lambda store: store.events("sequence"),
     "past": lambda store: store.past("sequence", 0),
     "lists": lambda store: (store.keys(), store.timeseries(), store.eventsources()),
-    "follow": lambda store: list(store._log.follow()),
+    "follow": lambda store: list(store._core.log.follow()),
 }
 WRITES: dict[str, Callable[[Store], Any]] = {
     "set": lambda store: store.set("key 1", 1),

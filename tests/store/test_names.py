@@ -109,7 +109,7 @@ def problems(store: Store) -> list[Any]:
 
 def names_in(store: Store) -> list[Any]:
     """Return all names that are stored, wherever that is."""
-    return [name for _, stream, record in store._log.follow() for name in (*stream, record.item, record.op)]
+    return [name for _, stream, record in store._core.log.follow() for name in (*stream, record.item, record.op)]
 
 
 def assert_exact(store: Store) -> None:

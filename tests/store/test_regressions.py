@@ -51,7 +51,7 @@ def test_a_late_event_is_judged_by_the_history_that_it_joins(backend: Backend, m
     store, other = backend.store(), backend.store()
     store.apply("k", {"n": 1}, t=10)
     store.apply("k", {"n": 2}, t=20)
-    read, overtaken = store._log.read, []
+    read, overtaken = store._core.log.read, []
 
     def read_after_another_wrote(stream: Stream, *query: Any) -> Any:
         if not overtaken:
@@ -59,7 +59,7 @@ def test_a_late_event_is_judged_by_the_history_that_it_joins(backend: Backend, m
             other.apply("k", {"new": (operator.add, 1)}, t=30)
         return read(stream, *query)
 
-    monkeypatch.setattr(store._log, "read", read_after_another_wrote)
+    monkeypatch.setattr(store._core.log, "read", read_after_another_wrote)
     assert store.apply("k", {"late": 0}, t=15) == {"n": 2, "new": 2, "late": 0}
     assert overtaken
 
@@ -88,12 +88,12 @@ def test_after_a_late_event_useless_snapshots_are_passed_over_at_once(
     store.apply("k", {"early": 1}, t=5)
     reader = backend.store()
     replays: list[object] = []
-    replay = reader._log.replay
-    monkeypatch.setattr(reader._log, "replay", lambda *args: replays.append(args) or replay(*args))
+    replay = reader._core.log.replay
+    monkeypatch.setattr(reader._core.log, "replay", lambda *args: replays.append(args) or replay(*args))
     assert reader.current("k") == {"n": 99, "early": 1}
     assert len(replays) == 2
     store.apply("k", {"n": 100}, t=100)
-    assert backend.store()._log.replay(Stream(ES, "k")).snapshot.start == 99  # type: ignore[union-attr]
+    assert backend.store()._core.log.replay(Stream(ES, "k")).snapshot.start == 99  # type: ignore[union-attr]
 
 
 def test_an_operators_complaint_does_not_show_the_value(store: Store) -> None:
@@ -106,7 +106,7 @@ def test_an_operators_complaint_does_not_show_the_value(store: Store) -> None:
 def test_a_snapshot_that_does_not_say_what_it_folded_is_a_store_error(backend: Backend) -> None:
     store = backend.store()
     store.apply("k", {"n": 1})
-    store._log.append([Batch(Stream(SS, "k"), [Entry(1, 1, "not a number", "snapshot", b"")], 1)])
+    store._core.log.append([Batch(Stream(SS, "k"), [Entry(1, 1, "not a number", "snapshot", b"")], 1)])
     with pytest.raises(StoreError, match="damaged"):
         backend.store().current("k")
 
@@ -117,7 +117,7 @@ def test_a_snapshot_that_does_not_say_what_it_folded_is_a_store_error(backend: B
 def test_popitem_gives_what_it_deletes(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     store, other = backend.store(), backend.store()
     store.update({"a": 1, "b": 2})
-    last, overtaken = store._log.last, []
+    last, overtaken = store._core.log.last, []
 
     def last_before_another_sets(streams: Any, *args: Any) -> Any:
         found = last(streams, *args)
@@ -125,7 +125,7 @@ def test_popitem_gives_what_it_deletes(backend: Backend, monkeypatch: pytest.Mon
             overtaken.append(other.set("a", "newer"))
         return found
 
-    monkeypatch.setattr(store._log, "last", last_before_another_sets)
+    monkeypatch.setattr(store._core.log, "last", last_before_another_sets)
     assert store.popitem() == ("a", "newer")
     assert dict(store) == {"b": 2}
 
@@ -133,8 +133,8 @@ def test_popitem_gives_what_it_deletes(backend: Backend, monkeypatch: pytest.Mon
 def test_popitem_passes_over_keys_that_others_take(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     store, other = backend.store(), backend.store()
     store.update({"a": 1, "b": 2})
-    last = store._log.last
-    monkeypatch.setattr(store._log, "last", lambda streams: (other.delete("a"), last(streams))[1])
+    last = store._core.log.last
+    monkeypatch.setattr(store._core.log, "last", lambda streams: (other.delete("a"), last(streams))[1])
     assert store.popitem() == ("b", 2)
     with pytest.raises(KeyError):
         store.popitem()
@@ -145,8 +145,8 @@ def test_clear_is_not_held_up_by_writers(backend: Backend, history: bool, monkey
     store, other = backend.store(history=history), backend.store(history=history)
     store.update({str(i): i for i in range(10)})
     for name in ("append", "rewrite"):
-        write = getattr(store._log, name)
-        monkeypatch.setattr(store._log, name, lambda what, write=write: (other.set("3", "again"), write(what))[1])
+        write = getattr(store._core.log, name)
+        monkeypatch.setattr(store._core.log, name, lambda what, write=write: (other.set("3", "again"), write(what))[1])
     store.clear()
     assert len(store) == 0
     assert list(store) == []
@@ -156,9 +156,9 @@ def test_a_deletion_without_the_key_deletes_nothing(backend: Backend) -> None:
     """Somebody changes the operator of a record, which is authenticated: no call may take it for a deletion."""
     store = backend.store(key=KEY)
     store["k"] = "precious"
-    record = store._log.last([Stream(KV, "k")])[0]
+    record = store._core.log.last([Stream(KV, "k")])[0]
     assert record is not None
-    store._log.append([Batch(Stream(KV, "k"), [Entry(0, 0, "", "delitem", record.data)], 1)])
+    store._core.log.append([Batch(Stream(KV, "k"), [Entry(0, 0, "", "delitem", record.data)], 1)])
     calls: list[Callable[[], object]] = [lambda: store.pop("k", None), lambda: store.setdefault("k", "other")]
     for call in calls:
         with pytest.raises(StorePayloadError):
@@ -200,7 +200,7 @@ def test_a_series_that_is_written_to_can_be_compacted(backend: Backend, monkeypa
     store, other = backend.store(), backend.store()
     for t in range(20):
         store.extend("s", (t, t))
-    rewrite = store._log.rewrite
+    rewrite = store._core.log.rewrite
 
     def rewrite_after_another_wrote(rewrites: Any) -> Any:
         if any(each.stream.kind == "ts" for each in rewrites):
@@ -208,7 +208,7 @@ def test_a_series_that_is_written_to_can_be_compacted(backend: Backend, monkeypa
             other.remove("s", start=7, end=8)
         return rewrite(rewrites)
 
-    monkeypatch.setattr(store._log, "rewrite", rewrite_after_another_wrote)
+    monkeypatch.setattr(store._core.log, "rewrite", rewrite_after_another_wrote)
     store.compact()
     expected = {t: t for t in range(21) if t not in (7, 8)} | {5: "corrected"}
     assert dict(store.range("s")) == expected
@@ -268,7 +268,7 @@ def test_a_store_notices_that_its_file_was_replaced(tmp_path: Path) -> None:
     path = tmp_path / "replaced.db"
     with Store(path, frozen=False) as store:
         store.apply("k", {"old": 1})
-        store._log._pool.end_session()  # type: ignore[attr-defined]  # as before a fork
+        store._core.log._pool.end_session()  # type: ignore[attr-defined]  # as before a fork
         with Store(path, frozen=False) as other:
             other.discard()
         assert not path.exists()
@@ -320,7 +320,7 @@ def test_an_iterator_dropped_half_way_gives_back_a_connection_that_can_write(
     with Store(path, frozen=False) as store, Store(path, frozen=False) as other:
         for t in range(20):
             store.extend("s", (t, t))
-        pool = store._log._pool._pool  # type: ignore[attr-defined]
+        pool = store._core.log._pool._pool  # type: ignore[attr-defined]
         give, written = pool.give, []
 
         def give_and_let_another_write(db: sqlite3.Connection) -> None:
@@ -332,7 +332,7 @@ def test_an_iterator_dropped_half_way_gives_back_a_connection_that_can_write(
             except sqlite3.Error as exc:
                 written.append(exc)
 
-        iterator: Any = store.points("s") if how == "points" else store._log.follow()
+        iterator: Any = store.points("s") if how == "points" else store._core.log.follow()
         next(iterator)
         monkeypatch.setattr(pool, "give", give_and_let_another_write)
         del iterator
@@ -363,13 +363,13 @@ def test_a_very_long_timeout_is_a_long_one(tmp_path: Path) -> None:
     for timeout in ("3000000", "1e10"):
         with Store(f"sqlite://{path}?timeout={timeout}", frozen=False) as store:
             store["a"] = timeout
-            with store._log._pool.lease() as db:  # type: ignore[attr-defined]
+            with store._core.log._pool.lease() as db:  # type: ignore[attr-defined]
                 assert db.execute("PRAGMA busy_timeout").fetchone()[0] > 10**9
 
 
 def test_a_fork_does_not_take_the_turn_of_a_thread_that_writes(tmp_path: Path) -> None:
     with Store(f"sqlite://{tmp_path}/turn.db?timeout=0", frozen=False) as store:
-        pool = store._log._pool  # type: ignore[attr-defined]
+        pool = store._core.log._pool  # type: ignore[attr-defined]
         with pool.writer():
             pool.before_fork()
             pool.after_fork_in_parent()

@@ -12,6 +12,9 @@ from rstore import Store
 HOOKS = {"_dump", "_load", "_namespace", "_key", "_freq"}
 """What a subclass is meant to define."""
 
+STATE = {"_core"}
+"""What a subclass must not define: it is told so."""
+
 HELPERS: list[str] = " ".join(
     (
         "_append _apply _apply_if _apply_once _base _cached _change _changed _check_version _check_writable",
@@ -25,7 +28,7 @@ HELPERS: list[str] = " ".join(
         "_updated_value _value _value_of _values_at _while_open _work _write _writer",
     )
 ).split()
-"""What the classes below a Store called their own helpers when this was written."""
+"""What a Store called its own helpers when it was a tower of classes."""
 
 
 def private_names() -> set[str]:
@@ -33,7 +36,7 @@ def private_names() -> set[str]:
     classes = [cls for cls in Store.__mro__ if cls.__module__.startswith("rstore.")]
     found = {name for names in (*map(vars, classes), vars(Store("memory://"))) for name in names}
     protocols = {"_abc_impl", "_repr_html_"}
-    return {name for name in found if name.startswith("_") and not name.startswith("__")} - HOOKS - protocols
+    return {name for name in found if name.startswith("_") and not name.startswith("__")} - HOOKS - STATE - protocols
 
 
 def mine(*_: Any, **__: Any) -> str:
@@ -88,7 +91,16 @@ def test_what_is_tried_here_works_without_a_helper_and_with_one_of_another_name(
     assert works("_a_name_that_nobody_else_has")
 
 
-@pytest.mark.xfail(strict=True, reason="a Store is still a tower of mixins: a subclass shares their private names")
 def test_a_subclass_may_call_its_own_helpers_what_it_likes() -> None:
     for name in sorted({*HELPERS, *private_names()}):
         assert works(name), f"a subclass can't have a helper called {name}"
+
+
+def test_a_store_has_one_private_name_of_state_besides_the_hooks() -> None:
+    assert private_names() == set()
+    assert {name for name in vars(Store("memory://")) if name.startswith("_")} == STATE
+
+
+def test_a_subclass_that_hides_the_state_of_a_store_is_told_so() -> None:
+    with pytest.raises(TypeError, match=r"Mine\._core hides what a Store works with"):
+        type("Mine", (Store,), {"_core": 1})

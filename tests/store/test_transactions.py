@@ -416,14 +416,14 @@ def test_many_small_transactions_on_one_sequence_make_snapshots_and_keep_what_th
     backend: Backend, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replayed = []
-    replay = store._base.replay
-    monkeypatch.setattr(store._base, "replay", lambda *args: replayed.append(replay(*args)) or replayed[-1])
+    replay = store._core.base.replay
+    monkeypatch.setattr(store._core.base, "replay", lambda *args: replayed.append(replay(*args)) or replayed[-1])
     for _ in range(300):
         store.transact(lambda each: each.apply("e", {"n": (operator.add, 1) if each.current("e") else 1}))
     assert store.current("e") == {"n": 300}
     assert max(len(found.records) for found in replayed if found) <= 2
-    assert backend.store(key=None if store._payload._cipher is None else KEY).current("e") == {"n": 300}
-    snapshots = list(store._base.read(Stream(SS, "e")))
+    assert backend.store(key=None if store._core.envelope._cipher is None else KEY).current("e") == {"n": 300}
+    snapshots = list(store._core.base.read(Stream(SS, "e")))
     assert len(snapshots) == 1
 
 

@@ -111,7 +111,7 @@ def shown(store: Store) -> dict[str, Any]:
     }
     log = [change._asdict() for change in store.log()]
     heads = [
-        [(head.stream, head.version, head.live, head.died) for head in store._base.heads(kind, live=False)]
+        [(head.stream, head.version, head.live, head.died) for head in store._core.base.heads(kind, live=False)]
         for kind in (KV, TS, ES)
     ]
     return {
@@ -125,13 +125,13 @@ def shown(store: Store) -> dict[str, Any]:
         "tokens": [
             (stream, record.item, head.version, head.live, head.died)
             for _, stream, record in follow(store)
-            if "once" in stream.kind and (head := store._base.head(stream))
+            if "once" in stream.kind and (head := store._core.base.head(stream))
         ],
     }
 
 
 def follow(store: Store) -> list[Any]:
-    return list(store._base.follow())
+    return list(store._core.base.follow())
 
 
 def write_more(store: Store) -> None:
@@ -234,7 +234,7 @@ class TestCopy:
             assert found == digest(target)
             assert shown(target) == shown(source)
             assert all(
-                target._payload.is_encrypted(record.data) == (to_key is not None)
+                target._core.envelope.is_encrypted(record.data) == (to_key is not None)
                 for _, stream, record in follow(target)
                 if stream != ORIGIN
             )
@@ -257,7 +257,7 @@ class TestCopy:
         "write",
         [
             lambda store: store.set("a", 1),
-            lambda store: store._base.append([Batch(Stream(TS, "a"), (), 1)]),  # a head, and no record
+            lambda store: store._core.base.append([Batch(Stream(TS, "a"), (), 1)]),  # a head, and no record
             lambda store: store.project("p", lambda change, into: None, rebuild=True),
         ],
     )
@@ -300,7 +300,7 @@ class TestCopy:
         monkeypatch.setattr(copying, "_BATCH_RECORDS", 10)
         with Store("memory://", frozen=False) as twin, Store("memory://", frozen=False) as target:
             copy(plain, twin)
-            target._base.restore = failing(target._base.restore, 3)  # type: ignore[method-assign]
+            target._core.base.restore = failing(target._core.base.restore, 3)  # type: ignore[method-assign]
             with pytest.raises(Interrupt):
                 copy(plain, target)
             with pytest.raises(StoreNotEmptyError, match="a part of something else"):
@@ -343,7 +343,7 @@ class TestCopy:
                 with pytest.raises(StoreError, match="while it was exported"):
                     exported(source)
 
-            other._base.append([Batch(Stream(TS, "long"), long(), 1)])
+            other._core.base.append([Batch(Stream(TS, "long"), long(), 1)])
             assert copy(source, target) == digest(source)
             assert dict(target) == {"a": 1, "b": 2}
             source.discard()
@@ -362,6 +362,9 @@ class TestCopy:
     def test_a_view_takes_no_copies(self, memory: Store) -> None:
         with pytest.raises(FrozenStoreError):
             copy(memory, memory.at(0))
+        refused = pytest.raises(StoreError, match="can't be part of a transaction")
+        with Store("memory://", frozen=False) as other, memory.transaction(), refused:
+            copy(other, memory)
 
     def test_a_backend_that_keeps_no_versions_takes_none_either(self, memory: Store) -> None:
         class Strange:
@@ -444,7 +447,7 @@ class TestFailed:
         monkeypatch.setattr(copying, "_BATCH_RECORDS", 60)
         with Store("memory://", frozen=False) as target:
             with monkeypatch.context() as patch:
-                patch.setattr(target._base, name, full(getattr(target._base, name), at))
+                patch.setattr(target._core.base, name, full(getattr(target._core.base, name), at))
                 with pytest.raises(StoreNotAvailableError, match=self.AGAIN):
                     again(plain, target)
             assert again(plain, target) == digest(plain)
@@ -455,7 +458,7 @@ class TestFailed:
         table = io.StringIO("t,x\n" + "".join(f"{t},{t}\n" for t in range(100)))
         for at, words in ((1, "full; nothing was stored"), (3, "full; 20 points are stored: import the table again")):
             with monkeypatch.context() as patch:
-                patch.setattr(memory._base, "append", full(memory._base.append, at))
+                patch.setattr(memory._core.base, "append", full(memory._core.base.append, at))
                 with pytest.raises(StoreNotAvailableError, match=words):
                     import_points(memory, table)
         assert import_points(memory, table).points == 100
@@ -467,7 +470,7 @@ class TestFailed:
             store.set_many({f"k{number}": number for number in range(40)})
         with Store(tmp_path / "a.db", key=[OTHER_KEY, KEY], frozen=False) as store:
             with monkeypatch.context() as patch:
-                patch.setattr(store._base, "rewrite", full(store._base.rewrite, 3))
+                patch.setattr(store._core.base, "rewrite", full(store._core.base.rewrite, 3))
                 with pytest.raises(StoreNotAvailableError, match=r"full; not all .* yet: call rekey\(\) again"):
                     store.rekey()
             assert store.rekey() == 20
@@ -542,7 +545,7 @@ def mortal(method):
 
 with Store(target, namespace, frozen=False) as two:
     for name in ("append", "restore", "rewrite"):
-        setattr(two._base, name, mortal(getattr(two._base, name)))
+        setattr(two._core.base, name, mortal(getattr(two._core.base, name)))
     if source.endswith(".jsonl"):
         print(load(two, source).sha)
     else:
@@ -614,13 +617,13 @@ class TestKilled:
         monkeypatch.setattr(copying, "_BATCH_RECORDS", 50)
         sent: list[int] = []
         with Store("memory://", frozen=False) as target:
-            restore = target._base.restore
+            restore = target._core.base.restore
 
             def counting(copies: Any) -> None:
                 restore(copies)
                 sent.append(sum(len(each.records) for each in copies))
 
-            target._base.restore = failing(counting, 4)  # type: ignore[method-assign]
+            target._core.base.restore = failing(counting, 4)  # type: ignore[method-assign]
             with pytest.raises(Interrupt):
                 again(plain, target)
             assert sent == [50] * 4
@@ -633,7 +636,7 @@ class TestKilled:
         for name in ("append", "restore", "rewrite"):
             for at in range(1, 20):
                 with Store("memory://", frozen=False) as target, case(name, at):
-                    setattr(target._base, name, failing(getattr(target._base, name), at))
+                    setattr(target._core.base, name, failing(getattr(target._core.base, name), at))
                     try:
                         assert copy(plain, target) == expected
                     except Interrupt:
@@ -719,7 +722,7 @@ class TestDigest:
 def digest_of(batches: list[Batch]) -> Digest:
     with Store("memory://", frozen=False) as store:
         for batch in batches:
-            store._base.append([batch])
+            store._core.base.append([batch])
         return digest(store)
 
 
@@ -1001,7 +1004,7 @@ class TestLoad:
         for name in ("append", "restore"):
             for at in range(1, 20):
                 with Store("memory://", frozen=False) as target, case(name, at):
-                    setattr(target._base, name, failing(getattr(target._base, name), at))
+                    setattr(target._core.base, name, failing(getattr(target._core.base, name), at))
                     try:
                         load(target, io.StringIO(text))
                     except Interrupt:
@@ -1051,7 +1054,7 @@ class TestLoad:
 
 def tallies_but_the_last(tally: Callable[..., Any], target: Store) -> Callable[..., Any]:
     def interrupted(log: Any, **options: Any) -> Any:
-        if log is target._base and options.get("contents") is None:
+        if log is target._core.base and options.get("contents") is None:
             raise Interrupt
         return tally(log, **options)
 

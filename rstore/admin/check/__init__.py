@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from attrs import frozen
 
@@ -13,12 +13,15 @@ from rstore.admin.check.folds import Folds
 from rstore.admin.check.indexes import Indexes, Seen, trace_of
 from rstore.admin.check.problem import Problem, tried, words_of
 from rstore.admin.check.records import flaws
+from rstore.core import core_of
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Position, Record
 from rstore.domain.streams import COPY, ES, KEYS, KV, SS, TS, Stream, kind_of
 from rstore.encoding.envelope import Payload
 from rstore.progress import Report, Steps
-from rstore.store import Store
+
+if TYPE_CHECKING:
+    from rstore.store import Store
 
 __all__ = ["Info", "Problem", "check", "info"]
 
@@ -66,7 +69,7 @@ def info(store: Store, progress: Report | None = None) -> Info:
     >>> found.keys, found.records, found.encrypted
     ({'kv': 1, 'ts': 0, 'es': 0}, {'kv': 1}, 0.0)
     """
-    log = store._base  # noqa: SLF001  # an inspection is above the store
+    log = core_of(store).base
     records: Counter[str] = Counter()
     size = encrypted = 0
     oldest = newest = None
@@ -108,7 +111,8 @@ def check(store: Store, progress: Report | None = None) -> Iterator[Problem]:
     >>> list(check(store))
     []
     """
-    log, payload = store._base, store._payload  # noqa: SLF001  # an inspection is above the store
+    core = core_of(store)
+    log, payload = core.base, core.envelope
     indexes = Indexes(log)
     yield from _records(indexes, payload, progress, is_protected=tried(store.is_protected) is True)
     yield from indexes.problems()

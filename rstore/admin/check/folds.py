@@ -8,14 +8,14 @@ from typing import Any
 
 from rstore.admin.check.problem import Problem, words_of
 from rstore.domain.errors import StoreIntegrityError, StorePayloadError
-from rstore.domain.event_state import Fact, Projection, fold
+from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.log import Log, Record
 from rstore.domain.operators import EVENTS
 from rstore.domain.rules import folded_version
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, SS, Stream
 from rstore.encoding.envelope import Payload
-from rstore.history.changes import difference
+from rstore.history.diff import difference
 
 
 class _UnfoldableError(Exception):
@@ -65,7 +65,7 @@ class Folds:
         snapshots = self._snapshots(key, wanted)
         following = next(snapshots, None)  # before the events: these are then all that any of the snapshots has folded
         events = (record for record in self._log.read(Stream(ES, key)) if record.version <= limit)
-        projection, waiting = Projection(), next(events, None)
+        projection, waiting = EventState(), next(events, None)
 
         def until(time: int) -> Iterator[Record]:
             nonlocal waiting
@@ -83,7 +83,7 @@ class Folds:
         if limit == TIME_MAX:
             yield from self._lived(Stream(ES, key), projection)
 
-    def _lived(self, stream: Stream, projection: Projection) -> Iterator[Problem]:
+    def _lived(self, stream: Stream, projection: EventState) -> Iterator[Problem]:
         """Compare whether a sequence lives with what its events say, if nobody has written meanwhile."""
         head = self._log.head(stream)
         is_last = head is not None and head.version in (projection.version, head.floor)
@@ -99,7 +99,7 @@ class Folds:
             if record.item.isdecimal() and (wanted is None or folded_version(record) in wanted)
         )
 
-    def _fold(self, key: str, projection: Projection, events: Iterable[Record]) -> Projection:
+    def _fold(self, key: str, projection: EventState, events: Iterable[Record]) -> EventState:
         stream = Stream(ES, key)
         at: int | None = None
 
@@ -117,7 +117,7 @@ class Folds:
         except StoreIntegrityError as exc:
             raise _UnfoldableError(Problem(*stream, at, words_of(exc))) from exc
 
-    def _compared(self, key: str, snapshot: Record, projection: Projection) -> Iterator[Problem]:
+    def _compared(self, key: str, snapshot: Record, projection: EventState) -> Iterator[Problem]:
         stream = Stream(SS, key)
         try:
             state: dict[str, Any] = self._payload.state(stream, snapshot)

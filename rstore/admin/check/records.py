@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from rstore.admin.check.problem import tried, words_of
-from rstore.domain.erasure import ERASURE, OPERATIONS
+from rstore.domain.erasure import ERASURE, ERASURES, OPERATIONS, from_words
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Record
 from rstore.domain.operators import (
@@ -27,7 +27,6 @@ from rstore.domain.operators import (
 from rstore.domain.rules import folded_version
 from rstore.domain.streams import COPY, ES, KEYS, KV, ORIGIN, PROJECT, SKIPPED, SS, TS, Stream, kind_of
 from rstore.encoding.envelope import Payload
-from rstore.erasures import erasure_in
 
 _VALUELESS: Final = frozenset({REMOVE, DELITEM, DELETE, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT})
 
@@ -91,7 +90,7 @@ def _open(payload: Payload, stream: Stream, record: Record, *, is_known: bool) -
     if not is_known or record.op in _VALUELESS:
         payload.check(stream, record)
     elif stream.kind == ERASURE:
-        erasure_in(payload, record)
+        from_words(payload.words(ERASURES, record))
     elif record.op == EXTEND:
         _check_times(record, payload.run(stream, record)[0])
     elif record.op == SNAPSHOT:

@@ -15,12 +15,12 @@ from rstore.domain.errors import StoreError, StoreFileError
 from rstore.domain.spans import check_time
 from rstore.encoding.columns import UNITS
 from rstore.transfer.files import BinaryFile, seekable
-from rstore.transfer.tables import parquet_library
 from rstore.transfer.tabular.clocks import NANOSECONDS
 from rstore.transfer.tabular.kinds import Kind
 from rstore.transfer.tabular.options import TableOptions
 from rstore.transfer.tabular.sheets import BLOCK_CELLS, Block, Understood
 from rstore.transfer.tabular.times import TimesLook, is_date
+from rstore.transfer.tabular.writing import parquet_library
 from rstore.transfer.tabular.zones import LocalTimes
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)

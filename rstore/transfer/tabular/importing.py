@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from attrs import define, field, frozen
 
+from rstore.core import core_of
 from rstore.domain.duplicates import Duplicates, check_duplicates
 from rstore.domain.errors import StoreError, StoreFileError
 from rstore.encoding.columns import OBJECT, TEXT, UNITS
@@ -18,7 +19,6 @@ from rstore.models.typed_points import TypedPoints, points_of_columns
 from rstore.progress import Report, Steps, step_of
 from rstore.store import Store
 from rstore.timestamps import iso_in_series
-from rstore.transfer.tables import Format, TableFile, format_of
 from rstore.transfer.tabular.arrow import ParquetSheet, read_parquet
 from rstore.transfer.tabular.axes import Axis, axis_of
 from rstore.transfer.tabular.delimited import Delimited, read_csv
@@ -28,6 +28,7 @@ from rstore.transfer.tabular.layouts import Layout, Look, Piece, layout_of
 from rstore.transfer.tabular.options import TableOptions
 from rstore.transfer.tabular.sheets import Understood
 from rstore.transfer.tabular.times import Example
+from rstore.transfer.tabular.writing import Format, TableFile, format_of
 
 _CHUNK_POINTS: Final = 1 << 18
 _STORED_AS: Final = {Kind.INTEGER: "i8", Kind.REAL: "f8", Kind.TEXT: TEXT, Kind.MIXED: OBJECT}
@@ -141,13 +142,14 @@ def import_points(
         layout = layout_of(sheet, key, time, chosen, key_column, rows=rows)
         _check_texts(layout, options)
         understood = sheet.understood(layout.time, layout.values)
-        is_there = store._is_there()  # noqa: SLF001
+        session = core_of(store).session
+        is_there = session.is_there()
         if is_there:
-            stack.enter_context(store._while_open())  # noqa: SLF001
+            stack.enter_context(session.while_open())
         axes = cache(partial(axis_of, store if is_there else None, unit, understood, options.zone is not None))
         table = _Table(layout, understood, axes)
         checked = _checked(table, store if is_there else None, duplicates, strict=strict)
-        stack.enter_context(store._while_open())  # noqa: SLF001  # not before: what is refused leaves no store behind
+        stack.enter_context(session.while_open())  # not before: what is refused leaves no store behind
         return _stored(store, table, checked, progress)
 
 

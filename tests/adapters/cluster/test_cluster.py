@@ -123,7 +123,7 @@ def large() -> str:
 def values(store: Store, key: str) -> list[Any]:
     """Return all values that a key ever had."""
     stream = Stream(KV, key)
-    return [store._payload.value(stream, record) for record in store._log.read(stream)]
+    return [store._core.envelope.value(stream, record) for record in store._core.log.read(stream)]
 
 
 # -- where things are --------------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def test_who_may_only_read_is_led_by_redirections(cluster: Cluster, store: Store
     with Store(f"redis+cluster://reader:{SECRET}@{HOST}:{cluster.nodes[0].port}") as frozen:
         assert frozen.get_many(KEYS) == dict.fromkeys(KEYS, 1)
         assert (frozen.keys(), frozen.range("series")) == (sorted(KEYS), [(1, 1)])
-        assert len(list(frozen._log.follow())) == len(KEYS) + 1
+        assert len(list(frozen._core.log.follow())) == len(KEYS) + 1
         assert list(check(frozen)) == []
         with pytest.raises(StoreNotAvailableError, match=r"allow this user \+cluster\|slots"):
             frozen.namespaces()  # redirections lead to keys that one knows of
@@ -517,14 +517,14 @@ def test_a_copy_keeps_what_a_dead_writer_had_decided_and_says_so(
     cluster: Cluster, opened: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys, target = apart(5), opened(HASTY)
-    restore = target._base.restore
+    restore = target._core.base.restore
 
     def beaten(copies: Sequence[Copy]) -> None:
         monkeypatch.undo()
         die(cluster, "after decide", dict.fromkeys(keys, "kept"))
         restore(copies)
 
-    monkeypatch.setattr(target._base, "restore", beaten)
+    monkeypatch.setattr(target._core.base, "restore", beaten)
     with Store("memory://", frozen=False) as source:
         source.set_many(dict.fromkeys(keys, "copied"))
         with pytest.raises(StoreError, match=r"copied of kv is not .* somebody else wrote .* discard\(\)"):
@@ -744,7 +744,7 @@ def test_a_slot_may_move_while_others_write_and_read(
     assert cluster.master_of(slot) is target
     assert writer.failures == []
     writer.check()
-    assert [record.version for *_, record in reading._log.follow() if record.op == "setitem"]
+    assert [record.version for *_, record in reading._core.log.follow() if record.op == "setitem"]
     for _ in cluster.move_slot(slot, target, source):
         pass
     assert reading[moving] == writing[moving] == writer.acknowledged[moving]

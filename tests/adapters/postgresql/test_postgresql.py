@@ -82,7 +82,7 @@ def fill(store: Store) -> None:
 
 def shown(store: Store) -> list[object]:
     series = store.range("series", 10, n=5), store.last("series"), store.timeseries()
-    return [dict(store), *series, store.current("events"), store.eventsources(), len(list(store._log.follow()))]
+    return [dict(store), *series, store.current("events"), store.eventsources(), len(list(store._core.log.follow()))]
 
 
 def run(script: str, *args: object) -> subprocess.Popen[str]:
@@ -176,7 +176,7 @@ def test_a_key_made_by_two_at_once_is_made_by_one(database: str) -> None:
 
         def expect_new() -> None:
             try:
-                first.append(store._log.append([Batch(Stream(TS, "new"), [ENTRY], 1, expect=0)]))
+                first.append(store._core.log.append([Batch(Stream(TS, "new"), [ENTRY], 1, expect=0)]))
             except StoreConflictError as exc:
                 first.append(exc)
 
@@ -363,7 +363,7 @@ def test_a_follower_that_began_before_the_first_writer_does_not_overtake_the_sec
 def test_a_writer_that_was_open_while_the_log_moved_is_followed(database: str) -> None:
     with Store(database, frozen=False) as store:
         store["a"] = 1
-        *_, (checkpoint, _, _) = store._log.follow()
+        *_, (checkpoint, _, _) = store._core.log.follow()
         with connect(database) as db:
             db.execute("UPDATE rstore.about SET system = 1")
             ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'rstore'"
@@ -371,10 +371,10 @@ def test_a_writer_that_was_open_while_the_log_moved_is_followed(database: str) -
             db.execute("UPDATE rstore.record SET txid = txid + 1000000000")
             db.execute("UPDATE rstore.stream SET txid = txid + 1000000000")
         store["b"] = 2
-        assert [stream.key for _, stream, _ in store._log.follow(checkpoint)][-1:] == ["b"]
+        assert [stream.key for _, stream, _ in store._core.log.follow(checkpoint)][-1:] == ["b"]
         store.discard()
         store["c"] = 3
-        *_, (later, _, _) = store._log.follow()
+        *_, (later, _, _) = store._core.log.follow()
         assert later > checkpoint
 
 
@@ -427,7 +427,7 @@ def test_the_rights_that_the_docs_grant_suffice(database: str, role: str, frozen
                     theirs.delete("a")
                     theirs.compact()
                     for version in (10_000, 1 << 45):  # above all that was given out, for which room is made
-                        theirs._log.restore([Copy(Stream(TS, f"{version}"), version, True, 0)])
+                        theirs._core.log.restore([Copy(Stream(TS, f"{version}"), version, True, 0)])
                     theirs.discard()
         finally:
             db.execute(f"DROP OWNED BY {login}")
@@ -512,7 +512,7 @@ def test_an_earlier_schema_is_brought_up_to_date_by_the_first_writer(database: s
     with Store(database, frozen=False) as store:
         fill(store)
         before = shown(store)
-        *_, (checkpoint, _, last) = store._log.follow()
+        *_, (checkpoint, _, last) = store._core.log.follow()
     with connect(database) as db:
         db.execute("DROP FUNCTION rstore.timeline, rstore.epoch")
         db.execute("ALTER TABLE rstore.about DROP COLUMN timeline")
@@ -524,7 +524,7 @@ def test_an_earlier_schema_is_brought_up_to_date_by_the_first_writer(database: s
                 assert shown(store)[:-1] == before[:-1]
                 store.apply("events", {"n": (operator.add, 1)})
                 before = shown(store)
-        new = [record.version for _, _, record in reader._log.follow(checkpoint)]
+        new = [record.version for _, _, record in reader._core.log.follow(checkpoint)]
     assert len(new) == 2
     assert min(new) > last.version
     with connect(database) as db:
@@ -538,8 +538,8 @@ def test_a_schema_that_could_not_restore_learns_it(database: str) -> None:
         db.execute("DROP FUNCTION rstore.restore, rstore.pass_over")
         db.execute("UPDATE rstore.about SET schema_version = 2")
     with Store(database, frozen=False) as store:
-        store._log.restore([Copy(Stream(TS, "new"), 5, True, 0)])
-        assert store._log.head(Stream(TS, "new")).version == 5
+        store._core.log.restore([Copy(Stream(TS, "new"), 5, True, 0)])
+        assert store._core.log.head(Stream(TS, "new")).version == 5
 
 
 def test_a_copy_with_versions_far_above_waits_for_writers_so_that_followers_skip_none(database: str) -> None:
@@ -551,15 +551,15 @@ def test_a_copy_with_versions_far_above_waits_for_writers_so_that_followers_skip
 
         def slow() -> Iterator[Entry]:
             yield from (Entry(number, number, "", "extend", b"") for number in range(9000))  # it has begun to send
-            restoring.append(pool.submit(two._log.restore, [high]))
+            restoring.append(pool.submit(two._core.log.restore, [high]))
             time.sleep(0.2)
             assert not restoring[0].done()
-            assert list(two._log.follow()) == []
+            assert list(two._core.log.follow()) == []
 
         restoring: list[Future[None]] = []
-        one._log.append([Batch(stream, slow(), 1)])
+        one._core.log.append([Batch(stream, slow(), 1)])
         restoring[0].result()
-        assert [stream.key for _, stream, _ in one._log.follow()] == ["slow"] * 9000 + ["high"]
+        assert [stream.key for _, stream, _ in one._core.log.follow()] == ["slow"] * 9000 + ["high"]
 
 
 def test_a_database_that_cannot_hold_all_text_is_refused(database: str) -> None:
@@ -751,7 +751,7 @@ def test_what_was_acknowledged_survives_kills_and_nothing_is_written_twice(serve
     writer.join(30)
     with Store(address(server)) as store:
         stored = [t for t, _ in store.range("series")]
-        appended = [record.start for record in store._log.read(Stream(TS, "series"))]
+        appended = [record.start for record in store._core.log.read(Stream(TS, "series"))]
     assert len(acknowledged) > 100
     assert set(acknowledged) <= set(stored)
     assert len(appended) == len(set(appended)) == len(stored)
@@ -768,7 +768,7 @@ def test_a_write_whose_answer_is_lost_says_so_and_is_not_repeated(database: str)
             store["a"] = 2
         proxy.silent = False
         assert store["a"] == 2
-        assert len(list(store._log.follow())) == 3
+        assert len(list(store._core.log.follow())) == 3
 
 
 def test_a_read_whose_answer_is_lost_does_not_speak_of_writes(database: str) -> None:
@@ -890,7 +890,7 @@ def test_nothing_is_built_on_events_that_a_failover_lost(pair: Pair, others: int
             store.apply("events", {"n": 2, f"lost {number}": number})
         idle.current("events")
         store.apply("lost", {"n": 1})
-        *_, (checkpoint, _, lost) = store._log.follow()
+        *_, (checkpoint, _, lost) = store._core.log.follow()
         pair.fail_over()
         other = opened(stack, pair.dsn)
         for number in range(others):
@@ -901,9 +901,9 @@ def test_nothing_is_built_on_events_that_a_failover_lost(pair: Pair, others: int
             assert reader.current("events") == {"n": 11, "kept": True, "other": others - 1}
             assert reader.current("lost") == {"other": 1}
         assert store.apply("lost", {"n": 5}) == {"other": 1, "n": 5}
-        new = [record.item for _, _, record in store._log.follow(checkpoint)]
+        new = [record.item for _, _, record in store._core.log.follow(checkpoint)]
         assert new == ["other"] * (others + 1) + ["n", "n"]
-        assert min(record.version for _, _, record in store._log.follow(checkpoint)) > lost.version
+        assert min(record.version for _, _, record in store._core.log.follow(checkpoint)) > lost.version
 
 
 def test_where_nobody_has_written_since_a_failover_there_is_what_it_left(pair: Pair) -> None:
@@ -1045,7 +1045,7 @@ def test_nothing_is_left_in_a_session_that_a_pooler_could_give_to_somebody_else(
             abandoned = store.points("series")
             next(abandoned)
             del abandoned
-            for db in store._log._pool._pool._session.idle:  # type: ignore[attr-defined]
+            for db in store._core.log._pool._pool._session.idle:  # type: ignore[attr-defined]
                 assert [db.execute(f"SHOW {name}").fetchone() for name in names] == fresh
                 for table in ("pg_prepared_statements", "pg_cursors", "pg_listening_channels()"):
                     assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)

@@ -114,7 +114,7 @@ def shown(store: Store) -> list[object]:
     series = store.range("series", 10, n=5), store.first("series"), store.last("series"), store.timeseries()
     events = store.current("events"), store.past("events", 0), len(store.events("events")), store.eventsources()
     pairs = dict(store), store.get("b"), store.get_many(["a", "b", "c"]), store.has("c"), len(store), store.find("*")
-    return [*pairs, *series, *events, len(list(store._log.follow()))]
+    return [*pairs, *series, *events, len(list(store._core.log.follow()))]
 
 
 def keys_of(server: Valkey) -> set[str]:
@@ -122,7 +122,7 @@ def keys_of(server: Valkey) -> set[str]:
 
 
 def appended(store: Store, stream: Stream) -> list[int]:
-    return [record.start for record in store._log.read(stream)]
+    return [record.start for record in store._core.log.read(stream)]
 
 
 def entries(*starts: int, data: bytes = b"x") -> list[Entry]:
@@ -167,7 +167,7 @@ def test_a_server_that_has_forgotten_the_scripts_costs_one_round_trip_and_writes
         before = proxy.turns
         store["key"] = number
         assert proxy.turns - before == 2
-    assert len(list(store._log.follow())) == 3
+    assert len(list(store._core.log.follow())) == 3
 
 
 # -- times -------------------------------------------------------------------------------------------------------------
@@ -508,11 +508,11 @@ def test_a_write_whose_answer_is_lost_says_so_and_is_not_repeated(
     store["a"] = 1
     store.extend("series", (0, 0))
     store.apply("events", {"n": 0})
-    before = len(list(direct._log.follow()))
-    error = unheard(proxy, pool, lambda: WRITES[name](store), lambda: len(list(direct._log.follow())) > before)
+    before = len(list(direct._core.log.follow()))
+    error = unheard(proxy, pool, lambda: WRITES[name](store), lambda: len(list(direct._core.log.follow())) > before)
     assert isinstance(error, StoreNotAvailableError)
     assert "may or may not have been stored" in str(error)
-    assert len(list(store._log.follow())) == len(list(direct._log.follow())) == before + 1
+    assert len(list(store._core.log.follow())) == len(list(direct._core.log.follow())) == before + 1
     WRITES[name](store)  # works again
     assert store.current("events") == direct.current("events")
 
@@ -592,7 +592,7 @@ def test_a_server_that_is_busy_with_a_script_is_waited_for(
     waiting.result(30)
     busy.result(30)
     assert patient["a"] == 2
-    assert len(list(patient._log.read(Stream(KV, "a")))) == 2
+    assert len(list(patient._core.log.read(Stream(KV, "a")))) == 2
 
 
 def test_without_memory_to_spare_nothing_is_stored_and_all_is_read(server: Valkey, stack: ExitStack) -> None:
@@ -687,7 +687,7 @@ READS: dict[str, Callable[[Store], object]] = {
     "pairs": lambda store: (dict(store), store.get_many(["a", "b"]), len(store)),
     "points": lambda store: list(store.points("series")),
     "state": lambda store: store.current("events"),
-    "history": lambda store: (list(store._log.read(Stream(KV, "a"))), list(store._log.follow())),
+    "history": lambda store: (list(store._core.log.read(Stream(KV, "a"))), list(store._core.log.follow())),
 }
 USES: dict[str, Callable[[Store], object]] = {
     "state": lambda store: store.current("events"),
@@ -751,8 +751,8 @@ def test_a_namespace_whose_last_position_is_not_its_own_is_written_to_by_nobody(
         lambda: store.set("new", 1),
         lambda: store.set_many({"b": 1, "new": 2}),
         lambda: store.extend("series", (1, 1)),
-        lambda: store._log.append([Batch(Stream(TS, "series"), entries(1), 1, replace=True)]),
-        lambda: store._log.rewrite([Rewrite(Stream(TS, "series"), None, range(TIME_MAX), live=False)]),
+        lambda: store._core.log.append([Batch(Stream(TS, "series"), entries(1), 1, replace=True)]),
+        lambda: store._core.log.rewrite([Rewrite(Stream(TS, "series"), None, range(TIME_MAX), live=False)]),
     ]
     for call in [*calls, store.discard] if n is None else calls:
         with pytest.raises(StoreError):
@@ -763,7 +763,7 @@ def test_a_namespace_whose_last_position_is_not_its_own_is_written_to_by_nobody(
 def test_a_snapshot_of_more_than_there_is_is_an_error_and_not_waited_for(server: Valkey, stack: ExitStack) -> None:
     store = opened(stack, server.dsn)
     store.apply("events", {"n": 1})
-    store._log.append([Batch(Stream(SS, "events"), [Entry(0, TIME_MAX, str(2**52), "snapshot", b"x")], 1)])
+    store._core.log.append([Batch(Stream(SS, "events"), [Entry(0, TIME_MAX, str(2**52), "snapshot", b"x")], 1)])
     code = "import sys; from rstore import Store; Store(sys.argv[1]).open().current('events')"
     command = [sys.executable, "-c", code, server.dsn]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10)
@@ -782,7 +782,7 @@ def test_a_password_may_be_anything_and_is_not_told(server: Valkey, stack: ExitS
     ):
         store = opened(stack, dsn, namespace=str(number))
         store["a"] = 1
-        shown_of_it = f"{store!r} {store._log!r} {store._log.name} {vars(store._log)!r}"
+        shown_of_it = f"{store!r} {store._core.log!r} {store._core.log.name} {vars(store._core.log)!r}"
         assert host in shown_of_it
         assert word not in shown_of_it
         assert encoded not in shown_of_it
@@ -859,7 +859,7 @@ def test_a_server_is_reached_by_each_kind_of_dsn(server: Valkey) -> None:
     for dsn, name in shown_as.items():
         with Store(dsn, frozen=False) as store:
             store["a"] = dsn
-            assert (store._log.name, store["a"], len(store)) == (name, dsn, 1)
+            assert (store._core.log.name, store["a"], len(store)) == (name, dsn, 1)
         with Store(dsn, frozen=False) as store:
             store.discard()
     with Store(f"valkey://{host}/2", frozen=False) as store:
@@ -1101,8 +1101,8 @@ def test_full_durability_waits_for_the_disk(durable: Valkey, stack: ExitStack, d
     store.delete("b")
     store.extend("series", ((t, t) for t in range(10_000)))
     store.apply("events", {"n": 1})
-    store._log.append([Batch(Stream(TS, "large"), large(10), 1)])
-    store._log.rewrite([Rewrite(Stream(TS, "large"), None, range(TIME_MAX), live=False)])
+    store._core.log.append([Batch(Stream(TS, "large"), large(10), 1)])
+    store._core.log.rewrite([Rewrite(Stream(TS, "large"), None, range(TIME_MAX), live=False)])
     assert calls_of(durable, "waitaof") == waits
     store.compact()
     store.discard()
@@ -1117,7 +1117,7 @@ def test_a_disk_that_does_not_confirm_in_time_is_told(stack: ExitStack) -> None:
     with pytest.raises(StoreNotAvailableError, match=f"{server.port}.*was stored, but not confirmed by its disk"):
         Store(f"{server.dsn}?timeout=0.2", frozen=False).open().set("a", 2)
     assert store["a"] == 2
-    assert len(list(store._log.read(Stream(KV, "a")))) == 2
+    assert len(list(store._core.log.read(Stream(KV, "a")))) == 2
 
 
 def test_a_server_too_old_to_confirm_does_not_make_writes_fail(stack: ExitStack) -> None:
@@ -1167,7 +1167,7 @@ def test_a_replica_that_does_not_confirm_in_time_is_told(server: Valkey, stack: 
     with pytest.raises(StoreNotAvailableError, match=f"{server.port}.*was stored, but not confirmed by 1 replica"):
         store["a"] = 2
     assert store["a"] == 2
-    assert len(list(store._log.read(Stream(KV, "a")))) == 2
+    assert len(list(store._core.log.read(Stream(KV, "a")))) == 2
 
 
 def test_more_replicas_than_there_are_do_not_confirm(server: Valkey, stack: ExitStack, replica: Valkey) -> None:
@@ -1224,7 +1224,7 @@ def test_threads_share_a_store(server: Valkey, stack: ExitStack, pool: ThreadPoo
 
     for each in [pool.submit(work, str(number)) for number in range(4)]:
         each.result()
-    assert len(list(store._log.read(Stream(ES, "events")))) == 400
+    assert len(list(store._core.log.read(Stream(ES, "events")))) == 400
     assert dict(store) == {str(number): 99 for number in range(4)}
 
 

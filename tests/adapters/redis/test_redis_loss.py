@@ -386,7 +386,7 @@ def test_a_server_that_is_the_same_leaves_no_gaps(server: Valkey, stack: ExitSta
     given = []
     for _ in range(3):
         with Store(server.dsn, frozen=False) as store:
-            given += store._log.append([Batch(S, [Entry(0, 0, "", "extend", b"")], 1)])
+            given += store._core.log.append([Batch(S, [Entry(0, 0, "", "extend", b"")], 1)])
         server.command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     assert given == [given[0], given[0] + 1, given[0] + 2]
 

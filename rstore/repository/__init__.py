@@ -9,15 +9,19 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar
 
+from rstore.core import core_of, reading_of
 from rstore.domain.errors import StoreIntegrityError, StoreModelError
-from rstore.domain.event_state import Fact, Projection, fold
+from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.names import check_name, exact
 from rstore.domain.operators import DELITEM, OPERATORS, SETITEM, parse
 from rstore.domain.streams import ES
-from rstore.history.changes import Audit, Change, Diff
-from rstore.models.event_sequences import copied
-from rstore.models.fields import at_fault, converter_for, fields_of, told
+from rstore.history.changes import Change
+from rstore.history.diff import Diff
+from rstore.models.event_sequences import apply_if, copied, current_state
+from rstore.repository.fields import at_fault, converter_for, fields_of, told
+from rstore.store import Store
 from rstore.timestamps import Moment, posix_ms
+from rstore.view import View
 
 M = TypeVar("M")
 P = ParamSpec("P")
@@ -69,7 +73,7 @@ class Repository(Generic[M]):
 
     def __init__(
         self,
-        store: Audit,
+        store: Store | View,
         model: type[M],
         prefix: str | None = None,
         *,
@@ -126,8 +130,8 @@ class Repository(Generic[M]):
         return self._loaded(key, state)
 
     def __contains__(self, key: str) -> bool:
-        projection = self._store._present(self._name(key))  # noqa: SLF001  # no value has to be loaded
-        return projection is not None and not projection.deleted
+        found = current_state(reading_of(self._store), self._name(key))  # no value has to be loaded
+        return found is not None and not found.deleted
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
@@ -201,7 +205,7 @@ class Repository(Generic[M]):
         Ticket(title='Write the manual', done=True)
         """
         attempt = partial(self._do, key, lambda model: decide(model, *args, **kwargs))
-        return self._store._decide(attempt)  # noqa: SLF001
+        return core_of(self._store).decide(attempt)
 
     def delete(self, *keys: str) -> None:
         """Delete instances; unknown ones are passed over. Their past stays. See :meth:`Store.delete_events`.
@@ -234,10 +238,10 @@ class Repository(Generic[M]):
         return self._loaded(key, self._store.revert(self._name(key), t))
 
     def _do(self, key: str, decide: Callable[[M], Changes | None]) -> M:
-        projection = self._store._present(self._name(key))  # noqa: SLF001  # one round trip for state and version
-        if projection is None or projection.deleted:
+        found = current_state(reading_of(self._store), self._name(key))  # one round trip for state and version
+        if found is None or found.deleted:
             raise KeyError(key)
-        stored = copied(projection.state)
+        stored = copied(found.state)
         model = self._loaded(key, stored)
         changes = decide(self._loaded(key, copied(stored)))  # what it does to its own instance is not decided by that
         if changes is None:
@@ -248,14 +252,16 @@ class Repository(Generic[M]):
         instance = self._decided(key, model, steps)
         recorded = {name: self._recorded(key, stored, name, step, instance) for name, step in steps.items()}
         decided = {name: getattr(instance, name) for name in steps}
-        return self._applied(key, self._name(key), recorded, projection.version, decided)
+        return self._applied(key, self._name(key), recorded, found.version, decided)
 
     def _applied(self, key: str, name: str, changes: Changes, expect: int, decided: Mapping[str, Any]) -> M:
         """Store changes if what will be there then can be loaded, and return that."""
         loaded: list[M] = []
-        self._store._apply_if(  # noqa: SLF001
-            name, changes, lambda state: loaded.append(self._loaded(key, state, decided)), expect
-        )
+
+        def check(state: Mapping[str, Any]) -> None:
+            loaded.append(self._loaded(key, state, decided))
+
+        apply_if(core_of(self._store), name, changes, check, expect)
         return loaded[-1]
 
     def _steps(self, key: str, changes: Changes) -> dict[str, tuple[str, Any]]:
@@ -275,7 +281,7 @@ class Repository(Generic[M]):
         values = {name: getattr(model, name) for name in self._fields}
         for name, (op, value) in steps.items():
             try:
-                values = dict(fold(Projection(state=values), [Fact(1, 0, name, op, value)]).state)
+                values = dict(fold(EventState(state=values), [Fact(1, 0, name, op, value)]).state)
             except StoreIntegrityError as exc:
                 given = f" of {told(value)}" if OPERATORS[op].binary else ""
                 problem = f"operator.{op}{given} fails with {type(exc.__cause__).__name__}"
@@ -405,7 +411,7 @@ class Repository(Generic[M]):
 def _comes_to(stored: Mapping[str, Any], fact: Fact, result: Any) -> bool:
     """Tell whether an operator, applied to what is stored, gives the same as it gave for an instance."""
     try:
-        after = fold(Projection(state=stored), [fact]).state[fact.item]
+        after = fold(EventState(state=stored), [fact]).state[fact.item]
         return type(after) is type(result) and bool(after == result)
     except Exception:  # an operator that fails on stored forms, or values that can't be compared: not the same
         return False

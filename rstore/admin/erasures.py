@@ -8,11 +8,12 @@ from typing import Final
 
 from attrs import Factory, define
 
-from rstore.domain.erasure import ERASURES, Erasure, Plan, erasure_of, from_words, span, to_words, told
+from rstore.core import Core, now
+from rstore.domain.erasure import ERASURES, Erasure, Plan, erasure_of, span, to_words, told
 from rstore.domain.errors import StoreConflictError
-from rstore.domain.log import Batch, Entry, Log, Record, Saved
+from rstore.domain.log import Batch, Entry, Saved
 from rstore.domain.streams import Stream
-from rstore.encoding.envelope import Body, Payload, note_body
+from rstore.encoding.envelope import note_body
 
 _TOGETHER: Final = 64
 _TOGETHER_BYTES: Final = 8 << 20
@@ -24,21 +25,19 @@ class Eraser:
 
     Attributes:
         op: its name, one of :data:`rstore.domain.erasure.OPERATIONS`.
-        append: checks whether the store may write to the namespace, and appends to the log.
-        note: who and why.
-        now: returns the time in POSIX milliseconds.
         dry_run: whether it only counts.
     """
 
+    core: Core
     op: str
-    log: Log
-    append: Callable[[Sequence[Batch]], list[int]]
-    payload: Payload
-    note: Body | None
-    now: Callable[[], int]
-    dry_run: bool
+    dry_run: bool = False
     _known: dict[Stream, set[int]] = Factory(dict)
     """What was told last: an attempt that is repeated tells only what it takes away besides."""
+
+    def __attrs_post_init__(self) -> None:
+        if not self.dry_run:
+            self.core.check_writable()
+        self.core.check_outside()
 
     def erase(self, plan: Plan) -> Saved:
         """Say what a plan takes away, do it, and return what that saved.
@@ -49,7 +48,7 @@ class Eraser:
         if self.dry_run or not plan.rewrites:
             return plan.saved
         self.tell([plan])
-        return self.log.rewrite(plan.rewrites)
+        return self.core.base.rewrite(plan.rewrites)
 
     def erase_all(
         self, plans: Iterable[tuple[Plan, Callable[[], Saved]]], done: Callable[[], None] = lambda: None
@@ -76,7 +75,7 @@ class Eraser:
         self.tell([plan for plan, _ in some])
         for plan, again in some:
             try:
-                saved = saved.plus(self.log.rewrite(plan.rewrites))
+                saved = saved.plus(self.core.base.rewrite(plan.rewrites))
             except StoreConflictError:
                 saved = saved.plus(again())
         return saved
@@ -96,19 +95,8 @@ class Eraser:
     def _append(self, erasures: Iterable[Erasure]) -> None:
         entries = list(map(self._entry, erasures))
         if entries:
-            self.append([Batch(ERASURES, entries, self.now())])
+            self.core.append([Batch(ERASURES, entries, now())])
 
     def _entry(self, erasure: Erasure) -> Entry:
         start, end = span(erasure.streams)
-        body = note_body(to_words(erasure))
-        return self.payload.entry(ERASURES, self.op, body, start=start, end=end, note=self.note)
-
-
-def erasure_in(payload: Payload, record: Record) -> Erasure:
-    """Return what a record of the stream of erasures says.
-
-    Raises:
-        StorePayloadError: it can't be opened.
-        StoreError: it is none.
-    """
-    return from_words(payload.words(ERASURES, record))
+        return self.core.entry(ERASURES, self.op, note_body(to_words(erasure)), start=start, end=end)

@@ -1,0 +1,237 @@
+"""Projections: read models that are kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
+
+from attrs import Factory, define
+
+from rstore.core import Core, Surface, now
+from rstore.domain.errors import StoreConflictError, StorePayloadError
+from rstore.domain.log import Batch, Position
+from rstore.domain.names import check_name
+from rstore.domain.operators import SKIP
+from rstore.domain.streams import PROJECT, SKIPPED, Stream
+from rstore.encoding.envelope import note_body
+from rstore.history.changes import Change, StreamFilter, note_of, read_change, wanted
+from rstore.history.follow import Pauses, mark_of
+from rstore.history.skipping import OF_THE_STORE, OnError, Skipped, check_on_error, note_of_skipped, skipped_of
+from rstore.transactions import context, transaction
+
+_BATCH: Final = 100
+_SCANNED: Final = 10_000
+_WRITER: Final = "rstore.projection"
+
+S = TypeVar("S")
+
+
+class _Due(NamedTuple):
+    """A change that a projection is to be fed, where it stands, and why it cannot be read, if that is so."""
+
+    change: Change
+    position: Position
+    error: StorePayloadError | None
+
+
+class _Next(NamedTuple):
+    """What a projection finds in the log: changes to be fed, up to where it has looked, and whether there is more."""
+
+    changes: list[_Due]
+    position: Position | None
+    scanned: int
+    more: bool
+
+
+@define(eq=False)
+class _Projector(Generic[S]):
+    """A projection at work: what it is fed, and what is known of its progress.
+
+    ``position`` is where to look on as long as its checkpoint has the same ``version``; what lies between the two was
+    looked at, and is not for it. ``size`` is the number of changes to be fed at once.
+    """
+
+    core: Core
+    store: S
+    name: str
+    streams: StreamFilter
+    fn: Callable[[Change, S], Any]
+    on_error: OnError
+    size: int = Factory(lambda: _BATCH)
+    version: int = -1
+    position: Position | None = None
+    passed: int = 0
+
+    @property
+    def stream(self) -> Stream:
+        """The stream that holds its checkpoint."""
+        return Stream(PROJECT, self.name)
+
+    def begin_again(self) -> None:
+        """Forget the checkpoint, and what was skipped."""
+        self.core.append([self._progress("", None), self._none_skipped()])
+
+    def run(self, pauses: Pauses) -> int:
+        """Feed all that there is, and what comes while it waits; return how many changes that were."""
+        done = 0
+        while True:
+            fed, more = self.core.decide(self._step)
+            done += fed
+            if fed:
+                pauses.restart()
+            elif not (more or pauses.pause(self.core.log, self.position)):
+                return done
+
+    def _step(self) -> tuple[int, bool]:
+        """Feed the next changes to a projection; return how many, and whether there is more to look at."""
+        self._look_up()
+        found = self._next()
+        if found.changes or self.passed + found.scanned >= _SCANNED:  # also what is not for it is not read forever
+            self._feed(found)
+        else:
+            self.position, self.passed = found.position, self.passed + found.scanned
+        return len(found.changes), found.more
+
+    def _look_up(self) -> None:
+        """Learn where the projection stands, if it has moved: by this process, or by another one."""
+        record = self.core.log.last((self.stream,))[0]
+        version = 0 if record is None else record.version
+        if version == self.version:
+            return
+        self.version, self.position, self.passed = version, None, 0
+        if record is not None:
+            self.core.envelope.check(self.stream, record)
+            self.position = self.core.log.position(record.item) if record.item else None
+
+    def _next(self) -> _Next:
+        changes: list[_Due] = []
+        position, scanned = self.position, 0
+        # what waits for the end of a transaction has no position yet that a later call could go on from
+        for position, stream, record in self.core.base.follow(self.position):  # how far it got
+            scanned += 1
+            if self.streams.has(stream) and note_of(self.core, stream, record)[0].get(_WRITER) != self.name:
+                change, error = read_change(self.core, stream, record)
+                changes.append(_Due(change, position, error))
+            if len(changes) == self.size or scanned == _SCANNED:
+                return _Next(changes, position, scanned, more=True)
+        return _Next(changes, position, scanned, more=False)
+
+    def _feed(self, found: _Next) -> None:
+        checkpoint = "" if found.position is None else self.core.log.checkpoint(found.position)
+        try:
+            with transaction(self.core), context(self.core, {_WRITER: self.name}):
+                for due in found.changes:
+                    self._fed(due)
+                self.core.log.append([self._progress(checkpoint, self.version)])
+        except StoreConflictError:
+            self.size = max(1, self.size // 2)  # less is read, and others have less time to come in between
+            raise
+        self.size = min(_BATCH, 2 * self.size)
+
+    def _fed(self, due: _Due) -> None:
+        try:
+            if due.error is not None:
+                raise due.error
+            with nullcontext() if self.on_error == "raise" else transaction(self.core):
+                self.fn(due.change, self.store)
+        except Exception as exc:
+            if self.on_error == "raise" or isinstance(exc, OF_THE_STORE):
+                exc.add_note(
+                    f"rstore: in projection {self.name!r}, at version {due.change.version} of {due.change.kind} "
+                    f"{due.change.key!r}, whose checkpoint is {self._checkpoint(due.position)!r}; nothing of its batch "
+                    "was stored"
+                )
+                raise
+            self._failed(due, exc)
+
+    def _failed(self, due: _Due, error: Exception) -> None:
+        """Do with a change that fails what the projection was told to."""
+        if callable(self.on_error):
+            self.on_error(due.change, error)
+            return
+        stream = Stream(SKIPPED, self.name)
+        note = note_body(note_of_skipped(due.change, self._checkpoint(due.position), error))
+        entry = self.core.envelope.entry(stream, SKIP, start=0, end=0, note=note)
+        self.core.log.append([Batch(stream, (entry,), now())])
+
+    def _checkpoint(self, position: Position) -> str:
+        return f"{mark_of(self.core)}-{self.core.log.checkpoint(position)}"
+
+    def _none_skipped(self) -> Batch:
+        """Return what takes the place of all that a projection has skipped: an entry without words."""
+        stream = Stream(SKIPPED, self.name)
+        entry = self.core.envelope.entry(stream, SKIP, start=0, end=0)
+        return Batch(stream, (entry,), now(), if_live=True, replace=True)
+
+    def _progress(self, checkpoint: str, expect: int | None) -> Batch:
+        entry = self.core.envelope.entry(self.stream, PROJECT, item=checkpoint, start=0, end=0)
+        return Batch(self.stream, (entry,), now(), expect, replace=True)
+
+
+class Projecting(Surface):
+    """Keeps read models up to date."""
+
+    def project(
+        self,
+        name: str,
+        fn: Callable[[Change, Self], Any],
+        *,
+        kind: str | None = None,
+        prefix: str | None = None,
+        wait: float | None = None,
+        rebuild: bool = False,
+        on_error: OnError = "raise",
+    ) -> int:
+        """Keep a read model up to date: call ``fn(change, store)`` for each change since the last time, exactly once.
+
+        What ``fn`` writes to this store is stored in one transaction with the checkpoint, for up to 100 changes at a
+        time: after a crash, or in two processes at once, ``fn`` may be called again, but each change has its effect on
+        the store once. If it raises, nothing of its batch is stored, and the next call begins with that batch again.
+        What ``fn`` itself has written is not fed to it; other projections are fed with it. Erasures are fed to none:
+        they change nothing that is read of the present.
+
+        Args:
+            name: that of the projection; its checkpoint is kept under it.
+            kind, prefix, wait: as in :meth:`follow`.
+            rebuild: begin again with the first change. Delete what the projection has written before that.
+            on_error: what becomes of a change that cannot be read, or at which ``fn`` raises. ``raise``: the projection
+                stops there. ``skip``: what ``fn`` has written for it is taken back, :meth:`skipped` lists it, and the
+                projection goes on. A function gets the change and the error instead; the projection goes on when it
+                returns. What it writes is part of the transaction, in which it may be called again, as ``fn`` is.
+                Errors of the store itself, such as a conflict or a lost connection, are raised in any case.
+
+        Returns:
+            The number of changes that were dealt with.
+
+        Raises:
+            StoreConflictError: others wrote to what ``fn`` has read, again and again.
+
+        >>> def count(change, store):
+        ...     store['changes of ' + change.key] = store.get('changes of ' + change.key, 0) + 1
+        >>> store['price'] = 10
+        >>> store['price'] = 11
+        >>> store.project('counts', count), store['changes of price'], store.project('counts', count)
+        (2, 2, 0)
+        """
+        self._core.check_writable()
+        name = check_name("projection", name, empty=False)
+        work = _Projector(self._core, self, name, wanted(kind, prefix), fn, check_on_error(on_error))
+        if rebuild:
+            work.begin_again()
+        return work.run(Pauses(wait))
+
+    def skipped(self, name: str) -> list[Skipped]:
+        """Return the changes that a projection has skipped, in the order in which it did, since its last rebuild.
+
+        >>> def fail(change, store):
+        ...     raise LookupError
+        >>> store['price'] = 10
+        >>> store.project('failing', fail, on_error='skip')
+        1
+        >>> [(each.key, each.error) for each in store.skipped('failing')]
+        [('price', 'LookupError')]
+        """
+        stream = Stream(SKIPPED, check_name("projection", name, empty=False))
+        found = ((record.recorded, self._core.envelope.note(stream, record)) for record in self._core.log.read(stream))
+        return [skipped_of(recorded, words) for recorded, words in found if words]

@@ -1,0 +1,115 @@
+"""Changes that depend on what is there: made of it by a function, or back to what was there before."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from rstore.core import ATTEMPTS, Core, Surface, check_key
+from rstore.domain.spans import check_time
+from rstore.domain.streams import ES, KV, TS, Stream
+from rstore.history.changes import KINDS, check_kind, version_of
+from rstore.history.diff import changed_span, difference
+from rstore.models.event_sequences import State, apply_if, copied, current_of, current_state, delete_sequence, past_of
+from rstore.models.keyvalues import delete_value, set_value, values_of
+from rstore.models.segments import overwrite, rows_of
+from rstore.timestamps import Moment, posix_ms
+
+
+class Revision(Surface):
+    """Changes what is there, with regard to what is there."""
+
+    def update_with(
+        self, key: str, fn: Callable[[Any], Any], default: Any = None, *, kind: str = KV, retries: int = ATTEMPTS
+    ) -> Any:
+        """Store what ``fn`` makes of a key's value, and return it; again if somebody else came in between.
+
+        Args:
+            fn: gets the value, or the default if there is none. It may be called several times.
+            default: what ``fn`` gets if there is no such key.
+            kind: ``kv``; or ``es``: ``fn`` gets the state of an event sequence, ``{}`` if there is none, and returns
+                changes for :meth:`apply`, which returns the new state.
+            retries: how often it is tried again at most.
+
+        Raises:
+            StoreConflictError: somebody came in between each time.
+
+        >>> store['stock'] = 3
+        >>> store.update_with('stock', lambda n: n - 1)
+        2
+        """
+        if kind not in tuple(_UPDATES):
+            raise ValueError(f"kind is one of {', '.join(_UPDATES)}, not {kind!r}")
+        attempt = partial(_UPDATES[kind], self._core, check_key(key), fn, default)
+        return self._core.decide(attempt, check_time("retries", retries) + 1)
+
+    def revert(self, key: str, t: Moment, kind: str = ES) -> Any:
+        """Bring a key back to what it was at ``t``, by new changes: nothing is erased, and this is in its history too.
+
+        ``t`` is a valid time for an event sequence, whose state is returned, and a transaction time for a value
+        (``kind='kv'``) or a series (``kind='ts'``).
+
+        Raises:
+            KeyError: there is no such key.
+
+        >>> _ = store.apply('account', {'balance': 10}, t=1)
+        >>> _ = store.apply('account', {'balance': 99, 'typo': True}, t=2)
+        >>> store.revert('account', 1)
+        {'balance': 10}
+        """
+        key, kind, time = check_key(key), check_kind(kind), posix_ms(t)
+        if version_of(self._core, key, kind) == 0:
+            others = [each for each in KINDS if version_of(self._core, key, each)]
+            raise KeyError(f"{key} (there is a {others[0]} of this name: pass kind={others[0]!r})" if others else key)
+        return self._core.decide(partial(_REVERTS[kind], self._core, key, time))
+
+
+def _update_value(core: Core, key: str, fn: Callable[[Any], Any], default: Any) -> Any:
+    version = version_of(core, key, KV)
+    value = fn(values_of(core, [key]).get(key, default))
+    set_value(core, key, value, expect=version)
+    return value
+
+
+def _update_state(core: Core, key: str, fn: Callable[[Any], Any], default: Any) -> Any:
+    version = version_of(core, key, ES)
+    state = current_of(core, key)
+    if state is None:
+        state = {} if default is None else default
+    return apply_if(core, key, fn(state), expect=version)
+
+
+_UPDATES: Final[Mapping[str, Callable[..., Any]]] = {KV: _update_value, ES: _update_state}
+
+
+def _revert_state(core: Core, key: str, time: int) -> State:
+    version, found, then = version_of(core, key, ES), current_state(core, key), past_of(core, key, time)
+    if then is None:
+        delete_sequence(core, key, version)
+        return {}
+    now = {} if found is None else found.state
+    back = difference(now, then)
+    changes: State = dict.fromkeys(back.removed, (operator.delitem, None))
+    for item in (*back.added, *back.changed):
+        changes[item] = operator.setitem, then[item]
+    return apply_if(core, key, changes, expect=version) if changes else copied(now)
+
+
+def _revert_value(core: Core, key: str, time: int) -> None:
+    version, then = version_of(core, key, KV), values_of(core.at(time), [key])
+    if then:
+        set_value(core, key, then[key], expect=version)
+    else:
+        delete_value(core, key, expect=version)
+
+
+def _revert_series(core: Core, key: str, time: int) -> None:
+    version, span = version_of(core, key, TS), changed_span(core, key, time)
+    if span is not None:
+        stream = Stream(TS, key)
+        overwrite(core, stream, *span, rows_of(core.at(time), stream, *span), version)
+
+
+_REVERTS: Final[Mapping[str, Callable[..., Any]]] = {KV: _revert_value, TS: _revert_series, ES: _revert_state}

@@ -1,0 +1,60 @@
+"""A store as it was known at a time."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NoReturn
+
+from rstore.core import Past, core_of
+from rstore.domain.streams import TS, Stream
+from rstore.history.changes import HistoryReader
+from rstore.models.event_sequences import EventSequenceReader
+from rstore.models.keyvalues import KeyValueReader
+from rstore.models.segments import extent_of
+from rstore.models.timeseries import TimeSeriesReader
+from rstore.timestamps import Moment, posix_ms
+
+_REFUSED: Final = frozenset(
+    (
+        *("set", "set_many", "delete", "pop", "popitem", "setdefault", "update", "clear"),
+        *("extend", "remove", "apply", "delete_events", "prune", "revert", "update_with"),
+    )
+)
+"""What a store writes with, and a view refuses."""
+
+
+class View(KeyValueReader, TimeSeriesReader, EventSequenceReader, HistoryReader):
+    """A store as it was known at a time: everything can be read, and nothing written.
+
+    ``moment`` is that time, in POSIX milliseconds.
+
+    >>> store.at('2026-05-01T09:00Z').moment
+    1777626000000
+    """
+
+    _core: Past
+
+    def __init__(self, core: Past, moment: int) -> None:
+        self._core, self.moment, self.namespace = core, moment, core.namespace
+
+    def at(self, moment: Moment) -> View:
+        """Return the store as it was known at an earlier time; see :meth:`Store.at`."""
+        time = posix_ms(moment)
+        return View(self._core.at(time), time)
+
+    def timeseries(self, prefix: str = "") -> list[str]:
+        """Return the keys of all series, or of those that begin with a prefix, in code-point order."""
+        return [key for key in super().timeseries(prefix) if extent_of(self._core, Stream(TS, key)) is not None]
+
+    def __repr__(self) -> str:
+        return f"<View {self._core.name} namespace={self.namespace!r} at {self.moment}>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _REFUSED:
+            return self._refuse
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        core_of(self)
+        raise AssertionError("unreachable")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
