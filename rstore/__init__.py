@@ -18,7 +18,7 @@ from rstore.domain.errors import (
     StoreProtectedError,
     StoreWrongKeyError,
 )
-from rstore.domain.log import Saved
+from rstore.domain.log import Reclaimed
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.changes import Change
 from rstore.history.diff import Diff
@@ -28,6 +28,9 @@ from rstore.repository import Changes, Repository
 from rstore.serializers import JsonStore, MsgpackStore
 from rstore.store import Store, new_key
 from rstore.view import View
+
+Saved = Reclaimed
+"""The name of :class:`Reclaimed` up to this release."""
 
 __all__ = [
     "Change",
@@ -39,6 +42,7 @@ __all__ = [
     "FrozenStoreError",
     "JsonStore",
     "MsgpackStore",
+    "Reclaimed",
     "Repository",
     "Saved",
     "Skipped",

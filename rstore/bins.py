@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rstore.domain.spans import check_time
-from rstore.encoding.columns import UNITS, Times
+from rstore.encoding.columns import UNITS, TimeAxis
 
 _NANOSECONDS: Final = {
     "ns": 1,
@@ -35,14 +35,14 @@ class Grid(NamedTuple):
     A step counts from 0, or from the midnight before the first point if the series has a unit.
     """
 
-    times: Times
+    times: TimeAxis
     step: int
     days: int = 0
 
     def edges(self, first: int) -> Iterator[int]:
         """Return the edges from the last one up to a time on; they do not end.
 
-        >>> edges = grid('7h', Times('s')).edges(86400 + 8 * 3600)
+        >>> edges = grid('7h', TimeAxis('s')).edges(86400 + 8 * 3600)
         >>> [(next(edges) - 86400) / 3600 for _ in range(3)]
         [7.0, 14.0, 21.0]
         """
@@ -59,7 +59,7 @@ class Grid(NamedTuple):
         return count(first - (first - midnight) % self.step, self.step)
 
 
-def grid(freq: int | str, times: Times) -> Grid:
+def grid(freq: int | str, times: TimeAxis) -> Grid:
     """Return the grid of a frequency: a number in the unit of the series, or such as ``'5min'``.
 
     Raises:

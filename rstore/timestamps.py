@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from rstore.bins import named_zone
 from rstore.domain.spans import check_time
-from rstore.encoding.columns import UNITS, Times
+from rstore.encoding.columns import UNITS, TimeAxis
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,7 @@ def _in_zone(moment: datetime.datetime, name: str) -> datetime.datetime:
     return after if moment.fold else before
 
 
-def in_series(moment: Stamp, times: Times, *, up: bool) -> int:
+def in_series(moment: Stamp, times: TimeAxis, *, up: bool) -> int:
     """Return a time as a timestamp of a series: the first from then on (``up``), or the last up to then.
 
     A time without an offset from UTC is in the time zone of the series; in UTC, if that has none. One of NumPy is in
@@ -114,10 +114,10 @@ def in_series(moment: Stamp, times: Times, *, up: bool) -> int:
     Raises:
         ValueError: it is no time; or has an offset, and the series no time zone; or the series has no unit.
 
-    >>> from rstore.encoding.columns import Times
-    >>> in_series('1970-01-01T01:00', Times('s', 'Europe/Berlin'), up=True)
+    >>> from rstore.encoding.columns import TimeAxis
+    >>> in_series('1970-01-01T01:00', TimeAxis('s', 'Europe/Berlin'), up=True)
     0
-    >>> [in_series('1970-01-01T00:00:00.5', Times('s'), up=up) for up in (True, False)]
+    >>> [in_series('1970-01-01T00:00:00.5', TimeAxis('s'), up=up) for up in (True, False)]
     [1, 0]
     """
     beyond = 0
@@ -142,7 +142,7 @@ def in_series(moment: Stamp, times: Times, *, up: bool) -> int:
     return whole + (up and rest > 0)
 
 
-def exactly_in_series(moment: Stamp, times: Times) -> int:
+def exactly_in_series(moment: Stamp, times: TimeAxis) -> int:
     """Return a time as a timestamp of a series, which has to be exact: see :func:`in_series`.
 
     Raises:
@@ -154,14 +154,14 @@ def exactly_in_series(moment: Stamp, times: Times) -> int:
     return found
 
 
-def length_in_series(length: Any, times: Times) -> int:
+def length_in_series(length: Any, times: TimeAxis) -> int:
     """Return a timedelta in the unit of a series.
 
     Raises:
         ValueError: the series has no unit, or one that is too coarse; or the timedelta is not positive.
 
-    >>> from rstore.encoding.columns import Times
-    >>> length_in_series(datetime.timedelta(minutes=5), Times('s'))
+    >>> from rstore.encoding.columns import TimeAxis
+    >>> length_in_series(datetime.timedelta(minutes=5), TimeAxis('s'))
     300
     """
     if times.unit is None:
@@ -180,15 +180,15 @@ def length_in_series(length: Any, times: Times) -> int:
     return found
 
 
-def iso_in_series(timestamp: int, times: Times) -> str | int:
+def iso_in_series(timestamp: int, times: TimeAxis) -> str | int:
     """Return a timestamp of a series with a unit as a date and time in ISO 8601, with as many digits as the unit has.
 
     Far from our days, where there are no datetimes, it stays a number.
 
-    >>> from rstore.encoding.columns import Times
-    >>> iso_in_series(1_500, Times('ms', 'Europe/Berlin')), iso_in_series(-1, Times('ns'))
+    >>> from rstore.encoding.columns import TimeAxis
+    >>> iso_in_series(1_500, TimeAxis('ms', 'Europe/Berlin')), iso_in_series(-1, TimeAxis('ns'))
     ('1970-01-01T01:00:01.500+01:00', '1969-12-31T23:59:59.999999999')
-    >>> iso_in_series(2**60, Times('s'))
+    >>> iso_in_series(2**60, TimeAxis('s'))
     1152921504606846976
     """
     per_second = UNITS[times.unit or "us"]

@@ -24,11 +24,11 @@ from rstore.domain.log import (
     Head,
     Position,
     Query,
+    Reclaimed,
     Record,
     Replay,
     ReplayQuery,
     Rewrite,
-    Saved,
 )
 from rstore.domain.paging import within
 from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies
@@ -244,29 +244,29 @@ class MemoryLog:
             self._check_open()
             return self._namespaced().live[kind]
 
-    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Reclaimed:
         with self._space.lock:
             namespace = self._writable()
             for rewrite in rewrites:
                 _expect(namespace, rewrite)
-            saved = Saved(0, 0)
+            saved = Reclaimed(0, 0)
             for rewrite, put in [(rewrite, list(rewrite.put)) for rewrite in rewrites]:
                 saved = saved.plus(self._rewrite(namespace, rewrite, put))
             return saved
 
-    def _rewrite(self, namespace: _Namespace, rewrite: Rewrite, put: list[Record]) -> Saved:
+    def _rewrite(self, namespace: _Namespace, rewrite: Rewrite, put: list[Record]) -> Reclaimed:
         stream = namespace.streams.get(rewrite.stream)
         if stream is None:
-            return Saved(0, 0)
+            return Reclaimed(0, 0)
         dropped = {version: record for version, record in stream.records.items() if version in rewrite.drop}
         live = stream.live if rewrite.live is None else rewrite.live
         if not dropped and live == stream.live and (live or stream.records):
-            return Saved(0, 0)
+            return Reclaimed(0, 0)
         kept = [record for version, record in stream.records.items() if version not in dropped]
         put = [record for record in put if record.version in dropped]  # what was erased meanwhile does not come back
         stream.replace([*kept, *(record._replace(position=dropped[record.version].position) for record in put)])
         stream.died = min([stream.died, *(record.version - 1 for record in put)])
-        if rewrite.moves:
+        if rewrite.bump_version:
             stream.version += 1
             stream.floor = stream.version
         namespace.live[rewrite.stream.kind] += live - stream.live
@@ -276,7 +276,7 @@ class MemoryLog:
             del namespace.streams[rewrite.stream]
         namespace.erase(len(dropped) - len(put))
         size = sum(len(record.data) for record in dropped.values()) - sum(len(record.data) for record in put)
-        return Saved(len(dropped) - len(put), size)
+        return Reclaimed(len(dropped) - len(put), size)
 
     def restore(self, copies: Sequence[Copy]) -> None:
         heads, records = merged_copies(copies)

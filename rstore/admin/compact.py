@@ -12,7 +12,7 @@ from rstore.core import Core, Surface, check_keys
 from rstore.domain.erasure import COMPACT, NOTHING_GONE, PRUNE, Plan, measured, sized
 from rstore.domain.errors import StoreConflictError, StorePayloadError
 from rstore.domain.event_state import obsolete
-from rstore.domain.log import UNPLACED, Entry, Head, Record, Rewrite, Saved
+from rstore.domain.log import UNPLACED, Entry, Head, Reclaimed, Record, Rewrite
 from rstore.domain.operators import DELITEM, EXTEND, REMOVE
 from rstore.domain.paging import pages
 from rstore.domain.series import SEGMENT, Run
@@ -29,7 +29,7 @@ _PAGE: Final = 256
 class Compaction(Surface):
     """Erases what no read needs any more."""
 
-    def prune(self, *keys: str, remove: bool = True, before: Moment | None = None, dry_run: bool = False) -> Saved:
+    def prune(self, *keys: str, remove: bool = True, before: Moment | None = None, dry_run: bool = False) -> Reclaimed:
         """Erase the events that do not contribute to the current state, and return how much that saved.
 
         :meth:`Store.log` shows the erasure as a change: which records went, and the context of the call. The values
@@ -54,7 +54,7 @@ class Compaction(Surface):
         limit = TIME_MAX if before is None else posix_ms(before)
         return _prune(eraser, [Stream(ES, key) for key in check_keys(keys)], limit, remove=remove)
 
-    def compact(self, before: Moment | None = None, *, dry_run: bool = False) -> Saved:
+    def compact(self, before: Moment | None = None, *, dry_run: bool = False) -> Reclaimed:
         """Erase what no read of the present needs, give the space back, and return what was saved.
 
         :meth:`log` shows the erasure as changes: which records went, and the context of the call. The values that went
@@ -79,7 +79,7 @@ class Compaction(Surface):
         return saved
 
 
-def _compact_keys(eraser: Eraser, before: int | None) -> Saved:
+def _compact_keys(eraser: Eraser, before: int | None) -> Reclaimed:
     """Keep only the last value of each key, and nothing of deleted ones; or that of a time, and all after it."""
     return eraser.erase_all(
         (plan, partial(_forget, eraser.core, plan.rewrites)) for plan in _plans_of_keys(eraser.core, before)
@@ -94,7 +94,7 @@ def _plans_of_keys(core: Core, before: int | None) -> Iterator[Plan]:
         rewrites = [
             _all_of(head.stream, head.version)
             if head in dead
-            else Rewrite(head.stream, None, range(head.version + (not head.live)), moves=False)
+            else Rewrite(head.stream, None, range(head.version + (not head.live)), bump_version=False)
             for head in then
         ]
         gone = {
@@ -110,20 +110,20 @@ def _heads_at(core: Core, heads: list[Head], moment: int) -> list[Head]:
     return [head._replace(version=last.version, live=last.op != DELITEM) for head, last in lasts if last is not None]
 
 
-def _forget(core: Core, rewrites: Sequence[Rewrite]) -> Saved:
+def _forget(core: Core, rewrites: Sequence[Rewrite]) -> Reclaimed:
     try:
         return core.base.rewrite(rewrites)
     except StoreConflictError:  # one of them was set in the meantime: leave that one
         half = len(rewrites) // 2
         halves = (rewrites[:half], rewrites[half:]) if half else ()
-        return reduce(Saved.plus, map(partial(_forget, core), halves), Saved(0, 0))
+        return reduce(Reclaimed.plus, map(partial(_forget, core), halves), Reclaimed(0, 0))
 
 
 def _all_of(stream: Stream, version: int) -> Rewrite:
     return Rewrite(stream, version, range(version + 1), live=False)
 
 
-def _compact_series(eraser: Eraser, streams: Iterable[Stream], before: int | None) -> Saved:
+def _compact_series(eraser: Eraser, streams: Iterable[Stream], before: int | None) -> Reclaimed:
     """Lay all segments over each other, or those recorded before a time, and keep what is seen as full ones."""
     with Spools() as spools:
         plans = (
@@ -133,10 +133,10 @@ def _compact_series(eraser: Eraser, streams: Iterable[Stream], before: int | Non
         return eraser.erase_all(plans, spools.clear)
 
 
-def _compacted(eraser: Eraser, stream: Stream, before: int | None) -> Saved:
+def _compacted(eraser: Eraser, stream: Stream, before: int | None) -> Reclaimed:
     """Compact a series that others rewrote since that was planned."""
 
-    def attempt() -> Saved:
+    def attempt() -> Reclaimed:
         with Spools() as spools:
             return eraser.erase(_plan_series(eraser.core, spools, stream, before))
 
@@ -226,12 +226,12 @@ class _Survey(NamedTuple):
     gone: Sequence[tuple[int, int]]
 
 
-def _prune(eraser: Eraser, streams: Iterable[Stream], before: int, *, remove: bool = True) -> Saved:
+def _prune(eraser: Eraser, streams: Iterable[Stream], before: int, *, remove: bool = True) -> Reclaimed:
     plans = (partial(_plan_prune, eraser.core, stream, remove, before) for stream in streams)
     return eraser.erase_all((plan(), partial(_pruned, eraser, plan)) for plan in plans)
 
 
-def _pruned(eraser: Eraser, plan: Callable[[], Plan]) -> Saved:
+def _pruned(eraser: Eraser, plan: Callable[[], Plan]) -> Reclaimed:
     """Prune a sequence that others wrote to since it was planned."""
     return eraser.core.decide(lambda: eraser.erase(plan()))
 

@@ -11,7 +11,7 @@ from attrs import Factory, define
 from rstore.core import Core, now
 from rstore.domain.erasure import ERASURES, Erasure, Plan, erasure_of, span, to_words, told
 from rstore.domain.errors import StoreConflictError
-from rstore.domain.log import Batch, Entry, Saved
+from rstore.domain.log import Batch, Entry, Reclaimed
 from rstore.domain.streams import Stream
 from rstore.encoding.envelope import note_body
 
@@ -39,7 +39,7 @@ class Eraser:
             self.core.check_writable()
         self.core.check_outside()
 
-    def erase(self, plan: Plan) -> Saved:
+    def erase(self, plan: Plan) -> Reclaimed:
         """Say what a plan takes away, do it, and return what that saved.
 
         Raises:
@@ -51,15 +51,15 @@ class Eraser:
         return self.core.base.rewrite(plan.rewrites)
 
     def erase_all(
-        self, plans: Iterable[tuple[Plan, Callable[[], Saved]]], done: Callable[[], None] = lambda: None
-    ) -> Saved:
+        self, plans: Iterable[tuple[Plan, Callable[[], Reclaimed]]], done: Callable[[], None] = lambda: None
+    ) -> Reclaimed:
         """Erase by many plans, of which some are told together.
 
         Args:
             plans: each with what erases instead if others wrote to what was planned.
             done: is called when nothing that was planned so far is needed any more.
         """
-        saved, some = Saved(0, 0), list[tuple[Plan, Callable[[], Saved]]]()
+        saved, some = Reclaimed(0, 0), list[tuple[Plan, Callable[[], Reclaimed]]]()
         for plan, again in plans:
             if plan.rewrites:
                 some.append((plan, again))
@@ -68,10 +68,10 @@ class Eraser:
                 done()
         return saved.plus(self._erase_some(some))
 
-    def _erase_some(self, some: Sequence[tuple[Plan, Callable[[], Saved]]]) -> Saved:
-        saved = Saved(0, 0)
+    def _erase_some(self, some: Sequence[tuple[Plan, Callable[[], Reclaimed]]]) -> Reclaimed:
+        saved = Reclaimed(0, 0)
         if self.dry_run:
-            return reduce(Saved.plus, (plan.saved for plan, _ in some), saved)
+            return reduce(Reclaimed.plus, (plan.saved for plan, _ in some), saved)
         self.tell([plan for plan, _ in some])
         for plan, again in some:
             try:

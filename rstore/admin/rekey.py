@@ -125,8 +125,10 @@ class _Rekeying:
             Eraser(self.core, REKEY).tell_all()
             self.told = True
         rewrites = [
-            # moves=False: nothing that anybody has read, folded or expects is different
-            Rewrite(stream, None, [record.version for record in records], records, moves=False, floor=floors[stream])
+            # bump_version=False: nothing that anybody has read, folded or expects is different
+            Rewrite(
+                stream, None, [record.version for record in records], records, bump_version=False, floor=floors[stream]
+            )
             for stream, records in put.items()
         ]
         conflict = self._rewrite(rewrites)

@@ -74,7 +74,7 @@ def _curves(view: Store | View, key: str, columns: list[str] | None, start: str 
     points = view.range(key, low, end=high)
     if not points:
         raise Refusal(f"{key!r} has no points in that span")
-    unit = named(view.meaning(key, quick=True).unit)
+    unit = named(view.time_axis(key, quick=True).unit)
     if unit is not None and not (unit.has_date(points[0][0]) and unit.has_date(points[-1][0])):
         unit = None
     names = dict.fromkeys(name for _, row in points if isinstance(row, dict) for name in row)

@@ -16,7 +16,7 @@ from rstore.cli.units import Unit, named, recognised
 from rstore.cli.values import to_json
 from rstore.core import now
 from rstore.domain.streams import ES, KV, TS
-from rstore.encoding.columns import Times
+from rstore.encoding.columns import TimeAxis
 from rstore.store import Store
 from rstore.view import View
 
@@ -62,7 +62,7 @@ def when_of(kind: str, text: str) -> int:
 
 def unit_of(view: Store | View, key: str, last: int) -> Unit | None:
     """Return the unit of a series: its own, if it came as a frame, else the one that its last timestamp looks like."""
-    return named(view.meaning(key, quick=True).unit) or recognised(last)
+    return named(view.time_axis(key, quick=True).unit) or recognised(last)
 
 
 def stamp(text: str | None, key: str, last: int, unit: Unit | None) -> int | None:
@@ -100,8 +100,8 @@ def bin_length(view: Store | View, key: str, unit: Unit | None, freq: str) -> in
     """Return a frequency that was typed, as the series takes it: in its own unit, or in the one that it looks like."""
     if is_integer(freq):
         return int(freq)
-    is_own = unit is None or view.meaning(key, quick=True).unit == unit.name
-    return freq if is_own or unit is None else grid(freq, Times(unit.name)).step
+    is_own = unit is None or view.time_axis(key, quick=True).unit == unit.name
+    return freq if is_own or unit is None else grid(freq, TimeAxis(unit.name)).step
 
 
 def keys_of(view: Store | View, kind: str, prefix: str) -> Iterable[str]:

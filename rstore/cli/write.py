@@ -18,7 +18,7 @@ from rstore.cli.reading import Key, Kind, bounds, check_kind, show_state, stamp,
 from rstore.cli.units import MILLISECONDS
 from rstore.cli.values import parse_value
 from rstore.core import now
-from rstore.domain.log import Saved
+from rstore.domain.log import Reclaimed
 from rstore.domain.streams import ES, TS
 
 app = typer.Typer()
@@ -167,7 +167,7 @@ def compact(session: Session, before: Before = None, yes: Yes = False, dry_run: 
     _erase(session, erase, dry_run=dry_run, asks=moment is None and not yes)
 
 
-def _erase(session: Session, erase: Callable[..., Saved], *, dry_run: bool, asks: bool) -> None:
+def _erase(session: Session, erase: Callable[..., Reclaimed], *, dry_run: bool, asks: bool) -> None:
     """Erase, after asking where that is due; or show only how much that would be."""
     if asks and not dry_run:
         _check_asked()

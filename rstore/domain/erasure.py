@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from rstore.domain.errors import StoreError
-from rstore.domain.log import Record, Rewrite, Saved
+from rstore.domain.log import Reclaimed, Record, Rewrite
 from rstore.domain.paging import pages, within
 from rstore.domain.streams import ES, SS, Stream
 
@@ -92,29 +92,29 @@ class Plan(NamedTuple):
 
     rewrites: Sequence[Rewrite]
     gone: Mapping[Stream, Sequence[tuple[int, int]]]
-    put: Saved = Saved(0, 0)
+    put: Reclaimed = Reclaimed(0, 0)
     sha256: str | None = None
 
     @property
-    def saved(self) -> Saved:
+    def saved(self) -> Reclaimed:
         """What the rewrites will have saved."""
         sizes = [size for records in self.gone.values() for _, size in records]
-        return Saved(len(sizes) - self.put.records, sum(sizes) - self.put.bytes)
+        return Reclaimed(len(sizes) - self.put.records, sum(sizes) - self.put.bytes)
 
 
 NOTHING_GONE: Final = Plan((), {})
 
 
-def measured(payloads: Iterable[bytes]) -> tuple[Saved, str | None]:
+def measured(payloads: Iterable[bytes]) -> tuple[Reclaimed, str | None]:
     """Return how many payloads there are, their bytes, and the SHA-256 of one after the other in hex.
 
     >>> measured([])
-    (Saved(records=0, bytes=0), None)
+    (Reclaimed(records=0, bytes=0), None)
     """
-    found, saved = sha256(), Saved(0, 0)
+    found, saved = sha256(), Reclaimed(0, 0)
     for data in payloads:
         found.update(data)
-        saved = Saved(saved.records + 1, saved.bytes + len(data))
+        saved = Reclaimed(saved.records + 1, saved.bytes + len(data))
     return saved, found.hexdigest() if saved.records else None
 
 

@@ -8,7 +8,7 @@ Read it in this order:
 
 1. stored: :class:`Entry`, :class:`Record`, :class:`Head`;
 2. asked, and answered: :class:`Query`, :class:`ReplayQuery`, :class:`Replay`;
-3. written: :class:`Batch`, :class:`Rewrite`, :class:`Saved`, :class:`Copy`;
+3. written: :class:`Batch`, :class:`Rewrite`, :class:`Reclaimed`, :class:`Copy`;
 4. the port: :class:`LogReader`, :class:`Log`, :class:`Backend`; and what only some backends can do:
    :class:`Restorable`, :class:`Backupable`.
 """
@@ -198,9 +198,9 @@ class Rewrite(NamedTuple):
     (None: any): a caller that replaces all up to a version need not mind later appends. ``live`` says whether the
     stream lives afterwards (None: as before).
 
-    A rewrite moves the stream's version on by one, so that a reader that folded before notices. With ``moves=False`` it
-    does not. That is for a stream of which only the last record counts, if the rewrite keeps that; and for records that
-    hold the same as those that they replace, sealed anew.
+    A rewrite moves the stream's version on by one, so that a reader that folded before notices. With
+    ``bump_version=False`` it does not. That is for a stream of which only the last record counts, if the rewrite keeps
+    that; and for records that hold the same as those that they replace, sealed anew.
 
     A record that is put in place of one that is not there any more is passed over, or conflicts. A rewrite that finds
     nothing to change does nothing. A stream that is left without records and life is forgotten.
@@ -211,19 +211,19 @@ class Rewrite(NamedTuple):
     drop: Collection[int]
     put: Iterable[Record] = ()
     live: bool | None = None
-    moves: bool = True
+    bump_version: bool = True
     floor: int | None = None
 
 
-class Saved(NamedTuple):
+class Reclaimed(NamedTuple):
     """What a prune or compact took out of the log: a number of records, and the bytes of their data."""
 
     records: int
     bytes: int
 
-    def plus(self, other: Saved) -> Saved:
+    def plus(self, other: Reclaimed) -> Reclaimed:
         """Return the sum of both."""
-        return Saved(self.records + other.records, self.bytes + other.bytes)
+        return Reclaimed(self.records + other.records, self.bytes + other.bytes)
 
 
 class Copy(NamedTuple):
@@ -343,7 +343,7 @@ class Log(LogReader, Protocol):
             StoreConflictError: a stream is not at the version that its batch expects.
         """
 
-    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Reclaimed:
         """Replace records by others, all or nothing: besides ``discard`` the only way that a record leaves the log.
 
         Raises:

@@ -70,7 +70,7 @@ class UnknownColumnError(ValueError):
     """A column is of a kind that this version does not know."""
 
 
-class Times(NamedTuple):
+class TimeAxis(NamedTuple):
     """What the timestamps of a series mean.
 
     ``unit`` is one of :data:`UNITS`, counted from 1970 in UTC, or None for plain ints. ``zone`` is the name of the time
@@ -123,7 +123,7 @@ class Layout:
     ``framed`` tells a frame of one column from a series; both give scalars.
     """
 
-    times: Times
+    times: TimeAxis
     columns: tuple[Column, ...]
     framed: bool = False
 
@@ -140,7 +140,7 @@ class Layout:
 class Table(Sequence[Any]):
     """Values by column: ``data`` holds those of each, ``absent`` for each None, or a true byte for each missing value.
 
-    >>> layout = Layout(Times(), (Column('bid', 'f8'), Column('size', 'i8')))
+    >>> layout = Layout(TimeAxis(), (Column('bid', 'f8'), Column('size', 'i8')))
     >>> table = Table(layout, [[1.5, 2.5], [10, 20]])
     >>> list(table), table[1], len(table[:1])
     ([{'bid': 1.5, 'size': 10}, {'bid': 2.5, 'size': 20}], {'bid': 2.5, 'size': 20}, 1)
@@ -388,7 +388,7 @@ def decode(data: bytes, count: int, load: Load) -> Table:
         mask, block = next(blocks), next(blocks)
         absent.append(_column(mask, "B", count) if mask else None)
         values.append(_values(column.kind, block, count, load))
-    return Table(Layout(Times(*times), found, framed), values, absent)
+    return Table(Layout(TimeAxis(*times), found, framed), values, absent)
 
 
 def _blocks(data: memoryview, start: int, sizes: Sequence[int]) -> list[memoryview]:

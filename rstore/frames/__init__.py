@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rstore.domain.duplicates import Duplicates
 from rstore.domain.errors import StoreNotAvailableError
 from rstore.domain.series import Merge, Run
-from rstore.encoding.columns import Layout, Times
+from rstore.encoding.columns import Layout, TimeAxis
 from rstore.encoding.envelope import UnpackTimes
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def shown(rows: Iterable[Run], freq: int | None, n: int | None, kind: Callable[[
     return _show(gathered(limited(rows, freq, n), kind), to)
 
 
-def framed(points: Sequence[tuple[int, Any]], times: Times, to: str, kind: Layout | None = None) -> Any:
+def framed(points: Sequence[tuple[int, Any]], times: TimeAxis, to: str, kind: Layout | None = None) -> Any:
     """Return points as a frame of a library; those of which the values are dicts as one of several columns.
 
     Args:

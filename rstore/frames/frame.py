@@ -20,7 +20,7 @@ from rstore.encoding.columns import (
     Column,
     Layout,
     Table,
-    Times,
+    TimeAxis,
     name_of_times,
 )
 from rstore.frames.times import Ints, order_of, rescaled, unit_of
@@ -67,7 +67,7 @@ class Frame:
         return len(self.times) if self.order is None else len(self.order)
 
     @property
-    def meaning(self) -> Times:
+    def axis(self) -> TimeAxis:
         """What the times mean."""
         return self.table.layout.times
 
@@ -81,13 +81,13 @@ class Frame:
         """Whether one segment holds it."""
         return len(self) <= self.table.layout.rows
 
-    def with_times(self, times: Ints, meaning: Times) -> Frame:
+    def with_times(self, times: Ints, axis: TimeAxis) -> Frame:
         """Return the same columns at other times, which are in the same order."""
-        layout = evolve(self.table.layout, times=meaning)
+        layout = evolve(self.table.layout, times=axis)
         return Frame(times, Table(layout, self.table.data, self.table.absent), self.order)
 
 
-def frame_of(times: Ints, meaning: Times, columns: Sequence[Values], *, framed: bool) -> Frame:
+def frame_of(times: Ints, axis: TimeAxis, columns: Sequence[Values], *, framed: bool) -> Frame:
     """Return columns as a frame.
 
     Raises:
@@ -101,7 +101,7 @@ def frame_of(times: Ints, meaning: Times, columns: Sequence[Values], *, framed: 
     lengths = {len(values.data) for values in columns}
     if lengths != {len(times)}:
         raise ValueError(f"there are {len(times)} times, and {', '.join(map(str, sorted(lengths)))} values")
-    layout = Layout(meaning, tuple(values.column for values in columns), framed)
+    layout = Layout(axis, tuple(values.column for values in columns), framed)
     table = Table(layout, [values.data for values in columns], [values.absent for values in columns])
     return Frame(times, table, None if _is_increasing(times) else order_of(times))
 
@@ -215,7 +215,7 @@ def check_label(what: str, label: object) -> str | None:
 def labels(layout: Layout) -> tuple[str, list[str]]:
     """Return what the column of times is called, and what the others are, where all need names that differ.
 
-    >>> labels(Layout(Times(name='value'), (Column(None, 'f8'),)))
+    >>> labels(Layout(TimeAxis(name='value'), (Column(None, 'f8'),)))
     ('time', ['value'])
     """
     others = ["value" if column.name is None else column.name for column in layout.columns]
@@ -234,11 +234,11 @@ def fitted(key: str, frame: Frame, known: Sequence[Layout] | None) -> Frame:
     Raises:
         ValueError: only one of them has datetimes, or a time zone; or a time would not be exact. The message tells.
     """
-    times, own = frame.times, frame.meaning
+    times, own = frame.times, frame.axis
     zone = None if own.zone == ANY_ZONE else own.zone
     if known is None:
         return frame.with_times(times, own._replace(zone=zone))
-    series = known[0].times if known else Times()
+    series = known[0].times if known else TimeAxis()
     if own.unit is None:
         return _with_columns_fitted(key, frame, known).with_times(times, series._replace(name=own.name))
     if series.unit is None:
@@ -247,7 +247,7 @@ def fitted(key: str, frame: Frame, known: Sequence[Layout] | None) -> Frame:
         _check_zones(f"the timestamps of {key!r}", series.zone, own.zone)
     if own.unit != series.unit:
         times = rescaled(times, own.unit, series.unit)
-    return _with_columns_fitted(key, frame, known).with_times(times, Times(series.unit, series.zone, own.name))
+    return _with_columns_fitted(key, frame, known).with_times(times, TimeAxis(series.unit, series.zone, own.name))
 
 
 def _check_zones(what: str, there: str | None, here: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rstore.encoding.columns import IN_UNITS, OBJECT, TEXT, Column, Times
+from rstore.encoding.columns import IN_UNITS, OBJECT, TEXT, Column, TimeAxis
 from rstore.frames.choosing import Choice, time_column
 from rstore.frames.frame import (
     Frame,
@@ -40,9 +40,9 @@ def read(table: Any) -> Frame:
         for field in table.schema
     ]
     chosen = time_column(choices)
-    times, meaning = read_times(choices[chosen].name, table.column(chosen))
+    times, axis = read_times(choices[chosen].name, table.column(chosen))
     columns = [read_column(choice.name, table.column(i)) for i, choice in enumerate(choices) if i != chosen]
-    return frame_of(times, meaning, columns, framed=True)
+    return frame_of(times, axis, columns, framed=True)
 
 
 def _whole(column: Any) -> Any:
@@ -54,7 +54,7 @@ def _whole(column: Any) -> Any:
     return column
 
 
-def read_times(name: str | None, array: Any) -> tuple[Ints, Times]:
+def read_times(name: str | None, array: Any) -> tuple[Ints, TimeAxis]:
     """Return an array of Arrow as times, and what they mean."""
     array = _whole(array)
     if array.null_count:
@@ -62,8 +62,8 @@ def read_times(name: str | None, array: Any) -> tuple[Ints, Times]:
     if pa.types.is_date(array.type):
         array = array.cast(pa.timestamp("s" if pa.types.is_date32(array.type) else "ms"))
     if not pa.types.is_timestamp(array.type):
-        return whole_times(array.to_numpy(), "times"), Times(None, None, name)
-    return array.view(pa.int64()).to_numpy(), Times(array.type.unit, array.type.tz, name)
+        return whole_times(array.to_numpy(), "times"), TimeAxis(None, None, name)
+    return array.view(pa.int64()).to_numpy(), TimeAxis(array.type.unit, array.type.tz, name)
 
 
 def read_column(name: str | None, array: Any) -> Values:
@@ -93,7 +93,7 @@ def show(frame: Frame) -> Any:
     Raises:
         ValueError: Arrow has no type for a column of values of several types.
     """
-    unit, zone, _ = frame.meaning
+    unit, zone, _ = frame.axis
     times = pa.array(frame.times)
     times = times if unit is None else times.view(pa.timestamp(unit, zone))
     name, names = labels(frame.table.layout)

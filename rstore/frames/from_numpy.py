@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rstore.encoding.columns import IN_UNITS, NOT_A_TIME, OBJECT, TEXT, Times
+from rstore.encoding.columns import IN_UNITS, NOT_A_TIME, OBJECT, TEXT, TimeAxis
 from rstore.frames.frame import (
     ANY_ZONE,
     Frame,
@@ -34,19 +34,19 @@ def read(pair: tuple[Any, Any]) -> Frame:
     times, values = pair[0], np.asarray(pair[1])
     if times.ndim != 1 or values.ndim != 1:
         raise ValueError("a pair is two arrays of one dimension; of several columns make a structured array or a frame")
-    stamps, meaning = read_times(times)
+    stamps, axis = read_times(times)
     if values.dtype.names is None:
-        return frame_of(stamps, meaning, [_column(None, values)], framed=False)
+        return frame_of(stamps, axis, [_column(None, values)], framed=False)
     columns = [_column(name, values[name]) for name in values.dtype.names]
-    return frame_of(stamps, meaning, columns, framed=True)
+    return frame_of(stamps, axis, columns, framed=True)
 
 
-def read_times(times: Any) -> tuple[Ints, Times]:
+def read_times(times: Any) -> tuple[Ints, TimeAxis]:
     """Return an array of times as integers, and what they mean."""
     if times.dtype.kind != "M":
-        return whole_times(times, "times"), Times()
+        return whole_times(times, "times"), TimeAxis()
     unit = unit_of(times.dtype)
-    return check_present(times.astype(f"<M8[{unit}]", copy=False).view(np.int64)), Times(unit, ANY_ZONE)
+    return check_present(times.astype(f"<M8[{unit}]", copy=False).view(np.int64)), TimeAxis(unit, ANY_ZONE)
 
 
 def _column(name: str | None, array: Any) -> Values:
@@ -60,8 +60,8 @@ def _column(name: str | None, array: Any) -> Values:
 def show(frame: Frame) -> tuple[Any, Any]:
     """Return a frame as a pair. Missing numbers are NaN, or None in an array of objects, as texts are."""
     times: Any = frame.times
-    if frame.meaning.unit is not None:
-        times = times.view(f"<M8[{frame.meaning.unit}]")
+    if frame.axis.unit is not None:
+        times = times.view(f"<M8[{frame.axis.unit}]")
     arrays = [shown_array(values) for values in columns_of(frame.table)]
     if not frame.table.layout.framed or len(arrays) == 1:
         return times, arrays[0]

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from rstore.encoding.columns import OBJECT, TEXT, Times
+from rstore.encoding.columns import OBJECT, TEXT, TimeAxis
 from rstore.frames.frame import (
     Frame,
     Values,
@@ -45,12 +45,12 @@ def owns(thing: Any) -> bool:
 
 def read(frame: Any) -> Frame:
     """Return a Series or a DataFrame as a frame."""
-    times, meaning = _read_index(frame.index)
+    times, axis = _read_index(frame.index)
     if isinstance(frame, pd.Series):
-        return frame_of(times, meaning, [_column(check_label("a series", frame.name), frame)], framed=False)
+        return frame_of(times, axis, [_column(check_label("a series", frame.name), frame)], framed=False)
     names = [_check_column(label) for label in frame.columns]
     columns = [_column(name, frame.iloc[:, i]) for i, name in enumerate(names)]
-    return frame_of(times, meaning, columns, framed=True)
+    return frame_of(times, axis, columns, framed=True)
 
 
 def _check_column(label: object) -> str:
@@ -60,19 +60,19 @@ def _check_column(label: object) -> str:
     return name
 
 
-def _read_index(index: Any) -> tuple[Ints, Times]:
+def _read_index(index: Any) -> tuple[Ints, TimeAxis]:
     name = check_label("an index", index.name)
     if isinstance(index, pd.DatetimeIndex):
         zone = None if index.tz is None else zone_name(index.tz)
-        return check_present(index.asi8), Times(index.unit, zone, name)
+        return check_present(index.asi8), TimeAxis(index.unit, zone, name)
     if isinstance(index.dtype, pd.ArrowDtype):
-        times, meaning = _arrow().read_times(name, index.array.__arrow_array__())
-        return times, meaning
+        times, axis = _arrow().read_times(name, index.array.__arrow_array__())
+        return times, axis
     if isinstance(index, pd.MultiIndex) or not (isinstance(index.dtype, np.dtype) or index.dtype.name in _NULLABLE):
         raise TypeError(f"the index of a frame is of datetimes or integers, not {index.dtype}")
     if index.hasnans:
         raise ValueError(f"row {index.isna().argmax()} has no time")
-    return whole_times(index.to_numpy(), "the index"), Times(None, None, name)
+    return whole_times(index.to_numpy(), "the index"), TimeAxis(None, None, name)
 
 
 def zone_name(zone: Any) -> str:
@@ -130,7 +130,7 @@ def _arrow() -> Any:
 
 def show(frame: Frame) -> Any:
     """Return a frame as what it was: a DataFrame, or a Series."""
-    index = _index(frame.times, frame.meaning)
+    index = _index(frame.times, frame.axis)
     series = {values.column.name: _series(values, index) for values in columns_of(frame.table)}
     return pd.DataFrame(series, index, copy=False) if frame.table.layout.framed else next(iter(series.values()))
 
@@ -141,8 +141,8 @@ def _series(values: Values, index: Any) -> Any:
     return pd.Series(_shown(values), index, dtype, column.name, copy=False)
 
 
-def _index(times: Ints, meaning: Times) -> Any:
-    unit, zone, name = meaning
+def _index(times: Ints, axis: TimeAxis) -> Any:
+    unit, zone, name = axis
     if unit is None:
         return pd.Index(times, name=name)
     return _datetimes(times, unit, zone).rename(name)

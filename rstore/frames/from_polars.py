@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from rstore.encoding.columns import IN_UNITS, OBJECT, TEXT, Column, Times
+from rstore.encoding.columns import IN_UNITS, OBJECT, TEXT, Column, TimeAxis
 from rstore.frames.choosing import Choice, time_column
 from rstore.frames.frame import (
     Frame,
@@ -35,9 +35,9 @@ def read(frame: Any) -> Frame:
         Choice(name, dtype in (pl.Datetime, pl.Date), _is_integer(dtype)) for name, dtype in frame.schema.items()
     ]
     chosen = time_column(choices)
-    times, meaning = _read_times(frame.to_series(chosen))
+    times, axis = _read_times(frame.to_series(chosen))
     columns = [_column(series) for i, series in enumerate(frame) if i != chosen]
-    return frame_of(times, meaning, columns, framed=True)
+    return frame_of(times, axis, columns, framed=True)
 
 
 def _is_integer(dtype: Any) -> bool:
@@ -45,14 +45,14 @@ def _is_integer(dtype: Any) -> bool:
     return bool(dtype.is_integer()) and not str(dtype).endswith("128")
 
 
-def _read_times(series: Any) -> tuple[Ints, Times]:
+def _read_times(series: Any) -> tuple[Ints, TimeAxis]:
     if series.null_count():
         raise ValueError(f"row {series.is_null().arg_max()} has no time")
     if series.dtype == pl.Date:
         series = series.cast(pl.Datetime("ms"))
     if series.dtype != pl.Datetime:
-        return whole_times(series.to_numpy(), "times"), Times(None, None, series.name)
-    return series.to_physical().to_numpy(), Times(series.dtype.time_unit, series.dtype.time_zone, series.name)
+        return whole_times(series.to_numpy(), "times"), TimeAxis(None, None, series.name)
+    return series.to_physical().to_numpy(), TimeAxis(series.dtype.time_unit, series.dtype.time_zone, series.name)
 
 
 def _column(series: Any) -> Values:
@@ -73,7 +73,7 @@ def _column(series: Any) -> Values:
 
 def show(frame: Frame) -> Any:
     """Return a frame as a DataFrame; seconds become milliseconds and fixed offsets UTC, since polars has neither."""
-    unit, zone, _ = frame.meaning
+    unit, zone, _ = frame.axis
     times = pl.Series(frame.times) if unit is None else _datetimes(frame.times, unit, zone)
     name, names = labels(frame.table.layout)
     return pl.DataFrame({name: times, **dict(zip(names, map(_shown, columns_of(frame.table)), strict=True))})

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from rstore.domain.series import Run, thin
-from rstore.encoding.columns import FORMATS, IN_UNITS, OBJECT, Column, Layout, Table, Times, is_row, stretches
+from rstore.encoding.columns import FORMATS, IN_UNITS, OBJECT, Column, Layout, Table, TimeAxis, is_row, stretches
 from rstore.frames.frame import Frame, Values, columns_of, frame_of, guessed_column, object_column
 from rstore.frames.times import joint_times
 
@@ -68,7 +68,7 @@ def _empty(layout: Layout) -> Table:
     return Table(layout, [np.empty(0, _dtype(kind)) if kind in FORMATS else [] for _, kind, *_ in layout.columns])
 
 
-def of_points(points: Sequence[tuple[int, Any]], meaning: Times, kind: Layout | None = None) -> Frame:
+def of_points(points: Sequence[tuple[int, Any]], axis: TimeAxis, kind: Layout | None = None) -> Frame:
     """Return points without a type as a frame; rows as columns, in which what is None is missing.
 
     Args:
@@ -80,7 +80,7 @@ def of_points(points: Sequence[tuple[int, Any]], meaning: Times, kind: Layout | 
     columns = [_known_of(name, [row.get(name) for row in rows] if rows else values) for name in names]
     in_units = {} if kind is None else {column.name if rows else None: column for column in kind.columns}
     columns = [_in_unit(values, in_units.get(values.column.name)) for values in columns]
-    return frame_of(np.array(times, np.int64), meaning, columns, framed=bool(rows))
+    return frame_of(np.array(times, np.int64), axis, columns, framed=bool(rows))
 
 
 def _in_unit(values: Values, column: Column | None) -> Values:
@@ -132,12 +132,12 @@ def _has_names(layout: Layout) -> bool:
     return layout.framed or len(layout.columns) > 1
 
 
-def _meaning(layouts: Sequence[Layout]) -> Times:
+def _meaning(layouts: Sequence[Layout]) -> TimeAxis:
     units = {layout.times.unit for layout in layouts if layout.times.unit is not None}
     if len(units) > 1:
         raise ValueError(f"the times are counted in several units: {', '.join(sorted(units))}")
     known = [layout.times for layout in layouts if layout.times.unit is not None or not units]
-    return known[-1] if known else Times()
+    return known[-1] if known else TimeAxis()
 
 
 def _with_lists_joined(found: Sequence[Any], *, alone: bool) -> Iterator[Any]:
@@ -230,7 +230,7 @@ def _as_they_are(part: Values | None, count: int) -> Sequence[Any]:
 def _as_objects(part: Values | None, count: int) -> Sequence[Any]:
     if part is None:
         return [None] * count
-    return Table(Layout(Times(), (part.column,)), [part.data], [part.absent]).column(0)
+    return Table(Layout(TimeAxis(), (part.column,)), [part.data], [part.absent]).column(0)
 
 
 def _mask(part: Values | None, count: int) -> Any:

@@ -40,10 +40,10 @@ def check_times_differ(key: str, frame: Frame, rows: Ints | None = None) -> None
 
 
 def _said(frame: Frame, time: int) -> str | int:
-    meaning = frame.meaning
-    if meaning.unit is None:
+    axis = frame.axis
+    if axis.unit is None:
         return time
-    return iso_in_series(time, meaning._replace(zone=None) if meaning.zone == ANY_ZONE else meaning)
+    return iso_in_series(time, axis._replace(zone=None) if axis.zone == ANY_ZONE else axis)
 
 
 def parted(key: str, frame: Frame, key_column: str | None) -> Iterator[tuple[str, Frame, Ints | None]]:
@@ -70,7 +70,7 @@ def parted(key: str, frame: Frame, key_column: str | None) -> Iterator[tuple[str
         raise ValueError(f"a frame needs a column of values besides its times and {name!r}")
     for own, rows in _groups(key, name, table.column(at)):
         part = [_rows_of(values, rows) for values in others]
-        yield own, frame_of(frame.times[rows], frame.meaning, part, framed=table.layout.framed), rows
+        yield own, frame_of(frame.times[rows], frame.axis, part, framed=table.layout.framed), rows
 
 
 def _rows_of(values: Values, rows: Ints) -> Values:

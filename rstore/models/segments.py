@@ -16,10 +16,10 @@ from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import Layer, Merge, Run, merge, overlay
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import Stream
-from rstore.encoding.columns import Layout, Rows, Table, Times, joined
+from rstore.encoding.columns import Layout, Rows, Table, TimeAxis, joined
 from rstore.encoding.envelope import UnpackTimes
 from rstore.encoding.packing import unpack_times
-from rstore.models.spool import Anew, Spool
+from rstore.models.spool import Reiterable, Spool
 
 if TYPE_CHECKING:
     from rstore.frames.frame import Frame
@@ -127,7 +127,7 @@ def last_of(core: Reading, stream: Stream, load: Load | None = None) -> Point | 
         high, limit = low - 1, limit * _STEP
 
 
-def axis_of(core: Reading, stream: Stream) -> Times | None:
+def axis_of(core: Reading, stream: Stream) -> TimeAxis | None:
     """Return what the timestamps of a series mean, as any segment of a frame says; None if there is none."""
     layout = layout_of(core, stream)
     return None if layout is None else layout.times
@@ -198,7 +198,7 @@ def _batch_of_frame(core: Core, stream: Stream, frame: Frame, spool: Spool, vers
     known = None if new else list(islice(_layouts(core, stream), 2))
     fitting = fitted(stream.key, frame, known)
     expect = found if new and version is None else version
-    sealed: Iterable[Entry] = Anew(partial(entries, fitting))
+    sealed: Iterable[Entry] = Reiterable(partial(entries, fitting))
     if fitting.has_objects or fitting.is_short:  # the user's own _dump is not called while the log is held
         spool.extend(sealed)
         sealed = spool.entries()

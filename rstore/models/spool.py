@@ -100,7 +100,7 @@ class Spools:
 
 
 @frozen
-class Anew(Iterable[Entry]):
+class Reiterable(Iterable[Entry]):
     """Entries that are made each time they are iterated over, of what is known to be good: nothing is set aside.
 
     To seal them while the log is held takes less time than to write them to a file, and to read that.

@@ -30,7 +30,7 @@ from rstore.domain.resampling import FILLS, HOWS, PICKS, filled, resample
 from rstore.domain.series import Run, gaps, split, thin
 from rstore.domain.spans import TIME_MAX, TIME_MIN, check_time
 from rstore.domain.streams import TS, Stream
-from rstore.encoding.columns import Times
+from rstore.encoding.columns import TimeAxis
 from rstore.html import Points
 from rstore.models.segments import (
     Point,
@@ -184,7 +184,7 @@ class TimeSeriesReader(ReadSurface):
         """Return the keys of all series, or of those that begin with a prefix, in code-point order."""
         return [head.stream.key for head in self._core.log.heads(TS, check_name("prefix", prefix))]
 
-    def meaning(self, key: str, *, quick: bool = False) -> Times:
+    def time_axis(self, key: str, *, quick: bool = False) -> TimeAxis:
         """Return what the timestamps of a series mean: ``unit``, ``zone`` and ``name``, as its first frame told.
 
         ``unit`` is ``s``, ``ms``, ``us`` or ``ns``, counted from 1970 in UTC; None if they are plain ints, or there is
@@ -195,11 +195,14 @@ class TimeSeriesReader(ReadSurface):
                 not found then; without ``quick`` all are read to tell that there is none.
 
         >>> store.extend('series', (1, 'a'))
-        >>> store.meaning('series')
-        Times(unit=None, zone=None, name=None)
+        >>> store.time_axis('series')
+        TimeAxis(unit=None, zone=None, name=None)
         """
         kind = layout_of(self._core, Stream(TS, check_key(key)), quick=quick)
-        return Times() if kind is None else kind.times
+        return TimeAxis() if kind is None else kind.times
+
+    meaning = time_axis
+    """The name of :meth:`time_axis` up to this release."""
 
     def resample(
         self,
@@ -245,7 +248,7 @@ class TimeSeriesReader(ReadSurface):
         if fill is not None:
             _one_of(FILLS, "fill", fill)
         way, stream = _one_of(HOWS, "how", how), Stream(TS, check_key(key))
-        times = axis_of(self._core, stream) or Times()
+        times = axis_of(self._core, stream) or TimeAxis()
         wanted = grid(cast("int | str", length_in_series(freq, times) if is_timedelta(freq) else freq), times)
         runs = runs_of(self._core, stream, *_span(self._core, stream, start, end))
         first = next(runs, None)
@@ -370,7 +373,7 @@ def _span(core: Reading, stream: Stream, start: Stamp | None, end: Stamp | None)
         times = axis_of(core, stream)
         if times is None and is_new(core, stream)[0]:
             return TIME_MAX, TIME_MIN  # there is nothing anyway
-        times = times or Times()
+        times = times or TimeAxis()
         low, high = in_series(low, times, up=True), in_series(high, times, up=False)
     return check_time("start", low), check_time("end", high)
 
@@ -379,13 +382,13 @@ def _step_of(core: Reading, stream: Stream, freq: Length | None) -> int | None:
     """Return how far timestamps are to be apart, in the unit of the series; None if that was not said."""
     given = core.freq if freq is None else freq
     if is_timedelta(given):
-        return _check_freq(length_in_series(given, axis_of(core, stream) or Times()))
+        return _check_freq(length_in_series(given, axis_of(core, stream) or TimeAxis()))
     return _check_freq(given)
 
 
 def _gaps(core: Reading, key: str, start: Stamp, end: Stamp | None, freq: Length | None) -> Iterator[int]:
     stream = Stream(TS, check_key(key))
-    times = cache(lambda: axis_of(core, stream) or Times())
+    times = cache(lambda: axis_of(core, stream) or TimeAxis())
     low, *others = (
         exactly_in_series(each, times()) if isinstance(each, str) or is_datetime(each) else check_time(what, each)
         for what, each in (("start", start), ("end", end))
@@ -401,7 +404,7 @@ def _gaps(core: Reading, key: str, start: Stamp, end: Stamp | None, freq: Length
 
 def _reader(core: Reading, stream: Stream) -> Callable[[Any], Any]:
     """Return what makes timestamps of datetimes and texts; the series is asked for its unit when one comes."""
-    times = cache(lambda: axis_of(core, stream) or Times())
+    times = cache(lambda: axis_of(core, stream) or TimeAxis())
 
     def read(time: Any) -> Any:
         is_one = is_datetime(time) or (isinstance(time, str) and times().unit is not None)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from rstore.domain.series import Run
-from rstore.encoding.columns import OBJECT, TEXT, Column, Layout, Table, Times
+from rstore.encoding.columns import OBJECT, TEXT, Column, Layout, Table, TimeAxis
 
 _BLANK: Final[dict[str, Any]] = {"f8": 0.0, "i8": 0, TEXT: ""}
 
@@ -25,7 +25,7 @@ class TypedPoints(NamedTuple):
 
 
 def points_of_columns(
-    times: Sequence[int], meaning: Times, columns: Sequence[tuple[str | None, str, list[Any]]], *, framed: bool
+    times: Sequence[int], axis: TimeAxis, columns: Sequence[tuple[str | None, str, list[Any]]], *, framed: bool
 ) -> TypedPoints:
     """Return columns as points.
 
@@ -34,11 +34,11 @@ def points_of_columns(
         columns: the name, kind and values of each; None is a value that is missing.
         framed: the values are rows, dicts of the columns.
 
-    >>> points_of_columns([5, 6], Times('s'), [(None, 'f8', [1.5, 2.5])], framed=False).table[1]
+    >>> points_of_columns([5, 6], TimeAxis('s'), [(None, 'f8', [1.5, 2.5])], framed=False).table[1]
     2.5
     """
     parts = [_column(*column) for column in columns]
-    layout = Layout(meaning, tuple(column for column, _, _ in parts), framed)
+    layout = Layout(axis, tuple(column for column, _, _ in parts), framed)
     return TypedPoints(times, Table(layout, [values for _, values, _ in parts], [absent for _, _, absent in parts]))
 
 

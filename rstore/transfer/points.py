@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from rstore.domain.errors import StoreError
 from rstore.domain.names import check_name
-from rstore.encoding.columns import Times, is_row, name_of_times
+from rstore.encoding.columns import TimeAxis, is_row, name_of_times
 from rstore.progress import Report, Steps
 from rstore.store import Store
 from rstore.transfer.tabular.writing import Format, Line, TableFile, format_of, write_csv, write_parquet
@@ -54,7 +54,7 @@ def export_points(
     """
     names = [check_name("key", key) for key in ([keys] if isinstance(keys, str) else keys)]
     write = {"csv": write_csv, "parquet": write_parquet}[format_of(file, format)]
-    series = [_Series(key, tuple(_columns_of(store, key)), store.meaning(key)) for key in names]
+    series = [_Series(key, tuple(_columns_of(store, key)), store.time_axis(key)) for key in names]
     columns = _columns(series)
     steps = Steps(progress)
     write(file, columns, partial(_lines, store, series, columns), steps)
@@ -67,7 +67,7 @@ class _Series(NamedTuple):
 
     key: str
     columns: tuple[str, ...]
-    meaning: Times
+    axis: TimeAxis
 
 
 def _columns_of(store: Store, key: str) -> Iterable[str]:
@@ -98,10 +98,10 @@ def _columns(series: Sequence[_Series]) -> list[str]:
 def _lines(store: Store, series: Sequence[_Series], columns: Sequence[str]) -> Iterator[Line]:
     """Yield the points of all series, as cells of columns."""
     values = columns[1:] if len(series) == 1 else columns[2:]
-    for key, own, meaning in series:
+    for key, own, axis in series:
         known, before = set(own), () if len(series) == 1 else (key,)
         for time, value in store.points(key):
             row = value if own else {"value": value}
             if own and not (isinstance(row, dict) and row.keys() <= known):
                 raise StoreError(f"{key!r} was written to meanwhile: export it again")
-            yield Line(time, meaning, [*before, *map(row.get, values)])
+            yield Line(time, axis, [*before, *map(row.get, values)])

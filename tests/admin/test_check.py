@@ -77,7 +77,7 @@ def put(backend: Backend, stream: Stream, **changes: Any) -> Record:
     (record,) = log.last([stream])
     assert record is not None
     changed = record._replace(**changes)
-    log.rewrite([Rewrite(stream, None, [record.version], [changed], moves=False)])
+    log.rewrite([Rewrite(stream, None, [record.version], [changed], bump_version=False)])
     return record
 
 
@@ -388,7 +388,7 @@ def test_a_snapshot_from_before_a_late_event_is_compared_with_what_was_known_the
     forged = store._core.envelope.entry(
         events, op, store._core.envelope.dump("long", "forged"), item=item, start=start, end=end
     )
-    log.rewrite([Rewrite(events, None, [version], [folded[-1]._replace(data=forged.data)], moves=False)])
+    log.rewrite([Rewrite(events, None, [version], [folded[-1]._replace(data=forged.data)], bump_version=False)])
     assert [problem[:3] for problem in problems(store)] == [(*snapshots, first.version)]
 
 

@@ -20,7 +20,7 @@ import pytest
 from rstore import (
     Change,
     FrozenStoreError,
-    Saved,
+    Reclaimed,
     Store,
     StoreError,
     StorePayloadError,
@@ -224,7 +224,7 @@ class Between:
         self._rewrite, self._happens = store._core.base.rewrite, happens
         monkeypatch.setattr(store._core.base, "rewrite", self)
 
-    def __call__(self, rewrites: Sequence[Rewrite]) -> Saved:
+    def __call__(self, rewrites: Sequence[Rewrite]) -> Reclaimed:
         happens, self._happens = self._happens, None
         if happens is not None:
             happens()

@@ -972,7 +972,7 @@ def test_how_a_table_is_written_is_said_where_it_does_not_tell(file: Store, say:
     options = ("--no-header", "--columns", "time,sold", "--date-format", "%m/%d/%Y %I:%M %p", "--delimiter", "|")
     assert imported(american, *options, "--thousands", "'", "--zone", "America/New_York", "--unit", "s")["points"] == 1
     assert file.range("sold") == [(1_772_661_600, 1000)]
-    assert file.meaning("sold").zone == "America/New_York"
+    assert file.time_axis("sold").zone == "America/New_York"
 
 
 def test_what_an_import_refuses_says_how_to_go_on(file: Store) -> None:

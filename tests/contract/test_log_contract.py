@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from rstore.adapters.memory import MemoryLog, Space
 from rstore.domain.errors import StoreClosedError, StoreConflictError, StoreError, StoreNotAvailableError
-from rstore.domain.log import VERSION_MAX, Batch, Copy, Entry, Head, Log, Query, Record, ReplayQuery, Rewrite, Saved
+from rstore.domain.log import VERSION_MAX, Batch, Copy, Entry, Head, Log, Query, Reclaimed, Record, ReplayQuery, Rewrite
 from rstore.domain.paging import newest
 from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, level
 from rstore.domain.streams import ES, KV, SS, TS, Stream
@@ -51,7 +51,7 @@ def append(log: Log, stream: Stream, added: Iterable[Entry], *, recorded: int = 
 
 def rewrite(
     log: Log, stream: Stream, drop: Collection[int] = (), put: Iterable[Record] = (), live: bool | None = None
-) -> Saved:
+) -> Reclaimed:
     return log.rewrite([Rewrite(stream, None, drop, put, live)])
 
 
@@ -1106,13 +1106,13 @@ class TestRewrite:
     ) -> None:
         log.append([Batch(stream, entries(1, 2, 3, 4), 1) for stream in (SERIES, OTHER)])
         middle = versions(log, SERIES)[1:3]
-        assert rewrite(log, SERIES, collected(middle)) == Saved(2, 0)
+        assert rewrite(log, SERIES, collected(middle)) == Reclaimed(2, 0)
         assert starts(log.read(SERIES)) == [1, 4]
         assert starts(log.read(OTHER)) == [1, 2, 3, 4]
 
     def test_repeated_and_unknown_versions_are_passed_over(self, log: Log) -> None:
         newest = append(log, SERIES, entries(1, 2, 3))
-        assert rewrite(log, SERIES, [newest, newest + 1000, newest]) == Saved(1, 0)
+        assert rewrite(log, SERIES, [newest, newest + 1000, newest]) == Reclaimed(1, 0)
         assert starts(log.read(SERIES)) == [1, 2]
 
     def test_a_range_may_have_steps_and_be_longer_than_the_stream(self, log: Log) -> None:
@@ -1167,12 +1167,12 @@ class TestRewrite:
         newest = append(log, SERIES, entries(1, 2))
         append(log, OTHER, entries(1), live=False)
         before = everything(log, SERIES, OTHER, EVENTS)
-        assert log.rewrite([]) == Saved(0, 0)
-        assert rewrite(log, SERIES) == Saved(0, 0)
-        assert rewrite(log, SERIES, range(newest + 1, TIME_MAX)) == Saved(0, 0)
-        assert rewrite(log, SERIES, [newest + 1], live=True) == Saved(0, 0)
-        assert rewrite(log, OTHER, range(0), live=False) == Saved(0, 0)
-        assert rewrite(log, EVENTS, ALL, live=False) == rewrite(log, EVENTS, ALL, live=True) == Saved(0, 0)
+        assert log.rewrite([]) == Reclaimed(0, 0)
+        assert rewrite(log, SERIES) == Reclaimed(0, 0)
+        assert rewrite(log, SERIES, range(newest + 1, TIME_MAX)) == Reclaimed(0, 0)
+        assert rewrite(log, SERIES, [newest + 1], live=True) == Reclaimed(0, 0)
+        assert rewrite(log, OTHER, range(0), live=False) == Reclaimed(0, 0)
+        assert rewrite(log, EVENTS, ALL, live=False) == rewrite(log, EVENTS, ALL, live=True) == Reclaimed(0, 0)
         assert everything(log, SERIES, OTHER, EVENTS) == before
 
     def test_a_stream_without_records_and_life_is_forgotten(self, log: Log) -> None:
@@ -1238,7 +1238,7 @@ class TestRewrite:
         with pytest.raises(StoreConflictError) as raised:
             log.rewrite([Rewrite(SERIES, 4, ALL)])
         assert (raised.value.expected, raised.value.actual) == (4, 0)
-        assert log.rewrite([Rewrite(SERIES, 0, ALL)]) == Saved(0, 0)
+        assert log.rewrite([Rewrite(SERIES, 0, ALL)]) == Reclaimed(0, 0)
 
     def test_records_that_fail_to_come_change_nothing_in_any_stream(self, log: Log) -> None:
         log.append([Batch(stream, entries(*range(MANY)), 1) for stream in (SERIES, OTHER)])
@@ -1252,7 +1252,7 @@ class TestRewrite:
         with pytest.raises(RuntimeError, match="source of the records"):
             log.rewrite([Rewrite(SERIES, None, ALL, live=False), Rewrite(OTHER, None, ALL, failing())])
         assert everything(log, SERIES, OTHER) == before
-        assert rewrite(log, OTHER, ALL, known) == Saved(0, -3 * MANY)
+        assert rewrite(log, OTHER, ALL, known) == Reclaimed(0, -3 * MANY)
 
     def test_several_streams_at_once(self, log: Log) -> None:
         log.append([Batch(stream, entries(1, 2, 3), 1) for stream in (SERIES, OTHER, EVENTS)])
@@ -1267,9 +1267,9 @@ class TestRewrite:
     def test_it_returns_records_and_bytes_of_what_was_taken_out(self, log: Log) -> None:
         append(log, SERIES, [entry(i, data=b"x" * i) for i in range(1, 5)])
         *_, last = log.read(SERIES)
-        assert rewrite(log, SERIES, ALL, [last._replace(data=b"xx")]) == Saved(3, 1 + 2 + 3 + 4 - 2)
-        assert rewrite(log, SERIES, ALL, live=False) == Saved(1, 2)
-        assert Saved(1, 2).plus(Saved(10, 20)) == Saved(11, 22)
+        assert rewrite(log, SERIES, ALL, [last._replace(data=b"xx")]) == Reclaimed(3, 1 + 2 + 3 + 4 - 2)
+        assert rewrite(log, SERIES, ALL, live=False) == Reclaimed(1, 2)
+        assert Reclaimed(1, 2).plus(Reclaimed(10, 20)) == Reclaimed(11, 22)
 
 
 def record(version: int, start: int = 0, *, recorded: int = 1, **options: Any) -> Record:
@@ -1306,8 +1306,8 @@ class TestRestore:
             first = append(log, stream, entries(3), expect=12)
             second = append(log, stream, entries(4, 5), expect=first)
             assert 12 < first < second
-            assert rewrite(log, stream, [2], [record(2, 1, data=b"new")]) == Saved(0, -3)
-            assert rewrite(log, stream, [5]) == Saved(1, 0)
+            assert rewrite(log, stream, [2], [record(2, 1, data=b"new")]) == Reclaimed(0, -3)
+            assert rewrite(log, stream, [5]) == Reclaimed(1, 0)
             assert [(each.start, each.data) for each in log.read(stream)] == [(1, b"new"), (3, b""), (4, b""), (5, b"")]
             assert head_of(log, stream).version > second
 
@@ -2100,9 +2100,9 @@ class Model:
         self.live, self.known = live, True
         self.died = self.died if live else newest
 
-    def rewrite(self, drop: set[int], put: list[Record], live: bool | None) -> Saved:
+    def rewrite(self, drop: set[int], put: list[Record], live: bool | None) -> Reclaimed:
         if not self.known:
-            return Saved(0, 0)
+            return Reclaimed(0, 0)
         gone = [record for record in self.records if record.version in drop]
         live = self.live if live is None else live
         if gone or live != self.live:
@@ -2114,7 +2114,7 @@ class Model:
         if not (self.records or live):
             self.known, self.died = False, 0
         size = sum(len(record.data) for record in gone) - sum(len(record.data) for record in put)
-        return Saved(len(gone) - len(put), size)
+        return Reclaimed(len(gone) - len(put), size)
 
 
 class TestWait:

@@ -37,7 +37,7 @@ from rstore.domain.log import Record, Rewrite
 from rstore.domain.series import Layer, overlay
 from rstore.domain.streams import TS, Stream
 from rstore.encoding import columns
-from rstore.encoding.columns import Column, Layout, Rows, Table, Times
+from rstore.encoding.columns import Column, Layout, Rows, Table, TimeAxis
 from rstore.frames import merging
 from rstore.models import segments
 from tests.conftest import KEY, Backend, in_turn
@@ -300,7 +300,9 @@ def test_tables_are_merged_as_points_are(written: list[Any], few: bool) -> None:
         if isinstance(what, tuple):
             layers.append(Layer(version, *what, None))
             continue
-        layout = Layout(Times(), (Column("a", "i8"), Column("b" if few or version % 3 else "c", "text")), framed=True)
+        layout = Layout(
+            TimeAxis(), (Column("a", "i8"), Column("b" if few or version % 3 else "c", "text")), framed=True
+        )
         texts = [f"{version}@{time}" for time in what]
         table = Table(layout, [np.full(len(what), version), texts], [np.arange(len(what)) % 2 == 0, None])
         layers.append(Layer(version, what[0], what[-1], partial(tuple, (np.array(what), Rows(table)))))
@@ -711,7 +713,7 @@ def test_columns_of_a_newer_version_are_a_clear_error(store: Store, monkeypatch:
 
 
 def of_kind(table: Table, kind: str) -> Table:
-    return Table(Layout(Times(), (Column(None, kind),)), table.data)
+    return Table(Layout(TimeAxis(), (Column(None, kind),)), table.data)
 
 
 def test_a_damaged_column_is_a_store_error(tmp_path: Path) -> None:
@@ -762,7 +764,7 @@ from rstore import Store
 from rstore.transfer import export_points
 with Store({str(tmp_path / "a.db")!r}, frozen=False) as store:
     print(store.range("key"))
-    print(*store.meaning("key")[:2])
+    print(*store.time_axis("key")[:2])
     export_points(store, "key", {str(tmp_path / "a.csv")!r})
     store.extend("key", (9, None))
     store.compact()
@@ -905,7 +907,7 @@ def test_points_among_times_and_durations_are_ints_of_their_unit(store: Store) -
 def test_an_index_of_arrow_is_as_good_as_another(store: Store) -> None:
     times = pd.Index(pd.array([1, 2], "timestamp[ms, tz=UTC][pyarrow]"), name="at")
     store.extend("times", pd.Series([1.5, 2.5], times))
-    assert store.meaning("times") == Times("ms", "UTC", "at")
+    assert store.time_axis("times") == TimeAxis("ms", "UTC", "at")
     assert store.range("times") == [(1, 1.5), (2, 2.5)]
     store.extend("ints", pd.Series([1.5, 2.5], pd.Index(pd.array([1, 2], "int32[pyarrow]"))))
     store.extend("ints", pd.Series([3.5], pd.Index(pd.array([3], "Int64"))))

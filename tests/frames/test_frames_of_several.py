@@ -128,7 +128,7 @@ def test_a_key_column_makes_a_series_of_each_of_its_values(store: Store, name: s
     assert store.timeseries(name) == [f"{name}/007", f"{name}/011"]
     assert [value for _, value in store.range(f"{name}/007")] == [2.5, 7.5]
     assert [value for _, value in store.range(f"{name}/011", "2026-11-01")] == [0.0]
-    assert store.meaning(f"{name}/011").unit in ("us", "ns")
+    assert store.time_axis(f"{name}/011").unit in ("us", "ns")
     assert list(store.range(f"{name}/011", to="polars").columns)[1:] == ["rain"]
 
 

@@ -496,7 +496,9 @@ class TestContext:
             **({"it is not authentic": (ada.data, bob.meta)} if key else {}),
         }
         for message, (data, meta) in cases.items():
-            log.rewrite([Rewrite(stream, None, [nobody.version], [nobody._replace(data=data, meta=meta)], moves=False)])
+            log.rewrite(
+                [Rewrite(stream, None, [nobody.version], [nobody._replace(data=data, meta=meta)], bump_version=False)]
+            )
             for change in (store.history("price")[-1], list(store.log(who="ada"))[-1]):
                 assert (change.version, change.who) == (nobody.version, None)
                 assert message in change.value.reason

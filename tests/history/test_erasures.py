@@ -12,7 +12,7 @@ from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstore import Change, Erasure, FrozenStoreError, Saved, Store, StoreError
+from rstore import Change, Erasure, FrozenStoreError, Reclaimed, Store, StoreError
 from rstore.adapters.memory import MemoryLog, Space
 from rstore.admin.check import check, info
 from rstore.domain.erasure import ERASURES, RANGES, WEIGHT, Plan, measured, ranges, told
@@ -125,7 +125,7 @@ class TestTheLog:
     def test_says_nothing_where_nothing_was_erased(self, store: Store) -> None:
         store["a"] = 1
         store.apply("e", {"n": 1})
-        assert (store.compact(), store.prune("e"), store.prune("unknown"), store.prune()) == (Saved(0, 0),) * 4
+        assert (store.compact(), store.prune("e"), store.prune("unknown"), store.prune()) == (Reclaimed(0, 0),) * 4
         assert erasures(store) == []
 
     def test_of_a_view_shows_erasures_up_to_its_time(self, store: Store, clock: Any) -> None:
@@ -183,7 +183,7 @@ class TestIntent:
     def test_is_stored_before_anything_goes(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         fill(store)
 
-        def fails(_: Sequence[Rewrite]) -> Saved:
+        def fails(_: Sequence[Rewrite]) -> Reclaimed:
             raise StoreError("the disk is full")
 
         before = list(store.log())
@@ -200,7 +200,7 @@ class TestIntent:
         fill(store)
         rewrite, tries = store._core.base.rewrite, []
 
-        def meanwhile(rewrites: Sequence[Rewrite]) -> Saved:
+        def meanwhile(rewrites: Sequence[Rewrite]) -> Reclaimed:
             tries.append(len(erasures(store)))
             if len(tries) == 1:
                 other.apply("account", {"n": "new"})
@@ -233,9 +233,9 @@ class TestDryRun:
         assert pruned.records >= 299
         assert (store.prune("many"), store.compact()) == (
             pruned,
-            Saved(compacted.records - pruned.records, compacted.bytes - pruned.bytes),
+            Reclaimed(compacted.records - pruned.records, compacted.bytes - pruned.bytes),
         )
-        assert store.compact(dry_run=True) == Saved(0, 0)
+        assert store.compact(dry_run=True) == Reclaimed(0, 0)
 
     def test_with_before_is_the_same_too(self, store: Store, clock: Any) -> None:
         for _ in range(3):
@@ -280,7 +280,7 @@ def test_whatever_was_written_a_dry_run_returns_what_the_erasure_saves(steps: li
                     store.remove(key, start=1, end=3)
         planned = store.compact(dry_run=True)
         assert store.compact() == planned
-        assert store.compact(dry_run=True) == Saved(0, 0)
+        assert store.compact(dry_run=True) == Reclaimed(0, 0)
         assert list(check(store)) == []
 
 

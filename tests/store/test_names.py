@@ -228,7 +228,7 @@ class TestKeys:
 
     def test_of_frames(self, store: Store, red: Any) -> None:
         store.extend(red, pd.DataFrame({"value": [1.5]}, index=pd.Index([1])))
-        assert store.meaning(red) == store.meaning("red")
+        assert store.time_axis(red) == store.time_axis("red")
         assert store.range(red, to="pandas")["value"].tolist() == [1.5]
         assert_exact(store)
 
@@ -252,8 +252,8 @@ class TestNamesInDicts:
         store.extend("s", pd.Series([1.5], index=pd.Index([1]), name=red))
         assert store.range("k") == [(1, 1.5)]
         assert list(store.range("k", to="pandas").columns) == ["red"]
-        assert store.meaning("k").name == "red"
-        assert type(store.meaning("k").name) is str
+        assert store.time_axis("k").name == "red"
+        assert type(store.time_axis("k").name) is str
         assert store.range("s", to="pandas").name == "red"
         assert_exact(store)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from rstore import FrozenStoreError, Saved, Store, StoreClosedError, StoreError, StoreNotAvailableError
+from rstore import FrozenStoreError, Reclaimed, Store, StoreClosedError, StoreError, StoreNotAvailableError
 from rstore.domain.erasure import ERASURES
 from rstore.protection import STREAM
 from tests.conftest import KEY, OTHER_KEY, Backend, case, in_turn
@@ -785,7 +785,7 @@ def test_compact_changes_no_read_of_the_present(backend: Backend, key: str | Non
 
     saved = store.compact()
 
-    assert isinstance(saved, Saved)
+    assert isinstance(saved, Reclaimed)
     assert saved.records > 1000
     assert saved.bytes > 1000
     for reader in (store, other, backend.store(key=key)):
@@ -803,13 +803,13 @@ def test_compact_is_done_once(backend: Backend, key: str | None) -> None:
     store.compact()
 
     for _ in range(3):
-        assert store.compact() == Saved(0, 0)
+        assert store.compact() == Reclaimed(0, 0)
         assert present(store) == before
 
 
 def test_compact_returns_what_it_saved(backend: Backend, key: str | None) -> None:
     store = backend.store(key=key)
-    assert store.compact() == Saved(0, 0)
+    assert store.compact() == Reclaimed(0, 0)
 
     def bytes_in_the_log() -> int:
         return sum(len(record.data) for _, stream, record in backend.log().follow() if stream != ERASURES)

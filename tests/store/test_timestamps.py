@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from rstore import Repository, Store, View, transfer
 from rstore.admin import check as inspection
-from rstore.encoding.columns import Times
+from rstore.encoding.columns import TimeAxis
 from rstore.timestamps import in_series, posix_ms
 from tests.conftest import case, in_turn
 
@@ -332,7 +332,7 @@ def test_all_forms_of_any_time_are_one(moment: datetime) -> None:
     utc = moment.astimezone(UTC)
     forms = (moment, utc, utc.isoformat(), pd.Timestamp(utc), np.datetime64(utc.replace(tzinfo=None), "us"))
     assert len({posix_ms(form) for form in forms}) == 1
-    nanoseconds = {in_series(form, Times("ns", "UTC"), up=False) for form in forms}
+    nanoseconds = {in_series(form, TimeAxis("ns", "UTC"), up=False) for form in forms}
     assert nanoseconds == {pd.Timestamp(utc).as_unit("ns").value}
 
 

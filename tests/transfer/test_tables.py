@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from rstore import Store, StoreError, StoreFileError
 from rstore.domain.spans import TIME_MAX, TIME_MIN
-from rstore.encoding.columns import Times
+from rstore.encoding.columns import TimeAxis
 from rstore.transfer import Imported, export_points, import_points
 from rstore.transfer.tabular import delimited, duplicates, importing
 from rstore.transfer.tabular.kinds import Kind, Reading, Sort, decimal_of, reading_of
@@ -528,7 +528,7 @@ class TestFirstClass:
     def test_dates_have_a_unit(self, backend: Any) -> None:
         with backend.store() as store:
             import_points(store, io.StringIO(self.WEEKS))
-            assert store.meaning("high") == Times("ms")
+            assert store.time_axis("high") == TimeAxis("ms")
             assert store.range("high", "2014-12-31") == [(1_419_984_000_000, 15.5)]
             assert [value for _, value in store.resample("high", "7D")] == [10.0, 13.5]
             frame = store.range("high", to="pandas")
@@ -540,7 +540,7 @@ class TestFirstClass:
         pandas.DataFrame({"t": ["31/12/2023", "01/01/2024"], "x": [1, 2]}).to_parquet(tmp_path / "t.parquet")
         import_points(store, tmp_path / "t.parquet", options=TableOptions(zone="Europe/Berlin"))
         assert store.range("x") == [(JAN_1 - DAY - HOUR, 1), (JAN_1 - HOUR, 2)]
-        assert store.meaning("x") == Times("ms", "Europe/Berlin")
+        assert store.time_axis("x") == TimeAxis("ms", "Europe/Berlin")
 
     def test_parquet_gets_dates_and_types(self, store: Store, tmp_path: Path) -> None:
         from pyarrow import parquet
@@ -553,17 +553,17 @@ class TestFirstClass:
     @pytest.mark.parametrize(
         ("cell", "zone", "meaning"),
         [
-            ("2024-01-01", None, Times("ms")),
-            ("2024-01-01T00:00Z", None, Times("ms", "UTC")),
-            ("2024-01-01T00:00+05:00", None, Times("ms", "UTC")),
-            ("2024-01-01", "Europe/Berlin", Times("ms", "Europe/Berlin")),
-            ("2024-01-01T00:00+05:00", "Europe/Berlin", Times("ms", "Europe/Berlin")),
-            ("5", None, Times()),
+            ("2024-01-01", None, TimeAxis("ms")),
+            ("2024-01-01T00:00Z", None, TimeAxis("ms", "UTC")),
+            ("2024-01-01T00:00+05:00", None, TimeAxis("ms", "UTC")),
+            ("2024-01-01", "Europe/Berlin", TimeAxis("ms", "Europe/Berlin")),
+            ("2024-01-01T00:00+05:00", "Europe/Berlin", TimeAxis("ms", "Europe/Berlin")),
+            ("5", None, TimeAxis()),
         ],
     )
-    def test_and_a_zone_if_they_are_of_one(self, store: Store, cell: str, zone: str | None, meaning: Times) -> None:
+    def test_and_a_zone_if_they_are_of_one(self, store: Store, cell: str, zone: str | None, meaning: TimeAxis) -> None:
         import_points(store, io.StringIO(f"t,x\n{cell},1\n"), options=TableOptions(zone=zone))
-        assert store.meaning("x") == meaning
+        assert store.time_axis("x") == meaning
 
     def test_times_without_an_offset_do_not_go_into_a_series_of_a_zone(self, store: Store) -> None:
         day = "t,x\n2024-01-02,2\n"
@@ -578,7 +578,7 @@ class TestFirstClass:
     def test_series_that_older_versions_have_imported_go_on_as_they_are(self, store: Store) -> None:
         store.extend("x", (JAN_1, 1))
         import_points(store, io.StringIO("t,x\n2024-01-02,2\n"))
-        assert (store.range("x"), store.meaning("x")) == ([(JAN_1, 1), (JAN_1 + DAY, 2)], Times())
+        assert (store.range("x"), store.time_axis("x")) == ([(JAN_1, 1), (JAN_1 + DAY, 2)], TimeAxis())
 
     def test_rows_with_nothing_in_a_cell(self, store: Store) -> None:
         text = "t,n,f,s\n2024-01-01,1,,a\n2024-01-02,,2.5,\n"

@@ -1137,13 +1137,13 @@ class TestPoints:
     def test_what_is_written_to_meanwhile_is_no_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with Store("memory://", frozen=False) as store:
             store.extend("s", (1, {"a": 1}))
-            look = Store.meaning
+            look = Store.time_axis
 
             def look_and_write(self: Store, key: str) -> Any:
                 store.extend("s", (2, {"b": 1}))
                 return look(self, key)
 
-            monkeypatch.setattr(Store, "meaning", look_and_write)
+            monkeypatch.setattr(Store, "time_axis", look_and_write)
             with pytest.raises(StoreError, match="'s' was written to meanwhile: export it again"):
                 export_points(store, "s", io.StringIO())
 

@@ -39,11 +39,11 @@ from rstore.domain.log import (
     Head,
     Position,
     Query,
+    Reclaimed,
     Record,
     Replay,
     ReplayQuery,
     Rewrite,
-    Saved,
 )
 from rstore.domain.operators import DELITEM
 from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies
@@ -535,9 +535,9 @@ class PostgresqlLog:
 
     # -- erase --------------------------------------------------------------------------------------------------------
 
-    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Reclaimed:
         self._pool.check_open()
-        saved = Saved(0, 0)
+        saved = Reclaimed(0, 0)
         if not rewrites:
             return saved
         in_order = sorted(rewrites, key=lambda rewrite: rewrite.stream)
@@ -547,7 +547,7 @@ class PostgresqlLog:
                 saved = saved.plus(self._rewrite(db, list(group)))
         return saved
 
-    def _rewrite(self, db: Connection, rewrites: list[Rewrite]) -> Saved:
+    def _rewrite(self, db: Connection, rewrites: list[Rewrite]) -> Reclaimed:
         values, less = [], 0
         for rewrite in rewrites:
             stream, expect, drop, put, live, moves, expect_floor = rewrite
@@ -559,10 +559,10 @@ class PostgresqlLog:
                 kept += versions
                 less += freed
             values.append((*place, *_among(drop), kept, live, moves))
-        saved = Saved(0, less)
+        saved = Reclaimed(0, less)
         for rewrite, (head, floor, records, freed) in zip(rewrites, db.rows_of_each(_REWRITE, values), strict=True):
             check_expected(rewrite, head, floor)
-            saved = saved.plus(Saved(records, freed))
+            saved = saved.plus(Reclaimed(records, freed))
         return saved
 
     def vacuum(self) -> None:

@@ -41,11 +41,11 @@ from rstore.domain.log import (
     Head,
     Position,
     Query,
+    Reclaimed,
     Record,
     Replay,
     ReplayQuery,
     Rewrite,
-    Saved,
 )
 from rstore.domain.paging import within
 from rstore.domain.rules import head_then, merged_copies
@@ -134,9 +134,9 @@ class RedisLog:
     def append(self, batches: Sequence[Batch]) -> list[int]:
         return self._write(batches)
 
-    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Reclaimed:
         saved = self._write(rewrites)
-        return Saved(sum(saved[::2]), sum(saved[1::2]))
+        return Reclaimed(sum(saved[::2]), sum(saved[1::2]))
 
     def _write(self, writes: Sequence[Write]) -> list[int]:
         """Write all or nothing, and return what the script says of each."""

@@ -190,7 +190,7 @@ def _header(write: Write, parts: _Parts) -> bytes:
         verb, option, floor = _REPLACE if write.replace else _APPEND, write.if_live, None
         recorded = packed_time(write.recorded)
     else:
-        verb, option, floor, recorded = _REWRITE, write.moves, write.floor, TIMELESS
+        verb, option, floor, recorded = _REWRITE, write.bump_version, write.floor, TIMELESS
     return _HEADER.pack(
         verb,
         write.stream.kind == KV,

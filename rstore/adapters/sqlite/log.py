@@ -21,11 +21,11 @@ from rstore.domain.log import (
     Head,
     Position,
     Query,
+    Reclaimed,
     Record,
     Replay,
     ReplayQuery,
     Rewrite,
-    Saved,
 )
 from rstore.domain.paging import within
 from rstore.domain.rules import folded_version
@@ -157,8 +157,8 @@ class SqliteLog:
 
     # -- erase --------------------------------------------------------------------------------------------------------
 
-    def rewrite(self, rewrites: Sequence[Rewrite]) -> Saved:
-        saved = Saved(0, 0)
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> Reclaimed:
+        saved = Reclaimed(0, 0)
         with self._pool.transaction() as db:
             for rewrite in rewrites:
                 saved = saved.plus(writing.rewrite_stream(db, rewrite))

@@ -11,7 +11,7 @@ from typing import Any
 from rstore.adapters.sqlite import statements as sql
 from rstore.adapters.sqlite.file import Connection
 from rstore.adapters.sqlite.reading import StreamRow, find
-from rstore.domain.log import Batch, Copy, Record, Rewrite, Saved
+from rstore.domain.log import Batch, Copy, Reclaimed, Record, Rewrite
 from rstore.domain.rules import check_expected, merged_copies
 from rstore.domain.spans import bit, level
 from rstore.domain.streams import KV, Stream
@@ -90,17 +90,17 @@ def restore(db: Connection, copies: Sequence[Copy]) -> None:
     _count(db, born)
 
 
-def rewrite_stream(db: Connection, rewrite: Rewrite) -> Saved:
+def rewrite_stream(db: Connection, rewrite: Rewrite) -> Reclaimed:
     """Replace records of a stream by others."""
     row = find(db, rewrite.stream)
     _expect(rewrite, row)
     if row is None:
-        return Saved(0, 0)
+        return Reclaimed(0, 0)
     dropped, versions = _among(rewrite.drop)
     records, size = db.execute(sql.SIZE + dropped, (row.id, *versions)).fetchone()
     live = row.live if rewrite.live is None else rewrite.live
     if not records and live == row.live and (live or _has_records(db, row)):
-        return Saved(0, 0)
+        return Reclaimed(0, 0)
     levels, kept = row.levels, []
     for record in rewrite.put:
         of_level = _level(rewrite.stream, record.start, record.end)
@@ -110,16 +110,16 @@ def rewrite_stream(db: Connection, rewrite: Rewrite) -> Saved:
         places = (record.recorded, record.start, record.end, of_level, *record[5:])
         db.execute(sql.REPLACE, (*places, row.id, record.version))
     db.execute(sql.DELETE + dropped, (row.id, json.dumps(kept), *versions))
-    version = row.version + rewrite.moves
+    version = row.version + rewrite.bump_version
     if live or _has_records(db, row):
         died = min([row.died, *(version - 1 for version in kept)])
-        floor = version if rewrite.moves else row.floor
+        floor = version if rewrite.bump_version else row.floor
         db.execute(sql.CHANGE_STREAM, (live, levels, floor, died, row.id))
     else:
         db.execute(sql.FORGET_STREAM, (row.id,))
         db.execute(sql.RAISE_FLOOR, (version, db.namespace))
     _count(db, {rewrite.stream.kind: live - row.live})
-    return Saved(records - len(kept), size)
+    return Reclaimed(records - len(kept), size)
 
 
 def _create_stream(db: Connection, stream: Stream, floor: int) -> StreamRow:

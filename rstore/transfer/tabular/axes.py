@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from rstore.domain.errors import StoreFileError
 from rstore.domain.spans import check_time
-from rstore.encoding.columns import UNITS, Times
+from rstore.encoding.columns import UNITS, TimeAxis
 from rstore.store import Store
 from rstore.transfer.tabular.clocks import NANOSECONDS, Whole
 from rstore.transfer.tabular.sheets import Understood
@@ -18,12 +18,12 @@ _CALENDAR: Final = range(-62_135_596_800, 253_402_300_800)  # seconds from 1970,
 class Axis(NamedTuple):
     """The times of a series. ``unit`` is what dates are counted in, None if times are integers anyway.
 
-    ``meaning`` is stored with the points; without a unit they are stored as plain ones. ``is_own`` if the series has
+    ``time_axis`` is stored with the points; without a unit they are stored as plain ones. ``is_own`` if the series has
     that unit already, and ``is_new`` if there is no such series.
     """
 
     unit: str | None
-    meaning: Times
+    time_axis: TimeAxis
     is_own: bool = False
     is_new: bool = False
 
@@ -75,7 +75,7 @@ def axis_of(store: Store | None, unit: str | None, found: Understood, has_zone: 
     Raises:
         ValueError: the series counts in another unit, or has a time zone, and the times of the table have none.
     """
-    own = Times() if store is None else store.meaning(key)
+    own = TimeAxis() if store is None else store.time_axis(key)
     if own.unit is not None:
         if unit not in (own.unit, None):
             raise ValueError(f"{key!r} counts its times in {own.unit!r}, not in {unit!r}")
@@ -87,6 +87,6 @@ def axis_of(store: Store | None, unit: str | None, found: Understood, has_zone: 
         return Axis(own.unit if found.are_dates else None, own, is_own=True)
     is_new = store is None or store.first(key) is None
     if not found.are_dates:
-        return Axis(None, Times(), is_new=is_new)
+        return Axis(None, TimeAxis(), is_new=is_new)
     counted = unit or "ms"
-    return Axis(counted, Times(counted, found.zone) if is_new else Times(), is_new=is_new)
+    return Axis(counted, TimeAxis(counted, found.zone) if is_new else TimeAxis(), is_new=is_new)

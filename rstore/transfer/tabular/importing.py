@@ -245,8 +245,8 @@ def _check_times_differ(table: _Table, rows: Iterator[Row]) -> None:
     twice = first_twice(rows)
     if twice is None:
         return
-    meaning = table.axes(twice.key).meaning
-    time = twice.time if meaning.unit is None else iso_in_series(twice.time, meaning)
+    time_axis = table.axes(twice.key).time_axis
+    time = twice.time if time_axis.unit is None else iso_in_series(twice.time, time_axis)
     raise StoreFileError(
         twice.second,
         f"{twice.key!r} has {time} already in line {twice.first}: make a series for each value of a column with "
@@ -336,10 +336,10 @@ def _as_stored(
     table: _Table, axis: Axis, times: list[int], columns: list[list[Any]], places: Sequence[int]
 ) -> TypedPoints | Iterator[tuple[int, Any]]:
     layout, kinds = table.layout, table.found.kinds
-    if axis.meaning.unit is not None:
+    if axis.time_axis.unit is not None:
         names = [layout.values[at] if layout.rows else None for at in places]
         parts = [(name, _STORED_AS[kinds[at]], column) for name, at, column in zip(names, places, columns, strict=True)]
-        return points_of_columns(times, axis.meaning, parts, framed=layout.rows)
+        return points_of_columns(times, axis.time_axis, parts, framed=layout.rows)
     if not layout.rows:
         return zip(times, columns[0], strict=True)
     names = [layout.values[at] for at in places]

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 from rstore.domain.errors import StoreError
 from rstore.domain.paging import pages
 from rstore.domain.scalars import is_missing, plain
-from rstore.encoding.columns import Times
+from rstore.encoding.columns import TimeAxis
 from rstore.progress import Steps
 from rstore.timestamps import iso_in_series
 from rstore.transfer.files import BinaryFile, TextFile, written, written_bytes
@@ -32,7 +32,7 @@ class Line(NamedTuple):
     """A line of a table that is written: a timestamp, what that means, and the cells of the other columns."""
 
     time: int
-    meaning: Times
+    axis: TimeAxis
     cells: Sequence[Any]
 
 
@@ -95,8 +95,8 @@ def _as_cells(line: Line) -> list[str]:
 
 
 def _time(line: Line) -> str:
-    if line.meaning.unit is not None:
-        return str(iso_in_series(line.time, line.meaning))
+    if line.axis.unit is not None:
+        return str(iso_in_series(line.time, line.axis))
     return f"{line.time:+}" if line.time in _LIKE_DATES else str(line.time)
 
 
@@ -144,16 +144,16 @@ def _schema(columns: Sequence[str], lines: Iterator[Line]) -> Any:
     """Return the types of columns: that of the times, and of others the narrowest that holds what is in all pages."""
     import pyarrow
 
-    meanings = set()
+    axes = set()
     found = pyarrow.schema([(name, pyarrow.null()) for name in columns[1:]])
     for page in pages(lines, BATCH_ROWS):
-        meanings |= {line.meaning[:2] for line in page}
+        axes |= {line.axis[:2] for line in page}
         types = [pyarrow.array(cells).type for cells in zip(*(line.cells for line in page), strict=True)]
         fields = list(zip(columns[1:], types, strict=True))
         found = pyarrow.unify_schemas([found, pyarrow.schema(fields)], promote_options="permissive")
-    if len(meanings) > 1:
+    if len(axes) > 1:
         raise ValueError("a column of Parquet has dates of one unit and zone, or ints: export each series to a file")
-    unit, zone = meanings.pop() if meanings else (None, None)
+    unit, zone = axes.pop() if axes else (None, None)
     return found.insert(0, pyarrow.field(columns[0], pyarrow.timestamp(unit, zone) if unit else pyarrow.int64()))
 
 

@@ -994,7 +994,7 @@ def test_a_projection_of_lost_events_begins_anew(log: Log) -> None:
     for start in range(4):
         log.append([Batch(stream, [Entry(start, start, "n", "setitem", b"")], 1)])
     versions = [record.version for record in log.read(stream)]
-    log.rewrite([Rewrite(stream, None, versions[1:2], moves=False)])  # what a failover can do to a version
+    log.rewrite([Rewrite(stream, None, versions[1:2], bump_version=False)])  # what a failover can do to a version
 
     def is_of_use(version: int) -> bool:
         replay = log.replay(stream, ReplayQuery(after=version))
@@ -1015,7 +1015,7 @@ def test_what_was_read_before_a_failover_does_not_erase_what_it_left(log: Log) -
     merged = [Record(kept - 1, None, 1, *ENTRY), Record(kept + 1, None, 1, *ENTRY)]
     with pytest.raises(StoreConflictError):
         log.rewrite([Rewrite(stream, None, range(kept + 2), merged)])
-    log.rewrite([Rewrite(stream, None, range(kept + 2), moves=False)])
+    log.rewrite([Rewrite(stream, None, range(kept + 2), bump_version=False)])
     assert [record.version for record in log.read(stream)] == [kept]
 
 
