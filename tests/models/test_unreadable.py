@@ -445,7 +445,8 @@ def test_what_else_is_to_be_done_on_an_error_is_refused(store: Store, wrong: Any
         store.project("p", collect, on_error=wrong)
 
 
-def test_a_store_that_fails_is_no_change_to_be_skipped(store: Store) -> None:
+def test_a_store_that_fails_is_no_change_to_be_skipped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between a hundred attempts
     store["in/a"] = 1
 
     def conflict(change: Change, at: Store) -> None:
