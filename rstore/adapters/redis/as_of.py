@@ -8,68 +8,67 @@ from typing import Any, Final, TypeAlias
 from rstore.adapters.redis.cluster.router import Servers
 from rstore.adapters.redis.codec import HEAD_END, Span, StoredHead, packed_time, unpack_head, unpack_record, unpack_span
 from rstore.adapters.redis.connection import Command
-from rstore.adapters.redis.keys import Partition
+from rstore.adapters.redis.keys import Location
 from rstore.adapters.redis.node import Request, Run
 from rstore.adapters.redis.scripts import NEWEST
 from rstore.adapters.redis.snapshot import Snapshot
 from rstore.domain.log import Record
 from rstore.domain.spans import TIME_MAX, TIME_MIN
-from rstore.domain.streams import KV, Stream
+from rstore.domain.streams import KV
 
 _NEAR: Final = 16  # spans to look at first: a key has seldom been set more often since
 
-At: TypeAlias = tuple[Partition, Stream]
-"""Where a stream is."""
-
-Asked: TypeAlias = dict[int, tuple[At, StoredHead]]
+Asked: TypeAlias = dict[int, tuple[Location, StoredHead]]
 """Streams by the number under which they were asked for, and their heads."""
 
 
-def newest_by_script(servers: Servers, places: Sequence[At], until: int, *, whole: bool) -> list[Record | None]:
+def newest_by_script(
+    servers: Servers, locations: Sequence[Location], until: int, *, whole: bool
+) -> list[Record | None]:
     """Return the newest record of each stream by a time. Unless ``whole``, it comes without data and meta."""
     args = packed_time(until), b"1" if whole else b"0"
     # one by one where a slot may be moving to another node: a script waits until all of its keys are there
-    size = max(1, len(places)) if servers.partitions == 1 else 1
+    size = max(1, len(locations)) if servers.partitions == 1 else 1
     runs = [
-        Run(page[0][0].slot, NEWEST, [key for partition, stream in page for key in partition.current(stream)], args)
-        for page in (places[at : at + size] for at in range(0, len(places), size))
+        Run(page[0].slot, NEWEST, [key for location in page for key in location.current], args)
+        for page in (locations[start : start + size] for start in range(0, len(locations), size))
     ]
     return [packed and unpack_record(packed) for answer in servers.query_each(runs) for packed in answer]
 
 
 def newest_by_reads(servers: Servers, asked: Asked, until: int) -> dict[int, Record | None]:
     """Return the same by plain reads: a script needs more than permission to read."""
-    keys = {index: (place, head) for index, (place, head) in asked.items() if place[1].kind == KV}
+    keys = {index: (at, head) for index, (at, head) in asked.items() if at.stream.kind == KV}
     near = _near(servers, keys, until)
     return {
-        index: near[index] if index in near else _far(servers, place, head, until)
-        for index, (place, head) in asked.items()
+        index: near[index] if index in near else _far(servers, location, head, until)
+        for index, (location, head) in asked.items()
     }
 
 
-def last_of(servers: Servers, place: At, head: StoredHead | None) -> Record | None:
+def last_of(servers: Servers, location: Location, head: StoredHead | None) -> Record | None:
     """Return the newest record of a stream, whatever was rewritten since its head was read."""
     if head is None or not head.newest:
         return None
-    return head.record or next(Snapshot(servers, *place, head).records([head.newest]))
+    return head.record or next(Snapshot(servers, location, head).records([head.newest]))
 
 
-def _far(servers: Servers, place: At, head: StoredHead, until: int) -> Record | None:
+def _far(servers: Servers, location: Location, head: StoredHead, until: int) -> Record | None:
     """Return the newest record by a time, whatever was rewritten since its head was read."""
-    snapshot = Snapshot(servers, *place, head)
-    spans = _bisected(servers, place, head, until) if place[1].kind == KV else None
+    snapshot = Snapshot(servers, location, head)
+    spans = _bisected(servers, location, head, until) if location.stream.kind == KV else None
     if spans is None:
         spans = [span for span in snapshot.spans(TIME_MIN, TIME_MAX) if span.recorded <= until]
     version = max((span.version for span in spans), default=None)
     return None if version is None else next(snapshot.records([version]))
 
 
-def _bisected(servers: Servers, place: At, head: StoredHead, until: int) -> list[Span] | None:
+def _bisected(servers: Servers, location: Location, head: StoredHead, until: int) -> list[Span] | None:
     """Return the span of a key's newest record by a time, if there is one; None if it was rewritten meanwhile."""
     low, high, found = -1, head.filed, []
     while high - low > 1:
         middle = (low + high) // 2
-        spans = _unmoved(servers, {0: (place, head)}, [(b"ZRANGE", place[0].spans(place[1]), middle, middle)])
+        spans = _unmoved(servers, {0: (location, head)}, [(b"ZRANGE", location.spans, middle, middle)])
         if not (spans and spans[0]):
             return None
         (span,) = map(unpack_span, spans[0])
@@ -82,11 +81,8 @@ def _bisected(servers: Servers, place: At, head: StoredHead, until: int) -> list
 
 def _near(servers: Servers, asked: Asked, until: int) -> dict[int, Record | None]:
     """Look among the newest records of all keys at once. A key whose record is not among these is left out."""
-    pages = _unmoved(
-        servers,
-        asked,
-        [(b"ZRANGE", partition.spans(key), 0, _NEAR - 1, b"REV") for (partition, key), _ in asked.values()],
-    )
+    looks: list[Command] = [(b"ZRANGE", key.spans, 0, _NEAR - 1, b"REV") for key, _ in asked.values()]
+    pages = _unmoved(servers, asked, looks)
     chosen: dict[int, int] = {}
     found: dict[int, Record | None] = {}
     for index, page in pages.items():
@@ -95,18 +91,16 @@ def _near(servers: Servers, asked: Asked, until: int) -> dict[int, Record | None
             chosen[index] = version
         elif len(page) < _NEAR:
             found[index] = None
-    commands: list[Command] = [
-        (b"HGET", asked[index][0][0].records(asked[index][0][1]), version) for index, version in chosen.items()
-    ]
-    records = _unmoved(servers, {index: asked[index] for index in chosen}, commands)
+    looks = [(b"HGET", asked[index][0].records, version) for index, version in chosen.items()]
+    records = _unmoved(servers, {index: asked[index] for index in chosen}, looks)
     return found | {index: unpack_record(packed) for index, packed in records.items() if packed}
 
 
 def _unmoved(servers: Servers, asked: Asked, commands: Sequence[Command]) -> dict[int, Any]:
     """Send a command for each stream. Return the replies for those not rewritten since their head was read."""
     requests = [
-        Request(partition.slot, [command, (b"GETRANGE", partition.head(stream), 0, HEAD_END)])
-        for ((partition, stream), _), command in zip(asked.values(), commands, strict=True)
+        Request(at.slot, [command, (b"GETRANGE", at.head, 0, HEAD_END)])
+        for (at, _), command in zip(asked.values(), commands, strict=True)
     ]
     answers = zip(asked.items(), servers.ask_each(requests), strict=True)
     heads = ((index, head.generation, reply, unpack_head(packed)) for (index, (_, head)), (reply, packed) in answers)

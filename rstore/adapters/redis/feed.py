@@ -1,57 +1,94 @@
-"""The feed of a partition: its records in the order of their positions."""
+"""Following a namespace: the feeds of its partitions, in the order of their records' positions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from operator import itemgetter
 from typing import Final, TypeAlias
-
-from attrs import field, frozen
 
 from rstore.adapters.redis.cluster.router import Owner
 from rstore.adapters.redis.codec import stored_number, unpack_head, unpack_record
 from rstore.adapters.redis.connection import Command
 from rstore.adapters.redis.errors import damaged
 from rstore.adapters.redis.keys import Partition, stream_named
-from rstore.domain.log import Record
+from rstore.adapters.redis.opened import Opened
+from rstore.adapters.redis.positions import Place
+from rstore.domain.checkpoints import number
+from rstore.domain.log import Position, Record
 from rstore.domain.paging import within
 from rstore.domain.streams import Stream
 
 _FIRST_PAGE: Final = 16
 _PAGE: Final = 256
-PAGE_BYTES: Final = 4 << 20
-"""How much of a feed is held in memory."""
+_PAGE_BYTES: Final = 4 << 20  # of a feed, in memory
+_SHARE_BYTES: Final = _PAGE_BYTES // 8  # for each of many feeds that are merged
 
 _Named: TypeAlias = tuple[Stream, int]
 """A record by its stream and version."""
 
 
-@frozen(order=True)
-class Place:
-    """A record's position where there are several partitions: its number, and its partition.
+def follow(opened: Opened, after: Position | None) -> Iterator[tuple[Position, Stream, Record]]:
+    """Yield what ``Log.follow`` does.
 
-    A follower's position also says how far it has ``seen`` each partition, so that it skips no record that comes later
-    with a smaller number. This part is not compared.
+    A script gives out a position and adds to the feed at once, so later records have greater positions.
     """
-
-    n: int
-    partition: int
-    seen: tuple[int, ...] = field(default=(), eq=False, repr=False)
-
-    def after(self, partition: int) -> int:
-        """Return the number after which a partition goes on."""
-        if self.seen:
-            return self.seen[partition]
-        return self.n if partition <= self.partition else self.n - 1
+    return _follow_all(opened, after) if opened.is_spread else _follow_one(opened, number(after))
 
 
-def feed(owner: Owner, partition: Partition, after: int, last: int, most: int) -> Iterator[tuple[Stream, Record]]:
+def wait(opened: Opened, after: Position | None, seconds: float) -> bool:
+    """Block on the feed of the one partition, and tell whether there is a record after a position."""
+    (partition,) = opened.partitions
+    milliseconds = max(1, int(1000 * min(seconds, opened.servers.server.timeout / 2)))
+    block = b"XREAD", b"COUNT", 1, b"BLOCK", milliseconds, b"STREAMS", partition.feed, b"%d" % number(after)
+    (found,) = opened.servers.at(partition.slot).ask(block)
+    return found is not None
+
+
+def _follow_one(opened: Opened, after: int) -> Iterator[tuple[Position, Stream, Record]]:
+    (partition,) = opened.partitions
+    owner = opened.servers.at(partition.slot)
+    ((last,),) = owner.ask((b"HMGET", partition.meta, b"n"))
+    if last is not None:
+        for stream, record in _feed(owner, partition, after, stored_number(last), _PAGE_BYTES):
+            yield record.position, stream, record
+
+
+def _follow_all(opened: Opened, after: Position | None) -> Iterator[tuple[Position, Stream, Record]]:
+    """Merge the feeds of all partitions.
+
+    A log that may write first moves all partitions on to the greatest position of any. So the order in which records
+    are seen is that of their positions for ever. A frozen log can't do that: it may show records of the same moment in
+    another order than others do. It skips none either, since positions say how far each partition was seen.
+    """
+    lasts = opened.leveled_positions()
+    seen = [after.after(each) if isinstance(after, Place) else 0 for each in range(len(lasts))]
+    feeds = [
+        _numbered(each.number, _feed(opened.servers.at(each.slot), each, low, last, _SHARE_BYTES))
+        for each, low, last in zip(opened.partitions, seen, lasts, strict=True)
+        if last > low
+    ]
+    for n, partition, stream, record in merge(*feeds, key=itemgetter(0, 1)):
+        seen[partition] = n
+        position = Place(n, partition, tuple(seen))
+        yield position, stream, record._replace(position=position)
+
+
+def _numbered(partition: int, records: Iterable[tuple[Stream, Record]]) -> Iterator[tuple[int, int, Stream, Record]]:
+    return ((number(record.position), partition, stream, record) for stream, record in records)
+
+
+# -- of one partition -------------------------------------------------------------------------------------------------
+
+
+def _feed(owner: Owner, partition: Partition, after: int, last: int, most: int) -> Iterator[tuple[Stream, Record]]:
     """Yield the records of a partition from one position to another, in pages of ``most`` bytes, or of one record."""
     low, size = b"(%d" % after, _FIRST_PAGE
     while True:
         (entries,) = owner.ask((b"XRANGE", partition.feed, low, last, b"COUNT", size))
-        places = [_place(words) for _, words in entries]
-        records = _records(owner, partition, places, most)
-        for (stream, _), record in zip(places, records, strict=True):
+        named = [_named(words) for _, words in entries]
+        records = _records(owner, partition, named, most)
+        for (stream, _), record in zip(named, records, strict=True):
             if record is not None:
                 yield stream, record
         if len(entries) < size:
@@ -60,7 +97,7 @@ def feed(owner: Owner, partition: Partition, after: int, last: int, most: int) -
         size = min(4 * size, _PAGE)
 
 
-def _place(words: Sequence[bytes]) -> _Named:
+def _named(words: Sequence[bytes]) -> _Named:
     """Return the stream and version of the record that an entry of the feed names."""
     if len(words) != 4:
         raise damaged()
@@ -68,26 +105,26 @@ def _place(words: Sequence[bytes]) -> _Named:
     return stream_named(name), stored_number(version)
 
 
-def _records(owner: Owner, partition: Partition, places: Sequence[_Named], most: int) -> Iterator[Record | None]:
+def _records(owner: Owner, partition: Partition, named: Sequence[_Named], most: int) -> Iterator[Record | None]:
     """Yield the records of streams and versions; None for one that has just been erased."""
-    if len(places) == 1:  # a follower that has seen all else need not ask
-        yield from _read(owner, partition, places)
+    if len(named) == 1:  # a follower that has seen all else need not ask
+        yield from _read(owner, partition, named)
         return
     looks: list[Command] = []
-    for stream, version in places:
+    for stream, version in named:
         looks += (b"HSTRLEN", partition.records(stream), version), (b"STRLEN", partition.head(stream))
     sizes = iter(owner.ask(*looks))
-    for group in within(most, ((place, next(sizes) + next(sizes)) for place in places)):
+    for group in within(most, ((place, next(sizes) + next(sizes)) for place in named)):
         yield from _read(owner, partition, group)
 
 
-def _read(owner: Owner, partition: Partition, places: Sequence[_Named]) -> list[Record | None]:
+def _read(owner: Owner, partition: Partition, named: Sequence[_Named]) -> list[Record | None]:
     commands: list[Command] = []
-    for stream, version in places:  # the head first: what is no longer there when it is read has been filed
+    for stream, version in named:  # the head first: what is no longer there when it is read has been filed
         commands += (b"GET", partition.head(stream)), (b"HGET", partition.records(stream), version)
     packed = owner.ask(*commands)
     heads, filed = map(unpack_head, packed[::2]), packed[1::2]
     return [
         unpack_record(found) if found else head.record if head and head.newest == version else None
-        for (_, version), head, found in zip(places, heads, filed, strict=True)
+        for (_, version), head, found in zip(named, heads, filed, strict=True)
     ]

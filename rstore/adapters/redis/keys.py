@@ -25,7 +25,7 @@ A stream's name is ``kind:key``.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 from zlib import crc32
 
@@ -98,6 +98,34 @@ class Partition:
 
     def _key(self, name: str) -> bytes:
         return f"{self._prefix}{name}".encode()
+
+
+class Location(NamedTuple):
+    """A stream, and the partition that it is in."""
+
+    partition: Partition
+    stream: Stream
+
+    @property
+    def slot(self) -> int:
+        return self.partition.slot
+
+    @property
+    def head(self) -> bytes:
+        return self.partition.head(self.stream)
+
+    @property
+    def records(self) -> bytes:
+        return self.partition.records(self.stream)
+
+    @property
+    def spans(self) -> bytes:
+        return self.partition.spans(self.stream)
+
+    @property
+    def current(self) -> tuple[bytes, bytes, bytes]:
+        """The keys that a reader needs if nobody rewrites the stream."""
+        return self.head, self.records, self.spans
 
 
 META_PATTERN: Final = b"rstore:{*:0}:meta"

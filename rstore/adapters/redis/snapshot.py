@@ -31,11 +31,10 @@ from rstore.adapters.redis.codec import (
 )
 from rstore.adapters.redis.connection import Command
 from rstore.adapters.redis.errors import damaged
-from rstore.adapters.redis.keys import Partition
+from rstore.adapters.redis.keys import Location
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Query, Record
 from rstore.domain.spans import reach
-from rstore.domain.streams import Stream
 
 _SPANS: Final = 64
 _MOST_SPANS: Final = 4096
@@ -47,10 +46,10 @@ _PAGE_BYTES: Final = 4 << 20
 class Snapshot:
     """A stream at the time of a head."""
 
-    def __init__(self, servers: Servers, partition: Partition, stream: Stream, head: StoredHead) -> None:
-        self._owner, self._head = servers.at(partition.slot), head
-        self._head_key, self._records_key, self._spans_key = partition.current(stream)
-        self._young, self._old = partition.retired(stream)
+    def __init__(self, servers: Servers, location: Location, head: StoredHead) -> None:
+        self._owner, self._head = servers.at(location.slot), head
+        self._head_key, self._records_key, self._spans_key = location.current
+        self._young, self._old = location.partition.retired(location.stream)
         self._generation: int | None = head.generation
         self._retired: dict[int, Retired] = {}
         # the record in the head is in hand; it is filed when a newer one comes, and must not be found twice
@@ -189,9 +188,9 @@ class Snapshot:
         return packed
 
 
-def head_of(servers: Servers, partition: Partition, stream: Stream) -> StoredHead | None:
+def head_of(servers: Servers, location: Location) -> StoredHead | None:
     """Return a stream's head, or None if there is no such stream."""
-    return unpack_head(*servers.at(partition.slot).ask((b"GET", partition.head(stream))))
+    return unpack_head(*servers.at(location.slot).ask((b"GET", location.head)))
 
 
 def page_after(size: int, packed: Iterable[bytes | None]) -> int:

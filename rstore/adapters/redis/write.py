@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from struct import Struct, pack
@@ -14,6 +12,7 @@ from rstore.adapters.redis.cluster.router import Servers
 from rstore.adapters.redis.codec import MAX_NUMBER, TIMELESS, pack_body, packed_number, packed_time
 from rstore.adapters.redis.keys import Partition, stream_name
 from rstore.adapters.redis.node import Run
+from rstore.adapters.redis.positions import Clock
 from rstore.adapters.redis.scripts import PREPARE, WRITE, WRITE_SPREAD
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Batch, Copy, Record, Rewrite
@@ -34,8 +33,8 @@ class Restoring(NamedTuple):
 
 Write: TypeAlias = Batch | Rewrite | Restoring
 
-# verb, inline, live, if_live or moves, has expect, has floor, is staged, expect, floor, number of parts, recorded:
-# read_op() in lua/parts/ops.lua
+# verb, inline, live, if_live or bump_version, has expect, has floor, is staged, expect, floor, number of parts,
+# recorded: see read_op() in lua/parts/ops.lua
 _HEADER: Final = Struct(">BBBBBBBQQI8s")
 _APPEND, _REPLACE, _REWRITE, _RESTORE = range(4)
 _LIVE: Final = {False: 0, True: 1, None: 2}
@@ -52,24 +51,6 @@ class _Parts(NamedTuple):
     given: list[bytes]
     number: int
     staged: bytes | None
-
-
-class Clock:
-    """A Lamport clock: the greatest position that a log has seen in any partition. Its writes get greater ones."""
-
-    def __init__(self) -> None:
-        self.n = 0
-        self._lock = os.getpid(), threading.Lock()
-
-    def see(self, n: int) -> None:
-        if n <= self.n:
-            return
-        pid, lock = self._lock
-        if pid != os.getpid():  # in a child of a fork, a thread that is not there may hold it
-            lock = threading.Lock()
-            self._lock = os.getpid(), lock
-        with lock:
-            self.n = max(self.n, n)
 
 
 class Call:

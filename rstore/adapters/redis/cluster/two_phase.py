@@ -33,8 +33,9 @@ from rstore.adapters.redis.errors import damaged
 from rstore.adapters.redis.keys import Partition
 from rstore.adapters.redis.namespace import create_partitions
 from rstore.adapters.redis.node import Request, Run
+from rstore.adapters.redis.positions import Clock
 from rstore.adapters.redis.scripts import ABORT, ABORT_IF_OPEN, BEGIN, COMMIT
-from rstore.adapters.redis.write import Call, Clock
+from rstore.adapters.redis.write import Call
 from rstore.domain.errors import StoreError, StoreNotAvailableError
 
 _FIRST_PAUSE: Final = 0.001
