@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from hashlib import sha256
 from operator import attrgetter
@@ -31,6 +31,12 @@ from rstore.encoding.envelope import NOTHING, Body, Payload
 from rstore.protection import Appender, CheckedWriter
 from rstore.session import Session
 from rstore.state_cache import StateCache
+
+WRITER: Final = "rstore.projection"
+"""The word that says, beside who and why, which projection has written something.
+
+Where records of several writers were joined, it is a list of all of them, in which None stands for those that are none.
+"""
 
 ATTEMPTS: Final = 100
 _BACKOFF_SECONDS: Final = 0.001
@@ -309,6 +315,16 @@ def core_of(store: ReadSurface) -> Core:
     if not isinstance(core, Core):
         raise FrozenStoreError(repr(store), "the past can't be written to; write to the store itself")
     return core
+
+
+def writers_in(words: Mapping[str, Any]) -> set[str | None]:
+    """Return which projections have written something, by what is noted beside it; None stands for all other writers.
+
+    >>> writers_in({}), writers_in({WRITER: 'totals'}), sorted(writers_in({WRITER: ['a', 'b']}))
+    ({None}, {'totals'}, ['a', 'b'])
+    """
+    writer = words.get(WRITER)
+    return set(writer) if isinstance(writer, list) else {writer}
 
 
 def running() -> tuple[int, int]:

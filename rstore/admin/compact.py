@@ -8,7 +8,7 @@ from functools import partial, reduce
 from typing import Any, Final, NamedTuple
 
 from rstore.admin.erasures import Eraser
-from rstore.core import Core, Surface, check_keys
+from rstore.core import WRITER, Core, Surface, check_keys, writers_in
 from rstore.domain.erasure import COMPACT, NOTHING_GONE, PRUNE, Plan, measured, sized
 from rstore.domain.errors import StoreConflictError, StorePayloadError
 from rstore.domain.event_state import obsolete
@@ -19,6 +19,7 @@ from rstore.domain.series import SEGMENT, Run
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, SS, TS, Stream
 from rstore.encoding.columns import Layout, Table, joined
+from rstore.encoding.envelope import note_body
 from rstore.models.segments import rows_of
 from rstore.models.spool import Spools
 from rstore.timestamps import Moment, posix_ms
@@ -152,13 +153,13 @@ def _plan_series(core: Core, spools: Spools, stream: Stream, before: int | None)
     if not head.live and (last is None or core.log.last((stream,)) == [last]):
         gone = {stream: sized(core.log.read(stream))}
         return Plan([Rewrite(stream, head.version, range(head.version + 1), live=False)], gone)
-    seen = _survey(core, stream, version)
+    seen = _survey(core, stream, version, head.died)
     if seen.tidy:
         return NOTHING_GONE
     spool = spools.new()
     try:
         for run in joined(rows_of(core, stream, version=version)):
-            spool.add(_merged(core, stream, run))
+            spool.add(_merged(core, stream, run, seen.writers))
     except StorePayloadError as exc:
         if not exc.is_genuine:
             raise
@@ -172,13 +173,19 @@ def _plan_series(core: Core, spools: Spools, stream: Stream, before: int | None)
     return Plan([rewrite], {stream: seen.gone}, *measured(entry.data for entry in spool.entries()))
 
 
-def _merged(core: Core, stream: Stream, run: Run) -> Entry:
-    """Return a segment without who and why: its points were written by several, and not by who compacts them."""
+def _merged(core: Core, stream: Stream, run: Run, writers: set[str | None]) -> Entry:
+    """Return a segment without who and why: its points were written by several, and not by who compacts them.
+
+    It keeps which projections have written to the series, since a rebuild looks for that.
+    """
     body = core.envelope.dump_run(stream.key, run)
-    return core.envelope.entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
+    names = sorted(name for name in writers if name is not None)
+    others = [None] if None in writers else []
+    note = note_body({WRITER: names[0] if len(writers) == 1 else [*names, *others]}) if names else None
+    return core.envelope.entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1], note=note)
 
 
-def _survey(core: Core, stream: Stream, version: int) -> _Survey:
+def _survey(core: Core, stream: Stream, version: int, died: int) -> _Survey:
     """Look whether a series consists of full segments side by side, the last of which may be shorter.
 
     Segments of other columns, or of none, do not count among them. What is appended after ``version`` does not
@@ -187,6 +194,7 @@ def _survey(core: Core, stream: Stream, version: int) -> _Survey:
     tidy, end = True, TIME_MIN - 1
     recorded, gone = TIME_MIN, list[tuple[int, int]]()
     layouts: dict[Layout | None, _Filled] = {}
+    writers = set[str | None]()
     for record in core.log.read(stream):
         if record.version > version:
             continue
@@ -199,9 +207,18 @@ def _survey(core: Core, stream: Stream, version: int) -> _Survey:
         layouts[layout] = _Filled(points, points // size + 1, len(values) == size)
         end, recorded = record.end, max(recorded, record.recorded)
         gone.append((record.version, len(record.data)))
+        writers |= _writers(core, stream, record) if record.version > died else set()
     gone.sort()
     needed = sum(filled.segments for filled in layouts.values())
-    return _Survey(tidy, recorded, array("q", (version for version, _ in gone[-needed:])), gone)
+    return _Survey(tidy, recorded, array("q", (version for version, _ in gone[-needed:])), gone, writers)
+
+
+def _writers(core: Core, stream: Stream, record: Record) -> set[str | None]:
+    """Return which projections have written a record; None stands for others, and where nobody can tell."""
+    try:
+        return writers_in(core.envelope.note(stream, record))
+    except StorePayloadError:
+        return {None}
 
 
 class _Filled(NamedTuple):
@@ -215,7 +232,8 @@ class _Filled(NamedTuple):
 class _Survey(NamedTuple):
     """``versions`` are the newest of the series' own, as many as its points need at most in full segments.
 
-    ``gone`` has version and size of each record.
+    ``gone`` has version and size of each record. ``writers`` are the projections that have written what is seen; None
+    stands for all others.
 
     The newest: a follower that has not come to them yet does not miss what is merged into them.
     """
@@ -224,6 +242,7 @@ class _Survey(NamedTuple):
     recorded: int
     versions: Sequence[int]
     gone: Sequence[tuple[int, int]]
+    writers: set[str | None]
 
 
 def _prune(eraser: Eraser, streams: Iterable[Stream], before: int, *, remove: bool = True) -> Reclaimed:

@@ -8,21 +8,25 @@ from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from attrs import Factory, define
 
-from rstore.core import Core, Surface, now
+from rstore.core import WRITER, Core, Surface, now, writers_in
 from rstore.domain.errors import StoreConflictError, StorePayloadError
-from rstore.domain.log import Batch, Position
+from rstore.domain.log import Batch, Position, Record
 from rstore.domain.names import check_name
 from rstore.domain.operators import SKIP
-from rstore.domain.streams import PROJECT, SKIPPED, Stream
+from rstore.domain.spans import TIME_MAX, TIME_MIN
+from rstore.domain.streams import ES, KV, PROJECT, SKIPPED, TS, Stream
 from rstore.encoding.envelope import note_body
 from rstore.history.changes import Change, StreamFilter, note_of, read_change, wanted
 from rstore.history.follow import Pauses, mark_of
+from rstore.history.rebuild import output_of
 from rstore.history.skipping import OF_THE_STORE, OnError, Skipped, check_on_error, note_of_skipped, skipped_of
+from rstore.models.event_sequences import delete_sequence
+from rstore.models.keyvalues import delete_values
+from rstore.models.timeseries import remove_points
 from rstore.transactions import context, transaction
 
 _BATCH: Final = 100
 _SCANNED: Final = 10_000
-_WRITER: Final = "rstore.projection"
 
 S = TypeVar("S")
 
@@ -69,8 +73,20 @@ class _Projector(Generic[S]):
         return Stream(PROJECT, self.name)
 
     def begin_again(self) -> None:
-        """Forget the checkpoint, and what was skipped."""
-        self.core.append([self._progress("", None), self._none_skipped()])
+        """Delete what the projection has written, with its checkpoint and what was skipped: all of it or nothing."""
+        with transaction(self.core), context(self.core, {WRITER: self.name}):
+            output = output_of(self.core.log, self.stream, self._writers_of)
+            delete_values(self.core, [head for head in output if head.stream.kind == KV])
+            for head in output:
+                if head.stream.kind == TS:
+                    remove_points(self.core, head.stream, TIME_MIN, TIME_MAX, head.version)
+                elif head.stream.kind == ES:
+                    delete_sequence(self.core, head.stream.key, head.version)
+            self.core.log.append([self._progress("", None), self._none_skipped()])
+
+    def _writers_of(self, stream: Stream, record: Record) -> set[str | None]:
+        """Return which projections have written a record; None stands for others, and where nobody can tell."""
+        return writers_in(note_of(self.core, stream, record)[0])
 
     def run(self, pauses: Pauses) -> int:
         """Feed all that there is, and what comes while it waits; return how many changes that were."""
@@ -110,7 +126,7 @@ class _Projector(Generic[S]):
         # what waits for the end of a transaction has no position yet that a later call could go on from
         for position, stream, record in self.core.base.follow(self.position):  # how far it got
             scanned += 1
-            if self.streams.has(stream) and note_of(self.core, stream, record)[0].get(_WRITER) != self.name:
+            if self.streams.has(stream) and self._writers_of(stream, record) != {self.name}:
                 change, error = read_change(self.core, stream, record)
                 changes.append(_Due(change, position, error))
             if len(changes) == self.size or scanned == _SCANNED:
@@ -120,7 +136,7 @@ class _Projector(Generic[S]):
     def _feed(self, found: _Next) -> None:
         checkpoint = "" if found.position is None else self.core.log.checkpoint(found.position)
         try:
-            with transaction(self.core), context(self.core, {_WRITER: self.name}):
+            with transaction(self.core), context(self.core, {WRITER: self.name}):
                 for due in found.changes:
                     self._fed(due)
                 self.core.log.append([self._progress(checkpoint, self.version)])
@@ -194,7 +210,9 @@ class Projecting(Surface):
         Args:
             name: that of the projection; its checkpoint is kept under it.
             kind, prefix, wait: as in :meth:`follow`.
-            rebuild: begin again with the first change. Delete what the projection has written before that.
+            rebuild: delete what the projection has written, and begin again with the first change. The keys, series and
+                event sequences that only it has written to are deleted in one transaction with its checkpoint; their
+                past stays.
             on_error: what becomes of a change that cannot be read, or at which ``fn`` raises. ``raise``: the projection
                 stops there. ``skip``: what ``fn`` has written for it is taken back, :meth:`skipped` lists it, and the
                 projection goes on. A function gets the change and the error instead; the projection goes on when it
@@ -206,6 +224,7 @@ class Projecting(Surface):
 
         Raises:
             StoreConflictError: others wrote to what ``fn`` has read, again and again.
+            StoreError: a rebuild finds that others have written to what the projection writes to; nothing is changed.
 
         >>> def count(change, store):
         ...     store['changes of ' + change.key] = store.get('changes of ' + change.key, 0) + 1
@@ -213,12 +232,14 @@ class Projecting(Surface):
         >>> store['price'] = 11
         >>> store.project('counts', count), store['changes of price'], store.project('counts', count)
         (2, 2, 0)
+        >>> store.project('counts', count, rebuild=True), store['changes of price']
+        (2, 2)
         """
         self._core.check_writable()
         name = check_name("projection", name, empty=False)
         work = _Projector(self._core, self, name, wanted(kind, prefix), fn, check_on_error(on_error))
         if rebuild:
-            work.begin_again()
+            self._core.decide(work.begin_again)
         return work.run(Pauses(wait))
 
     def skipped(self, name: str) -> list[Skipped]:

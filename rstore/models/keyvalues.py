@@ -10,8 +10,9 @@ from itertools import islice
 from typing import Any, Final, Self
 
 from rstore.core import Core, Reading, ReadSurface, Surface, check_expect, check_key, check_keys, check_one, now
-from rstore.domain.log import Batch, Record, Rewrite
+from rstore.domain.log import Batch, Head, Record, Rewrite
 from rstore.domain.operators import DELITEM, SETITEM
+from rstore.domain.paging import newest
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import KV, Stream
 
@@ -256,6 +257,13 @@ def _delete(core: Core, streams: Sequence[Stream], expect: int | None) -> None:
     else:
         core.writer.settle(now())
         core.base.rewrite([Rewrite(stream, expect, range(TIME_MAX), live=False) for stream in streams])
+
+
+def delete_values(core: Core, heads: Sequence[Head]) -> None:
+    """Delete keys that are at the versions of these heads, in the transaction around this."""
+    for _ in newest(core.log, (head.stream for head in heads)):
+        pass  # the transaction has seen the versions of many at once then, and asks for none by itself
+    core.append([_deletion(core, head.stream, head.version) for head in heads])
 
 
 def _deletion(core: Core, stream: Stream, expect: int | None = None) -> Batch:

@@ -349,7 +349,7 @@ class TimeSeriesWriter(Surface):
         spans = [_span(self._core, stream, start, end) for stream in streams]
         attempts = ATTEMPTS if version is None else 1
         for stream, span in zip(streams, spans, strict=True):
-            self._core.decide(partial(_remove, self._core, stream, *span, version), attempts)
+            self._core.decide(partial(remove_points, self._core, stream, *span, version), attempts)
 
 
 # -- read --------------------------------------------------------------------------------------------------------------
@@ -416,7 +416,8 @@ def _reader(core: Reading, stream: Stream) -> Callable[[Any], Any]:
 # -- write -------------------------------------------------------------------------------------------------------------
 
 
-def _remove(core: Core, stream: Stream, low: int, high: int, expect: int | None) -> None:
+def remove_points(core: Core, stream: Stream, low: int, high: int, expect: int | None) -> None:
+    """Remove the points of a span, if the series is at the version expected."""
     head = core.log.head(stream)
     version = head.version if head else 0
     if expect is not None and expect != version:

@@ -22,13 +22,16 @@ from rstore import (
     Store,
     StoreClosedError,
     StoreConflictError,
+    StoreError,
     StorePayloadError,
     Unreadable,
 )
+from rstore.admin.check import check
 from rstore.domain.log import Batch, Entry
 from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.history import follow as following_module
 from rstore.history import projector
+from rstore.transfer import copy
 from tests.conftest import KEY, Backend
 from tests.support.workers import SECONDS, WORKERS, Crew
 
@@ -484,7 +487,6 @@ class TestProject:
     def test_it_can_be_built_again(self, store: Store) -> None:
         store.set_many({f"k{n}": n for n in range(150)})
         store.project("p", count, prefix="k")
-        store.delete(*store.keys()[-151:])
         assert store.project("p", count, prefix="k", rebuild=True) == 150
         assert store["n/changes"] == 150
         assert store.project("p", count, prefix="k") == 0
@@ -757,3 +759,189 @@ def test_a_follower_goes_on_after_a_change_that_it_cannot_read(backend: Backend)
     }
     for place, (checkpoint, _) in enumerate(found, 1):
         assert list(store.follow(after=checkpoint)) == found[place:]
+
+
+# -- a rebuild --------------------------------------------------------------------------------------------------------
+
+
+def write_all_kinds(change: Change, store: Store) -> None:
+    """Write what depends on what is there, so that a run over the output of an earlier one shows."""
+    count(change, store)
+    store.extend("out series", (len(store.range("out series")), change.value))
+    store.apply(
+        "out events", {change.key: (operator.add, 1) if change.key in (store.current("out events") or {}) else 1}
+    )
+
+
+def output(store: Store) -> Any:
+    return dict(store.items()), store.range("out series"), store.current("out events")
+
+
+class TestRebuild:
+    def test_what_a_projection_has_written_is_deleted_first(self, store: Store) -> None:
+        store["k1"], store["k2"], store["mine"] = 1, 2, "too"
+        store.extend("series", (1, 1))
+        store.apply("events", {"n": 1})
+        store.project("p", write_all_kinds, kind=KV, prefix="k")
+        before = output(store)
+        for _ in range(2):
+            assert store.project("p", write_all_kinds, kind=KV, prefix="k", rebuild=True) == 2
+            assert output(store) == before
+        deleted = [change for change in store.history("n/changes") if change.op == "delitem"]
+        assert [change.more for change in deleted] == [{"rstore.projection": "p"}] * 2
+        store.project("p", lambda change, inside: inside.set("new", change.value), kind=KV, prefix="k", rebuild=True)
+        assert output(store) == ({"k1": 1, "k2": 2, "mine": "too", "new": 2}, [], None)
+        assert (store.timeseries(), store.eventsources()) == (["series"], ["events"])
+        assert list(check(store)) == []
+
+    def test_what_others_have_written_to_is_named_and_nothing_is_changed(self, store: Store) -> None:
+        store["k1"], store["k2"] = 1, 2
+        store.apply("out events", {"k1": 7})
+        store.project("p", write_all_kinds, prefix="k")
+        store.extend("out series", (-1, "by hand"))
+        store["n/changes of k1"] = 1
+        store["n/changes of k2"] = 1
+        before, seen = list(store.log()), output(store)
+        message = r"others have written to es 'out events', kv 'n/changes of k1', kv 'n/changes of k2' and 1 more too"
+        with pytest.raises(StoreError, match=message):
+            store.project("p", write_all_kinds, prefix="k", rebuild=True)
+        assert (list(store.log()), output(store)) == (before, seen)
+        assert store.project("p", write_all_kinds, prefix="k") == 0
+        store.delete("n/changes of k1", "n/changes of k2")
+        store.remove("out series")
+        store.delete_events("out events")
+        assert store.project("p", write_all_kinds, prefix="k", rebuild=True) == 2
+        assert output(store)[1:] == ([(0, 1), (1, 2)], {"k1": 1, "k2": 1})
+
+    def test_only_what_came_since_the_birth_of_a_key_counts(self, store: Store) -> None:
+        store["k"] = 1
+        store["n/changes"] = "somebody's"
+        store.extend("out series", (1, "somebody's"))
+        store.apply("out events", {"somebody's": 1})
+        del store["n/changes"]
+        store.remove("out series")
+        store.delete_events("out events")
+        store.project("p", write_all_kinds, prefix="k")
+        before = output(store)
+        assert store.project("p", write_all_kinds, prefix="k", rebuild=True) == 1
+        assert output(store) == before
+
+    def test_what_was_compacted_is_still_known_to_be_its_own(self, store: Store) -> None:
+        store.extend("out series", (1, "somebody's"))
+        store.remove("out series")
+        store.extend("shared", (-1, "somebody's"))
+        for n in range(5):
+            store[f"k{n}"] = n
+
+        def fn(change: Change, inside: Store) -> None:
+            write_all_kinds(change, inside)
+            inside.extend("shared", (change.value, 1))
+
+        store.project("p", fn, prefix="k")
+        before = output(store)
+        store.compact()
+        with pytest.raises(StoreError, match="others have written to ts 'shared' too"):
+            store.project("p", fn, prefix="k", rebuild=True)
+        store.remove("shared")
+        assert store.project("p", fn, prefix="k", rebuild=True) == 5
+        assert output(store) == before
+        assert list(check(store)) == []
+
+    def test_what_raises_afterwards_leaves_nothing_of_the_earlier_run(self, store: Store) -> None:
+        store["k1"], store["k2"] = 1, 2
+        store.project("p", write_all_kinds, prefix="k")
+        before = output(store)
+
+        def fail(change: Change, inside: Store) -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            store.project("p", fail, prefix="k", rebuild=True)
+        assert output(store) == ({"k1": 1, "k2": 2}, [], None)
+        assert store.project("p", write_all_kinds, prefix="k") == 2
+        assert output(store) == before
+
+    def test_if_it_is_not_stored_all_is_as_it_was(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        store["k1"], store["k2"] = 1, 2
+        store.project("p", write_all_kinds, prefix="k")
+        before = output(store)
+
+        def fail(batches: Any) -> None:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store._core.base, "append", fail)
+            with pytest.raises(ZeroDivisionError):
+                store.project("p", write_all_kinds, prefix="k", rebuild=True)
+        assert output(store) == before
+        assert store.project("p", write_all_kinds, prefix="k") == 0
+
+    def test_whoever_goes_on_with_it_meanwhile_leaves_nothing(
+        self, store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store["k1"] = 1
+        store.project("p", write_all_kinds, prefix="k")
+        delete, more = projector.delete_sequence, iter(["k2", "k3"])
+
+        def late(*words: Any) -> None:
+            for key in more:
+                other[key] = 5
+                assert other.project("p", write_all_kinds, prefix="k") == 1
+                break
+            delete(*words)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(projector, "delete_sequence", late)
+            assert store.project("p", write_all_kinds, prefix="k", rebuild=True) == 3
+        assert output(store)[1:] == ([(0, 1), (1, 5), (2, 5)], {"k1": 1, "k2": 1, "k3": 1})
+        assert store["n/changes"] == 3
+
+    def test_another_projection_of_the_output_is_fed_with_the_deletions(self, store: Store) -> None:
+        store["k1"] = 1
+        store.project("p", count, prefix="k")
+        ops: list[str] = []
+        store.project("q", lambda change, inside: ops.append(change.op), prefix="n/")
+        store.project("p", count, prefix="k", rebuild=True)
+        ops.clear()
+        store.project("q", lambda change, inside: ops.append(change.op), prefix="n/")
+        assert ops == ["delitem", "delitem", "setitem", "setitem"]
+
+    def test_a_copy_is_built_again(self, store: Store) -> None:
+        store["k1"], store["k2"] = 1, 2
+        store.project("p", write_all_kinds, prefix="k")
+        with Store("memory://", frozen=False, key=KEY) as target:
+            copy(store, target)
+            assert target.project("p", write_all_kinds, prefix="k", rebuild=True) == 2
+            assert output(target) == output(store)
+
+    def test_it_waits_for_output_that_the_log_does_not_show_yet(self, store: Store, monkeypatch: Any) -> None:
+        store["k1"] = 1
+        store.project("p", write_all_kinds, prefix="k")
+        before, follow, held = output(store), store._core.base.follow, iter([True, True])
+
+        def lagging(after: Any = None) -> Iterator[Any]:
+            return iter([]) if next(held, False) else follow(after)
+
+        monkeypatch.setattr(store._core.base, "follow", lagging)
+        assert store.project("p", write_all_kinds, prefix="k", rebuild=True) == 1
+        assert output(store) == before
+        monkeypatch.setattr(store._core.base, "follow", lambda after=None: iter([]))
+        monkeypatch.setattr(store._core.base, "wait", lambda after, seconds: False)
+        with pytest.raises(StoreError, match="what projection 'p' wrote last is not shown yet"):
+            store.project("p", write_all_kinds, prefix="k", rebuild=True)
+        assert output(store) == before
+
+    def test_it_notices_also_others_that_the_log_does_not_show_yet(self, store: Store, monkeypatch: Any) -> None:
+        store["k1"] = 1
+        store.project("p", write_all_kinds, prefix="k")
+        store["n/changes"] = 5
+        hidden, follow = store.version("n/changes", KV), store._core.base.follow
+
+        def lagging(after: Any = None) -> Iterator[Any]:
+            found = follow(after)
+            return (each for each in found if (each[1].key, each[2].version) != ("n/changes", hidden))
+
+        monkeypatch.setattr(store._core.base, "follow", lagging)
+        with pytest.raises(StoreError, match="others have written to kv 'n/changes' too"):
+            store.project("p", write_all_kinds, prefix="k", rebuild=True)
+        assert store["n/changes"] == 5
