@@ -14,7 +14,7 @@ from typing import Final
 from attrs import Factory, define, field
 
 from rstore.domain.checkpoints import dotted, number, undotted
-from rstore.domain.errors import StoreClosedError, StoreNotAvailableError
+from rstore.domain.errors import StoreClosedError
 from rstore.domain.log import (
     EVERYTHING,
     PRESENT,
@@ -31,7 +31,7 @@ from rstore.domain.log import (
     Rewrite,
 )
 from rstore.domain.paging import within
-from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies
+from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies, no_namespace
 from rstore.domain.spans import level, reach
 from rstore.domain.streams import SS, Stream
 
@@ -138,9 +138,7 @@ class MemoryLog:
         with self._space.lock:
             if self._namespace not in self._space.namespaces:
                 if self._frozen:
-                    raise StoreNotAvailableError(
-                        f"no namespace {self._namespace!r} in {self.name} (open it with frozen=False to create it)"
-                    )
+                    raise no_namespace(self.name, self._namespace)
                 self._space.namespaces[self._namespace] = _Namespace(floor=self._space.floor)
             self._opened = True
 

@@ -1,11 +1,11 @@
-"""What every adapter decides alike: whether a write meets what it expects, and what records tell of a stream."""
+"""What every adapter decides alike: whether a write meets what it expects, what is missing, what records tell."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
 
-from rstore.domain.errors import StoreConflictError, StoreError
+from rstore.domain.errors import StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.domain.log import VERSION_MAX, Batch, Copy, Head, Record, Rewrite
 from rstore.domain.operators import DELITEM
 from rstore.domain.spans import TIME_MIN
@@ -22,6 +22,11 @@ def check_expected(write: Batch | Rewrite, version: int, floor: int) -> None:
         raise StoreConflictError(*write.stream, write.expect, version)
     if isinstance(write, Rewrite) and write.floor is not None and write.floor != floor:
         raise StoreConflictError(*write.stream, write.floor, version)
+
+
+def no_namespace(name: str, namespace: str) -> StoreNotAvailableError:
+    """Return the error of a frozen log that finds no such namespace in the backend of this name."""
+    return StoreNotAvailableError(f"no namespace {namespace!r} in {name} (open it with frozen=False to create it)")
 
 
 def head_then(stream: Stream, version: int, op: str) -> Head:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
+
+from rstore.domain.streams import KV, Stream
 
 TIME_MIN: Final = -(2**63)
 TIME_MAX: Final = 2**63 - 1
@@ -26,16 +29,36 @@ def check_time(what: str, time: object) -> int:
     return value
 
 
+# -- levels -----------------------------------------------------------------------------------------------------------
+#
+# An index on (level, start) finds spans: by one range of it for each level that a stream has. A span of level n has a
+# length below 2**n, which bounds how early it may start if it touches what is asked for. Interval trees and bins were
+# rejected: they need tuning, or maintenance that a plain index does not.
+
+
 def level(start: int, end: int) -> int:
     """Return the level of a span: the number of bits of its length, at most :data:`TOP_LEVEL`.
-
-    Spans are found through an index on ``(level, start)``, one look for each level that a stream has. Interval trees
-    and bins were rejected: they need tuning, or maintenance that a plain index does not.
 
     >>> level(7, 7), level(7, 8), level(0, 1024), level(TIME_MIN, TIME_MAX)
     (0, 1, 11, 63)
     """
     return min((end - start).bit_length(), TOP_LEVEL)
+
+
+def level_of(stream: Stream, start: int, end: int) -> int | None:
+    """Return the level under which a record of a stream is found; None if it is a key's value, which has no span."""
+    return None if stream.kind == KV else level(start, end)
+
+
+def bit(of_level: int | None) -> int:
+    """Return the bit of a level in the mask of those that a stream has, as an integer of 64 bits with a sign.
+
+    >>> bit(None), bit(3), bit(63) == TIME_MIN
+    (0, 8, True)
+    """
+    if of_level is None:
+        return 0
+    return 1 << of_level if of_level < TOP_LEVEL else -(1 << TOP_LEVEL)
 
 
 def reach(of_level: int, start: int) -> int:
@@ -47,8 +70,9 @@ def reach(of_level: int, start: int) -> int:
     return TIME_MIN if of_level == TOP_LEVEL else max(TIME_MIN, start - (1 << of_level) + 1)
 
 
+@lru_cache
 def levels_in(mask: int) -> list[int]:
-    """Return the levels in the mask of a stream, whose bits may be those of an integer with a sign.
+    """Return the levels in the mask of a stream. Most streams have one of a few masks, and each read asks for it.
 
     A stream that never had a span is searched at level 0 all the same: an empty answer needs no case of its own.
 
@@ -58,12 +82,10 @@ def levels_in(mask: int) -> list[int]:
     return [each for each in range(TOP_LEVEL + 1) if mask >> each & 1] or [0]
 
 
-def bit(of_level: int | None) -> int:
-    """Return a level as the bit of a mask in 64 bits with a sign, as SQL has it; 0 without a level.
+def ranges(mask: int, start: int) -> list[tuple[int, int]]:
+    """Return where in the index are spans that touch ``start`` or what comes later: levels, and earliest starts.
 
-    >>> bit(0), bit(2), bit(TOP_LEVEL) == TIME_MIN, bit(None)
-    (1, 4, True, 0)
+    >>> ranges(bit(0) | bit(4), 100)
+    [(0, 100), (4, 85)]
     """
-    if of_level is None:
-        return 0
-    return 1 << of_level if of_level < TOP_LEVEL else -(1 << TOP_LEVEL)
+    return [(each, reach(each, start)) for each in levels_in(mask)]

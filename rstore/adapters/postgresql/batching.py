@@ -11,8 +11,8 @@ from rstore.adapters.postgresql.server import Row
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Batch, Copy, Entry, Record
 from rstore.domain.rules import merged_copies
-from rstore.domain.spans import TOP_LEVEL, level
-from rstore.domain.streams import KV, Stream
+from rstore.domain.spans import bit, level_of
+from rstore.domain.streams import Stream
 
 CHUNK_BYTES: Final = 4 << 20
 _CHUNK_ROWS: Final = 4096
@@ -159,14 +159,3 @@ def checked_size(entry: Entry | Record) -> int:
             f"a value of {size:,} bytes is larger than PostgreSQL can back up ({_LARGEST:,}); nothing was stored"
         )
     return size
-
-
-def level_of(stream: Stream, start: int, end: int) -> int | None:
-    return None if stream.kind == KV else level(start, end)
-
-
-def bit(of_level: int | None) -> int:
-    """Return the level's bit as PostgreSQL sees it: its integers have a sign."""
-    if of_level is None:
-        return 0
-    return 1 << of_level if of_level < TOP_LEVEL else -(1 << TOP_LEVEL)

@@ -18,11 +18,9 @@ import psycopg
 from rstore.adapters.postgresql.batching import (
     CHUNK_BYTES,
     Chunk,
-    bit,
     checked_size,
     chunked,
     copies_to_restore,
-    level_of,
     records_to_put,
 )
 from rstore.adapters.postgresql.pool import PostgresqlPool
@@ -47,7 +45,7 @@ from rstore.domain.log import (
 )
 from rstore.domain.operators import DELITEM
 from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies
-from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, reach
+from rstore.domain.spans import TIME_MAX, TIME_MIN, bit, level_of, ranges
 from rstore.domain.streams import KV, SS, Stream
 from rstore.domain.waiting import wait_for_change
 
@@ -601,9 +599,7 @@ def _by_version(number: int, start: int, end: int) -> _Parts:
 def _by_span(number: int, levels: int, start: int, end: int) -> _Parts:
     """Select the records that touch a span: one range of the index for each level, merged in order by PostgreSQL."""
     where = 'WHERE stream = %s AND level = %s AND start BETWEEN %s AND %s AND "end" >= %s'
-    found = [of_level for of_level in range(TOP_LEVEL + 1) if levels >> of_level & 1]
-    # a stream that never had a span is asked for one all the same: an empty answer needs no case of its own
-    return [(where, (number, of_level, reach(of_level, start), end, start)) for of_level in found or (0,)]
+    return [(where, (number, of_level, low, end, start)) for of_level, low in ranges(levels, start)]
 
 
 def _select(

@@ -16,6 +16,7 @@ from rstore.adapters.pool import Pool
 from rstore.adapters.postgresql import statements as sql
 from rstore.adapters.postgresql.server import Connection, Server
 from rstore.domain.errors import StoreNotAvailableError
+from rstore.domain.rules import no_namespace
 
 
 class PostgresqlPool:
@@ -85,9 +86,7 @@ class PostgresqlPool:
                 db.execute(sql.UPGRADES[version] + sql.script("functions.sql"))
 
     def _missing(self) -> StoreNotAvailableError:
-        return StoreNotAvailableError(
-            f"no namespace {self._namespace!r} in {self._server.name} (open it with frozen=False to create it)"
-        )
+        return no_namespace(self._server.name, self._namespace)
 
 
 def _fetch(db: Connection, statement: str, *values: object) -> Any:

@@ -9,14 +9,13 @@ all that they have seen anywhere: it is a Lamport clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import Struct, error
 from typing import Final, NamedTuple
 
 from rstore.adapters.redis.errors import damaged
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Entry, Head, Record
-from rstore.domain.spans import TIME_MIN, TOP_LEVEL, level
+from rstore.domain.spans import TIME_MIN, level
 from rstore.domain.streams import Stream
 
 VALUE_BYTES: Final = 511 << 20
@@ -96,9 +95,6 @@ class StoredHead(NamedTuple):
 
     def shown(self, stream: Stream) -> Head:
         return Head(stream, self.version, self.floor, bool(self.live), self.died)
-
-    def each_level(self) -> Iterator[int]:
-        return (of_level for of_level in range(TOP_LEVEL + 1) if self.levels >> of_level & 1)
 
 
 def unpack_head(packed: bytes | None) -> StoredHead | None:

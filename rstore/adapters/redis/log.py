@@ -27,7 +27,7 @@ from rstore.adapters.redis.positions import Clock, checkpoint_of, position_of
 from rstore.adapters.redis.replay import replay_by_reads, replay_by_script
 from rstore.adapters.redis.snapshot import Snapshot, head_of
 from rstore.adapters.redis.write import Call, Restoring, Write
-from rstore.domain.errors import FrozenStoreError, StoreClosedError, StoreNotAvailableError
+from rstore.domain.errors import FrozenStoreError, StoreClosedError
 from rstore.domain.log import (
     EVERYTHING,
     PRESENT,
@@ -42,7 +42,7 @@ from rstore.domain.log import (
     ReplayQuery,
     Rewrite,
 )
-from rstore.domain.rules import merged_copies
+from rstore.domain.rules import merged_copies, no_namespace
 from rstore.domain.streams import Stream
 from rstore.domain.waiting import wait_for_change
 
@@ -87,9 +87,7 @@ class RedisLog:
 
     def _create(self, servers: Servers) -> list[Partition]:
         if self._frozen:
-            raise StoreNotAvailableError(
-                f"no namespace {self._namespace!r} in {self.name} (open it with frozen=False to create it)"
-            )
+            raise no_namespace(self.name, self._namespace)
         partitions = [Partition(self._namespace, number) for number in range(servers.partitions)]
         create_partitions(servers, partitions)
         return partitions

@@ -34,7 +34,7 @@ from rstore.adapters.redis.errors import damaged
 from rstore.adapters.redis.keys import Location
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Query, Record
-from rstore.domain.spans import reach
+from rstore.domain.spans import ranges
 
 _SPANS: Final = 64
 _MOST_SPANS: Final = 4096
@@ -57,10 +57,10 @@ class Snapshot:
 
     def spans(self, start: int, end: int, *, reverse: bool = False) -> Iterator[Span]:
         """Yield the spans that touch ``start..end``, in order of ``(start, version)``."""
-        levels = self._head.each_level() if self._head.filed else ()
-        ranges = [span_range(of_level, reach(of_level, start), end) for of_level in levels]
-        pages = self._pages(ranges, _SPANS, reverse=reverse)
-        parts = [self._along(*edges, page, reverse=reverse) for edges, page in zip(ranges, pages, strict=True)]
+        levels = ranges(self._head.levels, start) if self._head.filed else ()
+        edges = [span_range(of_level, low, end) for of_level, low in levels]
+        pages = self._pages(edges, _SPANS, reverse=reverse)
+        parts = [self._along(*each, page, reverse=reverse) for each, page in zip(edges, pages, strict=True)]
         if self._head.record is not None and self._head.record.start <= end:
             parts.append(iter((span_of(self._head.record),)))
         return (span for span in merge(*parts, key=_order, reverse=reverse) if span.end >= start)

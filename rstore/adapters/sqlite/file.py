@@ -17,6 +17,7 @@ from typing import Any, Final
 from rstore.adapters.pool import Session
 from rstore.adapters.sqlite import statements as sql
 from rstore.domain.errors import StoreError, StoreNotAvailableError
+from rstore.domain.rules import no_namespace
 from rstore.domain.streams import Stream
 
 _LONGEST_SECONDS: Final = 2_000_000.0  # SQLite counts milliseconds in 32 bits
@@ -231,9 +232,7 @@ class SqliteFile:
         """Raise if there is no such namespace."""
         row = db.execute(sql.NAMESPACE, (self._namespace,)).fetchone() if db.namespace else None
         if row is None or not row[1]:
-            raise StoreNotAvailableError(
-                f"no namespace {self._namespace!r} in {self.name} (open it with frozen=False to create it)"
-            )
+            raise no_namespace(self.name, self._namespace)
 
     # -- identity -----------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from rstore.domain.log import Entry, Query
-from rstore.domain.spans import levels_in, reach
+from rstore.domain.spans import ranges
 from rstore.domain.streams import KV, Stream
 
 # -- the file and its namespaces --------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def records(kind: str, number: int, levels: int, died: int, query: Query) -> tup
     if kind == KV or after > 0:
         where, parts = _BY_VERSION, [(number, end, start)]
     else:  # one range of the index for each level, merged in order by SQLite
-        where, parts = _BY_SPAN, [(number, level, reach(level, start), end, start) for level in levels_in(levels)]
+        where, parts = _BY_SPAN, [(number, level, low, end, start) for level, low in ranges(levels, start)]
     filters: list[tuple[str, Iterable[Any] | None]] = [
         ("version > ?", [query.above(died)]),
         ("item = ?", None if item is None else [item]),

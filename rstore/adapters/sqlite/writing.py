@@ -13,8 +13,8 @@ from rstore.adapters.sqlite.file import Connection
 from rstore.adapters.sqlite.reading import StreamRow, find
 from rstore.domain.log import Batch, Copy, Reclaimed, Record, Rewrite
 from rstore.domain.rules import check_expected, merged_copies
-from rstore.domain.spans import bit, level
-from rstore.domain.streams import KV, Stream
+from rstore.domain.spans import bit, level_of
+from rstore.domain.streams import Stream
 
 
 def append_one(db: Connection, batch: Batch) -> int | None:
@@ -23,7 +23,7 @@ def append_one(db: Connection, batch: Batch) -> int | None:
     It can't be where the stream has to be changed as well.
     """
     stream, (entry,), recorded, expect, *_ = batch
-    values = (db.namespace, *stream, expect, _level(stream, entry.start, entry.end), recorded, *entry)
+    values = (db.namespace, *stream, expect, level_of(stream, entry.start, entry.end), recorded, *entry)
     row = db.execute(sql.APPEND_ONE, dict(zip(sql.APPEND_ONE_NAMES, values, strict=True))).fetchall()
     return row[0][0] if row else None
 
@@ -56,7 +56,7 @@ def _append_batch(db: Connection, batch: Batch, row: StreamRow | None, floor: in
     def rows() -> Iterator[tuple[Any, ...]]:
         nonlocal levels, version
         for start, end, *rest in batch.entries:
-            of_level = _level(batch.stream, start, end)
+            of_level = level_of(batch.stream, start, end)
             levels |= bit(of_level)
             version += 1
             yield (row.id, version, batch.recorded, start, end, of_level, *rest)
@@ -78,7 +78,7 @@ def restore(db: Connection, copies: Sequence[Copy]) -> None:
     missing = [(stream, record) for stream, record in records if record.version > known[stream].version]
     levels = {stream: row.levels for stream, row in known.items()}
     for stream, record in missing:
-        levels[stream] |= bit(_level(stream, record.start, record.end))
+        levels[stream] |= bit(level_of(stream, record.start, record.end))
     db.executemany(sql.INSERT, (_row(known[stream].id, stream, record) for stream, record in missing))
     born: Counter[str] = Counter()
     for stream, copy in heads.items():
@@ -103,7 +103,7 @@ def rewrite_stream(db: Connection, rewrite: Rewrite) -> Reclaimed:
         return Reclaimed(0, 0)
     levels, kept = row.levels, []
     for record in rewrite.put:
-        of_level = _level(rewrite.stream, record.start, record.end)
+        of_level = level_of(rewrite.stream, record.start, record.end)
         levels |= bit(of_level)
         kept.append(record.version)
         size -= len(record.data)
@@ -147,11 +147,7 @@ def _among(versions: Collection[int]) -> tuple[str, tuple[Any, ...]]:
     return sql.LISTED, (json.dumps(list(versions)),)
 
 
-def _level(stream: Stream, start: int, end: int) -> int | None:
-    return None if stream.kind == KV else level(start, end)
-
-
 def _row(number: int, stream: Stream, record: Record) -> tuple[Any, ...]:
     """Return a record as a row of the stream with this id."""
     version, _, recorded, start, end, *rest = record
-    return number, version, recorded, start, end, _level(stream, start, end), *rest
+    return number, version, recorded, start, end, level_of(stream, start, end), *rest
