@@ -187,7 +187,7 @@ class MemoryLog:
                 return
             above = query.above(found.died)
             records = found.newer(above, query) if above else found.touching(query)
-        for record in islice(filter(query.matches, records), query.limit):
+        for record in islice(query.matching(records), query.limit):
             yield record
             self._check_open()
 
@@ -202,6 +202,8 @@ class MemoryLog:
                 newest = Query(end=min(end, horizon), until=until, reverse=True, limit=1)
                 snapshot = next(self.read(Stream(SS, stream.key), newest), None)
                 after = folded_version(snapshot)
+            if after >= head.version:
+                return Replay(head, snapshot, [])
             return Replay(head, snapshot, list(self.read(stream, Query(end=end, after=after, until=until))))
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:

@@ -71,15 +71,15 @@ def reach(of_level: int, start: int) -> int:
 
 
 @lru_cache
-def levels_in(mask: int) -> list[int]:
+def levels_in(mask: int) -> tuple[int, ...]:
     """Return the levels in the mask of a stream. Most streams have one of a few masks, and each read asks for it.
 
     A stream that never had a span is searched at level 0 all the same: an empty answer needs no case of its own.
 
     >>> levels_in(0b101), levels_in(-(1 << TOP_LEVEL)), levels_in(0)
-    ([0, 2], [63], [0])
+    ((0, 2), (63,), (0,))
     """
-    return [each for each in range(TOP_LEVEL + 1) if mask >> each & 1] or [0]
+    return tuple(each for each in range(TOP_LEVEL + 1) if mask >> each & 1) or (0,)
 
 
 def ranges(mask: int, start: int) -> list[tuple[int, int]]:

@@ -154,7 +154,7 @@ class Transaction:
 
     def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
         written = self._written.get(stream, _Written())
-        own = sorted(filter(query.matches, written.records), key=_BY_TIME, reverse=query.reverse)
+        own = sorted(query.matching(written.records), key=_BY_TIME, reverse=query.reverse)
         stored: Iterable[Record] = ()
         if not written.replaced and query.after < PROVISIONAL:
             self._see(stream, self._log.head(stream))
@@ -169,7 +169,7 @@ class Transaction:
         written = self._written.get(stream)
         if written is None:
             return stored
-        own = filter(Query(end=query.end, after=query.after or 0).matches, written.records)
+        own = Query(end=query.end, after=query.after or 0).matching(written.records)
         records = sorted([*(stored.records if stored else ()), *own], key=_BY_TIME)
         return Replay(self._head(stream, written), stored.snapshot if stored else None, records)
 

@@ -146,7 +146,7 @@ class RedisLog:
         if head is None:
             return
         found = Snapshot(servers, location, head).select(query._replace(after=query.above(head.died)))
-        for record in islice(filter(query.matches, found), query.limit):
+        for record in islice(query.matching(found), query.limit):
             yield opened.placed(location.partition, record)
             servers.check_open()
 

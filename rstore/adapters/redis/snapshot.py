@@ -82,7 +82,7 @@ class Snapshot:
         """Yield the records that may match a query, in its order: all that the index can tell is considered."""
         after, until = query.after, query.until
         if after and self._head.version - after <= _TAIL:
-            return iter(sorted(filter(query.matches, self._tail(after)), key=_order, reverse=query.reverse))
+            return iter(sorted(query.matching(self._tail(after)), key=_order, reverse=query.reverse))
         spans = self.spans(query.start, query.end, reverse=query.reverse)
         return self.records(
             span.version for span in spans if span.version > after and (until is None or span.recorded <= until)
