@@ -27,7 +27,7 @@ from rstore.domain.operators import ONCE
 from rstore.domain.spans import check_time
 from rstore.domain.streams import Stream
 from rstore.domain.transaction import Transaction, unerasable
-from rstore.encoding.envelope import NOTHING, Body, Payload
+from rstore.encoding.envelope import NOTHING, Body, Envelope
 from rstore.protection import Appender, CheckedWriter
 from rstore.session import Session
 from rstore.state_cache import StateCache
@@ -66,7 +66,7 @@ class Reading(Protocol):
         """The event states that were used last."""
 
     @property
-    def envelope(self) -> Payload:
+    def envelope(self) -> Envelope:
         """What opens payloads."""
 
     @property
@@ -90,7 +90,7 @@ class Past:
 
     name: str
     log: AsOf
-    envelope: Payload
+    envelope: Envelope
     namespace: str
     freq: Freq
     states: StateCache = Factory(StateCache)
@@ -150,7 +150,7 @@ class Core:
     namespace: str
     session: Session
     base: Adapter
-    envelope: Payload
+    envelope: Envelope
     writer: CheckedWriter
     frozen: bool
     history: bool
@@ -164,7 +164,7 @@ class Core:
         cls,
         title: str,
         connect: Callable[[bool], Adapter],
-        envelope: Payload,
+        envelope: Envelope,
         namespace: str,
         *,
         frozen: bool,

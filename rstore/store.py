@@ -21,7 +21,7 @@ from rstore.domain.errors import StoreError
 from rstore.domain.log import Connector
 from rstore.domain.names import check_name
 from rstore.domain.streams import ES, KV, TS
-from rstore.encoding.envelope import Payload
+from rstore.encoding.envelope import Envelope
 from rstore.history.changes import HistoryReader
 from rstore.history.follow import Follower
 from rstore.history.projector import Projecting
@@ -116,7 +116,7 @@ class Store(
         named = next(name for name in (namespace, self._namespace, "default") if name is not None)
         self.namespace = check_name("namespace", named, empty=False)
         custom = any(getattr(type(self), name) is not getattr(Store, name) for name in ("_dump", "_load"))
-        envelope = Payload(
+        envelope = Envelope(
             self.namespace,
             self._dump if custom else None,
             self._load if custom else None,

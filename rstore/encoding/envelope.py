@@ -70,7 +70,7 @@ NOTHING: Final = Body(0, b"")
 """The body of an entry that has no value, such as a ``delitem``."""
 
 
-class Payload:
+class Envelope:
     """Seals values for one namespace and opens what is read from it.
 
     ``dump`` and ``load`` are the user's own, or None for pickle. With a cipher everything is encrypted and, unless
@@ -348,11 +348,11 @@ class Payload:
 
     # -- envelopes to envelopes ---------------------------------------------------------------------------------------
 
-    def named(self, namespace: str) -> Payload:
+    def named(self, namespace: str) -> Envelope:
         """Return what seals and opens the same way, with the same keys, for another namespace."""
-        return Payload(namespace, self._dump, self._load, self._cipher, plaintext=self._plaintext)
+        return Envelope(namespace, self._dump, self._load, self._cipher, plaintext=self._plaintext)
 
-    def seals_as(self, other: Payload) -> bool:
+    def seals_as(self, other: Envelope) -> bool:
         """Tell whether what another one has sealed may stay as it is: for the same namespace, with the same keys."""
         mine, theirs = self._cipher, other._cipher
         same_keys = mine is theirs or (mine is not None and theirs is not None and mine.has_keys_of(theirs))
@@ -363,7 +363,7 @@ class Payload:
         note = self._note(stream, record)
         return _bare(*self._unsealed(stream, record, record.data)), None if note is None else _bare(*note)
 
-    def adopted(self, stream: Stream, record: Record, source: Payload) -> Record:
+    def adopted(self, stream: Stream, record: Record, source: Envelope) -> Record:
         """Return a record that another one has sealed as this one seals it. Nothing is decompressed or loaded.
 
         Raises:

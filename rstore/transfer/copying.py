@@ -15,7 +15,7 @@ from rstore.domain.log import Batch, Copy, Entry, Head, LogReader, Position, Rec
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import COPY, KV, ORIGIN, Stream, kind_of
-from rstore.encoding.envelope import Payload
+from rstore.encoding.envelope import Envelope
 from rstore.progress import Report, Steps, step_of
 from rstore.protection import STREAM, CheckedWriter
 from rstore.store import Store
@@ -51,7 +51,7 @@ class Side:
 
     name: str
     log: LogReader
-    payload: Payload
+    envelope: Envelope
     namespace: str
 
     @classmethod
@@ -171,7 +171,7 @@ class _Copying:
 
     def __init__(self, source: Side, target: Side, core: Core, progress: Report | None) -> None:
         self._source, self._target, self._progress = source, target, progress
-        self._is_resealed = not target.payload.seals_as(source.payload)
+        self._is_resealed = not target.envelope.seals_as(source.envelope)
         self._landing = Landing(core, self._identity())
         self._position: Position | None = None
 
@@ -255,11 +255,11 @@ class _Copying:
             self._landing.flush(self._source.log.checkpoint(self._position))
 
     def _sealed(self, stream: Stream, record: Record) -> Record:
-        return self._target.payload.adopted(stream, record, self._source.payload) if self._is_resealed else record
+        return self._target.envelope.adopted(stream, record, self._source.envelope) if self._is_resealed else record
 
     def _tallies(self) -> tuple[Tally, Tally]:
         """Return the sums of source and target: of what is in the payloads, if those were sealed anew."""
-        contents = [opened_by(side.payload) if self._is_resealed else None for side in (self._source, self._target)]
+        contents = [opened_by(side.envelope) if self._is_resealed else None for side in (self._source, self._target)]
         here = tally(self._target.log, contents=contents[1], steps=Steps(self._progress))
         steps = Steps(self._progress, here.records)
         return tally(self._source.log, contents=contents[0], until=self._position, steps=steps), here

@@ -34,7 +34,7 @@ from rstore.domain.log import Batch, Entry, Record, Rewrite
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.encoding.cipher import Cipher
-from rstore.encoding.envelope import Body, Payload
+from rstore.encoding.envelope import Body, Envelope
 from tests.conftest import KEY, OTHER_KEY, Backend, case, in_turn
 
 
@@ -386,7 +386,7 @@ def test_a_plain_deletion_is_refused_under_a_key(backend: Backend) -> None:
     encrypting["key"] = "value"
     encrypting.extend("key", (1, "a"), (2, "b"))
     encrypting.apply("key", {"n": 1})
-    plain = Payload("default")
+    plain = Envelope("default")
     for kind, op, item in ((KV, "delitem", ""), (TS, "remove", ""), (ES, "delitem", "n")):
         start = TIME_MAX if kind == ES else 0
         entry = plain.entry(Stream(kind, "key"), op, item=item, start=start, end=1 if kind == TS else start)
@@ -633,9 +633,9 @@ def test_a_pickle_that_fails_is_a_payload_error(backend: Backend, key: str | Non
     model.write(backend.store(key=key), "key", "value")
     sealed = Sealed(backend, Stream(model.kind, "key"))
     record, stream = sealed.record(), sealed.stream
-    payload = Payload("default", cipher=Cipher(key) if key else None)
+    envelope = Envelope("default", cipher=Cipher(key) if key else None)
     for body in (b"no pickle", b"cno_such_module\nthing\n.", pickle.dumps([1, 2])[:-3]):
-        forged = payload.entry(stream, record.op, Body(0, body), item=record.item, start=record.start, end=record.end)
+        forged = envelope.entry(stream, record.op, Body(0, body), item=record.item, start=record.start, end=record.end)
         sealed.put(data=forged.data)
         with pytest.raises(StorePayloadError, match=f"{model.kind} 'key' in namespace 'default'"):
             model.read(backend.store(key=key), "key")
@@ -644,8 +644,8 @@ def test_a_pickle_that_fails_is_a_payload_error(backend: Backend, key: str | Non
 def test_an_operator_of_a_newer_version_is_a_store_error(backend: Backend, key: str | None) -> None:
     store = backend.store(key=key)
     store.apply("log", {"n": 1}, t=1)
-    payload, stream = Payload("default", cipher=Cipher(key) if key else None), Stream(ES, "log")
-    entry = payload.entry(stream, "frobnicate", payload.dump("log", 5), item="n", start=2, end=2)
+    envelope, stream = Envelope("default", cipher=Cipher(key) if key else None), Stream(ES, "log")
+    entry = envelope.entry(stream, "frobnicate", envelope.dump("log", 5), item="n", start=2, end=2)
     backend.log().append([Batch(stream, [entry], 0)])
 
     for read in (store.events, store.current, lambda key: store.past(key, 5), lambda key: store.apply(key, {"n": 1})):
@@ -668,15 +668,15 @@ ANY = (
 SERIES = Stream(TS, "series")
 
 
-def through_the_log(payload: Payload, times: list[int], values: list[Any]) -> list[tuple[int, Any]]:
+def through_the_log(envelope: Envelope, times: list[int], values: list[Any]) -> list[tuple[int, Any]]:
     """Seal points as a record and open it again."""
-    body = payload.dump_run("series", (times, values))
-    record = Record(1, 1, 0, *payload.entry(SERIES, "extend", body, start=times[0], end=times[-1]))
-    return list(zip(*payload.run(SERIES, record), strict=True))
+    body = envelope.dump_run("series", (times, values))
+    record = Record(1, 1, 0, *envelope.entry(SERIES, "extend", body, start=times[0], end=times[-1]))
+    return list(zip(*envelope.run(SERIES, record), strict=True))
 
 
-def payloads(**options: Any) -> list[Payload]:
-    return [Payload("default", **options), Payload("default", **options, cipher=Cipher(KEY))]
+def envelopes(**options: Any) -> list[Envelope]:
+    return [Envelope("default", **options), Envelope("default", **options, cipher=Cipher(KEY))]
 
 
 @given(st.dictionaries(TIMES, ANY, min_size=1))
@@ -684,8 +684,8 @@ def test_points_of_any_times_and_values_come_back_from_a_segment(points: dict[in
     times = sorted(points)
     values = [points[time] for time in times]
 
-    for payload in payloads():
-        assert through_the_log(payload, times, values) == list(zip(times, values, strict=True))
+    for envelope in envelopes():
+        assert through_the_log(envelope, times, values) == list(zip(times, values, strict=True))
 
 
 @given(st.dictionaries(TIMES, JSON, min_size=1))
@@ -694,27 +694,27 @@ def test_segments_of_dumped_values_come_back_too(points: dict[int, Any]) -> None
     values = [points[time] for time in times]
 
     for dump in (json.dumps, lambda value: json.dumps(value).encode()):
-        for payload in payloads(dump=dump, load=json.loads):
-            assert through_the_log(payload, times, values) == list(zip(times, values, strict=True))
+        for envelope in envelopes(dump=dump, load=json.loads):
+            assert through_the_log(envelope, times, values) == list(zip(times, values, strict=True))
 
 
 @given(st.integers(TIME_MIN, 2**62), st.integers(1, 2**50), st.integers(1, 2000))
 def test_regular_times_come_back_from_next_to_nothing(start: int, step: int, count: int) -> None:
     times = list(range(start, start + step * count, step))[:count]
-    payload = Payload("default")
+    envelope = Envelope("default")
 
-    assert [time for time, _ in through_the_log(payload, times, [None] * count)] == times
-    assert len(payload.dump_run("series", (times, [None] * count)).data) < 300
+    assert [time for time, _ in through_the_log(envelope, times, [None] * count)] == times
+    assert len(envelope.dump_run("series", (times, [None] * count)).data) < 300
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), JSON))
 def test_states_come_back_from_a_snapshot(state: dict[str, Any]) -> None:
     stream = Stream("ss", "log")
-    for payload in [*payloads(), *payloads(dump=json.dumps, load=json.loads)]:
-        body = payload.dump_state("log", state)
+    for envelope in [*envelopes(), *envelopes(dump=json.dumps, load=json.loads)]:
+        body = envelope.dump_state("log", state)
         assert body is not None
-        record = Record(1, 1, 0, *payload.entry(stream, "snapshot", body, item="7", start=1, end=1))
-        assert payload.state(stream, record) == state
+        record = Record(1, 1, 0, *envelope.entry(stream, "snapshot", body, item="7", start=1, end=1))
+        assert envelope.state(stream, record) == state
 
 
 @given(
@@ -738,10 +738,10 @@ def test_states_come_back_from_a_snapshot(state: dict[str, Any]) -> None:
 @example(5, struct.pack("<II", 2, 2) + b"b\3" + b"B\2\2" + b"1b1b")
 @example(5, struct.pack("<II", 2, 9) + b"R" + struct.pack("<Q", 2) + b"B\2\2" + b"1b1b")
 def test_whatever_a_payload_holds_is_read_or_is_a_store_error(flags: int, body: bytes) -> None:
-    payload = Payload("default", json.dumps, json.loads)
-    record = Record(1, 1, 0, *payload.entry(SERIES, "extend", Body(flags, body), start=0, end=3))
+    envelope = Envelope("default", json.dumps, json.loads)
+    record = Record(1, 1, 0, *envelope.entry(SERIES, "extend", Body(flags, body), start=0, end=3))
 
-    for read in (payload.value, payload.run, payload.state, payload.check):
+    for read in (envelope.value, envelope.run, envelope.state, envelope.check):
         try:
             read(SERIES, record)
         except StorePayloadError as exc:

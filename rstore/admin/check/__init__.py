@@ -17,7 +17,7 @@ from rstore.core import core_of
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Position, Record
 from rstore.domain.streams import COPY, ES, KEYS, KV, SS, TS, Stream, kind_of
-from rstore.encoding.envelope import Payload
+from rstore.encoding.envelope import Envelope
 from rstore.progress import Report, Steps
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def info(store: Store, progress: Report | None = None) -> Info:
             continue
         records[kind_of(stream)] += 1
         size += len(record.data) + len(record.meta or b"")
-        encrypted += Payload.is_encrypted(record.data)
+        encrypted += Envelope.is_encrypted(record.data)
         oldest = record.recorded if oldest is None else min(oldest, record.recorded)
         newest = record.recorded if newest is None else max(newest, record.recorded)
     return Info(
@@ -112,17 +112,17 @@ def check(store: Store, progress: Report | None = None) -> Iterator[Problem]:
     []
     """
     core = core_of(store)
-    log, payload = core.base, core.envelope
+    log, envelope = core.base, core.envelope
     indexes = Indexes(log)
-    yield from _records(indexes, payload, progress, is_protected=tried(store.is_protected) is True)
+    yield from _records(indexes, envelope, progress, is_protected=tried(store.is_protected) is True)
     yield from indexes.problems()
-    folds = Folds(log, payload)
+    folds = Folds(log, envelope)
     for key in sorted({stream.key for stream in indexes.seen if stream.kind in (ES, SS)}):
         found = tried(partial(folds.problems, key))
         yield from [] if isinstance(found, StoreError) else found  # what can't be read was found by the others
 
 
-def _records(indexes: Indexes, payload: Payload, progress: Report | None, *, is_protected: bool) -> Iterator[Problem]:
+def _records(indexes: Indexes, envelope: Envelope, progress: Report | None, *, is_protected: bool) -> Iterator[Problem]:
     """Yield what is wrong with single records, and note what the feed shows of each stream."""
     found = _told(indexes.log.follow(), progress)
     while True:
@@ -137,9 +137,9 @@ def _records(indexes: Indexes, payload: Payload, progress: Report | None, *, is_
             yield Problem(*stream, record.version, "its position is not above that of the one before it")
         indexes.end = position
         indexes.seen.setdefault(stream, Seen()).add(stream, trace_of(record))
-        for flaw in flaws(payload, stream, record):
+        for flaw in flaws(envelope, stream, record):
             yield Problem(*stream, record.version, flaw)
-        if is_protected and stream.kind != COPY and not payload.is_encrypted(record.data):
+        if is_protected and stream.kind != COPY and not envelope.is_encrypted(record.data):
             yield Problem(*stream, record.version, _IN_CLEAR)
 
 

@@ -14,7 +14,7 @@ from rstore.domain.operators import EVENTS
 from rstore.domain.rules import folded_version
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, SS, Stream
-from rstore.encoding.envelope import Payload
+from rstore.encoding.envelope import Envelope
 from rstore.history.diff import difference
 
 
@@ -28,8 +28,8 @@ class _UnfoldableError(Exception):
 class Folds:
     """The folds of one event sequence after the other; one state is in memory at a time."""
 
-    def __init__(self, log: Log, payload: Payload) -> None:
-        self._log, self._payload = log, payload
+    def __init__(self, log: Log, envelope: Envelope) -> None:
+        self._log, self._envelope = log, envelope
 
     def problems(self, key: str) -> list[Problem]:
         """Return what is wrong with an event sequence and its snapshots."""
@@ -107,8 +107,8 @@ class Folds:
             nonlocal at
             for record in events:
                 at = record.version
-                op = self._payload.check_op(stream, record, EVENTS)
-                yield Fact(at, record.start, record.item, op, self._payload.value(stream, record))
+                op = self._envelope.check_op(stream, record, EVENTS)
+                yield Fact(at, record.start, record.item, op, self._envelope.value(stream, record))
 
         try:
             return fold(projection, facts())
@@ -120,7 +120,7 @@ class Folds:
     def _compared(self, key: str, snapshot: Record, projection: EventState) -> Iterator[Problem]:
         stream = Stream(SS, key)
         try:
-            state: dict[str, Any] = self._payload.state(stream, snapshot)
+            state: dict[str, Any] = self._envelope.state(stream, snapshot)
         except StorePayloadError:  # a problem of its own
             return
         different = difference(projection.state, state)

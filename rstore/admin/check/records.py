@@ -26,7 +26,7 @@ from rstore.domain.operators import (
 )
 from rstore.domain.rules import folded_version
 from rstore.domain.streams import COPY, ES, KEYS, KV, ORIGIN, PROJECT, SKIPPED, SS, TS, Stream, kind_of
-from rstore.encoding.envelope import Payload
+from rstore.encoding.envelope import Envelope
 
 _VALUELESS: Final = frozenset({REMOVE, DELITEM, DELETE, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT})
 
@@ -65,7 +65,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
 """Kinds that are not among these, of a newer rstore say, have envelopes all the same."""
 
 
-def flaws(payload: Payload, stream: Stream, record: Record) -> Iterator[str]:
+def flaws(envelope: Envelope, stream: Stream, record: Record) -> Iterator[str]:
     """Yield what is wrong with a record: everything that is, so that one flaw does not hide another."""
     if stream == ORIGIN:
         return
@@ -77,27 +77,27 @@ def flaws(payload: Payload, stream: Stream, record: Record) -> Iterator[str]:
         yield f"operator {record.op!r} is none that its kind has"
     if kind is not None and not kind.has_span(record.start, record.end):
         yield f"its span is {record.start}..{record.end}, and should be {kind.span}"
-    error = tried(lambda: _open(payload, stream, record, is_known=is_known))
+    error = tried(lambda: _open(envelope, stream, record, is_known=is_known))
     if error is not None:
         yield words_of(error)
-    note = tried(lambda: payload.note(stream, record))
+    note = tried(lambda: envelope.note(stream, record))
     if isinstance(note, StoreError):
         yield f"who and why: {words_of(note)}"
 
 
-def _open(payload: Payload, stream: Stream, record: Record, *, is_known: bool) -> None:
+def _open(envelope: Envelope, stream: Stream, record: Record, *, is_known: bool) -> None:
     """Open the payload of a record as a read of it does."""
     if not is_known or record.op in _VALUELESS:
-        payload.check(stream, record)
+        envelope.check(stream, record)
     elif stream.kind == ERASURE:
-        from_words(payload.words(ERASURES, record))
+        from_words(envelope.words(ERASURES, record))
     elif record.op == EXTEND:
-        _check_times(record, payload.run(stream, record)[0])
+        _check_times(record, envelope.run(stream, record)[0])
     elif record.op == SNAPSHOT:
         folded_version(record)
-        payload.state(stream, record)
+        envelope.state(stream, record)
     else:
-        payload.value(stream, record)
+        envelope.value(stream, record)
 
 
 def _check_times(record: Record, times: Collection[int]) -> None:
