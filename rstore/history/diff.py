@@ -10,7 +10,7 @@ from rstore.core import Reading
 from rstore.domain.log import Query
 from rstore.domain.scalars import is_missing
 from rstore.domain.streams import ES, KV, TS, Stream
-from rstore.models.event_sequences import past_of
+from rstore.models.event_states import past_of
 from rstore.models.keyvalues import values_of
 from rstore.models.segments import points_of
 

@@ -20,9 +20,9 @@ from rstore.history.changes import Change, StreamFilter, note_of, read_change, w
 from rstore.history.follow import Pauses, mark_of
 from rstore.history.rebuild import output_of
 from rstore.history.skipping import OF_THE_STORE, OnError, Skipped, check_on_error, note_of_skipped, skipped_of
-from rstore.models.event_sequences import delete_sequence
+from rstore.models.applying import delete_sequence
+from rstore.models.extending import remove_span
 from rstore.models.keyvalues import delete_values
-from rstore.models.timeseries import remove_points
 from rstore.transactions import context, transaction
 
 _BATCH: Final = 100
@@ -79,7 +79,7 @@ class _Projector(Generic[S]):
             delete_values(self.core, [head for head in output if head.stream.kind == KV])
             for head in output:
                 if head.stream.kind == TS:
-                    remove_points(self.core, head.stream, TIME_MIN, TIME_MAX, head.version)
+                    remove_span(self.core, head.stream, TIME_MIN, TIME_MAX, head.version)
                 elif head.stream.kind == ES:
                     delete_sequence(self.core, head.stream.key, head.version)
             self.core.log.append([self._progress("", None), self._none_skipped()])

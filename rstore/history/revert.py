@@ -12,9 +12,11 @@ from rstore.domain.spans import check_time
 from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.history.changes import KINDS, check_kind, version_of
 from rstore.history.diff import changed_span, difference
-from rstore.models.event_sequences import State, apply_if, copied, current_of, current_state, delete_sequence, past_of
+from rstore.models.applying import apply_if, delete_sequence
+from rstore.models.event_states import State, copied, current_of, current_state, past_of
+from rstore.models.extending import overwrite
 from rstore.models.keyvalues import delete_value, set_value, values_of
-from rstore.models.segments import overwrite, rows_of
+from rstore.models.segments import rows_of
 from rstore.timestamps import Moment, posix_ms
 
 

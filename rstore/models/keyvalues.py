@@ -25,8 +25,8 @@ _WILDCARDS: Final = re.compile(r"[*?[]")
 class KeyValueReader(ReadSurface, Mapping[str, Any]):
     """Reads key/value pairs: the whole of ``Mapping``, and calls that handle many keys at once.
 
-    Keys are str of at most 1024 bytes in UTF-8 and are listed in code-point order. Values are whatever the
-    serializer takes, None included.
+    Keys are str of at most 1024 bytes in UTF-8 and are listed in code-point order. Values are
+    anything that the serializer takes, None included.
     """
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -72,8 +72,8 @@ class KeyValueReader(ReadSurface, Mapping[str, Any]):
     def find(self, pattern: str | None = None) -> list[tuple[str, Any]]:
         """Return ``(key, value)`` of the keys that match a pattern as a whole; of all without one.
 
-        ``*``, ``?`` and ``[...]`` are as in fnmatch, all else is literal. What stands before the first of them is
-        looked up in the index.
+        ``*``, ``?`` and ``[...]`` are as in fnmatch, all else is literal. The text before the first of them is looked
+        up in the index.
 
         >>> store.set_many({'user:ada': 1, 'user:bob': 2, 'zone': 3})
         >>> store.find('user:*')
@@ -92,7 +92,7 @@ class KeyValueReader(ReadSurface, Mapping[str, Any]):
         return value
 
     def __contains__(self, key: object) -> bool:
-        return self.has(key)  # type: ignore[arg-type]  # has() says what is wrong with it
+        return self.has(key)  # type: ignore[arg-type]  # has() raises with what is wrong with the key
 
     def __iter__(self) -> Iterator[str]:
         return _keys(self._core)
@@ -105,11 +105,11 @@ class KeyValueWriter(Surface):
     """Writes key/value pairs: what ``MutableMapping`` has besides ``Mapping``."""
 
     def set(self, key: str, value: Any, *, expect: int | None = None, once: str | None = None) -> None:
-        """Store a value. What the key had before stays in the log (unless the store has ``history=False``).
+        """Store a value. The earlier value stays in the log, unless the store has ``history=False``.
 
         Args:
             expect: the version that the key must still have, as :meth:`version` returned it; 0 if it must be new.
-            once: a token; whatever is done again with it, for this key, has been done already.
+            once: an idempotency key: a second call with it, for this key, stores nothing.
 
         Raises:
             StoreConflictError: the key is at another version than expected.
@@ -272,7 +272,7 @@ def _deletion(core: Core, stream: Stream, expect: int | None = None) -> Batch:
 
 
 def _take(core: Core, stream: Stream, *, load: bool = True) -> Any:
-    """Delete a key and return its value, or None without a look at it; ``_MISSING`` if there is no such key."""
+    """Delete a key and return its value, or None if it is not to be loaded; ``_MISSING`` if there is no such key."""
     record = core.log.last((stream,))[0]
     value = _MISSING if record is None else _value(core, stream, record, _MISSING, load=load)
     if record is None or value is _MISSING:

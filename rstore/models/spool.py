@@ -1,7 +1,7 @@
 """Sealed entries set aside until all of them are known to be good, in constant memory.
 
-The write lock of a backend is then held for as long as the entries take to store, and not for as long as the user's
-iterable takes to make them. What goes to disk is sealed: encrypted, if the store is.
+The write lock of a backend is then held while the entries are stored, and not while the user's iterable makes them.
+Entries on disk are sealed: encrypted, if the store is.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Spool:
 
 
 class Spools:
-    """Spools that are needed at one time, and closed together."""
+    """Spools that are in use at one time, and are closed together."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
@@ -101,9 +101,9 @@ class Spools:
 
 @frozen
 class Reiterable(Iterable[Entry]):
-    """Entries that are made each time they are iterated over, of what is known to be good: nothing is set aside.
+    """Entries that are made each time they are iterated over, of data that is known to be good.
 
-    To seal them while the log is held takes less time than to write them to a file, and to read that.
+    They are sealed while the log is locked. A spool was rejected for them: its file takes longer to write and read.
     """
 
     make: Callable[[], Iterator[Entry]]

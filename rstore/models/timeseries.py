@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache, partial
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain, islice
 from typing import Any, TypeVar, cast, overload
 
@@ -11,7 +11,6 @@ from rstore import frames
 from rstore.bins import grid
 from rstore.core import (
     ATTEMPTS,
-    Core,
     Reading,
     ReadSurface,
     Surface,
@@ -22,34 +21,26 @@ from rstore.core import (
     now,
 )
 from rstore.domain.duplicates import Duplicates, check_duplicates
-from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch
 from rstore.domain.names import check_name
-from rstore.domain.operators import REMOVE
 from rstore.domain.resampling import FILLS, HOWS, PICKS, filled, resample
-from rstore.domain.series import Run, gaps, split, thin
-from rstore.domain.spans import TIME_MAX, TIME_MIN, check_time
+from rstore.domain.series import thin
+from rstore.domain.spans import check_time
 from rstore.domain.streams import TS, Stream
 from rstore.encoding.columns import TimeAxis
 from rstore.html import Points
-from rstore.models.segments import (
-    Point,
-    axis_of,
-    bare_runs,
+from rstore.models.extending import (
+    check_options,
     extend_with_frame,
     extend_with_frames,
-    extent_of,
-    is_new,
-    last_of,
-    layout_of,
-    points_of,
-    rows_of,
-    runs_of,
+    remove_span,
+    runs_given,
     segment,
 )
+from rstore.models.segments import Point, axis_of, last_of, layout_of, points_of, rows_of, runs_of
 from rstore.models.spool import Spool
-from rstore.models.typed_points import TypedPoints
-from rstore.timestamps import Length, Stamp, exactly_in_series, in_series, is_datetime, is_timedelta, length_in_series
+from rstore.models.stamps import gaps_of, reader_of, span_of, step_of
+from rstore.timestamps import Length, Stamp, is_timedelta, length_in_series
 
 T = TypeVar("T")
 
@@ -121,9 +112,9 @@ class TimeSeriesReader(ReadSurface):
         if to is not None:
             return _framed(self._core, key, start, end, freq, n, to)
         stream = Stream(TS, check_key(key))
-        if n is None and _step_of(self._core, stream, freq) is None:
+        if n is None and step_of(self._core, stream, freq) is None:
             found = Points()
-            for times, values in runs_of(self._core, stream, *_span(self._core, stream, start, end)):
+            for times, values in runs_of(self._core, stream, *span_of(self._core, stream, start, end)):
                 found.extend(zip(times, values, strict=True))
             return found
         return Points(self.points(key, start, n=n, end=end, freq=freq))
@@ -142,8 +133,8 @@ class TimeSeriesReader(ReadSurface):
         The points are those of the moment when the first one is asked for.
         """
         stream = Stream(TS, check_key(key))
-        low, high = _span(self._core, stream, start, end)
-        step, n = _step_of(self._core, stream, freq), _check_n(n)
+        low, high = span_of(self._core, stream, start, end)
+        step, n = step_of(self._core, stream, freq), _check_n(n)
         found: Iterable[Point] = (
             point for run in runs_of(self._core, stream, low, high) for point in zip(*run, strict=True)
         )
@@ -174,11 +165,11 @@ class TimeSeriesReader(ReadSurface):
         >>> store.missing('series', 0, 30, freq=10)
         [10, 30]
         """
-        return list(_gaps(self._core, key, start, end, freq))
+        return list(gaps_of(self._core, key, start, end, freq))
 
     def iscomplete(self, key: str, start: Stamp, end: Stamp | None = None, freq: Length | None = None) -> bool:
         """Tell whether :meth:`missing` would return nothing."""
-        return next(_gaps(self._core, key, start, end, freq), None) is None
+        return next(gaps_of(self._core, key, start, end, freq), None) is None
 
     def timeseries(self, prefix: str = "") -> list[str]:
         """Return the keys of all series, or of those that begin with a prefix, in code-point order."""
@@ -250,7 +241,7 @@ class TimeSeriesReader(ReadSurface):
         way, stream = _one_of(HOWS, "how", how), Stream(TS, check_key(key))
         times = axis_of(self._core, stream) or TimeAxis()
         wanted = grid(cast("int | str", length_in_series(freq, times) if is_timedelta(freq) else freq), times)
-        runs = runs_of(self._core, stream, *_span(self._core, stream, start, end))
+        runs = runs_of(self._core, stream, *span_of(self._core, stream, start, end))
         first = next(runs, None)
         bins = [] if first is None else list(resample(chain((first,), runs), wanted.edges(int(first[0][0])), way))
         bins = bins if fill is None else filled(bins, fill)
@@ -289,7 +280,7 @@ class TimeSeriesWriter(Surface):
 
         Args:
             expect: the version that the series must still have, as :meth:`version` returned it; 0 if it must be new.
-            once: a token; whatever is done again with it, for this key, has been done already.
+            once: an idempotency key: a second call with it, for this key, stores nothing.
             duplicates: ``'last'``: of several rows of one time in a frame the last counts (default: they are refused).
             key_column: a column of the frame. Each of its values, which are texts or ints, has a series ``key/value``
                 of the other columns; all of these are stored, or none.
@@ -314,7 +305,7 @@ class TimeSeriesWriter(Surface):
             check_duplicates(duplicates)
         frame = frames.recognized(points)
         if frame is not None:
-            _check_options(version, once, key_column)
+            check_options(version, once, key_column)
             parts = frames.by_series(stream.key, frame, key_column, duplicates or "refuse")
             if key_column is None:
                 extend_with_frame(self._core, stream, frame, version, once)
@@ -326,7 +317,7 @@ class TimeSeriesWriter(Surface):
         if duplicates == "refuse":
             raise ValueError("of points the last of one time counts: pass a frame to have them refused")
         with Spool() as spool:
-            for run in _runs_of(points, _reader(self._core, stream)):
+            for run in runs_given(points, reader_of(self._core, stream)):
                 spool.add(segment(self._core, stream, run))
             if spool:
                 self._core.write(Batch(stream, spool.entries(), now(), version), once)
@@ -346,10 +337,10 @@ class TimeSeriesWriter(Surface):
         """
         streams = [Stream(TS, key) for key in check_keys(keys)]
         version = check_one(check_expect(expect), streams)
-        spans = [_span(self._core, stream, start, end) for stream in streams]
+        spans = [span_of(self._core, stream, start, end) for stream in streams]
         attempts = ATTEMPTS if version is None else 1
         for stream, span in zip(streams, spans, strict=True):
-            self._core.decide(partial(remove_points, self._core, stream, *span, version), attempts)
+            self._core.decide(partial(remove_span, self._core, stream, *span, version), attempts)
 
 
 # -- read --------------------------------------------------------------------------------------------------------------
@@ -360,106 +351,13 @@ def _framed(
 ) -> Any:
     frames.check_library(to)
     stream = Stream(TS, check_key(key))
-    step = _step_of(core, stream, freq)
+    step = step_of(core, stream, freq)
     unpack, merged = frames.as_arrays()
-    rows = rows_of(core, stream, *_span(core, stream, start, end), unpack=unpack, merged=merged)
+    rows = rows_of(core, stream, *span_of(core, stream, start, end), unpack=unpack, merged=merged)
     return frames.shown(rows, step, _check_n(n), partial(layout_of, core, stream), to)
 
 
-def _span(core: Reading, stream: Stream, start: Stamp | None, end: Stamp | None) -> tuple[int, int]:
-    """Return the first and the last timestamp that counts. What a datetime means is looked up in the series."""
-    low, high = TIME_MIN if start is None else start, TIME_MAX if end is None else end
-    if any(isinstance(each, str) or is_datetime(each) for each in (low, high)):
-        times = axis_of(core, stream)
-        if times is None and is_new(core, stream)[0]:
-            return TIME_MAX, TIME_MIN  # there is nothing anyway
-        times = times or TimeAxis()
-        low, high = in_series(low, times, up=True), in_series(high, times, up=False)
-    return check_time("start", low), check_time("end", high)
-
-
-def _step_of(core: Reading, stream: Stream, freq: Length | None) -> int | None:
-    """Return how far timestamps are to be apart, in the unit of the series; None if that was not said."""
-    given = core.freq if freq is None else freq
-    if is_timedelta(given):
-        return _check_freq(length_in_series(given, axis_of(core, stream) or TimeAxis()))
-    return _check_freq(given)
-
-
-def _gaps(core: Reading, key: str, start: Stamp, end: Stamp | None, freq: Length | None) -> Iterator[int]:
-    stream = Stream(TS, check_key(key))
-    times = cache(lambda: axis_of(core, stream) or TimeAxis())
-    low, *others = (
-        exactly_in_series(each, times()) if isinstance(each, str) or is_datetime(each) else check_time(what, each)
-        for what, each in (("start", start), ("end", end))
-        if each is not None
-    )
-    high = others[0] if others else low
-    step = _step_of(core, stream, freq)
-    if step is None:
-        raise ValueError("there is no freq: pass it, or set it for all series as Store._freq")
-    found = (time for times, _ in bare_runs(core, stream, low, high) for time in times)
-    return gaps(found, low, high, step)
-
-
-def _reader(core: Reading, stream: Stream) -> Callable[[Any], Any]:
-    """Return what makes timestamps of datetimes and texts; the series is asked for its unit when one comes."""
-    times = cache(lambda: axis_of(core, stream) or TimeAxis())
-
-    def read(time: Any) -> Any:
-        is_one = is_datetime(time) or (isinstance(time, str) and times().unit is not None)
-        return exactly_in_series(time, times()) if is_one else time
-
-    return read
-
-
 # -- write -------------------------------------------------------------------------------------------------------------
-
-
-def remove_points(core: Core, stream: Stream, low: int, high: int, expect: int | None) -> None:
-    """Remove the points of a span, if the series is at the version expected."""
-    head = core.log.head(stream)
-    version = head.version if head else 0
-    if expect is not None and expect != version:
-        raise StoreConflictError(*stream, expect, version)
-    extent = extent_of(core, stream)
-    if head is None or extent is None:
-        return
-    low, high = max(low, extent[0]), min(high, extent[1])
-    if low > high or not any(True for _ in bare_runs(core, stream, low, high)):
-        return
-    hole = core.entry(stream, REMOVE, start=low, end=high)
-    live = low > extent[0] or high < extent[1]
-    core.append((Batch(stream, (hole,), now(), head.version, live),))
-
-
-def _runs_of(points: tuple[Any, ...], read: Callable[[Any], Any]) -> Iterator[Run]:
-    if len(points) == 1 and isinstance(points[0], TypedPoints):
-        return points[0].runs()
-    return split(_flat(points), read)
-
-
-def _flat(points: tuple[Any, ...]) -> Iterable[Any]:
-    """Return the points of a call: its arguments, or what its only argument holds."""
-    if len(points) != 1:
-        return points
-    (only,) = points
-    is_pair = isinstance(only, tuple) and len(only) == 2
-    if is_pair and (isinstance(only[0], str) or not isinstance(only[0], Iterable)):
-        return points
-    if not isinstance(only, Iterable) or isinstance(only, str | bytes):
-        raise TypeError(f"points are (timestamp, value) pairs or one iterable of them, not {type(only).__name__}")
-    return only
-
-
-def _check_options(expect: int | None, once: str | None, key_column: str | None) -> None:
-    """Raise if something is said of one series, where a column of keys makes several."""
-    if key_column is None:
-        return
-    if expect is not None:
-        raise TypeError("expect is the version of one key, and key_column makes several: use a transaction")
-    if once is not None:
-        raise TypeError("once is of one key, and key_column makes several: use transact(..., once=...)")
 
 
 def _one_of(table: Mapping[str, T], what: str, name: str) -> T:
@@ -472,12 +370,3 @@ def _check_n(n: int | None) -> int | None:
     if n is not None and check_time("n", n) < 0:
         raise ValueError(f"n is the most points to return, not {n}")
     return n
-
-
-def _check_freq(freq: Length | None) -> int | None:
-    if freq is None:
-        return None
-    value = check_time("freq", freq)
-    if value < 1:
-        raise ValueError(f"freq is at least 1, not {value}")
-    return value

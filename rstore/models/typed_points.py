@@ -1,4 +1,4 @@
-"""Points of one kind, as an import makes them: typed columns without NumPy."""
+"""Typed columns of points, as an import makes them. NumPy is not needed."""
 
 from __future__ import annotations
 

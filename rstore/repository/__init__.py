@@ -17,7 +17,8 @@ from rstore.domain.operators import DELITEM, OPERATORS, SETITEM, parse
 from rstore.domain.streams import ES
 from rstore.history.changes import Change
 from rstore.history.diff import Diff
-from rstore.models.event_sequences import apply_if, copied, current_state
+from rstore.models.applying import apply_if
+from rstore.models.event_states import copied, current_state
 from rstore.repository.fields import at_fault, converter_for, fields_of, told
 from rstore.store import Store
 from rstore.timestamps import Moment, posix_ms

@@ -39,7 +39,7 @@ from rstore.domain.streams import TS, Stream
 from rstore.encoding import columns
 from rstore.encoding.columns import Column, Layout, Rows, Table, TimeAxis
 from rstore.frames import merging
-from rstore.models import segments
+from rstore.models import extending
 from tests.conftest import KEY, Backend, in_turn
 from tests.properties.test_properties import EXAMPLES, SETTINGS
 
@@ -458,8 +458,8 @@ def test_who_makes_a_series_settles_its_unit(store: Store, monkeypatch: pytest.M
             store.extend("key", seconds(1, unit="ns"))
         return answer
 
-    is_new_now = segments.is_new
-    monkeypatch.setattr(segments, "is_new", is_new)
+    is_new_now = extending.is_new
+    monkeypatch.setattr(extending, "is_new", is_new)
     store.extend("key", seconds(2))
     assert len(looked) >= 2
     assert store.range("key") == [(10**9, 0), (2 * 10**9, 0)]

@@ -1,0 +1,226 @@
+"""How changes are applied to an event sequence: folded, checked, and appended if no other writer came in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+from rstore.core import (
+    ATTEMPTS,
+    Core,
+    check_expect,
+    check_key,
+    now,
+)
+from rstore.domain.errors import StoreConflictError, StoreIntegrityError
+from rstore.domain.event_state import EventState, Fact, fold
+from rstore.domain.log import Batch, Query, Record
+from rstore.domain.names import check_name
+from rstore.domain.operators import DELETE, DELITEM, ONCE, OPERATORS, SNAPSHOT, parse
+from rstore.domain.spans import TIME_MAX
+from rstore.domain.streams import ES, SS, Stream
+from rstore.encoding.envelope import NOTHING, Body
+from rstore.models.event_states import State, copied, current_of, current_state, facts_of, past_state
+from rstore.timestamps import Moment, posix_ms
+
+_SNAPSHOT_EVERY: Final = 256
+
+
+class _Step(NamedTuple):
+    """One change that is to be applied, with its value dumped."""
+
+    item: str
+    op: str
+    body: Body
+    value: Any
+
+
+_DELETION: Final = _Step("", DELETE, NOTHING, None)
+
+
+class _Changes(NamedTuple):
+    """The changes of one call: of a time, or of now; to the version expected, or to any.
+
+    ``check`` gets the state that they lead to, and may raise. ``marker`` records that an idempotency key was used.
+    """
+
+    stream: Stream
+    steps: list[_Step]
+    when: int | None
+    expect: int | None
+    check: Callable[[State], object] | None
+    marker: Batch | None = None
+
+
+def apply_if(
+    core: Core,
+    key: str,
+    state: Mapping[str, Any],
+    check: Callable[[State], object] | None = None,
+    expect: int | None = None,
+    t: Moment | None = None,
+    once: str | None = None,
+) -> State | Any:
+    """Apply changes, unless ``check`` raises. It gets the state that the changes lead to."""
+    stream = Stream(ES, check_key(key))
+    core.check_writable()
+    when = None if t is None else posix_ms(t, "t")
+    if not isinstance(state, Mapping):
+        raise TypeError(f"the changes must be a mapping of items, not {type(state).__name__}")
+    steps = [_step(core, stream, item, change) for item, change in state.items()]
+    version = check_expect(expect)
+    if not steps:
+        core.check_version(stream, version)
+        return current_of(core, key)
+    changes = _Changes(stream, steps, when, version, check)
+    attempt = partial(_apply, core, changes)
+    if once is not None:
+        attempt = partial(_apply_once, core, changes._replace(marker=core.marker(stream, once)))
+    return core.decide(attempt, ATTEMPTS if version is None else 1)
+
+
+def delete_sequence(core: Core, key: str, expect: int | None, when: int | None = None) -> None:
+    """Delete an event sequence with all items that it has."""
+    deletion = _Changes(Stream(ES, key), [_DELETION], when, expect, None)
+    core.decide(partial(_apply, core, deletion), ATTEMPTS if expect is None else 1)
+
+
+def _ending(current: EventState, then: EventState) -> list[_Step]:
+    """Return the steps that delete a sequence as of a time: each item of then, and itself. None if it did not live.
+
+    The deletion has a record of its own: it tells a deleted sequence from one without items.
+    """
+    if current.version == 0 or current.deleted or not (then is current or then.lives):
+        return []
+    return [*(_Step(item, DELITEM, NOTHING, None) for item in then.state), _DELETION]
+
+
+def _step(core: Core, stream: Stream, item: str, change: Any) -> _Step:
+    item = check_name("item", item)
+    op, value = parse(item, change)
+    if not OPERATORS[op].binary:
+        return _Step(item, op, NOTHING, None)
+    body = core.envelope.dump(stream.key, value)
+    return _Step(item, op, body, core.envelope.echo(stream, body, value))
+
+
+def _apply_once(core: Core, changes: _Changes) -> State | None:
+    """Apply changes once. Whatever fails may fail because the marker is there: they were applied before."""
+    try:
+        return _apply(core, changes)
+    except StoreIntegrityError:
+        marker = changes.marker
+        found = None if marker is None else core.log.last((marker.stream,))[0]
+        if marker is None or found is None:
+            raise
+        core.envelope.check(marker.stream, found)
+    return _state_after(core, changes.stream, found)
+
+
+def _state_after(core: Core, stream: Stream, marker: Record) -> State | None:
+    """Return the state that a marked call has led to; the present state, if its records were pruned since."""
+    after, count = map(int, marker.item.split("."))
+    head = core.log.head(stream)
+    following = sorted(core.log.read(stream, Query(after=after)), key=attrgetter("version"))[:count]
+    is_whole = len(following) == count and all(record.recorded == marker.recorded for record in following)
+    if head is None or not is_whole or 0 < after < head.floor or following[0].version <= head.floor:
+        return current_of(core, stream.key) or {}
+    records = (record for record in core.log.read(stream) if record.version <= following[-1].version)
+    folded = fold(EventState(), facts_of(core, stream, records))
+    return None if folded.deleted else copied(folded.state)
+
+
+def _apply(core: Core, changes: _Changes) -> State | None:
+    """Fold, validate and append once. The cache is trusted: ``expect`` fails if it is out of date."""
+    stream, expect = changes.stream, changes.expect
+    current = core.states.get(stream.key) or current_state(core, stream.key) or EventState()
+    if expect is not None and current.version != expect:
+        current = current_state(core, stream.key) or EventState()
+        if current.version != expect and not (expect == 0 and current.deleted):  # a deleted sequence counts as new
+            raise StoreConflictError(*stream, expect, current.version)
+    try:
+        return _record(core, changes, current)
+    except StoreIntegrityError:
+        head = core.log.head(stream)
+        version = head.version if head else 0
+        if version == current.version:
+            raise
+        # another writer may be the reason: the next attempt reads anew, after the pause and not before it
+        core.states.doubt(stream.key)
+        raise StoreConflictError(*stream, current.version, version) from None
+
+
+def _record(core: Core, changes: _Changes, current: EventState) -> State | None:
+    stream, steps, when, _, check, marker = changes
+    time = _next_time(current) if when is None else when
+    late = current.time is not None and time < current.time
+    base = past_state(core, stream, time) or EventState() if late else current
+    steps = _ending(current, base) if steps[0] is _DELETION else steps
+    if not steps:
+        return None
+    if current.time is not None and time <= current.time:
+        _check_unchanged(core, stream, time, {step.item for step in steps if step.op != DELETE})
+    facts = (Fact(current.version + i, time, each.item, each.op, each.value) for i, each in enumerate(steps, 1))
+    folded = fold(base, facts)
+    if late:
+        folded = fold(folded, facts_of(core, stream, core.log.read(stream, Query(time + 1))))
+    state = copied(folded.state)  # before anything is stored: copying the user's values may fail
+    if check is not None:
+        check(state)
+    entries = [core.entry(stream, step.op, step.body, item=step.item, start=time, end=time) for step in steps]
+    batches = [Batch(stream, entries, now(), current.version, live=not folded.deleted)]
+    if marker is not None:
+        batches.append(_told(core, stream, marker, current.version, len(steps)))
+    snapshot = None if late else _snapshot(core, stream, current)
+    versions = core.append([*batches, *([snapshot] if snapshot else ())])
+    tail = len(steps) if snapshot else folded.tail
+    core.states.put(stream.key, folded._replace(version=versions[0], tail=tail))
+    return None if folded.deleted else state
+
+
+def _told(core: Core, stream: Stream, marker: Batch, version: int, count: int) -> Batch:
+    """Return a marker that names the records of a call: a version, and how many records follow it."""
+    active = core.active.get()
+    after, earlier = (version, 0) if active is None else active.log.origin(stream)
+    item = f"{after}.{earlier + count}"
+    entry = core.envelope.entry(marker.stream, ONCE, item=item, start=0, end=0)
+    return marker._replace(entries=(entry,))
+
+
+def _check_unchanged(core: Core, stream: Stream, time: int, items: Collection[str]) -> None:
+    """Raise if an item has an event at a time already. Other items may have events at that time.
+
+    The fold goes by time and version, and an operator sees its own item only: the order of items at one time makes
+    no difference. A second event of the same item mostly comes from an import that runs twice, and is refused.
+    """
+    there = (r.item for r in core.log.read(stream, Query(time, time)) if r.op != DELETE)
+    taken = next((item for item in there if item in items), None)
+    if taken is not None:
+        raise StoreIntegrityError(
+            f"item {taken!r} of {stream.key!r} has an event at time {time} already: give this one another time"
+        )
+
+
+def _snapshot(core: Core, stream: Stream, current: EventState) -> Batch | None:
+    """Return a snapshot if enough events came since the last one: 256, or as many as the state has items."""
+    if current.time is None or current.tail < max(_SNAPSHOT_EVERY, len(current.state)):
+        return None
+    if current.deleted or not current.is_whole:
+        return None
+    body = core.envelope.dump_state(stream.key, current.state)
+    if body is None:
+        return None
+    snapshots, time = Stream(SS, stream.key), current.time
+    entry = core.envelope.entry(snapshots, SNAPSHOT, body, item=str(current.version), start=time, end=time)
+    return Batch(snapshots, (entry,), now())
+
+
+def _next_time(found: EventState) -> int:
+    """Return the present time, or the one after the latest event if the clock stands still or goes back."""
+    if found.time is None:
+        return now()
+    if found.time == TIME_MAX:
+        raise OverflowError("there is no time after the latest event: it is at the end of 64 bits")
+    return max(now(), found.time + 1)

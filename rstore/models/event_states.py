@@ -1,0 +1,122 @@
+"""The states of event sequences, folded from the cache or from a snapshot on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from rstore.core import (
+    Past,
+    Reading,
+)
+from rstore.domain.errors import StoreError, StoreIntegrityError, StorePayloadError
+from rstore.domain.event_state import EventState, Fact, Unloaded, fold, loaded
+from rstore.domain.log import Record, Replay, ReplayQuery
+from rstore.domain.operators import EVENTS
+from rstore.domain.rules import folded_version
+from rstore.domain.spans import TIME_MAX, TIME_MIN
+from rstore.domain.streams import ES, SS, Stream
+from rstore.encoding.envelope import ATOMS
+
+State: TypeAlias = dict[str, Any]
+
+
+def facts_of(core: Reading, stream: Stream, records: Iterable[Record]) -> Iterator[Fact]:
+    """Yield events as the fold takes them, :class:`Unloaded` in place of values that cannot be loaded."""
+    for record in records:
+        op = core.envelope.check_op(stream, record, EVENTS)
+        yield Fact(record.version, record.start, record.item, op, _operand(core, stream, record))
+
+
+def _operand(core: Reading, stream: Stream, record: Record) -> Any:
+    try:
+        return core.envelope.value(stream, record)
+    except StorePayloadError as exc:
+        if not exc.is_genuine:  # a payload that was not written here may be about any item
+            raise
+        return Unloaded(exc)
+
+
+def current_state(core: Reading, key: str) -> EventState | None:
+    """Return the newest state, from the cache as far as that goes; None if there is no such key."""
+    stream = Stream(ES, key)
+    cached = core.states.known(key)
+    found = None
+    if cached is not None:
+        found = _folded(core, stream, cached, core.log.replay(stream, ReplayQuery(after=cached.version)))
+    if found is None:
+        found = past_state(core, stream, TIME_MAX)
+    # a state with values that could not be loaded is not kept: their class may be there next time
+    core.states.put(key, found if found is None or found.is_whole else None)
+    return found
+
+
+def current_of(core: Reading, key: str) -> State | None:
+    """Return the current state of a key, None if it is unknown."""
+    found = current_state(core, key)
+    return copied(found.state) if found is not None and not found.deleted else None
+
+
+def past_state(core: Reading, stream: Stream, t: int) -> EventState | None:
+    """Fold all events up to ``t`` from the newest snapshot that counts; None if there is no such stream."""
+    horizon = t
+    while True:
+        replay = core.log.replay(stream, ReplayQuery(t, horizon))
+        if replay is None or replay.snapshot is None:
+            return _folded(core, stream, EventState(), replay)
+        snapshots, found = Stream(SS, stream.key), replay.snapshot
+        earliest = min((record.start for record in replay.records[:1]), default=found.start)
+        if earliest < found.start:
+            horizon = earliest  # an event came in late: snapshots of later times no longer count
+            continue
+        try:
+            state = core.envelope.state(snapshots, found)
+        except StorePayloadError as exc:
+            if not exc.is_genuine:
+                raise
+            if found.start == TIME_MIN:
+                return _folded(core, stream, EventState(), core.log.replay(stream, ReplayQuery(t, after=0)))
+            horizon = found.start - 1  # the snapshot cannot be loaded, and its events are all there
+            continue
+        return _folded(core, stream, EventState(folded_version(found), found.start, state), replay)
+
+
+def _folded(core: Reading, stream: Stream, start: EventState, replay: Replay | None) -> EventState | None:
+    """Fold the records that followed; None if they change what was folded before, or if there is no such stream."""
+    if replay is None or 0 < start.version < replay.head.floor or start.version > replay.head.version:
+        return None
+    if start.time is not None and any(record.start < start.time for record in replay.records[:1]):
+        return None
+    if start.version == replay.head.version:
+        return start
+    facts = facts_of(core, stream, replay.records)
+    try:
+        return fold(start, facts)._replace(version=replay.head.version)
+    except StoreIntegrityError as exc:
+        if not isinstance(core, Past):
+            raise
+        raise StoreError(f"es {stream.key!r}: what its state at that time builds on was pruned ({exc})") from exc
+
+
+def past_of(core: Reading, key: str, t: int) -> State | None:
+    """Return the state of a key at a valid time, None if it was unknown then."""
+    found = past_state(core, Stream(ES, key), t)
+    return copied(found.state) if found is not None and found.lives else None
+
+
+def copied(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a state, which the caller may change.
+
+    Raises:
+        StorePayloadError: a value of it could not be loaded.
+    """
+    return {item: value if type(value) in ATOMS else _copied(item, loaded(value)) for item, value in state.items()}
+
+
+def _copied(item: str, value: Any) -> Any:
+    try:
+        return copy.deepcopy(value)
+    except Exception as exc:
+        exc.add_note(f"rstore: while copying the value of item {item!r}")
+        raise

@@ -1,0 +1,148 @@
+"""How points get into a series, and out of it: segments are sealed, appended, and hidden by removals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from rstore.core import (
+    ATTEMPTS,
+    Core,
+    now,
+)
+from rstore.domain.errors import StoreConflictError
+from rstore.domain.log import Batch, Entry
+from rstore.domain.operators import EXTEND, REMOVE
+from rstore.domain.series import Run, split
+from rstore.domain.streams import Stream
+from rstore.encoding.columns import joined
+from rstore.models.segments import (
+    bare_runs,
+    extent_of,
+    is_new,
+    layouts_of,
+)
+from rstore.models.spool import Reiterable, Spool
+from rstore.models.typed_points import TypedPoints
+
+if TYPE_CHECKING:
+    from rstore.frames.frame import Frame
+
+
+def segment(core: Core, stream: Stream, run: Run) -> Entry:
+    """Return a sealed segment of points."""
+    body = core.envelope.dump_run(stream.key, run)
+    return core.entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
+
+
+def extend_with_frame(core: Core, stream: Stream, frame: Frame, version: int | None, once: str | None) -> None:
+    """Append a frame. If it settles the unit of the series, no other writer may settle on another unit meanwhile."""
+
+    def attempt() -> None:
+        with Spool() as spool:
+            core.write(_batch_of_frame(core, stream, frame, spool, version), once)
+
+    if len(frame):
+        core.decide(attempt, 1 if version is not None else ATTEMPTS)
+    else:
+        core.check_version(stream, version)
+
+
+def extend_with_frames(core: Core, frames: Mapping[Stream, Frame]) -> None:
+    """Append frames of several series, all of them or none."""
+
+    def attempt() -> None:
+        with ExitStack() as stack:
+            spools = [stack.enter_context(Spool()) for _ in frames]
+            core.append(
+                [_batch_of_frame(core, *each, spool) for each, spool in zip(frames.items(), spools, strict=True)]
+            )
+
+    core.decide(attempt)
+
+
+def _batch_of_frame(core: Core, stream: Stream, frame: Frame, spool: Spool, version: int | None = None) -> Batch:
+    from rstore.frames.frame import fitted, runs
+    from rstore.frames.times import pack_times
+
+    def entries(fitting: Frame) -> Iterator[Entry]:
+        for run in runs(fitting):
+            body = core.envelope.dump_run(stream.key, run, pack_times)
+            yield core.entry(stream, EXTEND, body, start=int(run[0][0]), end=int(run[0][-1]))
+
+    new, found = is_new(core, stream)
+    known = None if new else list(islice(layouts_of(core, stream), 2))
+    fitting = fitted(stream.key, frame, known)
+    expect = found if new and version is None else version
+    sealed: Iterable[Entry] = Reiterable(partial(entries, fitting))
+    if fitting.has_objects or fitting.is_short:  # the user's own _dump is not called while the log is held
+        spool.extend(sealed)
+        sealed = spool.entries()
+    return Batch(stream, sealed, now(), expect)
+
+
+def overwrite(core: Core, stream: Stream, low: int, high: int, rows: Iterable[Run], version: int) -> None:
+    """Replace all points from ``low`` to ``high`` by others, in one append."""
+    extent = extent_of(core, stream)
+    with Spool() as spool:
+        live = False
+        if extent is not None:
+            live = low > extent[0] or high < extent[1]
+            start, end = max(low, extent[0]), min(high, extent[1])
+            if start <= end:
+                spool.add(core.entry(stream, REMOVE, start=start, end=end))
+        for run in joined(rows):
+            live = True
+            spool.add(segment(core, stream, run))
+        if spool:
+            core.append((Batch(stream, spool.entries(), now(), version, live),))
+
+
+def remove_span(core: Core, stream: Stream, low: int, high: int, expect: int | None) -> None:
+    """Hide the points from ``low`` to ``high``. The hole that is recorded is clipped to the extent of the series."""
+    head = core.log.head(stream)
+    version = head.version if head else 0
+    if expect is not None and expect != version:
+        raise StoreConflictError(*stream, expect, version)
+    extent = extent_of(core, stream)
+    if head is None or extent is None:
+        return
+    low, high = max(low, extent[0]), min(high, extent[1])
+    if low > high or not any(True for _ in bare_runs(core, stream, low, high)):
+        return
+    hole = core.entry(stream, REMOVE, start=low, end=high)
+    live = low > extent[0] or high < extent[1]
+    core.append((Batch(stream, (hole,), now(), head.version, live),))
+
+
+def runs_given(points: tuple[Any, ...], read: Callable[[Any], Any]) -> Iterator[Run]:
+    """Cut the points of a call into runs, each of which becomes a segment. ``read`` makes timestamps of times."""
+    if len(points) == 1 and isinstance(points[0], TypedPoints):
+        return points[0].runs()
+    return split(_flat(points), read)
+
+
+def _flat(points: tuple[Any, ...]) -> Iterable[Any]:
+    """Return the points of a call: its arguments, or the items of its only argument."""
+    if len(points) != 1:
+        return points
+    (only,) = points
+    is_pair = isinstance(only, tuple) and len(only) == 2
+    if is_pair and (isinstance(only[0], str) or not isinstance(only[0], Iterable)):
+        return points
+    if not isinstance(only, Iterable) or isinstance(only, str | bytes):
+        raise TypeError(f"points are (timestamp, value) pairs or one iterable of them, not {type(only).__name__}")
+    return only
+
+
+def check_options(expect: int | None, once: str | None, key_column: str | None) -> None:
+    """Raise if an option is about one series, where a column of keys makes several."""
+    if key_column is None:
+        return
+    if expect is not None:
+        raise TypeError("expect is the version of one key, and key_column makes several: use a transaction")
+    if once is not None:
+        raise TypeError("once is of one key, and key_column makes several: use transact(..., once=...)")
