@@ -1,7 +1,7 @@
-"""What all models share: one way to read the log, one way to append to it, and what is attached to that.
+"""The core of a store: one way to read the log, and one way to append to it. All models work on it.
 
-A :class:`Core` is all the state that a store has. Functions that only read take a :class:`Reading`, which a view of the
-past is too.
+A :class:`Core` is all the state of a store. Functions that only read take a :class:`Reading`; a view of the past is
+one too.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from rstore.session import Session
 from rstore.state_cache import StateCache
 
 WRITER: Final = "rstore.projection"
-"""The word that says, beside who and why, which projection has written something.
+"""The word of a note that names the projection which wrote a record.
 
-Where records of several writers were joined, it is a list of all of them, in which None stands for those that are none.
+Where records of several writers were joined, it is a list of all writers, in which None stands for all others.
 """
 
 ATTEMPTS: Final = 100
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 class Reading(Protocol):
-    """What a read needs: a log, what opens its payloads, and the states that were folded before."""
+    """What a read needs: a log, the envelope that opens its payloads, and the states that were folded before."""
 
     @property
     def name(self) -> str:
@@ -67,7 +67,7 @@ class Reading(Protocol):
 
     @property
     def envelope(self) -> Envelope:
-        """What opens payloads."""
+        """Opens payloads."""
 
     @property
     def namespace(self) -> str:
@@ -78,7 +78,7 @@ class Reading(Protocol):
         """The default frequency of series."""
 
     def at(self, moment: int) -> Past:
-        """Return what reads the namespace as it was known at a time, in POSIX milliseconds."""
+        """Return a reading of the namespace as it was known at a time, in POSIX milliseconds."""
 
 
 @frozen(eq=False)
@@ -101,13 +101,13 @@ class Past:
         return self.log
 
     def at(self, moment: int) -> Past:
-        """Return what reads the namespace as it was known at an earlier time."""
+        """Return a reading of the namespace as it was known at an earlier time."""
         return Past(self.name, AsOf(self.log, moment), self.envelope, self.namespace, self.freq)
 
 
 @frozen
 class Note:
-    """Who writes and why: as it was given, and as it is attached to what is written."""
+    """The note of a context, who writes and why: as words, and dumped for the records that it is attached to."""
 
     words: dict[str, Any]
     body: Body
@@ -138,7 +138,7 @@ class Core:
     """A store from within.
 
     Attributes:
-        title: what the store shows as, in errors too.
+        title: the text that stands for the store, in errors too.
         base: the log of the namespace, below all transactions.
         frozen: whether nothing may be written.
         history: whether ``set`` and ``delete`` keep what a key had before.
@@ -211,7 +211,7 @@ class Core:
         return self.cache if active is None else active.states
 
     def at(self, moment: int) -> Past:
-        """Return what reads the namespace as it was known at a time, in POSIX milliseconds."""
+        """Return a reading of the namespace as it was known at a time, in POSIX milliseconds."""
         return Past(self.base.name, AsOf(self.base, moment), self.envelope, self.namespace, self.freq)
 
     # -- write --------------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ class Core:
         return log.append(batches) if batches else []
 
     def write(self, batch: Batch, once: str | None = None) -> int | None:
-        """Append a batch and return the version of its stream; None if ``once`` says that this was done before."""
+        """Append a batch and return the version of its stream; None if the idempotency key ``once`` was used before."""
         marker = None if once is None else self.marker(batch.stream, once)
         try:
             return self.append([batch, *([marker] if marker else ())])[0]
@@ -253,7 +253,7 @@ class Core:
         return self.write(batch._replace(expect=head.version), once)  # a stream that ended is as good as new
 
     def check_version(self, stream: Stream, expect: int | None) -> None:
-        """Raise StoreConflictError if a stream is at another version than expected, where there is nothing to write."""
+        """Raise StoreConflictError if a stream is at another version than expected. For calls with nothing to write."""
         if expect is None:
             return
         head = self.log.head(stream)
@@ -262,7 +262,7 @@ class Core:
             raise StoreConflictError(*stream, expect, version)
 
     def marker(self, stream: Stream, once: str, item: str = "") -> Batch:
-        """Return what tells that a token was used for a stream: a stream of its own, in the same partition."""
+        """Return the batch that marks an idempotency key of a stream as used. Its own stream is in the same partition."""
         token = check_name("token", once, empty=False)
         kind = f"{ONCE}/{sha256(f'{stream.kind} {token}'.encode()).hexdigest()[:32]}"
         marker = Stream(kind, stream.key)
@@ -318,7 +318,7 @@ def core_of(store: ReadSurface) -> Core:
 
 
 def writers_in(words: Mapping[str, Any]) -> set[str | None]:
-    """Return which projections have written something, by what is noted beside it; None stands for all other writers.
+    """Return the projections that a note names; None stands for all other writers.
 
     >>> writers_in({}), writers_in({WRITER: 'totals'}), sorted(writers_in({WRITER: ['a', 'b']}))
     ({None}, {'totals'}, ['a', 'b'])
@@ -328,8 +328,10 @@ def writers_in(words: Mapping[str, Any]) -> set[str | None]:
 
 
 def running() -> tuple[int, int]:
-    """Return what tells the running thread and asyncio task from others."""
-    asyncio = sys.modules.get("asyncio")  # where no code has imported it, there is no task, and it takes its time
+    """Return the identity of the running thread and asyncio task."""
+    asyncio = sys.modules.get(
+        "asyncio"
+    )  # not imported here: that takes its time, and where no code has, there is no task
     try:
         task = None if asyncio is None else asyncio.current_task()
     except RuntimeError:  # no loop is running here

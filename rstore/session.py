@@ -1,4 +1,4 @@
-"""Whether a store is open: what ``with`` opens and closes."""
+"""Opening and closing a store, by hand or by ``with``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Session:
     Attributes:
         log: is opened and closed.
         connect: returns another log of the same namespace, frozen or not.
-        forget: is called before it is opened and after it is closed: what is known of the log may be out of date.
+        forget: is called before it is opened and after it is closed: cached states may be out of date.
     """
 
     log: Backend
@@ -56,7 +56,7 @@ class Session:
                 self.close()
 
     def is_there(self) -> bool:
-        """Tell whether it is open, or can be without being made."""
+        """Tell whether it is open, or can be opened without being created."""
         if self.is_open:
             return True
         log = self.connect(True)

@@ -25,11 +25,11 @@ class StateCache:
         self._below = below
 
     def get(self, key: str) -> EventState | None:
-        """Return what is kept for a key here, if it is not in doubt."""
+        """Return the state of a key that is kept here, if it is not in doubt."""
         return None if key in self._doubted else self._own(key)
 
     def known(self, key: str) -> EventState | None:
-        """Return what is kept for a key, here or below: something to go on from, though it may be out of date."""
+        """Return the state of a key that is kept here or below. It may be out of date: a fold goes on from it."""
         found = self._own(key)
         return self._below.known(key) if found is None and self._below is not None else found
 
@@ -41,7 +41,7 @@ class StateCache:
             return found
 
     def doubt(self, key: str) -> None:
-        """Note that what is kept for a key is out of date."""
+        """Note that the state of a key is out of date."""
         with self._lock:
             self._doubted.add(key)
 

@@ -1,4 +1,4 @@
-"""What holds for all that is written inside a ``with`` block: who and why, and all or nothing."""
+"""Blocks whose writes have something in common: who and why, or that all are stored or none."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ T = TypeVar("T")
 
 
 class Scopes(Surface):
-    """Blocks of code in which all writes have something in common, kept per thread and per asyncio task."""
+    """Blocks whose writes have something in common, for each thread and asyncio task."""
 
     @contextmanager
     def context(self, who: str | None = None, why: str | None = None, **more: Any) -> Iterator[None]:
-        """Attach to every write inside who makes it and why, and whatever else, sealed like a value.
+        """Attach words to every write inside: who makes it, why, and any others. They are sealed like a value.
 
-        Contexts nest: an inner one adds to the outer, or says something else. It holds for the thread or asyncio task
-        that entered it.
+        Contexts nest: an inner one adds words to the outer, or replaces some. A context holds for the thread or asyncio
+        task that entered it.
 
         Args:
-            who, why, more: anything that JSON can hold, 16 KiB at most. None says nothing.
+            who, why, more: anything that JSON can hold, 16 KiB at most. None leaves a word as it is.
 
         Raises:
             TypeError, ValueError: JSON can't hold it.
@@ -50,11 +50,11 @@ class Scopes(Surface):
     def transaction(self) -> Iterator[Self]:
         """Make all writes inside one append, across keys and models: all of them are stored at the end, or none.
 
-        Reads inside see what was written inside. Nobody is locked out: if a key that was read inside has changed
-        meanwhile, nothing is stored, and it is tried again by whoever wants to (:meth:`transact` does). An exception
-        that leaves the block takes everything back. A block inside another one takes back only its own writes, and is
-        stored with the outer one. It holds for the thread or asyncio task that entered it, not for others that this
-        one starts, and is kept in memory. Do not ``yield`` inside: the block has to end where it began.
+        Reads inside see the writes inside. No other writer is locked out: if a key that was read inside has changed
+        meanwhile, nothing is stored, and the caller may try again (:meth:`transact` does). An exception that leaves the
+        block takes everything back. An inner block takes back only its own writes, and is stored with the outer one. A
+        transaction belongs to the thread or asyncio task that entered it, not to others that this one starts. Its
+        writes are kept in memory. Do not ``yield`` inside: the block has to end where it began.
 
         Raises:
             StoreConflictError: a key that was read has changed.
@@ -71,14 +71,14 @@ class Scopes(Surface):
     @overload
     def transact(self, work: Callable[[Self], T], attempts: int = ATTEMPTS, *, once: str) -> T | None: ...
     def transact(self, work: Callable[[Self], T], attempts: int = ATTEMPTS, *, once: str | None = None) -> T | None:
-        """Return ``work(store)``, called in a :meth:`transaction`, and again if somebody else came in between.
+        """Return ``work(store)``, called in a :meth:`transaction`. A conflict with another writer starts it over.
 
         Args:
-            attempts: how often at most.
-            once: a token; if something was stored with it already, ``work`` is not called, and None is returned.
+            attempts: the most calls of ``work``.
+            once: an idempotency key: if it was used before, ``work`` is not called, and None is returned.
 
         Raises:
-            StoreConflictError: somebody came in between each time.
+            StoreConflictError: another writer came in between each time.
 
         >>> store['stock'] = 3
         >>> def take(store):
@@ -117,7 +117,7 @@ def context(core: Core, given: Mapping[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def transaction(core: Core) -> Iterator[None]:
-    """Make all writes inside one append, or a part of that of the transaction around it."""
+    """Make all writes inside one append, or a part of that of the outer transaction."""
     core.check_writable()
     outer = core.active.get()
     if outer is not None:
@@ -136,7 +136,7 @@ def _outermost(core: Core) -> Iterator[None]:
         active.ended = True
         try:
             core.active.reset(token)
-        except ValueError as exc:  # a generator that held it was closed elsewhere
+        except ValueError as exc:  # a generator that held the block was closed elsewhere
             raise StoreError("a transaction has to end where it began: nothing of it was stored") from exc
     batches = active.log.batches(now())
     if batches:
@@ -144,7 +144,7 @@ def _outermost(core: Core) -> Iterator[None]:
 
 
 def _settle(core: Core, active: ActiveTransaction, batches: Sequence[Batch], versions: Sequence[int]) -> None:
-    """Keep what was folded inside, under the versions that its events have got."""
+    """Cache the states that were folded inside, under the versions that their events have got."""
     for (stream, *_), version in zip(batches, versions, strict=True):
         folded = active.states.get(stream.key) if stream.kind == ES else None
         if folded is not None and folded.version == active.log.newest(stream):

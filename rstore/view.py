@@ -19,7 +19,7 @@ _REFUSED: Final = frozenset(
         *("extend", "remove", "apply", "delete_events", "prune", "revert", "update_with"),
     )
 )
-"""What a store writes with, and a view refuses."""
+"""The writing calls of a store, which a view refuses."""
 
 
 class View(KeyValueReader, TimeSeriesReader, EventSequenceReader, HistoryReader):

@@ -24,7 +24,7 @@ KINDS: Final = tuple(_OPS)
 
 
 class Change(NamedTuple):
-    """A change as the log keeps it, or an erasure: what a ``prune``, ``compact`` or ``rekey`` took away or changed.
+    """A change as the log keeps it, or an erasure: the trace of a ``prune``, ``compact`` or ``rekey``.
 
     Attributes:
         recorded: when it was stored, in POSIX milliseconds: its transaction time.
@@ -35,10 +35,10 @@ class Change(NamedTuple):
             an erasure.
         value: the value, None if the operator takes none; the points of an ``extend``; first and last timestamp of a
             ``remove``; the :class:`rstore.Erasure` of a ``prune``, ``compact`` or ``rekey``; an :class:`Unreadable` in
-            place of what cannot be read.
-        who, why, more: what :meth:`Store.context` attached to it; None, or empty, if nothing.
+            place of a value that cannot be read.
+        who, why, more: the words that :meth:`Store.context` attached to it; None, or empty, without them.
         version: that of its stream; erasures have a stream of their own.
-        kind, key: which stream it is of: ``kv``, ``ts`` or ``es``. An erasure of several has an empty kind or key.
+        kind, key: its stream, of kind ``kv``, ``ts`` or ``es``. An erasure of several has an empty kind or key.
     """
 
     recorded: int
@@ -60,8 +60,8 @@ class HistoryReader(ReadSurface):
     def version(self, key: str, kind: str = ES) -> int:
         """Return the version of a key's event sequence, or its ``kv`` or ``ts``: what ``expect`` compares with.
 
-        It is 0 if there never was one, and that of the deletion if it was deleted. Inside a transaction, what was
-        written there has a version that holds only there.
+        It is 0 if the key never had one, and that of the deletion if it was deleted. A write inside a transaction gets
+        a version that holds only there.
 
         >>> store.version('unknown')
         0
@@ -87,7 +87,7 @@ class HistoryReader(ReadSurface):
             found.sort(key=lambda each: each[0].version)
         changes = [change_of(self._core, stream, record) for record, stream in found]
         erasures = list(_erasures_of(self._core, name, kind))
-        # at the end of what was recorded in the same millisecond: what they took away was there before
+        # an erasure comes last in its millisecond: the records that it took away were there before
         return History(sorted([*changes, *erasures], key=attrgetter("recorded")) if erasures else changes)
 
     def log(
@@ -101,14 +101,13 @@ class HistoryReader(ReadSurface):
         """Yield the changes of the whole namespace in the order of the log, lazily.
 
         Args:
-            since, until: only what was stored from then to then, both inclusive.
+            since, until: only changes that were stored from then to then, both inclusive.
             kind: only ``kv``, ``ts`` or ``es``.
             prefix: only keys that begin with it.
-            who: only what this person changed, as given to :meth:`Store.context`; and changes of which nobody can
-                tell, since who and why cannot be read.
+            who: only changes of this person, as given to :meth:`Store.context`; and changes whose author cannot be
+                read.
 
-        A change whose value cannot be read, since its class is gone, or somebody wrote it without the key, is shown
-        with a :class:`Unreadable` as its value.
+        A value that cannot be read is an :class:`Unreadable`: its class is gone, say, or it was written without the key.
         """
         low = None if since is None else posix_ms(since, "since", up=True)
         high = None if until is None else posix_ms(until, "until")
@@ -117,8 +116,8 @@ class HistoryReader(ReadSurface):
     def diff(self, key: str, t1: Moment, t2: Moment, kind: str = ES) -> Diff:
         """Return what is different between two states of a key.
 
-        Of an event sequence these are its states as of two valid times, by item. Of a value (``kind='kv'``) or a series
-        (``kind='ts'``) they are what was known at two transaction times, by key or by timestamp.
+        The states of an event sequence are those of two valid times, by item. Those of a value (``kind='kv'``) or a
+        series (``kind='ts'``) are those known at two transaction times, by key or by timestamp.
 
         >>> _ = store.apply('account', {'owner': 'Ada', 'balance': 10}, t=1)
         >>> _ = store.apply('account', {'balance': 15, 'limit': 5}, t=2)
@@ -130,34 +129,31 @@ class HistoryReader(ReadSurface):
 
 
 class StreamFilter(NamedTuple):
-    """Which streams count: those of a kind, if there is one, with a prefix, if there is one.
-
-    With ``is_key`` the prefix is a whole key.
-    """
+    """Selects streams by kind and prefix; None selects all. With ``is_key`` the prefix is a whole key."""
 
     kind: str | None = None
     prefix: str | None = None
     is_key: bool = False
 
     def has(self, stream: Stream) -> bool:
-        """Tell whether a stream is one of these. Those that users do not see never are."""
+        """Tell whether a stream is selected. Private streams never are."""
         kind, key = stream
         is_of_kind = kind in _OPS if self.kind is None else kind == self.kind
         return is_of_kind and (self.prefix is None or key.startswith(self.prefix))
 
     def may_have(self, stream: Stream) -> bool:
-        """Tell whether a stream is one of these, or has erasures, which may be of these."""
+        """Tell whether a stream is selected, or holds erasures, which may be of selected streams."""
         return stream == ERASURES or self.has(stream)
 
     def of(self, erasure: Erasure) -> Erasure | None:
-        """Return what an erasure says of these streams; None if that is nothing."""
+        """Return the part of an erasure that is about selected streams; None if there is none."""
         if self.kind is None and self.prefix is None:
             return erasure
         return erasure.narrowed(self.kind, self.prefix or "", is_key=self.is_key)
 
 
 def wanted(kind: str | None, prefix: str | None) -> StreamFilter:
-    """Return which streams a user wants.
+    """Return the filter for the streams that a caller asks for.
 
     Raises:
         ValueError: there is no such kind.
@@ -191,12 +187,12 @@ def _logged(
 
 
 def shown_of(core: Reading, streams: StreamFilter, stream: Stream, record: Record) -> Change | None:
-    """Return a change, or of an erasure what it says of the streams that are wanted; None if that is nothing."""
+    """Return the change of a record, or the selected part of an erasure; None if that is empty."""
     return _erased(core, streams, record) if stream == ERASURES else change_of(core, stream, record)
 
 
 def _erased(core: Reading, streams: StreamFilter, record: Record) -> Change | None:
-    """Return an erasure; one that cannot be read may be of the streams that are wanted."""
+    """Return the selected part of an erasure. One that cannot be read is shown: it may be about selected streams."""
     more, error = note_of(core, ERASURES, record)
     who, why = more.pop("who", None), more.pop("why", None)
     if error is None:
@@ -218,7 +214,7 @@ def change_of(core: Reading, stream: Stream, record: Record) -> Change:
 
 
 def read_change(core: Reading, stream: Stream, record: Record) -> tuple[Change, StorePayloadError | None]:
-    """Return a change, and why its value, or who and why, cannot be read: None if they can."""
+    """Return a change, and the error if its value or its note cannot be read."""
     more, error = note_of(core, stream, record)
     who, why = more.pop("who", None), more.pop("why", None)
     timestamp, value = None if stream.kind == KV else record.start, None
@@ -234,7 +230,7 @@ def read_change(core: Reading, stream: Stream, record: Record) -> tuple[Change, 
 
 
 def note_of(core: Reading, stream: Stream, record: Record) -> tuple[dict[str, Any], StorePayloadError | None]:
-    """Return what is noted beside a record's value, and why that cannot be read: None if it can."""
+    """Return the words of a record's note, and the error if they cannot be read."""
     try:
         return core.envelope.note(stream, record), None
     except StorePayloadError as exc:
@@ -252,11 +248,11 @@ def _value_of(core: Reading, stream: Stream, record: Record) -> Any:
 
 
 def erasure_in(core: Reading, record: Record) -> Erasure:
-    """Return what a record of the stream of erasures says.
+    """Return the erasure that a record holds.
 
     Raises:
         StorePayloadError: it can't be opened.
-        StoreError: it is none.
+        StoreError: it holds no erasure.
     """
     return from_words(core.envelope.words(ERASURES, record))
 

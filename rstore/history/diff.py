@@ -42,19 +42,19 @@ def difference(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Diff:
 
 
 def _same(old: Any, new: Any) -> bool:
-    """Tell whether two values are the same: of one type, and equal, or both of them missing as NaN is."""
+    """Tell whether two values are the same: of one type, and equal or both missing, as NaN is."""
     if type(old) is not type(new):
         return False
     try:
         return old is new or (is_missing(old) and is_missing(new)) or bool(old == new)
-    except Exception:  # whatever comparing a user's values raises: arrays do
+    except Exception:  # comparing a user's values may raise anything: arrays do
         return _pickled(old) == _pickled(new) is not None
 
 
 def _pickled(value: Any) -> bytes | None:
     try:
         return pickle.dumps(value)
-    except Exception:  # then nobody can tell
+    except Exception:  # a value that cannot be pickled cannot be compared
         return None
 
 
@@ -72,13 +72,13 @@ def _values_at(core: Reading, key: str, *times: int) -> list[dict[Any, Any]]:
 
 
 def _points_at(core: Reading, key: str, *times: int) -> list[dict[Any, Any]]:
-    """Return the points at two times, of where something was recorded in between."""
+    """Return the points at two times, of the span that was written to in between."""
     span = changed_span(core, key, min(times), max(times))
     return [dict(points_of(core.at(time), Stream(TS, key), *span)) if span else {} for time in times]
 
 
 def changed_span(core: Reading, key: str, since: int, until: int | None = None) -> tuple[int, int] | None:
-    """Return the first and the last timestamp of a series that anything was said of between two times."""
+    """Return the first and the last timestamp of a series that records between two times are about."""
     records = core.log.read(Stream(TS, key), Query(until=until))
     spans = [(record.start, record.end) for record in records if record.recorded > since]
     return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None

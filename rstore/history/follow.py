@@ -23,10 +23,10 @@ _Found: TypeAlias = tuple[Position, Stream, Record]
 
 
 class Pauses:
-    """What lies between two looks at the log, until nothing came for so many seconds.
+    """The pauses between looks at the log, which end when nothing has come for so many seconds.
 
-    They are counted as well as measured: a clock that is held does not hold this up, nor does what comes and is for
-    others, which takes more time to look at than it was waited for.
+    Pauses are counted as well as measured. So a clock that stands still does not hold a follower up. Nor do changes for
+    others, which take longer to look at than the pauses last.
     """
 
     def __init__(self, wait: float | None) -> None:
@@ -38,11 +38,11 @@ class Pauses:
         self.restart()
 
     def restart(self) -> None:
-        """Begin to wait: something came."""
+        """Begin the wait anew: a change came."""
         self._counted, self._began = 0.0, time.monotonic()
 
     def pause(self, log: LogReader, after: Position | None) -> bool:
-        """Wait for something after a position, and return true; or false if there was nothing for long enough."""
+        """Wait for a change after a position and return true, or return false if none came for long enough."""
         waited = max(self._counted, time.monotonic() - self._began)
         if self._wait is None or waited >= self._wait:
             return False
@@ -61,20 +61,21 @@ class Follower(Surface):
         prefix: str | None = None,
         wait: float | None = None,
     ) -> Iterator[tuple[str, Change]]:
-        """Yield ``(checkpoint, change)`` for all that was stored after a checkpoint, then for what is stored meanwhile.
+        """Yield ``(checkpoint, change)`` for all changes after a checkpoint, then for those that are stored meanwhile.
 
         No change whose write has returned is ever skipped, and none is repeated, however many writers there are.
-        What a transaction under way has written comes when that has ended. Inside it, it comes after all that is
-        stored, with checkpoints from which nothing goes on. What was pruned or compacted before it was followed does
-        not come any more; that it was erased does, as a change whose value is an :class:`rstore.Erasure`. A change that
-        cannot be read has an :class:`Unreadable` as its value.
+        The changes of a transaction come when it has ended. Inside it, they come after all stored changes, with
+        checkpoints from which nothing goes on. Changes that were pruned or compacted before they were followed do not
+        come any more; the erasure does, as a change whose value is an :class:`rstore.Erasure`. A value that cannot be
+        read is an :class:`Unreadable`.
 
         Args:
-            after: the checkpoint of the last change that was dealt with: a str to be kept anywhere. None: from the
+            after: the checkpoint of the last change that was handled: a str to be kept anywhere. None: from the
                 beginning.
             kind: only ``kv``, ``ts`` or ``es``.
             prefix: only keys that begin with it.
-            wait: go on until nothing came for so many seconds; ``math.inf`` never ends. None: end with what there is.
+            wait: end when nothing has come for so many seconds; ``math.inf`` never ends. None: end with the last change
+                that is there.
 
         Raises:
             ValueError: ``after`` is no checkpoint of this kind of store.
@@ -103,7 +104,7 @@ def _followed(
 
 
 def mark_of(core: Core) -> str:
-    """Return what tells the checkpoints of this namespace from others', and from those of what it is a copy of."""
+    """Return the prefix of this namespace's checkpoints. Other namespaces, and the source of a copy, have others."""
     (origin,) = core.base.last([ORIGIN])
     return sha256((core.namespace + ("" if origin is None else f"\0{origin.item}")).encode()).hexdigest()[:6]
 
@@ -135,7 +136,7 @@ def _live(core: Core, after: Position | None, streams: StreamFilter, pauses: Pau
 
 
 def page_of(core: Core, after: Position | None) -> tuple[list[_Found], bool]:
-    """Return what comes next, and whether there may be more of it."""
+    """Return the next records, some megabytes at most, and whether there may be more."""
     page, size = [], 0
     for found in core.log.follow(after):
         page.append(found)

@@ -32,7 +32,7 @@ S = TypeVar("S")
 
 
 class _Due(NamedTuple):
-    """A change that a projection is to be fed, where it stands, and why it cannot be read, if that is so."""
+    """A change for a projection, its position, and the error if it cannot be read."""
 
     change: Change
     position: Position
@@ -40,7 +40,7 @@ class _Due(NamedTuple):
 
 
 class _Next(NamedTuple):
-    """What a projection finds in the log: changes to be fed, up to where it has looked, and whether there is more."""
+    """A look at the log: the changes for the projection, where the look ended, and whether more may follow."""
 
     changes: list[_Due]
     position: Position | None
@@ -50,10 +50,10 @@ class _Next(NamedTuple):
 
 @define(eq=False)
 class _Projector(Generic[S]):
-    """A projection at work: what it is fed, and what is known of its progress.
+    """A projection at work, and its progress.
 
-    ``position`` is where to look on as long as its checkpoint has the same ``version``; what lies between the two was
-    looked at, and is not for it. ``size`` is the number of changes to be fed at once.
+    ``position`` is where the next look begins, as long as the checkpoint has the same ``version``. Records between the
+    checkpoint and it are not for the projection. ``size`` is the number of changes that are fed at once.
     """
 
     core: Core
@@ -73,7 +73,7 @@ class _Projector(Generic[S]):
         return Stream(PROJECT, self.name)
 
     def begin_again(self) -> None:
-        """Delete what the projection has written, with its checkpoint and what was skipped: all of it or nothing."""
+        """Delete the projection's output, its checkpoint and its skipped changes, in one transaction."""
         with transaction(self.core), context(self.core, {WRITER: self.name}):
             output = output_of(self.core.log, self.stream, self._writers_of)
             delete_values(self.core, [head for head in output if head.stream.kind == KV])
@@ -85,11 +85,11 @@ class _Projector(Generic[S]):
             self.core.log.append([self._progress("", None), self._none_skipped()])
 
     def _writers_of(self, stream: Stream, record: Record) -> set[str | None]:
-        """Return which projections have written a record; None stands for others, and where nobody can tell."""
+        """Return the projections that wrote a record; None stands for other writers and unreadable notes."""
         return writers_in(note_of(self.core, stream, record)[0])
 
     def run(self, pauses: Pauses) -> int:
-        """Feed all that there is, and what comes while it waits; return how many changes that were."""
+        """Feed all changes, and those that come while it waits. Return their number."""
         done = 0
         while True:
             fed, more = self.core.decide(self._step)
@@ -100,17 +100,19 @@ class _Projector(Generic[S]):
                 return done
 
     def _step(self) -> tuple[int, bool]:
-        """Feed the next changes to a projection; return how many, and whether there is more to look at."""
+        """Feed the next changes. Return their number, and whether there may be more."""
         self._look_up()
         found = self._next()
-        if found.changes or self.passed + found.scanned >= _SCANNED:  # also what is not for it is not read forever
+        if (
+            found.changes or self.passed + found.scanned >= _SCANNED
+        ):  # a projection of rare changes would otherwise read all others anew each time
             self._feed(found)
         else:
             self.position, self.passed = found.position, self.passed + found.scanned
         return len(found.changes), found.more
 
     def _look_up(self) -> None:
-        """Learn where the projection stands, if it has moved: by this process, or by another one."""
+        """Read the checkpoint again, if this process or another one has moved it."""
         record = self.core.log.last((self.stream,))[0]
         version = 0 if record is None else record.version
         if version == self.version:
@@ -123,7 +125,7 @@ class _Projector(Generic[S]):
     def _next(self) -> _Next:
         changes: list[_Due] = []
         position, scanned = self.position, 0
-        # what waits for the end of a transaction has no position yet that a later call could go on from
+        # the base log: a record inside a transaction has no position yet that a later call could go on from
         for position, stream, record in self.core.base.follow(self.position):  # how far it got
             scanned += 1
             if self.streams.has(stream) and self._writers_of(stream, record) != {self.name}:
@@ -141,7 +143,9 @@ class _Projector(Generic[S]):
                     self._fed(due)
                 self.core.log.append([self._progress(checkpoint, self.version)])
         except StoreConflictError:
-            self.size = max(1, self.size // 2)  # less is read, and others have less time to come in between
+            self.size = max(
+                1, self.size // 2
+            )  # a smaller batch reads less, and leaves others less time to come in between
             raise
         self.size = min(_BATCH, 2 * self.size)
 
@@ -162,7 +166,7 @@ class _Projector(Generic[S]):
             self._failed(due, exc)
 
     def _failed(self, due: _Due, error: Exception) -> None:
-        """Do with a change that fails what the projection was told to."""
+        """Hand a failing change to ``on_error``, or record that it was skipped."""
         if callable(self.on_error):
             self.on_error(due.change, error)
             return
@@ -175,7 +179,7 @@ class _Projector(Generic[S]):
         return f"{mark_of(self.core)}-{self.core.log.checkpoint(position)}"
 
     def _none_skipped(self) -> Batch:
-        """Return what takes the place of all that a projection has skipped: an entry without words."""
+        """Return an entry without words, which replaces the list of skipped changes."""
         stream = Stream(SKIPPED, self.name)
         entry = self.core.envelope.entry(stream, SKIP, start=0, end=0)
         return Batch(stream, (entry,), now(), if_live=True, replace=True)

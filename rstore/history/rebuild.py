@@ -1,4 +1,4 @@
-"""What a projection has written so far: the streams that a rebuild deletes before it begins."""
+"""The output of a projection: the streams that a rebuild deletes before it begins."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ WritersOf: TypeAlias = Callable[[Stream, Record], set[str | None]]
 
 
 def output_of(log: LogReader, projection: Stream, writers_of: WritersOf) -> list[Head]:
-    """Return the streams that live and hold what a projection has written, in order.
+    """Return the live streams that a projection has written, in order.
 
-    The log is read twice: for what the projection has written to, and then for who else has.
+    The log is read twice: for the streams that the projection wrote to, and then for other writers of these.
 
     Args:
         projection: the stream that holds the checkpoint.
 
     Raises:
-        StoreError: others have written to one of them too; or what the projection wrote last is not shown yet.
+        StoreError: other writers wrote to one of them too; or the log does not show the projection's last write yet.
     """
     written = _written(log, projection, writers_of)
     output = {head.stream: head for kind in _KINDS for head in log.heads(kind) if head.stream in written}
@@ -41,7 +41,7 @@ def output_of(log: LogReader, projection: Stream, writers_of: WritersOf) -> list
 
 
 def _shared(log: LogReader, output: Mapping[Stream, Head], own: set[str], writers_of: WritersOf) -> set[Stream]:
-    """Return the streams to which others have written since their life began."""
+    """Return the streams that other writers wrote to since the streams began to live."""
     shared, shown = set[Stream](), dict[Stream, int]()
     for _, stream, record in log.follow():
         if stream in output and record.version > output[stream].died:
@@ -56,9 +56,9 @@ def _shared(log: LogReader, output: Mapping[Stream, Head], own: set[str], writer
 
 
 def _written(log: LogReader, projection: Stream, writers_of: WritersOf) -> set[Stream]:
-    """Return the streams to which a projection has ever written, as soon as the log shows its newest checkpoint.
+    """Return all streams that a projection ever wrote to, as soon as the log shows its newest checkpoint.
 
-    What it wrote before that is shown by then: both are stored together.
+    Its output is shown by then: output and checkpoint are stored together.
     """
     (newest,) = log.last([projection])
     found, shown, position = set[Stream](), 0, None

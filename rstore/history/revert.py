@@ -1,4 +1,4 @@
-"""Changes that depend on what is there: made of it by a function, or back to what was there before."""
+"""Changes that depend on the present value: a function of it, or the way back to an earlier one."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from rstore.timestamps import Moment, posix_ms
 
 
 class Revision(Surface):
-    """Changes what is there, with regard to what is there."""
+    """Changes values with regard to what they are, or were."""
 
     def update_with(
         self, key: str, fn: Callable[[Any], Any], default: Any = None, *, kind: str = KV, retries: int = ATTEMPTS
     ) -> Any:
-        """Store what ``fn`` makes of a key's value, and return it; again if somebody else came in between.
+        """Store what ``fn`` returns for a key's value, and return it. A conflict with another writer starts it over.
 
         Args:
-            fn: gets the value, or the default if there is none. It may be called several times.
-            default: what ``fn`` gets if there is no such key.
+            fn: gets the value, or the default without one. It may be called several times.
+            default: the value for ``fn`` if there is no such key.
             kind: ``kv``; or ``es``: ``fn`` gets the state of an event sequence, ``{}`` if there is none, and returns
                 changes for :meth:`apply`, which returns the new state.
-            retries: how often it is tried again at most.
+            retries: the most times that it starts over.
 
         Raises:
-            StoreConflictError: somebody came in between each time.
+            StoreConflictError: another writer came in between each time.
 
         >>> store['stock'] = 3
         >>> store.update_with('stock', lambda n: n - 1)
@@ -48,7 +48,7 @@ class Revision(Surface):
         return self._core.decide(attempt, check_time("retries", retries) + 1)
 
     def revert(self, key: str, t: Moment, kind: str = ES) -> Any:
-        """Bring a key back to what it was at ``t``, by new changes: nothing is erased, and this is in its history too.
+        """Bring a key back to its state at ``t``, by new changes. Nothing is erased; its history shows this too.
 
         ``t`` is a valid time for an event sequence, whose state is returned, and a transaction time for a value
         (``kind='kv'``) or a series (``kind='ts'``).

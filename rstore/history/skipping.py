@@ -1,4 +1,4 @@
-"""What a projection does with a change that it cannot deal with, and how it remembers those that it has skipped."""
+"""Changes that a projection cannot handle: whether it stops or skips them, and how it lists the skipped ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rstore.history.changes import Change
 OnError: TypeAlias = Literal["raise", "skip"] | Callable[[Change, Exception], Any]
 
 OF_THE_STORE: Final = (StoreConflictError, StoreNotAvailableError, StoreClosedError, FrozenStoreError)
-"""Errors that say nothing of a change: it is not skipped because of them."""
+"""Errors that are not about a change: no change is skipped because of them."""
 
 
 class Skipped(NamedTuple):
@@ -25,9 +25,9 @@ class Skipped(NamedTuple):
 
     Attributes:
         recorded: when it was skipped, in POSIX milliseconds.
-        kind, key, version: which change it is: its stream, and its version there.
+        kind, key, version: the stream of the change, and its version there.
         checkpoint: :meth:`Store.follow` goes on after it with this.
-        error: the error's type; and its words, if the change could not be read: those of other errors may hold values.
+        error: the error's type, and the reason if the change could not be read. Other messages may hold values.
     """
 
     recorded: int
@@ -39,7 +39,7 @@ class Skipped(NamedTuple):
 
 
 def check_on_error(on_error: object) -> OnError:
-    """Return what a projection is to do with a change that fails.
+    """Return ``on_error`` if it is valid.
 
     >>> check_on_error('ignore')
     Traceback (most recent call last):
@@ -57,7 +57,7 @@ def check_on_error(on_error: object) -> OnError:
 
 
 def note_of_skipped(change: Change, checkpoint: str, error: Exception) -> dict[str, Any]:
-    """Return what is noted of a change that is skipped."""
+    """Return the note of a skipped change."""
     told = f": {error.reason}" if isinstance(error, StorePayloadError) else ""
     return {
         "kind": change.kind,
@@ -69,5 +69,5 @@ def note_of_skipped(change: Change, checkpoint: str, error: Exception) -> dict[s
 
 
 def skipped_of(recorded: int, words: Mapping[str, Any]) -> Skipped:
-    """Return what :func:`note_of_skipped` has noted."""
+    """Return the skipped change of a note."""
     return Skipped(recorded, **words)
