@@ -262,7 +262,7 @@ class Core:
             raise StoreConflictError(*stream, expect, version)
 
     def marker(self, stream: Stream, once: str, item: str = "") -> Batch:
-        """Return the batch that marks an idempotency key of a stream as used. Its own stream is in the same partition."""
+        """Return the batch that marks an idempotency key as used. Its stream is in the partition of the other."""
         token = check_name("token", once, empty=False)
         kind = f"{ONCE}/{sha256(f'{stream.kind} {token}'.encode()).hexdigest()[:32]}"
         marker = Stream(kind, stream.key)

@@ -107,7 +107,7 @@ class HistoryReader(ReadSurface):
             who: only changes of this person, as given to :meth:`Store.context`; and changes whose author cannot be
                 read.
 
-        A value that cannot be read is an :class:`Unreadable`: its class is gone, say, or it was written without the key.
+        A value that cannot be read is an :class:`Unreadable`: its class is gone, say, or the key was not used.
         """
         low = None if since is None else posix_ms(since, "since", up=True)
         high = None if until is None else posix_ms(until, "until")

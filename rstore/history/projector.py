@@ -103,9 +103,8 @@ class _Projector(Generic[S]):
         """Feed the next changes. Return their number, and whether there may be more."""
         self._look_up()
         found = self._next()
-        if (
-            found.changes or self.passed + found.scanned >= _SCANNED
-        ):  # a projection of rare changes would otherwise read all others anew each time
+        # a projection of rare changes moves its checkpoint too: the next call would read all others again
+        if found.changes or self.passed + found.scanned >= _SCANNED:
             self._feed(found)
         else:
             self.position, self.passed = found.position, self.passed + found.scanned
