@@ -1,4 +1,4 @@
-"""Changes of items as people type them: ``balance+=5 owner=Ada ~typo``."""
+"""Changes of items as users type them: ``balance+=5 owner=Ada ~typo``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIGNS: Final[Mapping[str, Any]] = {
     "<<": operator.lshift,
     ">>": operator.rshift,
 }
-"""What stands before ``=``, as in Python."""
+"""The operators before ``=``, as in Python."""
 
 _NAMES: Final = "|".join(sorted(OPERATORS, key=len, reverse=True))
 _SIGNS: Final = "|".join(re.escape(sign) for sign in sorted(SIGNS, key=len, reverse=True))
@@ -34,16 +34,16 @@ _UNARY: Final = re.compile(rf"(?P<item>.*):(?P<name>{_VALUELESS})", re.DOTALL)
 
 
 def parse_changes(words: Iterable[str], value: Callable[[str], Any] = parse_value) -> dict[str, Any]:
-    """Return what ``Store.apply`` takes for changes that were typed.
+    """Return changes that the user typed as the argument of ``Store.apply``.
 
-    These are ``item=value``, ``item+=value`` and the like, ``~item`` to delete it, and ``item:name=value`` or
-    ``item:name`` for any operator by its name.
+    A change is ``item=value``, ``item+=value`` and the like, or ``~item`` to delete the item. ``item:name=value`` and
+    ``item:name`` name any operator.
 
     Args:
-        value: what makes a value of the text after ``=``.
+        value: makes a value of the text after ``=``.
 
     Raises:
-        ValueError: it is no change, or changes an item twice.
+        ValueError: a word is no change, or an item is changed twice.
 
     >>> parse_changes(['owner=Ada', 'balance+=5', '~typo', 'sign:neg'])  # doctest: +NORMALIZE_WHITESPACE
     {'owner': (<built-in function setitem>, 'Ada'), 'balance': (<built-in function add>, 5),

@@ -1,4 +1,4 @@
-"""Curves over time, and how they are drawn: with characters in a terminal, or as a picture."""
+"""Curves over time, drawn with characters in a terminal or as a picture."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from rstore.cli.command import check_usage
-from rstore.cli.exit_codes import USAGE, Refusal
+from rstore.cli.exit_codes import USAGE, CommandError, check_usage
 from rstore.cli.units import Unit, spanned
 from rstore.cli.values import show_text
 from rstore.domain.scalars import is_missing
@@ -22,7 +21,7 @@ _INCHES, _DPI = (10, 5), 120
 _LEAST_WIDTH, _LEAST_HEIGHT, _MOST_HEIGHT = 40, 8, 22
 _TICK_WIDTH: Final = 22
 _HIGHEST: Final = 1e300
-"""What draws adds and multiplies on its way, and floats end at 1.8e308."""
+"""The greatest value that can be drawn. The libraries that draw add and multiply, and floats end at 1.8e308."""
 _DAY, _YEAR = 86_400, 365 * 86_400
 _TICK_FORMS: Final = (
     (5, "%H:%M:%S.%f"),
@@ -30,11 +29,11 @@ _TICK_FORMS: Final = (
     (_YEAR, "%m-%d %H:%M"),
     (math.inf, "%Y-%m-%d"),
 )
-"""How times are written along an axis that spans less than so many seconds."""
+"""The format of times along an axis, by the span in seconds below which it is used."""
 
 
 class Curve(NamedTuple):
-    """Values over timestamps, in order; NaN is a gap. ``unit`` is that of the timestamps, if they say it themselves."""
+    """Values over timestamps, in order; NaN is a gap. ``unit`` is the unit of the timestamps if the series has one."""
 
     name: str
     times: Sequence[int]
@@ -43,15 +42,15 @@ class Curve(NamedTuple):
 
 
 def number(value: Any, name: str, time: int) -> float:
-    """Return a value as a number that can be drawn; what is missing is a gap, and so is what is not finite.
+    """Return a value as a number that can be drawn. A missing or infinite value is a gap.
 
     Raises:
-        Refusal: it is none, or too big.
+        CommandError: the value is no number, or too big.
     """
     try:
         found = math.nan if is_missing(value) else float(_not_text(value))
     except (TypeError, ValueError, OverflowError):
-        raise Refusal(
+        raise CommandError(
             f"{name!r} has no number at {time} but a {type(value).__name__}: it can't be drawn", USAGE
         ) from None
     if not math.isfinite(found):
@@ -67,7 +66,7 @@ def _not_text(value: Any) -> Any:
 
 
 def steps(curve: Curve) -> Curve:
-    """Return the curve of something that keeps its value until it gets another.
+    """Return the curve of a quantity that keeps its value until the next one.
 
     >>> steps(Curve('n', [1, 5], [10.0, 20.0]))
     Curve(name='n', times=[1, 5, 5], values=[10.0, 10.0, 20.0], unit=None)
@@ -80,7 +79,7 @@ def steps(curve: Curve) -> Curve:
 
 
 def thinned(curve: Curve, columns: int) -> Curve:
-    """Return the points of a curve that are seen when it is so many columns wide: no peak is lost.
+    """Return the points that show in a chart of so many columns. No peak is lost.
 
     >>> thinned(Curve('c', range(100), [float(t % 50) for t in range(100)]), 2)
     Curve(name='c', times=[0, 49, 50, 99], values=[0.0, 49.0, 0.0, 49.0], unit=None)
@@ -91,11 +90,11 @@ def thinned(curve: Curve, columns: int) -> Curve:
     width = (times[-1] - times[0]) // columns + 1
     kept: list[int] = []
     for _, group in groupby(range(len(times)), lambda i: (times[i] - times[0]) // width):
-        kept += _seen(list(group), values)
+        kept += _outline(list(group), values)
     return Curve(curve.name, [times[i] for i in kept], [values[i] for i in kept])
 
 
-def _seen(places: Sequence[int], values: Sequence[float]) -> list[int]:
+def _outline(places: Sequence[int], values: Sequence[float]) -> list[int]:
     numbers = [i for i in places if not math.isnan(values[i])]
     extremes = {min(numbers, key=values.__getitem__), max(numbers, key=values.__getitem__)} if numbers else set()
     return sorted({places[0], places[-1], *extremes})
@@ -114,10 +113,10 @@ def runs(curve: Curve) -> Iterator[Curve]:
             yield Curve(curve.name, times, values)
 
 
-def the_unit(curves: Iterable[Curve]) -> Unit | None:
-    """Return the unit of the timestamps of curves that are drawn over each other, None if they look like no times.
+def common_unit(curves: Iterable[Curve]) -> Unit | None:
+    """Return the unit that all curves of a chart have, None if there is none.
 
-    Of those that don't say it the last ones tell: early ones may be from before 1973.
+    If a series has no unit, its last timestamp decides: early ones may be from before 1973.
     """
     units = {curve.unit or spanned(curve.times[0], curve.times[-1]) for curve in curves}
     return units.pop() if len(units) == 1 else None
@@ -131,7 +130,7 @@ def characters(curves: Sequence[Curve], *, colours: bool) -> str:
     try:
         import plotext
     except ModuleNotFoundError as exc:
-        raise Refusal(f"drawing needs the package {exc.name}: pip install 'rlib-store[cli]'", USAGE) from None
+        raise CommandError(f"drawing needs the package {exc.name}: pip install 'rlib-store[cli]'", USAGE) from None
     size = shutil.get_terminal_size((80, 24))
     width, height = max(_LEAST_WIDTH, size.columns), max(_LEAST_HEIGHT, min(_MOST_HEIGHT, size.lines - 2))
     plotext.terminal.limit(False, False)
@@ -141,7 +140,7 @@ def characters(curves: Sequence[Curve], *, colours: bool) -> str:
     figure.theme("simple")
     for curve in curves:
         figure.draw(_signal(figure, thinned(curve, 2 * width)))
-    unit = the_unit(curves)
+    unit = common_unit(curves)
     if unit is not None:
         places, labels = ticks(curves, unit, width // _TICK_WIDTH)
         figure.ruler("x").ticks(places, labels)
@@ -149,7 +148,7 @@ def characters(curves: Sequence[Curve], *, colours: bool) -> str:
 
 
 def _signal(figure: Any, curve: Curve) -> Any:
-    """Return what plotext draws: all numbers connected, but over gaps."""
+    """Return a signal of plotext that connects all numbers, except across gaps."""
     parts = [(run.times, run.values) for run in runs(curve)]
     times = [float(time) for part, _ in parts for time in part]
     signal = figure.signal(times, [value for _, part in parts for value in part])
@@ -160,7 +159,7 @@ def _signal(figure: Any, curve: Curve) -> Any:
 
 
 def ticks(curves: Sequence[Curve], unit: Unit, count: int) -> tuple[list[float], list[str]]:
-    """Return at which timestamps to write which times, in the local time zone: from the first to the last."""
+    """Return the timestamps of ticks from first to last, and their labels in the local time zone."""
     first, last = min(curve.times[0] for curve in curves), max(curve.times[-1] for curve in curves)
     steps = max(1, count - 1)
     places = sorted({first + (last - first) * i // steps for i in range(steps + 1)})
@@ -177,22 +176,24 @@ def _local(seconds: float) -> datetime.datetime:
 
 
 def check_picture(name: str) -> None:
-    """Raise a refusal if no picture can be drawn into a file of this name."""
+    """Raise an error if no picture can be drawn into a file of this name."""
     if Path(name).suffix.lower() not in _FORMATS:
-        raise Refusal(f"pictures are {' or '.join(_FORMATS)} files, not {name!r}", USAGE)
+        raise CommandError(f"pictures are {' or '.join(_FORMATS)} files, not {name!r}", USAGE)
 
 
 def picture(curves: Sequence[Curve], name: str) -> None:
-    """Draw curves into a file, PNG or SVG by its suffix."""
+    """Draw curves into a file: PNG or SVG, as its suffix says."""
     check_picture(name)
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it can't write at home, it draws all the same
+    logging.getLogger("matplotlib").setLevel(
+        logging.ERROR
+    )  # it warns where it can't write at home, and draws all the same
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as exc:
-        raise Refusal(f"pictures need the package {exc.name}: pip install 'rlib-store[plot]'", USAGE) from None
+        raise CommandError(f"pictures need the package {exc.name}: pip install 'rlib-store[plot]'", USAGE) from None
     figure = Figure(figsize=_INCHES, layout="constrained")  # not pyplot, which would look for a screen
     axes = figure.add_subplot()
-    unit = the_unit(curves)
+    unit = common_unit(curves)
     lines = [axes.plot(_abscissae(curve, unit), curve.values, linewidth=1)[0] for curve in curves]
     if unit is not None:
         _date_axis(axes)

@@ -1,4 +1,4 @@
-"""What all commands have in common: options that say which store, the store itself, and where to print to."""
+"""What all commands share: the store that the options name, the output, and how errors end a command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import Enum
 from functools import wraps
@@ -14,148 +14,121 @@ from importlib.metadata import version
 from typing import Annotated, Any, Final
 
 import typer
-from attrs import frozen
+from attrs import frozen, has
 
 from rstore.cli import streams
-from rstore.cli.exit_codes import PIPE, USAGE, Refusal
+from rstore.cli.exit_codes import PIPE, USAGE, CommandError
+from rstore.cli.options import flag, option, parameters_of, taken_from
 from rstore.cli.output import Output
-from rstore.cli.target import SERIALIZERS, Place
+from rstore.cli.target import Target
 from rstore.cli.times import parse_recorded, parse_time
 from rstore.core import now
 from rstore.store import Store
 from rstore.view import View
 
-LOOK, DRAW, CHANGE, MOVE = "Look", "Draw", "Change", "Move and care"
+READ, PLOT, WRITE, TRANSFER = "Read", "Plot", "Write", "Transfer and maintain"
+"""The groups of commands in ``rstore --help``."""
+
+_PANEL: Final = "Options"
+_AT_HELP: Final = "Show what was known then: '2026-11-01 09:00', '3 days ago', POSIX ms."
 
 
 @frozen
 class Session:
-    """A command at work: its store, that store as it is read (``--at`` a time), its output, and what was said."""
+    """One run of a command: its store, the view of it that ``--at`` asks for, and its output."""
 
     out: Output
-    place: Place
+    target: Target
     _store: Store | None = None
     _view: Store | View | None = None
 
     @property
     def store(self) -> Store:
-        """The store, which is open unless the command opens it."""
+        """The store. It is open, unless the command opens it."""
         if self._store is None:
             raise AssertionError("the command was declared without a store")
         return self._store
 
     @property
     def view(self) -> Store | View:
-        """The store as it was known at the time that was asked for; the store itself if none was."""
+        """The store as it was known at the time of ``--at``; without ``--at`` the store itself."""
         return self.store if self._view is None else self._view
 
 
-def when(text: str | None) -> int | None:
-    """Return a valid time that was typed, in POSIX milliseconds."""
+def valid_time(text: str | None) -> int | None:
+    """Return a valid time that the user typed, in POSIX milliseconds."""
     return None if text is None else parse_time(text, now())
 
 
-def when_stored(text: str | None) -> int | None:
-    """Return a transaction time that was typed, in POSIX milliseconds."""
+def transaction_time(text: str | None) -> int | None:
+    """Return a transaction time that the user typed, in POSIX milliseconds."""
     return None if text is None else parse_recorded(text, now())
 
 
-def _option(*names: str, help: str, panel: str = "Which store") -> Any:  # noqa: A002  # it is typer's name for it
-    return typer.Option(*names, help=help, rich_help_panel=panel)
+@frozen
+class ReadOptions:
+    """The options of commands that also read the past."""
+
+    at: str | None = option("--at", help=_AT_HELP, panel=_PANEL)
 
 
-_PLACE: Final[Mapping[str, Any]] = {
-    "dsn": Annotated[
-        str | None,
-        _option(
-            "--dsn",
-            "-d",
-            help="A SQLite file, postgresql://..., redis://..., ... [RSTORE_DSN, which `ps` does not show]",
-        ),
-    ],
-    "namespace": Annotated[str | None, _option("--namespace", help="[RSTORE_NAMESPACE, else 'default']")],
-    "key_file": Annotated[
-        str | None,
-        _option(
-            "--key-file",
-            help="A file of keys, one a line: the first encrypts, all decrypt [RSTORE_KEY, with , between]",
-        ),
-    ],
-    "ask_key": Annotated[bool, _option("--ask-key", help="Ask for the key.")],
-    "plaintext": Annotated[bool, _option("--plaintext", help="With a key, read also what is not encrypted.")],
-    "serializer": Annotated[
-        str | None, _option("--serializer", help=f"{', '.join(SERIALIZERS)} [RSTORE_SERIALIZER, else pickle]")
-    ],
-    "json": Annotated[bool, _option("--json", help="Print one JSON object a line.", panel="Options")],
-    "debug": Annotated[
-        bool, _option("--debug", help="Show where an error comes from [RSTORE_DEBUG=1].", panel="Options")
-    ],
-}
-"""The options that may stand before the name of a command, and after it."""
+@frozen
+class WriteOptions:
+    """The options of commands that write."""
 
-_AT: Final = Annotated[
-    str | None,
-    _option("--at", help="Show what was known then: '2026-11-01 09:00', '3 days ago', POSIX ms.", panel="Options"),
-]
-_WHO: Final = Annotated[str | None, _option("--who", help="Who changes it [RSTORE_WHO].", panel="Options")]
-_WHY: Final = Annotated[str | None, _option("--why", help="Why it is changed.", panel="Options")]
-
-_PLAIN: Final = Annotated[
-    bool, _option("--plain", help="Without a key, write in clear also beside encrypted values.", panel="Options")
-]
-_OTHER_KEY: Final = Annotated[
-    bool, _option("--other-key", help="Write with a key that is new here, and leave the others.", panel="Options")
-]
-
-
-def _parameters(options: Mapping[str, Any]) -> list[inspect.Parameter]:
-    keyword, no = inspect.Parameter.KEYWORD_ONLY, False
-    return [
-        inspect.Parameter(name, keyword, default=no if annotation.__origin__ is bool else None, annotation=annotation)
-        for name, annotation in options.items()
-    ]
-
-
-_OF_WRITING: Final[Mapping[str, Any]] = {"who": _WHO, "why": _WHY, "plain": _PLAIN, "other_key": _OTHER_KEY}
-
-_CONTEXT: Final = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    who: str | None = option("--who", help="Who changes it [RSTORE_WHO].", panel=_PANEL)
+    why: str | None = option("--why", help="Why it is changed.", panel=_PANEL)
+    plain: bool = flag("--plain", help="Without a key, write in clear even beside encrypted values.", panel=_PANEL)
+    other_key: bool = flag("--other-key", help="Write with a key that is new here, and keep the others.", panel=_PANEL)
 
 
 class Access(Enum):
-    """What a command does with its store."""
+    """How a command uses its store."""
 
     READ = "it is frozen"
     CHANGE = "it has to be there"
-    CREATE = "it is made if there is none"
-    IMPORT = "it is made if there is none, and only when the command has looked at the rest"
-    NONE = "the command opens what it needs itself"
+    CREATE = "it is created if there is none"
+    IMPORT = "it is created if there is none, but not before the command has checked its input"
+    NONE = "the command itself opens its stores"
+
+
+_WRITING: Final = (Access.CHANGE, Access.CREATE, Access.IMPORT)
+_CONTEXT: Final = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
 
 def command(
     app: typer.Typer, panel: str, name: str | None = None, *, access: Access = Access.READ, at: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command of a function: its first parameter is the :class:`Session`, the others are what users type.
+    """Make a command of a function. Its first parameter is the :class:`Session`; the user types the others.
+
+    A parameter of a frozen attrs class stands for the options that are fields of this class.
 
     Args:
-        access: what it does with its store. What writes takes ``--who``, ``--why``, ``--plain`` and ``--other-key``.
-        at: it takes ``--at``, and reads from ``session.view``.
+        access: how the command uses its store. A command that writes takes the :class:`WriteOptions`.
+        at: whether the command takes ``--at``, and reads from ``session.view``.
     """
-    writes = access in (Access.CHANGE, Access.CREATE, Access.IMPORT)
-    own = {**({"at": _AT} if at else {}), **(_OF_WRITING if writes else {})}
+    shared: list[type[Any]] = [ReadOptions] * at + [WriteOptions] * (access in _WRITING) + [Target]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        _, *own = inspect.signature(function, eval_str=True).parameters.values()
+        groups = {each.name: each.annotation for each in own if has(each.annotation)}
+        parameters = [_CONTEXT]
+        for each in own:
+            parameters += parameters_of(groups[each.name]) if each.name in groups else [each]
+        for options in shared:
+            parameters += parameters_of(options)
+
         @wraps(function)
         def run(ctx: typer.Context, **given: Any) -> None:
-            late = Place(**{name: given.pop(name) for name in _PLACE})
-            said = {name: given.pop(name) for name in own}
-            place = late.over(ctx.obj or Place())
-            with _told_apart(place), ExitStack() as stack:
-                session = _session(stack, place, access, **said)
-                function(session, **given)
+            grouped = {name: taken_from(given, options) for name, options in groups.items()}
+            target = taken_from(given, Target).over(ctx.obj or Target())
+            reading = taken_from(given, ReadOptions) if at else ReadOptions()
+            writing = taken_from(given, WriteOptions) if access in _WRITING else WriteOptions()
+            with _error_handling(target), ExitStack() as stack:
+                session = _session(stack, target, access, reading, writing)
+                function(session, **given, **grouped)
                 session.out.flush()
 
-        shown = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        parameters = [_CONTEXT, *shown, *_parameters({**own, **_PLACE})]
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what typer reads
             [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
         )
@@ -165,31 +138,22 @@ def command(
     return decorate
 
 
-def _session(
-    stack: ExitStack,
-    place: Place,
-    access: Access,
-    at: str | None = None,
-    who: str | None = None,
-    why: str | None = None,
-    plain: bool = False,
-    other_key: bool = False,
-) -> Session:
+def _session(stack: ExitStack, target: Target, access: Access, reading: ReadOptions, writing: WriteOptions) -> Session:
     """Return a session whose store is open as long as the stack."""
-    out, moment = Output(place.json), when_stored(at)
+    out, moment = Output(target.json), transaction_time(reading.at)
     if access is Access.NONE:
-        return Session(out, place)
+        return Session(out, target)
     if access is Access.READ:
-        store = stack.enter_context(place.store(frozen=True))
-        return Session(out, place, store, None if moment is None else store.at(moment))
+        store = stack.enter_context(target.store(frozen=True))
+        return Session(out, target, store, None if moment is None else store.at(moment))
     if access is Access.CHANGE:
-        place = place.with_keys()
-        place.store(frozen=True).open().close()  # a misspelt name is an error, not a new store
-    store = place.store(frozen=False, plain=plain, other_key=other_key)
+        target = target.with_keys()
+        target.store(frozen=True).open().close()  # a misspelt name is an error, not a new store
+    store = target.store(frozen=False, plain=writing.plain, other_key=writing.other_key)
     if access is not Access.IMPORT:
         stack.enter_context(store)
-    stack.enter_context(store.context(who or os.environ.get("RSTORE_WHO"), why))
-    return Session(out, place, store)
+    stack.enter_context(store.context(writing.who or os.environ.get("RSTORE_WHO"), writing.why))
+    return Session(out, target, store)
 
 
 def _show_version(asked: bool) -> None:
@@ -198,46 +162,43 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-_VERSION: Final = {
-    "version": Annotated[
+_VERSION: Final = inspect.Parameter(
+    "version",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version, and end.")
-    ]
-}
+    ],
+)
 
 
 def options_before(app: typer.Typer) -> None:
-    """Let the options that say which store stand before the name of the command too, and show the help without one."""
+    """Let the options of :class:`Target` stand before the name of a command, and show the help if there is no name."""
 
-    def remember(ctx: typer.Context, version: bool, **given: Any) -> None:  # noqa: ARG001  # it was looked at before
-        ctx.obj = Place(**given)
+    def remember(ctx: typer.Context, version: bool, **given: Any) -> None:  # noqa: ARG001  # its callback has run
+        ctx.obj = Target(**given)
         if ctx.invoked_subcommand is None:
-            if text := ctx.get_help():  # on a terminal it is printed already, in boxes
+            if text := ctx.get_help():  # on a terminal typer has printed it already, in boxes
                 print(text)
             raise typer.Exit(USAGE)
 
     remember.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [_CONTEXT.replace(kind=inspect.Parameter.KEYWORD_ONLY), *_parameters({**_VERSION, **_PLACE})]
+        [_CONTEXT, _VERSION, *parameters_of(Target)]
     )
     app.callback(invoke_without_command=True)(remember)
 
 
 @contextmanager
-def _told_apart(place: Place) -> Iterator[None]:
-    """Show where an error comes from if that was asked for, and end in silence when nobody reads any more."""
+def _error_handling(target: Target) -> Iterator[None]:
+    """Print the traceback of an error if the user asked for it, and end silently when the reader has gone away."""
     try:
         yield
     except BrokenPipeError:
         streams.discard(sys.stdout)
-        raise Refusal("", PIPE) from None
-    except (Refusal, typer.Exit):
+        raise CommandError("", PIPE) from None
+    except (CommandError, typer.Exit):
         raise
     except Exception:
-        if place.debug or os.environ.get("RSTORE_DEBUG", "0") not in ("", "0"):
+        if target.debug or os.environ.get("RSTORE_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
         raise
-
-
-def check_usage(told: bool, message: str) -> None:
-    """Raise a refusal that says how the command has to be written, unless it was."""
-    if not told:
-        raise Refusal(message, USAGE)

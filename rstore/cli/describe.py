@@ -1,4 +1,4 @@
-"""Changes, as they are told in tables and in the log."""
+"""Changes, described in one line of the log or in the columns of a table."""
 
 from __future__ import annotations
 
@@ -21,34 +21,37 @@ _SHOWN_POINTS: Final = 3
 _SHOWN_KEYS: Final = 3
 
 
-def tell(change: Change) -> str:
-    """Return what a change did, in one line.
+def describe(change: Change) -> str:
+    """Return one line that says what a change did.
 
     >>> store.extend('t', (1, 20.5), (2, 21.0))
     >>> _ = store.apply('account', {'balance': 10})
     >>> _ = store.apply('account', {'balance': (operator.add, 5)})
     >>> store.delete_events('account')
-    >>> [tell(change) for change in store.log()]
+    >>> [describe(change) for change in store.log()]
     ['2 points from 1 to 2: 20.5, 21.0', 'balance = 10', 'balance += 5', 'balance deleted', 'deleted']
     """
     if isinstance(change.value, Unreadable):
-        subject = f"{show_text(change.item)} " if change.kind == ES else ""
-        return f"{subject}{change.op} {show_unreadable(change.value)}"
+        return f"{_subject(change)}{change.op} {show_unreadable(change.value)}"
     if change.op in OPERATIONS:
-        return f"{change.op}: {_tell_erasure(change.value)}"
+        return f"{change.op}: {_describe_erasure(change.value)}"
     if change.kind == TS:
-        return _tell_points(change)
-    subject = f"{show_text(change.item)} " if change.kind == ES and change.op != DELETE else ""
-    return f"{subject}{_tell_operator(change.op, change.value)}"
+        return _describe_points(change)
+    operation = _describe_operator(change.op, change.value)
+    return operation if change.op == DELETE else f"{_subject(change)}{operation}"
 
 
-def tell_of(change: Change) -> str:
-    """Return the same with the kind and the key before it, unless it names keys itself."""
-    told = tell(change)
-    return told if change.op in OPERATIONS else f"{change.kind} {show_text(change.key)}  {told}"
+def describe_with_key(change: Change) -> str:
+    """Return the same with kind and key in front. An erasure names its keys itself."""
+    line = describe(change)
+    return line if change.op in OPERATIONS else f"{change.kind} {show_text(change.key)}  {line}"
 
 
-def _tell_erasure(erasure: Erasure) -> str:
+def _subject(change: Change) -> str:
+    return f"{show_text(change.item)} " if change.kind == ES else ""
+
+
+def _describe_erasure(erasure: Erasure) -> str:
     if erasure.records is None or erasure.bytes is None:
         return "records are encrypted with another key"
     records = _counted(erasure.records, "record")
@@ -58,11 +61,11 @@ def _tell_erasure(erasure: Erasure) -> str:
     return f"{records}, {size}, erased of {_counted(len(keys), 'key')}: {shown}"
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _tell_operator(op: str, value: Any) -> str:
+def _describe_operator(op: str, value: Any) -> str:
     if op == SETITEM:
         return f"= {show_value(value)}"
     if op in (DELITEM, DELETE):
@@ -72,7 +75,7 @@ def _tell_operator(op: str, value: Any) -> str:
     return f"{op} {show_value(value)}" if OPERATORS[op].binary else op
 
 
-def _tell_points(change: Change) -> str:
+def _describe_points(change: Change) -> str:
     if change.op == REMOVE:
         first, last = change.value
         return f"removed from {show_stamp(first)} to {show_stamp(last)}"
@@ -88,23 +91,23 @@ def _tell_points(change: Change) -> str:
 
 
 def show_stamp(timestamp: int) -> str:
-    """Return a series' timestamp as a time if it looks like one, else as the number that it is."""
+    """Return a timestamp of a series as a time if it looks like one, else as a number."""
     unit = recognised(timestamp)
     return str(timestamp) if unit is None else show_time(unit.to_ms(timestamp))
 
 
 def stamps(unit: Unit | None) -> Form:
-    """Return the form of the timestamps of a series that has a unit; without one they are numbers."""
-    seen = str if unit is None else lambda timestamp: show_time(unit.to_ms(timestamp))
-    return Form(seen, str, lambda timestamp: timestamp, {"no_wrap": True})
+    """Return the form of a series' timestamps: times if the series has a unit, else numbers."""
+    shown = str if unit is None else lambda timestamp: show_time(unit.to_ms(timestamp))
+    return Form(shown, str, lambda timestamp: timestamp, {"no_wrap": True})
 
 
 STAMP: Final = Form(show_stamp, str, lambda timestamp: timestamp, {"no_wrap": True})
-"""Of a series' timestamp: programs get the number."""
+"""The form of a series' timestamp. Programs get the number."""
 
 
 class Operand(NamedTuple):
-    """What an operator was given, if it takes anything."""
+    """An operator, and its operand if it takes one."""
 
     op: str
     value: Any
@@ -118,7 +121,7 @@ OPERAND: Final = Form(_show_operand, _show_operand, lambda operand: to_json(oper
 
 
 def show_unreadable(value: Unreadable) -> str:
-    """Return what stands for a value that cannot be read."""
+    """Return the placeholder for a value that can't be read."""
     return f"(unreadable: {show_text(value.reason)})"
 
 
@@ -126,8 +129,8 @@ def _show_change(change: Change) -> str:
     if isinstance(change.value, Unreadable):
         return show_unreadable(change.value)
     if change.op in OPERATIONS:
-        return _tell_erasure(change.value)
-    return _tell_points(change) if change.kind == TS else _show_operand(Operand(change.op, change.value))
+        return _describe_erasure(change.value)
+    return _describe_points(change) if change.kind == TS else _show_operand(Operand(change.op, change.value))
 
 
 def _change_to_json(change: Change) -> Any:

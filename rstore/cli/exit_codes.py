@@ -1,4 +1,4 @@
-"""How commands end: the table of exit codes, and the error that says why one can't go on."""
+"""How commands end: the table of exit codes, and the error that ends a command with one of them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ EXIT_CODES: Final[Mapping[int, str]] = {
     INTERRUPTED: "interrupted with Ctrl-C",
     PIPE: "the reader of the output went away, as in `| head`",
 }
-"""What each exit code says. ``rstore --help`` shows this table."""
+"""What each exit code means. ``rstore --help`` shows this table."""
 
 
-class Refusal(Exception):  # noqa: N818  # it is no error of the program
-    """A command can't go on: what to tell its user, and the exit code."""
+class CommandError(Exception):
+    """A command can't go on. The message is for its user; ``code`` is the exit code."""
 
     def __init__(self, message: str, code: int = NEGATIVE) -> None:
         super().__init__(message)
         self.code = code
+
+
+def check_usage(is_valid: bool, message: str) -> None:
+    """Raise an error that says how to write the command, unless the user wrote it that way."""
+    if not is_valid:
+        raise CommandError(message, USAGE)

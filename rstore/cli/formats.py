@@ -1,4 +1,4 @@
-"""How a file is written: as was said, as its name says, or as its first bytes do."""
+"""The format of a file: the one that the user gave, the one of its name, or the one of its first bytes."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
-from rstore.cli.command import check_usage
+from rstore.cli.exit_codes import check_usage
 
-Written: TypeAlias = Literal["jsonl", "csv", "parquet"]
+FileFormat: TypeAlias = Literal["jsonl", "csv", "parquet"]
 
 STANDARD: Final = "-"
 
-_SUFFIXES: Final[Mapping[str, Written]] = {
+_SUFFIXES: Final[Mapping[str, FileFormat]] = {
     **dict.fromkeys((".csv", ".tsv", ".tab", ".txt"), "csv"),
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
 }
 _GZIP: Final = b"\x1f\x8b"
 _PARQUET: Final = b"PAR1"
-_LOOKED_AT: Final = 1 << 12
+_SAMPLE_BYTES: Final = 1 << 12
 
 
 class Source(NamedTuple):
-    """What is read, and how it is written."""
+    """The input of an import: its name or an open file, and its format."""
 
     file: Any
-    written: Written
+    format: FileFormat
 
 
-def said_or_named(file: str, form: str | None) -> Written | None:
-    """Return how a file is written: as was said, or as its name says; None if neither does.
+def format_of_name(file: str, given: str | None) -> FileFormat | None:
+    """Return the format that the user gave, or the one of the file's name; None if there is neither.
 
-    >>> [said_or_named(name, None) for name in ('a.tsv', 'A.CSV.gz', 'a.pq', 'a.jsonl', '-')]
+    >>> [format_of_name(name, None) for name in ('a.tsv', 'A.CSV.gz', 'a.pq', 'a.jsonl', '-')]
     ['csv', 'csv', 'parquet', 'jsonl', None]
     """
-    if form is None:
+    if given is None:
         return _SUFFIXES.get(Path(file.lower().removesuffix(".gz")).suffix)
-    check_usage(form in get_args(Written), f"--format is {' or '.join(get_args(Written))}, not {form!r}")
-    return cast("Written", form)
+    check_usage(given in get_args(FileFormat), f"--format is {' or '.join(get_args(FileFormat))}, not {given!r}")
+    return cast("FileFormat", given)
 
 
-def looks_like(beginning: bytes) -> Written:
-    """Return how a file is written that begins with these bytes: with a JSON object, as Parquet, else as a table.
+def format_of_content(beginning: bytes) -> FileFormat:
+    """Return the format of a file that begins with these bytes: a JSON object, Parquet's mark, or else a table.
 
-    >>> looks_like(b' {"rstore": 1}'), looks_like(b'PAR1'), looks_like(b'time,value'), looks_like(b'')
-    ('jsonl', 'parquet', 'csv', 'csv')
+    >>> [format_of_content(data) for data in (b' {"rstore": 1}', b'PAR1', b'time,value', b'')]
+    ['jsonl', 'parquet', 'csv', 'csv']
     """
     if beginning.startswith(_PARQUET):
         return "parquet"
@@ -57,32 +57,30 @@ def looks_like(beginning: bytes) -> Written:
 
 
 @contextmanager
-def source_of(file: str, form: str | None) -> Iterator[Source]:
-    """Yield what is to be read: a name, or what is open if that can be read only once, such as a pipe."""
-    written = said_or_named(file, form)
+def source_of(file: str, given: str | None) -> Iterator[Source]:
+    """Yield the input: its name, or an open file if it can be read only once, as a pipe can."""
+    known = format_of_name(file, given)
     if file == STANDARD:
-        yield _stream(sys.stdin.buffer, written)
+        yield _opened(sys.stdin.buffer, known)
     elif Path(file).is_file():
-        yield Source(file, written or _looked_at(file))
+        yield Source(file, known or _sampled(file))
     else:
         with open(file, "rb") as stream:
-            yield _stream(stream, written)
+            yield _opened(stream, known)
 
 
-def _looked_at(file: str) -> Written:
+def _sampled(file: str) -> FileFormat:
     with open(file, "rb") as data:
-        beginning = data.read(_LOOKED_AT)
+        beginning = data.read(_SAMPLE_BYTES)
     if beginning.startswith(_GZIP) and file.lower().endswith(".gz"):
         from rstore.transfer.files import DAMAGED
 
         with suppress(*DAMAGED), gzip.open(file) as unpacked:
-            beginning = unpacked.read(_LOOKED_AT)
-    return looks_like(beginning)
+            beginning = unpacked.read(_SAMPLE_BYTES)
+    return format_of_content(beginning)
 
 
-def _stream(stream: BinaryIO, written: Written | None) -> Source:
+def _opened(stream: BinaryIO, known: FileFormat | None) -> Source:
     buffered = cast("io.BufferedReader", stream)
-    form = written or looks_like(buffered.peek(_LOOKED_AT))
-    if form == "parquet":
-        return Source(stream, form)
-    return Source(io.TextIOWrapper(buffered, "utf-8", newline=""), form)
+    found = known or format_of_content(buffered.peek(_SAMPLE_BYTES))
+    return Source(stream if found == "parquet" else io.TextIOWrapper(buffered, "utf-8", newline=""), found)

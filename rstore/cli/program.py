@@ -1,4 +1,4 @@
-"""The program: all commands, and how it ends."""
+"""The program: its commands, and the exit code and message of each error."""
 
 from __future__ import annotations
 
@@ -8,42 +8,38 @@ from typing import Any, Final
 
 import typer
 
-from rstore.cli import plot as draw
-from rstore.cli import read as look
-from rstore.cli import streams
-from rstore.cli import transfer as move
-from rstore.cli import write as change
+from rstore.cli import plot, read, streams, transfer, write
 from rstore.cli.command import options_before
-from rstore.cli.exit_codes import EXIT_CODES, INTERRUPTED, NEGATIVE, OK, PIPE, STORE, USAGE, Refusal
+from rstore.cli.exit_codes import EXIT_CODES, INTERRUPTED, NEGATIVE, OK, PIPE, STORE, USAGE, CommandError
 from rstore.cli.values import show_text
 from rstore.domain.errors import StoreError
 
 _HELP: Final = """Key/value pairs, time series and event sequences that remember their past.
 
-Values are unpickled when they are read, which runs code of whoever wrote them: open only stores that you trust, or use
+Reading a value unpickles it, which can run code that its writer chose: open only stores that you trust, or use
 --serializer json.
 
 Example: RSTORE_DSN=app.db rstore log
 """
 _BLOCK: Final = "\b\n"
-"""What stands before lines of help that are not to be joined."""
+"""The mark before lines of help that are not to be joined."""
 
 
 def run(words: Sequence[str]) -> int:
-    """Run the command on its arguments, tell what went wrong in one line, and return the exit code.
+    """Run the command on its arguments, print an error in one line, and return the exit code.
 
-    All that was printed is written when it returns: what can't be written is an error of the command.
+    When it returns, all output is written: a failure to write it is an error of the command.
     """
-    streams.fill_in()
+    streams.replace_closed()
     code, message = _outcome(words)
     if message:
-        streams.tell(f"rstore: {_line(message)}")
-    streams.settle()
+        streams.print_error(f"rstore: {_line(message)}")
+    streams.flush()
     return code
 
 
 def _outcome(words: Sequence[str]) -> tuple[int, str]:
-    """Return the exit code, and what to tell of an error."""
+    """Return the exit code, and the message of an error."""
     try:
         code = program(words)(list(words), prog_name="rstore", standalone_mode=False)
         sys.stdout.flush()
@@ -56,7 +52,7 @@ def _outcome(words: Sequence[str]) -> tuple[int, str]:
             streams.discard(sys.stdout)
             return PIPE, ""
         return int(exc.code or OK), ""
-    except Exception as exc:  # also errors of our own are told in a line: --debug shows where they come from
+    except Exception as exc:  # our own bugs print one line, too: --debug shows where they come from
         message, code = _ending(exc)
         return code, message
     return code or OK, ""
@@ -65,31 +61,30 @@ def _outcome(words: Sequence[str]) -> tuple[int, str]:
 def program(words: Sequence[str] = ()) -> typer.Typer:
     """Return the program with all its commands, or with the only one that *words* begin with.
 
-    Typer looks at every parameter of each command at each start, which takes longer than most commands.
+    At each start, typer inspects every parameter of each command, which takes longer than most commands.
     """
-    is_seen = sys.stdout.isatty()
     codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
     app = typer.Typer(
         help=_HELP,
         epilog=f"{_BLOCK}Exit codes:\n{codes}",
-        rich_markup_mode="rich" if is_seen else None,  # boxes are for people
+        rich_markup_mode="rich" if sys.stdout.isatty() else None,  # boxes are for people
         pretty_exceptions_enable=False,
     )
     options_before(app)
-    commands = [each for group in (look, draw, change, move) for each in group.app.registered_commands]
+    commands = [each for group in (read, plot, write, transfer) for each in group.app.registered_commands]
     app.registered_commands = [each for each in commands if [each.name] == list(words[:1])] or commands
     return app
 
 
 def _ending(exc: Exception) -> tuple[str, int]:
-    """Return what to tell the user of an error, and the exit code."""
-    if isinstance(exc, Refusal):
+    """Return the message of an error for the user, and the exit code."""
+    if isinstance(exc, CommandError):
         return str(exc), exc.code
-    return next((tell(exc), code) for kinds, tell, code in _ENDINGS if isinstance(exc, kinds))
+    return next((message(exc), code) for kinds, message, code in _ENDINGS if isinstance(exc, kinds))
 
 
 def _line(message: str) -> str:
-    """Return a message as one line, without what could play with a terminal, and with advice for who types."""
+    """Return a message as one line that no terminal can interpret, with advice for the command line."""
     for advice, typed in ADVICE.items():
         message = message.replace(advice, typed)
     return show_text(" ".join(message.split()))
@@ -117,25 +112,25 @@ ADVICE: Final[Mapping[str, str]] = {
     "rekey()": "`rstore rekey`",
     "pass one that its follow() has yielded": "say one that `rstore follow` has shown",
 }
-"""What the library advises who writes programs, and what that is for who types."""
+"""The library's advice to programmers, and the same advice for a user of the command."""
 
 
-def _tell_usage(exc: Any) -> str:
+def _usage_message(exc: Any) -> str:
     return f"{exc.format_message()} (rstore COMMAND --help shows how)"
 
 
-def _tell_system(exc: Any) -> str:
+def _system_message(exc: Any) -> str:
     if exc.filename:
         return f"{exc.strerror or exc}: {exc.filename}"
-    return f"what was to be printed could not be written: {exc.strerror or exc}; see `rstore log` for what is stored"
+    return f"the output could not be written: {exc.strerror or exc}; see `rstore log` for what is stored"
 
 
 _ENDINGS: Final[Sequence[tuple[tuple[type[Exception], ...], Callable[[Any], str], int]]] = (
     ((typer.Abort,), lambda _: "nothing was done", NEGATIVE),
-    ((typer.TyperException,), _tell_usage, USAGE),
+    ((typer.TyperException,), _usage_message, USAGE),
     ((StoreError,), str, STORE),
     ((TypeError, ValueError, OverflowError), str, USAGE),
-    ((OSError,), _tell_system, STORE),
+    ((OSError,), _system_message, STORE),
     ((Exception,), lambda exc: f"{type(exc).__name__}: {exc} (--debug shows where)", STORE),
 )
-"""Kinds of errors, what to tell of one, and its exit code: the first row that fits counts."""
+"""Kinds of errors, the message of each, and its exit code. The first row that matches counts."""

@@ -1,4 +1,4 @@
-"""How far long work has come, for whoever watches it on a terminal."""
+"""Progress bars on the terminal for work that takes long."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, Final
 from rstore.progress import Progress, Report
 
 _PATIENCE_SECONDS: Final = 0.5
-"""What is done sooner needs no bar."""
+"""Work that ends sooner needs no bar."""
 
 
 @contextmanager
-def reported(what: str) -> Iterator[Report | None]:
-    """Show a bar on standard error, with rate and time left, if that is a terminal; yield what is to be told of it."""
+def reported(unit: str) -> Iterator[Report | None]:
+    """Yield a function that shows progress as a bar on standard error; None if that is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -24,19 +24,19 @@ def reported(what: str) -> Iterator[Report | None]:
     with ExitStack() as stack:
         bars: list[_Bar] = []
 
-        def tell(progress: Progress) -> None:
+        def report(progress: Progress) -> None:
             if not bars and time.monotonic() - began >= _PATIENCE_SECONDS:
-                bars.append(_Bar(stack, what))
+                bars.append(_Bar(stack, unit))
             for bar in bars:
                 bar.show(progress)
 
-        yield tell
+        yield report
 
 
 class _Bar:
-    """A bar of rich's, which goes away with a stack."""
+    """A bar of rich, with rate and time left. It disappears when the stack is closed."""
 
-    def __init__(self, stack: ExitStack, what: str) -> None:
+    def __init__(self, stack: ExitStack, unit: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
@@ -51,11 +51,11 @@ class _Bar:
                 transient=True,
             )
         )
-        self._task = self._bars.add_task(what, total=None, rate="")
+        self._task = self._bars.add_task(unit, total=None, rate="")
 
     def show(self, progress: Progress) -> None:
         (task,) = self._bars.tasks
-        if progress.done < task.completed:  # it is about something else now, such as comparing
+        if progress.done < task.completed:  # the next stage has begun, such as comparing
             self._bars.reset(self._task)
         rate = f"{task.speed:,.0f}/s" if task.speed else ""
         self._bars.update(self._task, completed=progress.done, total=progress.total, rate=rate)

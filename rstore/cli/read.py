@@ -1,4 +1,4 @@
-"""Commands that look into a store and change nothing."""
+"""Commands that read a store and change nothing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from attrs import asdict
 
-from rstore.cli.command import LOOK, Session, check_usage, command, when, when_stored
-from rstore.cli.describe import CHANGE_COLUMNS, OPERAND, STAMP, Operand, change_row, stamps, tell_of
-from rstore.cli.exit_codes import Refusal
+from rstore.cli.command import READ, Session, command, transaction_time, valid_time
+from rstore.cli.describe import CHANGE_COLUMNS, OPERAND, STAMP, Operand, change_row, describe_with_key, stamps
+from rstore.cli.exit_codes import CommandError, check_usage
 from rstore.cli.output import MOMENT, TEXT, VALUE, Column, Output
 from rstore.cli.progress import reported
 from rstore.cli.reading import (
@@ -28,10 +28,10 @@ from rstore.cli.reading import (
     bounds,
     check_kind,
     keys_of,
+    kind_of,
     show_state,
-    the_kind,
-    unknown,
-    when_of,
+    time_of,
+    unknown_key,
 )
 from rstore.cli.times import parse_time, show_time
 from rstore.cli.values import show_text, show_value, to_json
@@ -49,25 +49,25 @@ app = typer.Typer()
 _NEWEST: Final = 20
 
 
-@command(app, LOOK)
+@command(app, READ)
 def info(session: Session) -> None:
-    """Show what is in a store: keys, records, bytes, from when to when, and how much of it is encrypted.
+    """Show what is in a store: keys, records, bytes, the oldest and newest record, and how much is encrypted.
 
-    No key is needed for that.
+    This needs no key.
 
     Example: rstore info --dsn app.db
     """
-    from rstore.admin.check import info as look
+    from rstore.admin.check import info as info_of
 
-    with reported("records") as told:
-        found = look(session.store, told)
+    with reported("records") as report:
+        found = info_of(session.store, report)
     if session.out.json:
         session.out.json_line(asdict(found))
         return
     session.out.rows([Column("what", TEXT, "dim"), Column("value")], _info_rows(found, session.out))
 
 
-@command(app, LOOK, at=True)
+@command(app, READ, at=True)
 def keys(
     session: Session,
     pattern: Annotated[str | None, typer.Argument(help="As in fnmatch: 'user:*'.")] = None,
@@ -83,19 +83,19 @@ def keys(
     session.out.rows([Column("kind", TEXT, "dim"), Column("key", TEXT, "yellow")], _matching(found, pattern))
 
 
-@command(app, LOOK, at=True)
+@command(app, READ, at=True)
 def get(
     session: Session, key: Key, text: Annotated[bool, typer.Option("--text", help="Print text as it is.")] = False
 ) -> None:
     """Show the value of a key.
 
-    What is printed is what `rstore set` takes: JSON, or text that is none.
+    The output is what `rstore set` takes: JSON or, if it is not JSON, text.
 
     Example: rstore get price --at '3 days ago'
     """
     found = session.view.get_many([key])
     if key not in found:
-        raise Refusal(unknown(session.view, key, KV))
+        raise CommandError(unknown_key(session.view, key, KV))
     value = found[key]
     if text:
         check_usage(isinstance(value, str), f"the value of {key!r} is no text but {type(value).__name__}: drop --text")
@@ -106,7 +106,7 @@ def get(
         session.out.line(show_value(value))
 
 
-@command(app, LOOK, at=True)
+@command(app, READ, at=True)
 def current(session: Session, key: Key) -> None:
     """Show the current state of an event sequence.
 
@@ -115,9 +115,9 @@ def current(session: Session, key: Key) -> None:
     show_state(session, key, session.view.current(key, withtimestamp=True))
 
 
-@command(app, LOOK, at=True)
+@command(app, READ, at=True)
 def past(session: Session, key: Key, time: Annotated[str, typer.Argument(help="When: '2026-11-01 09:00'.")]) -> None:
-    """Show the state of an event sequence as it was at a time; with --at, as it was believed then to have been.
+    """Show the state of an event sequence at a time; with --at, the state as it was known then.
 
     Example: rstore past account '2026-11-01 09:00'
     """
@@ -125,19 +125,22 @@ def past(session: Session, key: Key, time: Annotated[str, typer.Argument(help="W
     show_state(session, key, session.view.past(key, moment, withtimestamp=True), f" at {show_time(moment)}")
 
 
-@command(app, LOOK, "range", at=True)
+@command(app, READ, "range", at=True)
 def range_(
     session: Session,
     key: Key,
     start: Start = None,
     end: End = None,
-    count: Annotated[int | None, typer.Option("--count", "-n", help="At most so many points.")] = None,
-    freq: Annotated[int | None, typer.Option("--freq", help="The first point, then those so much later.")] = None,
+    count: Annotated[int | None, typer.Option("--count", "-n", help="The greatest number of points.")] = None,
+    freq: Annotated[
+        int | None,
+        typer.Option("--freq", help="The first point, then each point at least this much after the last one."),
+    ] = None,
 ) -> None:
     """Show the points of a time series.
 
-    Timestamps are ints of any meaning. Times such as 'yesterday' can be asked for where a series came as a frame of
-    datetimes, or its timestamps look like POSIX seconds, milliseconds, microseconds or nanoseconds.
+    Timestamps are ints of any meaning. You can give times such as 'yesterday' if the series was stored from a frame of
+    datetimes, or if its timestamps look like POSIX seconds, milliseconds, microseconds or nanoseconds.
 
     Example: rstore range temperature --start '2 hours ago'
     """
@@ -147,21 +150,24 @@ def range_(
     session.out.rows([Column("timestamp", stamps(unit), "cyan"), Column("value", VALUE)], points)
 
 
-@command(app, LOOK, at=True)
+@command(app, READ, at=True)
 def resample(
     session: Session,
     key: Key,
     freq: Annotated[
-        str, typer.Argument(help="The length of a bin: '5min', '1D', or an int as timestamps are.", show_default=False)
+        str,
+        typer.Argument(
+            help="The length of a bin: '5min', '1D', or an int in the unit of the timestamps.", show_default=False
+        ),
     ],
-    how: Annotated[str, typer.Option("--how", help=f"What to make of a bin: {', '.join(HOWS)}.")] = "mean",
+    how: Annotated[str, typer.Option("--how", help=f"The value of a bin: {', '.join(HOWS)}.")] = "mean",
     fill: Annotated[str | None, typer.Option("--fill", help=f"For empty bins: {' or '.join(FILLS)}.")] = None,
     start: Start = None,
     end: End = None,
 ) -> None:
-    """Show one point for each bin of time of a series.
+    """Show one point of a series for each bin of time.
 
-    Days are from midnight to midnight in the time zone of the series, if it came as a frame that has one, else in UTC.
+    Days begin at midnight in the time zone of the series if it was stored from a frame that has one, else in UTC.
 
     Example: rstore resample temperature 1h --how max --start yesterday
     """
@@ -171,7 +177,7 @@ def resample(
     session.out.rows([Column("timestamp", stamps(unit), "cyan"), Column("value", VALUE)], points)
 
 
-@command(app, LOOK, at=True)
+@command(app, READ, at=True)
 def events(
     session: Session,
     key: Key,
@@ -182,16 +188,16 @@ def events(
         list[str] | None, typer.Option("--op", help="Only this operator: setitem, add, ... May be repeated.")
     ] = None,
 ) -> None:
-    """Show the events of a sequence in the order of the times at which they hold.
+    """Show the events of a sequence in the order of their valid times.
 
     Example: rstore events account --item balance --op add --op sub
     """
     foreign = [name for name in op or () if name not in OPERATORS]
     check_usage(not foreign, f"no operator is called {' or '.join(foreign)}: use {', '.join(OPERATORS)}")
     functions = [OPERATORS[name].function for name in op] if op else None
-    found = session.view.events(key, when(start), when(end), functions, item)
+    found = session.view.events(key, valid_time(start), valid_time(end), functions, item)
     if found is None:
-        raise Refusal(unknown(session.view, key, ES))
+        raise CommandError(unknown_key(session.view, key, ES))
     columns = [
         Column("timestamp", MOMENT, "cyan"),
         Column("item", TEXT, "green"),
@@ -203,51 +209,55 @@ def events(
     session.out.rows(columns, rows)
 
 
-@command(app, LOOK, at=True)
+@command(app, READ, at=True)
 def log(
     session: Session,
-    since: Annotated[str | None, typer.Option("--since", help="Only what was stored from then on.")] = None,
-    until: Annotated[str | None, typer.Option("--until", help="Only what was stored up to then.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="Only changes that were stored from then on.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Only changes that were stored up to then.")] = None,
     kind: Kind = None,
     prefix: Prefix = None,
-    who: Annotated[str | None, typer.Option("--who", help="Only what this person changed.")] = None,
-    number: Annotated[int, typer.Option("--number", "-n", min=1, help="So many changes, the newest.")] = _NEWEST,
-    oldest: Annotated[bool, typer.Option("--oldest", help="All of them, from the oldest on.")] = False,
+    who: Annotated[str | None, typer.Option("--who", help="Only changes by this person.")] = None,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many changes, the newest ones.")] = _NEWEST,
+    oldest: Annotated[bool, typer.Option("--oldest", help="All changes, the oldest first.")] = False,
 ) -> None:
     """Show who changed what, when and why, the newest first.
 
-    What was written together, by one person for one reason, is shown together.
+    Changes that were stored together, by one person for one reason, are shown together.
 
     Example: rstore log --since yesterday --who ada
     """
-    found = session.view.log(when_stored(since), when_stored(until), check_kind(kind), prefix, who)
+    found = session.view.log(transaction_time(since), transaction_time(until), check_kind(kind), prefix, who)
     if oldest:
         _show_log(session.out, _together(found))
         return
     newest, total = deque[Change](maxlen=number), 0
-    for total, change in enumerate(found, 1):  # noqa: B007  # it is told below
+    for total, change in enumerate(found, 1):  # noqa: B007  # it is used below
         newest.append(change)
     _show_log(session.out, reversed([*_together(newest)]))
     if total > number:
         session.out.note(f"({number} of {total:,} changes: --number {total} or --oldest shows all)")
 
 
-@command(app, LOOK)
+@command(app, READ)
 def follow(
     session: Session,
-    after: Annotated[str | None, typer.Option("--after", help="The checkpoint of the last change dealt with.")] = None,
-    since: Annotated[str | None, typer.Option("--since", help="Only what was stored from then on: now.")] = None,
+    after: Annotated[
+        str | None, typer.Option("--after", help="The checkpoint of the last change that you have processed.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Only changes that were stored from then on: now.")
+    ] = None,
     kind: Kind = None,
     prefix: Prefix = None,
-    wait: Annotated[float | None, typer.Option("--wait", help="End when nothing came for so many seconds.")] = None,
+    wait: Annotated[float | None, typer.Option("--wait", help="End after this many seconds without a change.")] = None,
 ) -> None:
-    """Show all changes, and then those that come, until you press Ctrl-C.
+    """Show all changes, and then new ones as they come, until you press Ctrl-C.
 
-    Each has a checkpoint with which a later --after goes on.
+    Each change has a checkpoint: pass it to --after, and a later call goes on from there.
 
     Example: rstore follow --since now --json
     """
-    low = when_stored(since)
+    low = transaction_time(since)
     columns = [Column("checkpoint", TEXT, "dim"), *CHANGE_COLUMNS]
     changes = session.store.follow(after, check_kind(kind), prefix, math.inf if wait is None else wait)
     for checkpoint, change in changes:
@@ -260,13 +270,13 @@ def follow(
         session.out.flush()
 
 
-@command(app, LOOK, at=True)
+@command(app, READ, at=True)
 def history(
     session: Session,
     key: Key,
     kind: Kind = None,
     plot: Annotated[str | None, typer.Option("--plot", help="Draw this item over time.")] = None,
-    out: Annotated[str | None, typer.Option("--out", help="Draw it into a file: .png or .svg.")] = None,
+    out: Annotated[str | None, typer.Option("--out", help="Draw into a file: .png or .svg.")] = None,
 ) -> None:
     """Show all changes of a key in the order in which they were stored, or draw an item of an event sequence.
 
@@ -277,14 +287,14 @@ def history(
 
         draw_item(session, key, plot, out)
         return
-    check_usage(out is None, "--out says where to draw to: say with --plot what to draw")
+    check_usage(out is None, "--out names the file to draw into: name the item with --plot")
     changes = session.view.history(key, check_kind(kind))
     if not changes:
-        raise Refusal(unknown(session.view, key, kind))
+        raise CommandError(unknown_key(session.view, key, kind))
     _show_changes(session.out, changes)
 
 
-@command(app, LOOK, at=True)
+@command(app, READ, at=True)
 def diff(
     session: Session,
     key: Key,
@@ -292,25 +302,25 @@ def diff(
     second: Annotated[str, typer.Argument(help="The later time.")] = "now",
     kind: Kind = None,
 ) -> None:
-    """Show what is different between two states of a key.
+    """Show the differences between two states of a key.
 
-    Of an event sequence these are its states as of two times; of a value or a series, what was known at two times.
+    For an event sequence, these are its states at two valid times; for a value or a series, at two transaction times.
 
     Example: rstore diff account yesterday now
     """
-    chosen = the_kind(session.view, key, kind)
-    found = session.view.diff(key, when_of(chosen, first), when_of(chosen, second), chosen)
-    place = Column("timestamp", STAMP, "bold") if chosen == TS else Column("item", TEXT, "bold")
+    chosen = kind_of(session.view, key, kind)
+    found = session.view.diff(key, time_of(chosen, first), time_of(chosen, second), chosen)
+    member = Column("timestamp", STAMP, "bold") if chosen == TS else Column("item", TEXT, "bold")
     rows: list[tuple[Any, ...]] = [
         *(("-", item, value) for item, value in found.removed.items()),
         *(each for item, (old, new) in found.changed.items() for each in (("-", item, old), ("+", item, new))),
         *(("+", item, value) for item, value in found.added.items()),
     ]
-    session.out.rows([Column("sign"), place, Column("value", VALUE)], rows)
+    session.out.rows([Column("sign"), member, Column("value", VALUE)], rows)
 
 
 def _info_rows(found: Info, out: Output) -> list[tuple[str, str]]:
-    show = MOMENT.seen if out.is_terminal else MOMENT.plain
+    show = MOMENT.terminal if out.is_terminal else MOMENT.plain
     return [
         ("backend", found.backend),
         ("namespace", found.namespace),
@@ -333,17 +343,17 @@ def _matching(found: Iterable[tuple[str, str]], pattern: str | None) -> Iterable
 
 
 def _together(changes: Iterable[Change]) -> Iterator[list[Change]]:
-    """Yield changes that were stored together: at one time, by one person, for one reason."""
+    """Yield groups of changes that were stored together: at one time, by one person, for one reason."""
     for _, group in groupby(changes, lambda change: (change.recorded, change.who, change.why)):
         yield [*group]
 
 
 def _show_changes(out: Output, changes: Iterable[Change]) -> None:
-    """Print changes in columns; on a terminal, which is only so wide, without what they are changes of."""
+    """Print changes of one key in columns. On a terminal, which has little room, kind and key are left out."""
     hidden = ("kind", "key") if out.is_terminal else ()
-    places = [i for i, column in enumerate(CHANGE_COLUMNS) if column.name not in hidden]
-    rows = ([row[i] for i in places] for row in map(change_row, changes))
-    out.rows([CHANGE_COLUMNS[i] for i in places], rows)
+    shown = [i for i, column in enumerate(CHANGE_COLUMNS) if column.name not in hidden]
+    rows = ([row[i] for i in shown] for row in map(change_row, changes))
+    out.rows([CHANGE_COLUMNS[i] for i in shown], rows)
 
 
 def _show_log(out: Output, groups: Iterable[list[Change]]) -> None:
@@ -356,5 +366,5 @@ def _show_log(out: Output, groups: Iterable[list[Change]]) -> None:
         if why:
             out.line(f"    {show_text(why)}", "italic")
         for change in group:
-            out.line(f"    {tell_of(change)}")
+            out.line(f"    {describe_with_key(change)}")
         out.line("")

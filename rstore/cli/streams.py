@@ -1,4 +1,4 @@
-"""The standard streams of the process: all are there at its beginning, and all is written at its end."""
+"""The standard streams of the process: all of them are open at its start, and flushed at its end."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import suppress
 from typing import TextIO
 
 
-def fill_in() -> None:
-    """Put something in the place of each standard stream that the caller has closed, as in ``rstore log >&-``.
+def replace_closed() -> None:
+    """Open a replacement for each standard stream that the caller has closed, as in ``rstore log >&-``.
 
     Otherwise the next file that is opened gets its descriptor, and Python has None where a stream should be. The
     descriptors are filled in order, since each new one is the lowest that is free. Standard output is opened for
-    reading only: then writing to it fails, as it should.
+    reading only, so that writing to it fails, as it should.
     """
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: SIM115  # it stays open as long as the process
@@ -23,23 +23,23 @@ def fill_in() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
-def tell(message: str) -> None:
-    """Print a line on standard error. If that can't be written, nobody is left to be told."""
+def print_error(message: str) -> None:
+    """Print a line on standard error. If the write fails, nobody is left to read it, and that is no error."""
     with suppress(OSError):
         print(message, file=sys.stderr)
 
 
 def discard(stream: TextIO) -> None:
-    """Send what a stream still holds, and all that comes, nowhere."""
+    """Redirect a stream, with all that it still buffers, to the null device."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
-def settle() -> None:
-    """Leave nothing in the streams for the interpreter to write.
+def flush() -> None:
+    """Flush both output streams, so that the interpreter has nothing left to write at its exit.
 
-    It would do so when the command is over, and could say what goes wrong in words of its own only.
+    It would write then, after the command is over, and report a failure in its own words and with its own exit code.
     """
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,4 +1,4 @@
-"""Times as people type them, and as they read them."""
+"""Times as users type them, and as they read them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FORMS: Final = (
 )
 
 _FIRST_RECORDED: Final = 100_000_000_000
-"""POSIX milliseconds, in 1973. Who types less, and means a time of storing, means a year, a date or seconds."""
+"""POSIX milliseconds, in 1973. A user who types less as a transaction time means a year, a date or seconds."""
 
 _DAYS: Final[Mapping[str, int]] = {"today": 0, "yesterday": -1, "tomorrow": 1}
 
@@ -31,10 +31,10 @@ _LENGTHS: Final[Mapping[str, datetime.timedelta]] = {
     "minute": datetime.timedelta(minutes=1),
     "hour": datetime.timedelta(hours=1),
 }
-"""Units that are always as long. A day is not, where clocks are put forward and back."""
+"""Units of constant length. A day is none, where clocks are put forward and back."""
 
 _DATES: Final[Mapping[str, tuple[int, int]]] = {"day": (1, 0), "week": (7, 0), "month": (0, 1), "year": (0, 12)}
-"""Units of the calendar, in days and months: three days ago is the same time of the day."""
+"""Units of the calendar, in days and months: three days ago means the same time of the day."""
 
 _SHORT: Final[Mapping[str, str]] = {
     "ms": "millisecond",
@@ -50,11 +50,11 @@ _SHORT: Final[Mapping[str, str]] = {
 
 
 class _SkippedError(ValueError):
-    """There was no such time here."""
+    """The local time zone had no such time."""
 
 
 def is_integer(text: str) -> bool:
-    """Tell whether what was typed is a number, and not a time in words or of the calendar.
+    """Return whether the user typed a number, and not a date or a time in words.
 
     >>> is_integer(' -5 '), is_integer('5 s ago'), is_integer('--5')
     (True, False, False)
@@ -63,13 +63,13 @@ def is_integer(text: str) -> bool:
 
 
 def parse_time(text: str, now: int) -> int:
-    """Return the time that a text stands for, in POSIX milliseconds; without an offset it is of the local time zone.
+    """Return the time that a text means, in POSIX milliseconds. Without an offset it is local time.
 
     Args:
         now: the present, in POSIX milliseconds.
 
     Raises:
-        ValueError: it is no time; the message shows how to write one.
+        ValueError: the text is no time. The message shows how to write one.
 
     >>> parse_time('90 s ago', 100_000), parse_time('1970-01-01 00:00:01Z', 0), parse_time('17', 0)
     (10000, 1000, 17)
@@ -83,19 +83,19 @@ def parse_time(text: str, now: int) -> int:
         return posix_ms(_moment(words, _local(now)))
     except _SkippedError:
         raise ValueError(
-            f"{text[:60]!r} was passed over here when clocks were put forward: say it with an offset, +01:00 or Z"
+            f"there was no {text[:60]!r} here, because clocks were put forward: write it with an offset, +01:00 or Z"
         ) from None
     except (ValueError, OverflowError):
         raise ValueError(f"{text[:60]!r} is no time: {_FORMS}") from None
 
 
 def parse_recorded(text: str, now: int) -> int:
-    """Return the transaction time that a text stands for, as :func:`parse_time` does.
+    """Return the transaction time that a text means, as :func:`parse_time` does.
 
-    Valid times may be any ints. Of a time at which something was stored, one that is too small is a slip.
+    A valid time may be any int. A transaction time that is too small is a slip of the user.
 
     Raises:
-        ValueError: it is no time, or a number that was before there was any store.
+        ValueError: the text is no time, or a number that lies before any store existed.
 
     >>> parse_recorded('2026', 0)
     Traceback (most recent call last):
@@ -110,7 +110,7 @@ def parse_recorded(text: str, now: int) -> int:
 
 
 def show_time(time: int) -> str:
-    """Return a time given in POSIX milliseconds as people read it, in the local time zone.
+    """Return a time in POSIX milliseconds as a person reads it, in the local time zone.
 
     >>> show_time(1_700_000_000_123)[5:7], show_time(2**62)
     ('11', '4611686018427387904')
@@ -119,7 +119,7 @@ def show_time(time: int) -> str:
 
 
 def write_time(time: int) -> str:
-    """Return a time given in POSIX milliseconds in ISO 8601, with the offset of the local time zone, for programs."""
+    """Return a time in POSIX milliseconds as ISO 8601 with the local offset, for programs."""
     return _shown(time, "%Y-%m-%dT%H:%M:%S", with_zone=True)
 
 
@@ -156,7 +156,7 @@ def _at_clock(date: datetime.date, clock: str) -> datetime.datetime:
 
 
 def _here(moment: datetime.datetime) -> datetime.datetime:
-    """Return a moment with its offset, that of the local time zone if it has none."""
+    """Return a moment with an offset: its own, or else the one of the local time zone."""
     if moment.tzinfo is not None:
         return moment
     aware = moment.astimezone()
@@ -164,13 +164,13 @@ def _here(moment: datetime.datetime) -> datetime.datetime:
         raise _SkippedError
     again = moment.replace(fold=1).astimezone()
     if again != aware:
-        _tell_twice(aware.isoformat(" "), again.isoformat(" "))
+        _warn_of_ambiguity(aware.isoformat(" "), again.isoformat(" "))
     return aware
 
 
-@cache  # once for each time, however often it is looked at
-def _tell_twice(first: str, second: str) -> None:
-    streams.tell(f"rstore: that time comes twice here, and {first} is taken: for the other, say {second}")
+@cache  # once for each time, however often it is parsed
+def _warn_of_ambiguity(first: str, second: str) -> None:
+    streams.print_error(f"rstore: that time comes twice here, and {first} is taken: for the other, say {second}")
 
 
 def _unit(word: str) -> str:

@@ -1,4 +1,4 @@
-"""The unit of a series' timestamps: which it says itself, or which is recognised by their size."""
+"""The unit of a series' timestamps: the one stored with the series, or the one that fits their size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 
 class Unit(NamedTuple):
-    """A unit of POSIX timestamps: its name, and how many of it make a second."""
+    """A unit of POSIX timestamps: its name, and how many of them make a second."""
 
     name: str
     per_second: int
@@ -16,11 +16,11 @@ class Unit(NamedTuple):
         return time * self.per_second // 1000
 
     def to_ms(self, timestamp: int) -> int:
-        """Return a timestamp of this unit in POSIX milliseconds, the part below them cut off."""
+        """Return a timestamp of this unit in whole POSIX milliseconds, rounded down."""
         return timestamp * 1000 // self.per_second
 
     def has_date(self, timestamp: int) -> bool:
-        """Tell whether a timestamp of this unit is within the calendar, whatever the time zone."""
+        """Return whether a timestamp of this unit is within the calendar in every time zone."""
         return _CALENDAR[0] <= timestamp // self.per_second < _CALENDAR[1]
 
     def seconds(self, timestamp: int) -> float:
@@ -33,13 +33,13 @@ MICROSECONDS, NANOSECONDS = Unit("us", 1_000_000), Unit("ns", 1_000_000_000)
 
 _UNITS: Final = (SECONDS, MILLISECONDS, MICROSECONDS, NANOSECONDS)
 _CALENDAR: Final = (-62_135_400_000, 253_402_200_000)
-"""Seconds: from the year 1 to 9999, but for a day or two at the edges."""
+"""In seconds: from the year 1 to 9999, without a day or two at the edges."""
 _FIRST_YEAR, _LAST_YEAR = 100_000_000, 10_000_000_000
-"""Seconds: from 1973 to 2286 the units do not overlap."""
+"""In seconds: from 1973 to 2286 the units do not overlap."""
 
 
 def named(name: str | None) -> Unit | None:
-    """Return the unit of a name, None for none.
+    """Return the unit of this name, None if there is none.
 
     >>> named('us').per_second
     1000000
@@ -48,7 +48,7 @@ def named(name: str | None) -> Unit | None:
 
 
 def spanned(first: int, last: int) -> Unit | None:
-    """Return the unit of a series by its last timestamp, if the first one is not before the year 1653 in it.
+    """Return the unit that fits the last timestamp of a series, if the first one is then not before the year 1653.
 
     >>> spanned(-600_000_000_000, 1_700_000_000_000).name, spanned(-(10**15), 1_700_000_000_000)
     ('ms', None)
@@ -58,7 +58,7 @@ def spanned(first: int, last: int) -> Unit | None:
 
 
 def recognised(*timestamps: int) -> Unit | None:
-    """Return the unit in which all timestamps lie between the years 1973 and 2286, if there is one.
+    """Return the unit in which all timestamps lie between the years 1973 and 2286, None if there is none.
 
     >>> recognised(1_700_000_000).name, recognised(1_700_000_000_000).name, recognised(1, 1_700_000_000), recognised()
     ('s', 'ms', None, None)

@@ -1,4 +1,4 @@
-"""Values as people type them, and as they are shown: what is shown can be typed."""
+"""Values as users type them, and as commands show them: a user can type what a command shows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 from typing import Any, Final
 
 _SHORT_BITS: Final = 2000
-"""An int of so many bits is always written in digits: Python's limit can't be set below 640 of them."""
+"""An int of at most this many bits is always written in digits: Python's limit can't be set below 640 digits."""
 _ESCAPED: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _LEGIBLE: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def parse_value(text: str) -> Any:
-    """Return what a text stands for: what it is as JSON, if it is; otherwise the text itself.
+    """Return the value that a text means: its JSON value, or the text itself if it is not JSON.
 
     >>> parse_value('12'), parse_value('{"a": [true, null]}'), parse_value('Ada Lovelace'), parse_value('"12"')
     (12, {'a': [True, None]}, 'Ada Lovelace', '12')
@@ -27,7 +27,7 @@ def parse_value(text: str) -> Any:
 
 
 class LongNumberError(ValueError):
-    """A number of more digits than Python reads."""
+    """A number has more digits than Python reads."""
 
 
 def _parsed_int(digits: str) -> int:
@@ -36,15 +36,15 @@ def _parsed_int(digits: str) -> int:
     except ValueError:
         most = sys.get_int_max_str_digits()
         raise LongNumberError(
-            f"a number of {len(digits):,} digits: {most:,} are read at most (to store it as text, write it in quotes)"
+            f"a number of {len(digits):,} digits: at most {most:,} can be read (in quotes it is stored as text)"
         ) from None
 
 
 def show_value(value: Any) -> str:
-    """Return a value in one line without control characters, so that no stored value can play with a terminal.
+    """Return a value in one line without control characters, so that no stored value can control a terminal.
 
-    Text is shown as it is if it would come back from :func:`parse_value` as itself, else as JSON. What JSON can't hold
-    is shown as Python does.
+    A text stays as it is if :func:`parse_value` returns it unchanged; otherwise it is shown as JSON. A value that JSON
+    can't represent is shown as Python shows it.
 
     >>> [show_value(value) for value in ('Ada', '12', 12, {'a': [1.5, None]}, (1, 2), b'x')]
     ['Ada', '"12"', '12', '{"a":[1.5,null]}', '(1, 2)', "b'x'"]
@@ -55,7 +55,7 @@ def show_value(value: Any) -> str:
 
 
 def represented(value: Any) -> str:
-    """Return what Python shows of a value; of one with a number of too many digits, that there is one.
+    """Return the ``repr`` of a value, or a placeholder if the value has a number of too many digits.
 
     >>> represented((1, 2)), represented(10 ** 5000)
     ('(1, 2)', '<int with a number of more than 4,300 digits>')
@@ -67,7 +67,7 @@ def represented(value: Any) -> str:
 
 
 def show_text(text: str) -> str:
-    r"""Return a text with escapes in place of what is not printable.
+    r"""Return a text with its unprintable characters escaped.
 
     >>> show_text('price\x1b[2J')
     'price\\x1b[2J'
@@ -76,7 +76,7 @@ def show_text(text: str) -> str:
 
 
 def to_json(value: Any) -> Any:
-    """Return a value if JSON can hold it as it is, else ``{"repr": ...}``.
+    """Return a value if JSON can represent it, else ``{"repr": ...}``.
 
     >>> to_json([1, 'a', None]), to_json((1, 2))
     ([1, 'a', None], {'repr': '(1, 2)'})
@@ -85,7 +85,7 @@ def to_json(value: Any) -> Any:
 
 
 def is_json(value: Any) -> bool:
-    """Tell whether a value comes back from JSON as it is: not tuples, say, or keys that are no text."""
+    """Return whether a value survives JSON unchanged. A tuple does not, nor a key that is no text."""
     if isinstance(value, dict):
         return all(type(key) is str and is_json(each) for key, each in value.items())
     if isinstance(value, list):
@@ -98,7 +98,7 @@ def is_json(value: Any) -> bool:
 
 
 def write_json(value: Any) -> str:
-    """Return a value as one line of JSON, with escapes where a character is not printable."""
+    """Return a value as one line of JSON, with unprintable characters escaped."""
     text = _LEGIBLE.encode(value)
     return text if text.isprintable() else _ESCAPED.encode(value)
 

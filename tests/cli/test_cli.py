@@ -32,7 +32,7 @@ import rstore
 from rstore import Store
 from rstore.cli import main
 from rstore.cli.changes import parse_changes
-from rstore.cli.charts import Curve, characters, runs, steps, the_unit, thinned
+from rstore.cli.charts import Curve, characters, common_unit, runs, steps, thinned
 from rstore.cli.describe import stamps
 from rstore.cli.program import ADVICE, program
 from rstore.cli.program import run as run_here
@@ -198,11 +198,11 @@ def test_an_event_sequence_is_deleted_where_that_is_said(place: Store) -> None:
     ]
     assert "\tdelete\t" in run("log")
     assert "nothing was deleted" in fail("delete", "account", "--kind", "es", code=1)
-    assert "by remove" in fail("delete", "account", "--kind", "ts", code=2)
+    assert "remove deletes its points" in fail("delete", "account", "--kind", "ts", code=2)
     assert json.loads(run("prune", "account", "--json"))["records"] == 3
 
 
-NOTHING_ERASED = "nothing was erased: that is what would go without --dry-run\n"
+NOTHING_ERASED = "nothing was erased: this is what would be erased without --dry-run\n"
 
 
 def test_what_was_erased_and_by_whom_is_in_the_log(place: Store) -> None:
@@ -246,7 +246,7 @@ def test_the_whole_store(place: Store) -> None:
     assert json.loads(run("info", "--json"))["records"] == {"es": 6, "kv": 2, "ts": 1}
     assert run("check") == ""
     assert run("compact", "--yes").startswith("6\t")
-    assert fail("discard", code=2) == "rstore: nobody is there to be asked: say --yes"
+    assert fail("discard", code=2) == "rstore: there is no terminal to ask on: say --yes"
     assert len(place.timeseries()) == 1
     run("discard", "--yes")
     assert list(use_again(place).timeseries()) == []
@@ -612,8 +612,8 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
         ("log --since 1793523600", 2, "1793523600 is too long ago for POSIX ms"),
         ("diff price 20261101", 2, "20261101 is too long ago for POSIX ms"),
         ("revert price -- -5", 2, "-5 is too long ago for POSIX ms"),
-        ("compact", 2, "nobody is there to be asked: say --yes"),
-        ("prune", 2, "nobody is there to be asked: say --yes"),
+        ("compact", 2, "there is no terminal to ask on: say --yes"),
+        ("prune", 2, "there is no terminal to ask on: say --yes"),
         ("compact --before 0", 2, "0 is too long ago for POSIX ms"),
         (
             "follow --after x",
@@ -623,7 +623,7 @@ def test_a_new_key_can_be_used(file: Store, tmp_path: Path, say: Callable[..., s
         ("apply account balance", 2, "'balance' is no change: write item=value"),
         ("apply account a=1 a+=1", 2, "item 'a' is changed twice"),
         ("extend temperature 20", 2, "'20' is no point: write TIME=VALUE"),
-        ("extend steps yesterday=1", 2, "the timestamps of 'steps' look like no times (2)"),
+        ("extend steps yesterday=1", 2, "the timestamps of 'steps' don't look like times (2)"),
         ("extend temperature -- --5=1", 2, "'--5' is no time: write it as"),
         ("keys --kind xy", 2, "--kind is kv, ts, es, not 'xy'"),
         ("events account --op plus", 2, "no operator is called plus: use setitem, delitem, add"),
@@ -677,9 +677,7 @@ def test_what_can_not_be_printed_is_told_and_stored_all_the_same(file: Store) ->
     with open("/dev/full", "w") as full:
         command = [*COMMAND, "apply", "account", "balance=10"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-    problem = (
-        "what was to be printed could not be written: No space left on device; see `rstore log` for what is stored"
-    )
+    problem = "the output could not be written: No space left on device; see `rstore log` for what is stored"
     assert (done.returncode, done.stderr) == (3, f"rstore: {problem}\n")
     assert file.current("account") == {"balance": 10}
 
@@ -731,7 +729,7 @@ def test_output_that_can_not_be_written_is_an_error_of_the_command(file: Store, 
         done = subprocess.run(
             ["bash", "-c", f"{' '.join(COMMAND)} {words} {target}"], capture_output=True, text=True, check=False
         )
-        told = f"rstore: what was to be printed could not be written: {problem}; see `rstore log` for what is stored\n"
+        told = f"rstore: the output could not be written: {problem}; see `rstore log` for what is stored\n"
         assert (done.returncode, done.stderr) == (3, told), target
 
 
@@ -1080,13 +1078,13 @@ def test_help_lists_all_commands_and_exit_codes() -> None:
     out = run("--help")
     assert sorted(re.findall(r"^  ([a-z]\S*)  ", out, re.MULTILINE)) == sorted(COMMANDS)
     assert re.findall(r"^ +(\d+)  \w", out, re.MULTILINE) == ["0", "1", "2", "3", "130", "141"]
-    assert "╭─ Look" in run_seen("--help")
+    assert "╭─ Read" in run_seen("--help")
 
 
 def test_without_a_command_the_help_is_shown_line_by_line(file: Store) -> None:
     assert run(code=2) == run("--help")
     assert run("--dsn", "other.db", code=2) == run("--help")
-    assert "╭─ Look" in run_seen(code=2)
+    assert "╭─ Read" in run_seen(code=2)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -1233,7 +1231,7 @@ def test_of_an_hour_that_comes_twice_the_first_is_taken_and_told(
 
 @pytest.mark.parametrize("text", ["2026-03-29 02:30", "2026-03-29T02:00"])
 def test_a_time_that_summer_time_passed_over_is_no_time(berlin: None, text: str) -> None:
-    with pytest.raises(ValueError, match="was passed over here when clocks were put forward: say it with an offset"):
+    with pytest.raises(ValueError, match="because clocks were put forward: write it with an offset"):
         parse_time(text, NOW)
     assert parse_time(f"{text}+01:00", NOW) == parse_time(text.replace("02:", "03:"), NOW)
     assert parse_time("2026-10-25 02:30", NOW) == parse_time("2026-10-25 02:30+02:00", NOW)  # the first of the two
@@ -1309,11 +1307,11 @@ def test_what_is_no_change(word: str) -> None:
 def test_a_series_may_begin_before_its_unit_can_be_told() -> None:
     early = -600_000_000_000
     old, new = Curve("old", [early, NOW], [1.0, 2.0]), Curve("new", [NOW - 1000, NOW], [1.0, 2.0])
-    assert the_unit([old, new]) == MILLISECONDS
+    assert common_unit([old, new]) == MILLISECONDS
     assert "1950-12-27" in characters([old, new], colours=False)
-    assert stamps(MILLISECONDS).seen(early) == "1950-12-27 13:20:00.000"
-    assert the_unit([old, Curve("seconds", [NOW // 1000], [1.0])]) is None
-    assert the_unit([Curve("old", [-(2**63), NOW], [1.0, 2.0])]) is None
+    assert stamps(MILLISECONDS).terminal(early) == "1950-12-27 13:20:00.000"
+    assert common_unit([old, Curve("seconds", [NOW // 1000], [1.0])]) is None
+    assert common_unit([Curve("old", [-(2**63), NOW], [1.0, 2.0])]) is None
 
 
 def test_units() -> None:

@@ -22,7 +22,7 @@ from rstore import (
     StorePlaintextError,
     Unreadable,
 )
-from rstore.cli.describe import tell
+from rstore.cli.describe import describe
 from rstore.cli.program import run
 from rstore.domain.log import Batch, Entry
 from rstore.domain.streams import ES, KV, SS, TS, Stream
@@ -519,8 +519,8 @@ def test_the_command_shows_what_cannot_be_read_and_why(
     assert run(("get", "order")) == 3
     assert f"no module '{GONE}'" in capsys.readouterr().err
     with Store(tmp_path / "test.db") as store:
-        (told,) = map(tell, store.log(prefix="series"))
-    assert told == f"extend (unreadable: the payload can't be read ({why_unloadable(MISSING)}))"
+        (line,) = map(describe, store.log(prefix="series"))
+    assert line == f"extend (unreadable: the payload can't be read ({why_unloadable(MISSING)}))"
 
 
 MISSING = ModuleNotFoundError(name=GONE)
