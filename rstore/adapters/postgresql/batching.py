@@ -8,13 +8,13 @@ from typing import Any, Final
 from attrs import Factory, define, evolve
 
 from rstore.adapters.postgresql.server import Row
+from rstore.adapters.postgresql.statements import CHUNK_BYTES
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Batch, Copy, Entry, Record
 from rstore.domain.rules import merged_copies
 from rstore.domain.spans import bit, level_of
 from rstore.domain.streams import Stream
 
-CHUNK_BYTES: Final = 4 << 20
 _CHUNK_ROWS: Final = 4096
 _LARGEST: Final = 511 << 20
 """A row of 1 GB can be stored; but as text, which pg_dump asks for, its bytes are twice as many."""

@@ -1,15 +1,22 @@
-"""The statements for the log in PostgreSQL. Tables and functions are in ``schema.sql`` and ``functions.sql``.
+"""The statements for the log in PostgreSQL, and what each of them is for.
 
-Writes call those functions. A function decides on the server whether the stream is there and at the version that its
-writer expects, so each write is one round trip. Its statements are planned once in a session, also behind a pooler
-that can't prepare any.
+Tables and functions are in ``schema.sql`` and ``functions.sql``. Writes call those functions. A function decides on the
+server whether the stream is there and at the version that its writer expects, so each write is one round trip. Its
+statements are planned once in a session, also behind a pooler that can't prepare any.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final, NamedTuple
+
+from rstore.domain.log import Query
+from rstore.domain.operators import DELITEM
+from rstore.domain.spans import TIME_MAX, ranges
+from rstore.domain.streams import KV
+
+# -- the schema and its namespaces ------------------------------------------------------------------------------------
 
 SCHEMA_VERSION: Final = 3
 
@@ -46,7 +53,277 @@ PATIENCE: Final = "SELECT set_config('lock_timeout', %s, true)"
 
 HAS_NAMESPACE: Final = "SELECT EXISTS (SELECT FROM rstore.namespace WHERE name = %s)"
 
+NAMESPACES: Final = "SELECT name FROM rstore.namespace ORDER BY name"
+
+# A vacuum that is running already does the same.
+VACUUM: Final = "VACUUM (SKIP_LOCKED) rstore.stream, rstore.record"
+
 
 def script(name: str) -> str:
     """Return the text of a SQL file of this folder; read at creation only, and so not kept."""
     return files("rstore.adapters.postgresql").joinpath(name).read_text(encoding="utf-8")
+
+
+# -- writes -----------------------------------------------------------------------------------------------------------
+
+CHUNK_BYTES: Final = 4 << 20
+"""So many bytes of payloads are sent or read at once."""
+
+
+def _call(function: str, types: str) -> str:
+    """Return the statement that calls a function of the schema with parameters of these types."""
+    return f"SELECT * FROM rstore.{function}({', '.join(f'%s::{of_type}' for of_type in types.split())})"
+
+
+# Every write begins with these: how long it waits for a lock, whether it is durable, and in which namespace it is.
+_TERMS: Final = "bigint boolean text "
+_ONE_STREAM: Final = _TERMS + "text text bigint bigint "
+
+APPEND_ONE: Final = _call(
+    "append_one",
+    _TERMS + "text text bigint boolean boolean boolean bigint bigint bigint bigint bigint text text bytea bytea",
+)
+APPEND: Final = _call(
+    "append",
+    _TERMS + "text[] text[] bigint[] bigint[] boolean[] boolean[] boolean[] boolean[] bigint[] bigint[] bigint[] "
+    "bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] bytea[] bytea[]",
+)
+LATEST: Final = _call("latest", _TERMS + "text[] text[]")
+PUT: Final = _call(
+    "put", _ONE_STREAM + "bigint bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] bytea[] bytea[]"
+)
+REWRITE: Final = _call("rewrite", _ONE_STREAM + "bigint bigint bigint[] bigint[] boolean boolean")
+RESTORE: Final = _call(
+    "restore",
+    _TERMS + "bigint text[] text[] bigint[] boolean[] bigint[] bigint[] bigint[] bigint[] bigint[] bigint[] bigint[] "
+    "bigint[] text[] text[] bytea[] bytea[]",
+)
+DISCARD: Final = _call("discard", _TERMS)
+
+# -- the newest record of a stream ------------------------------------------------------------------------------------
+
+_NEAR: Final = 512  # versions: reading as many takes no longer than bisecting
+
+_COLUMNS: Final = 'version, txid, place, recorded, start, "end", item, op, data, meta'
+_OF_R: Final = ", ".join(f"r.{column}" for column in _COLUMNS.split(", "))
+
+_STREAM: Final = """rstore.stream AS s
+    WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND s.kind = %s AND s.key = %s"""
+
+# The version of the newest record by a time, in a stream that was written to since. It is nearly always among the
+# newest ones.
+_NEAR_VERSION: Final = f"""
+    (SELECT max(version) FROM rstore.record
+    WHERE stream = s.id AND version > s.newest - {_NEAR} AND recorded <= %(until)s)"""
+
+# If not, it lies between the oldest record and those. Each look at the record below the middle halves what is left
+# between two bounds. Rejected: an index on times, which would cost every append.
+_FAR_VERSION: Final = """
+    (WITH RECURSIVE bounds (low, high) AS (
+        SELECT (SELECT min(version) FROM rstore.record WHERE stream = s.id), s.newest
+        UNION ALL
+        SELECT CASE WHEN m.recorded <= %(until)s THEN middle ELSE low END,
+            CASE WHEN m.recorded <= %(until)s THEN high ELSE m.version END
+        FROM bounds CROSS JOIN LATERAL (SELECT (low + high) / 2) AS halves (middle)
+        CROSS JOIN LATERAL (
+            SELECT version, recorded FROM rstore.record WHERE stream = s.id AND version <= middle
+            ORDER BY version DESC LIMIT 1) AS m
+        WHERE high - low > 1)
+    SELECT version FROM rstore.record
+    WHERE stream = s.id AND version <= (SELECT max(low) FROM bounds) AND recorded <= %(until)s
+    ORDER BY version DESC LIMIT 1)"""
+_EARLIER: Final = f"coalesce({_NEAR_VERSION}, {_FAR_VERSION})"
+
+# Which record of a stream: the newest; the newest by a time; or that only if it is near, which halves the server's work
+# of preparing the statement.
+_NEWEST: Final = "r.version = s.newest"
+_BY_TIME: Final = f"r.version = CASE WHEN s.recorded <= %(until)s THEN s.newest ELSE {_EARLIER} END"
+_IF_NEAR: Final = f"r.version = CASE WHEN s.recorded <= %(until)s THEN s.newest ELSE {_NEAR_VERSION} END"
+
+
+class Ways(NamedTuple):
+    """A statement for the newest record of a stream, one for its newest by a time, and one for that if it is near."""
+
+    newest: str
+    by_time: str
+    if_near: str
+
+    def by(self, until: int | None) -> str:
+        """Return the statement for the newest record, by a time if one is given."""
+        return self.newest if until is None else self.by_time
+
+
+def _each_way(statement: str) -> Ways:
+    return Ways(*(statement.format(which=which) for which in (_NEWEST, _BY_TIME, _IF_NEAR)))
+
+
+LAST: Final = _each_way(f"""
+SELECT {_OF_R}, s.id, s.namespace FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
+WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
+    AND s.kind = %(kind)s AND s.key = %(key)s""")
+
+# The name is compared too: a schema that was dropped and made anew uses its ids again.
+LAST_OF_ID: Final = _each_way(f"""
+SELECT {_OF_R} FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
+WHERE s.id = %(id)s AND s.namespace = %(home)s AND s.kind = %(kind)s AND s.key = %(key)s""")
+
+# LATERAL and OFFSET make the server look up the streams one by one. The planner might rather list all of them, and
+# search for each.
+LAST_OF_MANY: Final = _each_way(f"""
+SELECT asked.nth, r.* FROM unnest(%(kinds)s::text[], %(keys)s::text[]) WITH ORDINALITY AS asked (kind, key, nth)
+CROSS JOIN LATERAL (
+    SELECT {_OF_R} FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
+    WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
+        AND s.kind = asked.kind AND s.key = asked.key
+    OFFSET 0) AS r""")
+
+# As many from the first one on as have some size together. The length of a payload that is stored apart is known
+# without reading it.
+LAST_WITHIN: Final = _each_way(f"""
+SELECT {_COLUMNS} FROM (
+    SELECT asked.nth, r.*, sum(coalesce(octet_length(r.data), 0) + coalesce(octet_length(r.meta), 0))
+        OVER (ORDER BY asked.nth ROWS UNBOUNDED PRECEDING) AS size
+    FROM unnest(%(kinds)s::text[], %(keys)s::text[]) WITH ORDINALITY AS asked (kind, key, nth)
+    LEFT JOIN LATERAL (
+        SELECT {_OF_R} FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
+        WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
+            AND s.kind = asked.kind AND s.key = asked.key
+        OFFSET 0) AS r ON true) AS page
+WHERE nth = 1 OR size <= %(room)s ORDER BY nth""")
+
+# -- streams ----------------------------------------------------------------------------------------------------------
+
+HEAD: Final = f"SELECT s.version, s.floor, s.live, s.died FROM {_STREAM}"
+
+LIST: Final = """
+SELECT key, version, floor, live, died FROM rstore.stream
+WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %s AND key {above} %s {live}
+ORDER BY key LIMIT %s"""
+
+HEAD_BY_TIME: Final = _each_way("""
+SELECT r.version, r.op FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {which}
+WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
+    AND s.kind = %(kind)s AND s.key = %(key)s""")
+
+# A stream that was not written to since the time needs no look at its records: its last operator follows from whether
+# it lives.
+LIST_BY_TIME: Final = f"""
+SELECT s.key, coalesce(r.version, s.newest), coalesce(r.op, CASE WHEN s.live THEN '' ELSE '{DELITEM}' END)
+FROM rstore.stream AS s LEFT JOIN LATERAL (
+    SELECT version, op FROM rstore.record
+    WHERE stream = s.id AND version = CASE WHEN s.recorded > %(until)s THEN {_EARLIER} END) AS r ON true
+WHERE s.newest > 0 AND (s.recorded <= %(until)s OR r.version IS NOT NULL)
+    AND s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
+    AND s.kind = %(kind)s AND s.key {{above}} %(low)s
+ORDER BY s.key LIMIT %(size)s"""
+
+COUNT: Final = """
+SELECT count(*) FROM rstore.stream
+WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %s AND live"""
+
+# -- records ----------------------------------------------------------------------------------------------------------
+
+BEGIN_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+# Where a stream's records are, and how large they may be.
+PLACES: Final = f"SELECT s.id, s.levels, s.died, s.largest FROM {_STREAM}"
+
+# One statement sees all of it in one snapshot of the database. The tail begins after the version that the caller gives,
+# or after the one that the stored snapshot has folded. A snapshot that names no version is damaged: no tail is read. If
+# the given version has no record, a failover has lost it. What the caller folded up to it is then of no use, so the
+# answer has a floor above it.
+REPLAY: Final = f"""
+WITH s AS (SELECT s.id, s.version, s.live, s.died, CASE
+        WHEN %s::bigint BETWEEN s.floor + 1 AND s.version - 1 AND NOT EXISTS (
+            SELECT FROM rstore.record AS r WHERE r.stream = s.id AND r.version = %s)
+        THEN s.version ELSE s.floor END AS floor
+    FROM {_STREAM}),
+snapshot AS (
+    SELECT r.* FROM rstore.record AS r WHERE r.stream = (SELECT s.id FROM {_STREAM}) AND r.level = 0 AND r.start <= %s
+        AND r.recorded <= %s
+    ORDER BY r.start DESC, r.version DESC LIMIT 1),
+folded AS (
+    SELECT coalesce(%s::bigint, (
+        SELECT CASE WHEN item ~ '^[0-9]{{1,18}}$' THEN item::bigint ELSE {TIME_MAX} END FROM snapshot), 0) AS version)
+SELECT s.version AS head, s.floor, s.live, s.died, 0 AS part, {_OF_R}
+FROM s LEFT JOIN snapshot AS r ON %s::bigint IS NULL
+UNION ALL
+SELECT s.version, s.floor, s.live, s.died, 1, {_OF_R} FROM s JOIN rstore.record AS r ON r.stream = s.id
+WHERE r.version > (SELECT version FROM folded) AND r.start <= %s AND r.recorded <= %s
+ORDER BY part, start, version"""
+
+# Along the versions: values of a key, and what comes after a version.
+_BY_VERSION: Final = 'WHERE stream = %s AND start <= %s AND "end" >= %s'
+
+# The records of one level that touch a span.
+_BY_SPAN: Final = 'WHERE stream = %s AND level = %s AND start BETWEEN %s AND %s AND "end" >= %s'
+
+
+def records(kind: str, number: int, levels: int, died: int, query: Query) -> tuple[str, list[Any]]:
+    """Return the statement, and its values, for the records that a query matches, in order of ``(start, version)``.
+
+    Args:
+        kind, number, levels, died: of the stream; ``number`` is its id.
+    """
+    start, end, item, ops, until, after, _, reverse, limit = query
+    parts: list[tuple[int, ...]]
+    if kind == KV or after > 0:
+        where, parts = _BY_VERSION, [(number, end, start)]
+    else:  # one range of the index for each level, merged in order by PostgreSQL
+        where, parts = _BY_SPAN, [(number, level, low, end, start) for level, low in ranges(levels, start)]
+    filters = {
+        "item = %s": item,
+        "recorded <= %s": until,
+        "op = ANY(%s)": None if ops is None else list(ops),
+        "version > %s": query.above(died),
+    }
+    given = {text: value for text, value in filters.items() if value is not None}
+    each = f"(SELECT {_COLUMNS} FROM rstore.record {where}{''.join(f' AND {text}' for text in given)})"
+    order = "DESC" if reverse else "ASC"
+    values = [value for part in parts for value in (*part, *given.values())]
+    statement = f"{' UNION ALL '.join([each] * len(parts))} ORDER BY start {order}, version {order} LIMIT %s"
+    return statement, [*values, limit]
+
+
+# -- following --------------------------------------------------------------------------------------------------------
+
+# All transactions below the horizon have ended. It is the oldest transaction in progress that may write to the log.
+# A writer locks the table of streams before it gets a transaction id, and holds the lock to its end. So transactions
+# without that lock don't count, and hold no follower up, however long they are. Nor do ANALYZE and VACUUM, which lock
+# the table in modes of their own. A transaction whose lock is not yet listed counts: it is in the snapshot a moment
+# before its lock is in the table of locks. A standby knows neither the locks of its primary nor which transactions are
+# in progress there: there all count. If nobody has written since the log came here from another server, the horizon is
+# above all records that there are, and below the epoch that the first writer will begin.
+HORIZON: Final = f"""
+SELECT CASE
+    WHEN a.system <> c.system_identifier THEN a.epoch + {EPOCH_STEP}
+    WHEN pg_is_in_recovery() THEN a.epoch + pg_snapshot_xmin(now)::text::bigint
+    ELSE a.epoch + coalesce((
+        SELECT min(running::text::bigint) FROM pg_snapshot_xip(now) AS running
+        WHERE (running::text::bigint & 4294967295) NOT IN (
+            SELECT x.transactionid::text::bigint FROM pg_locks AS x
+            WHERE x.locktype = 'transactionid' AND x.mode = 'ExclusiveLock' AND x.granted AND NOT EXISTS (
+                SELECT FROM pg_locks AS w
+                WHERE w.virtualtransaction = x.virtualtransaction AND w.relation = 'rstore.stream'::regclass
+                    AND w.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock')
+                    AND w.database = (SELECT oid FROM pg_database WHERE datname = current_database())))),
+        pg_snapshot_xmax(now)::text::bigint) END
+FROM rstore.about AS a, pg_control_system() AS c, pg_current_snapshot() AS now"""
+
+# The end of the write-ahead log is the cheapest sign that nothing new was committed, on a standby too. It misses a
+# transaction that has written before and commits only now.
+END_OF_WAL: Final = """
+SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text"""
+
+# As many records as have some megabytes together: their sizes are known without reading the payloads. Their streams are
+# looked up one by one, as above.
+FOLLOW: Final = f"""
+SELECT s.kind, s.key, {_OF_R} FROM (
+    SELECT *, sum(octet_length(data)) OVER (ORDER BY txid, place ROWS UNBOUNDED PRECEDING) - octet_length(data)
+        AS before
+    FROM (
+        SELECT * FROM rstore.record
+        WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND (txid, place) > (%s, %s) AND txid < %s
+        ORDER BY txid, place LIMIT %s) AS page) AS r
+CROSS JOIN LATERAL (SELECT kind, key FROM rstore.stream WHERE id = r.stream OFFSET 0) AS s
+WHERE r.before < {CHUNK_BYTES} ORDER BY r.txid, r.place"""

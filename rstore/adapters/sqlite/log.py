@@ -158,11 +158,11 @@ class SqliteLog:
     # -- erase --------------------------------------------------------------------------------------------------------
 
     def rewrite(self, rewrites: Sequence[Rewrite]) -> Reclaimed:
-        saved = Reclaimed(0, 0)
+        reclaimed = Reclaimed(0, 0)
         with self._pool.transaction() as db:
             for rewrite in rewrites:
-                saved = saved.plus(writing.rewrite_stream(db, rewrite))
-        return saved
+                reclaimed = reclaimed.plus(writing.rewrite_stream(db, rewrite))
+        return reclaimed
 
     def vacuum(self) -> None:
         with self._pool.writer() as db:

@@ -80,7 +80,7 @@ def last(db: Connection, stream: Stream, until: int | None) -> Record | None:
         if row is not None:
             return Record._make(row)
     values = {"namespace": db.namespace, "kind": stream.kind, "key": stream.key, "until": until}
-    row = db.execute(sql.LAST.newest if until is None else sql.LAST.by_time, values).fetchone()
+    row = db.execute(sql.LAST.by(until), values).fetchone()
     if row is None:
         return None
     db.remember(stream, row[0])
@@ -91,11 +91,10 @@ def of_many(
     db: Connection, ways: sql.Ways, streams: Sequence[Stream], until: int | None
 ) -> Iterator[tuple[Stream, list[Any]]]:
     """Yield each stream that is there, with the columns that a statement selects besides the key."""
-    statement = ways.newest if until is None else ways.by_time
     for kind in {stream.kind for stream in streams}:
         keys = json.dumps([stream.key for stream in streams if stream.kind == kind])
         values = {"keys": keys, "namespace": db.namespace, "kind": kind, "until": until}
-        for key, *row in db.execute(statement, values).fetchall():
+        for key, *row in db.execute(ways.by(until), values).fetchall():
             yield Stream(kind, key), row
 
 

@@ -96,6 +96,10 @@ class Ways(NamedTuple):
     newest: str
     by_time: str
 
+    def by(self, until: int | None) -> str:
+        """Return the statement for the newest record, by a time if one is given."""
+        return self.newest if until is None else self.by_time
+
 
 def _each_way(statement: str, stream: str) -> Ways:
     ways = (way.format(stream=stream) for way in (_NEWEST, _NEWEST_BY_TIME))

@@ -133,7 +133,9 @@ def _has_records(db: Connection, row: StreamRow) -> bool:
 
 def _count(db: Connection, born: Mapping[str, int]) -> None:
     """Keep count of the live streams of each kind."""
-    db.executemany(sql.ADD_TO_COUNT, [(db.namespace, kind, change) for kind, change in born.items() if change])
+    for kind, change in born.items():
+        if change:
+            db.execute(sql.ADD_TO_COUNT, (db.namespace, kind, change))
 
 
 def _expect(write: Batch | Rewrite, row: StreamRow | None) -> None:

@@ -8,6 +8,42 @@ from hashlib import sha256
 import pytest
 
 from rstore.adapters.postgresql import statements as sql
+from tests.support.digests import digests_of
+
+DIGESTS = {
+    "APPEND": "0cf7569ac6a5027b",
+    "APPEND_ONE": "4f087475f7f61e98",
+    "ARRIVE": "0695942fbe6dab0b",
+    "BEGIN_READ": "8e3f57f125a99ee8",
+    "COUNT": "e419bfbe18db8f8d",
+    "CREATION_LOCK": "2642c725ee28c8c2",
+    "DISCARD": "dc2c1cd9cbc83576",
+    "END_OF_WAL": "ead1724b9274efe3",
+    "FOLLOW": "e5da4a09aedc01ad",
+    "HAS_NAMESPACE": "e3550b4b9ae63b6f",
+    "HAS_SCHEMA": "9a9e819bdc770753",
+    "HEAD": "3a6e6d1ebcc044cc",
+    "HEAD_BY_TIME": "693e8f4a270b38db",
+    "HORIZON": "8d84f7ac13734c36",
+    "LAST": "80453a7bf430a846",
+    "LAST_OF_ID": "f786560bc0212eed",
+    "LAST_OF_MANY": "6d7d47e18c3e1702",
+    "LAST_WITHIN": "0e7f538d19e4568d",
+    "LATEST": "a90edab53dfd6521",
+    "LIST": "b4f88242c4b1f951",
+    "LIST_BY_TIME": "4245975a94d7a9e9",
+    "NAMESPACES": "d2ea00498edf63fd",
+    "OPEN_NAMESPACE": "e37f63600cf782a5",
+    "PATIENCE": "f66c4b64b48596a7",
+    "PLACES": "9b519d03665b7416",
+    "PUT": "c2d607359d803827",
+    "REPLAY": "67f9f7b99abfca54",
+    "RESTORE": "87800aacc44e4902",
+    "REWRITE": "29711f7eef7a7c22",
+    "VACUUM": "984fe03c61d64a5a",
+    "VERSION": "45b969e0793477f2",
+    "records": "82ccf988e5a1f44b",
+}
 
 SCRIPTS = {
     "schema.sql": "12ce80d30c4e2595ab0ab7d7ce810a88aa19803421889da5feedc776f7a12418",
@@ -28,3 +64,8 @@ def test_the_numbers_in_the_functions_are_those_in_python() -> None:
     assert f"(top / {sql.EPOCH_STEP} + 1) * {sql.EPOCH_STEP}" in functions
     assert functions.count(f"ERRCODE = '{sql.CONFLICT}'") == 2
     assert functions.endswith(f"UPDATE rstore.about SET schema_version = {sql.SCHEMA_VERSION};\n")
+
+
+def test_each_statement_is_what_it_was() -> None:
+    """A change is a decision: whether its plan is as good, and whether databases of other versions take it."""
+    assert digests_of(sql) == DIGESTS

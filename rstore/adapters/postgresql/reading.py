@@ -1,0 +1,77 @@
+"""What a connection to PostgreSQL reads: records by pages, and heads by pages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from rstore.adapters.postgresql import statements as sql
+from rstore.adapters.postgresql.pool import PostgresqlPool
+from rstore.adapters.postgresql.server import Connection, Row
+from rstore.domain.errors import StoreError
+from rstore.domain.log import Head, Position, Query, Record
+from rstore.domain.rules import head_then
+from rstore.domain.streams import Stream
+
+PAGE: Final = 256
+
+
+class Place(NamedTuple):
+    """The position of a record: the transaction that it counts to, and its place in the order of all records."""
+
+    txid: int
+    place: int
+
+
+def place(position: Position) -> Place:
+    """Return a position as a place.
+
+    Raises:
+        TypeError: it is that of another kind of log.
+    """
+    if not isinstance(position, Place):
+        raise TypeError(f"a position of this log is a place, not {position!r}")
+    return position
+
+
+def record(row: Sequence[Any]) -> Record:
+    return Record(row[0], Place(row[1], row[2]), *row[3:])
+
+
+def pages(pool: PostgresqlPool, namespace: str, stream: Stream, query: Query) -> Iterator[list[Row]]:
+    """Yield the records that a query matches as rows, page by page, all as they were at the first page."""
+    process = os.getpid()
+    with pool.lease() as db:
+        with db.pipeline():
+            db.execute(sql.BEGIN_READ)
+            answer = db.execute(sql.PLACES, (namespace, *stream), binary=True)
+        found = answer.fetchone()
+        if found is None:
+            return
+        number, levels, died, largest = found
+        size = max(1, min(PAGE, sql.CHUNK_BYTES // (largest + 1)))
+        statement, values = sql.records(stream.kind, number, levels, died, query)
+        with db.pipeline():
+            db.execute(f"DECLARE rstore NO SCROLL CURSOR FOR {statement}", values)
+            fetched = db.execute(f"FETCH {size} FROM rstore", binary=True)
+        while len(page := fetched.fetchall()) == size:
+            yield page
+            if os.getpid() != process:
+                raise StoreError("an iterator that was begun before a fork can't be read after it, in the child")
+            fetched = db.execute(f"FETCH {size} FROM rstore", binary=True)
+    yield page  # the last one needs no connection any more
+
+
+def heads(db: Connection, namespace: str, kind: str, above: str, low: str, *, live: bool) -> list[Head]:
+    """Return a page of heads; ``above`` is the operator that compares their keys with ``low``."""
+    statement = sql.LIST.format(above=above, live="AND live" if live else "")
+    rows = db.rows(statement, (namespace, kind, low, PAGE))
+    return [Head(Stream(kind, key), *head) for key, *head in rows]
+
+
+def heads_by_time(db: Connection, namespace: str, kind: str, above: str, low: str, until: int) -> list[Head]:
+    """Return a page of heads as of a time, as :func:`heads` does."""
+    values = {"namespace": namespace, "kind": kind, "low": low, "until": until, "size": PAGE}
+    rows = db.rows(sql.LIST_BY_TIME.format(above=above), values)
+    return [head_then(Stream(kind, key), version, op) for key, version, op in rows]
