@@ -1,4 +1,4 @@
-"""The backends: a table of DSN schemes. Drivers are imported when one of theirs is asked for."""
+"""The backends: a table of DSN schemes. A driver is imported when a DSN with one of its schemes comes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib import import_module
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote, unquote_plus
 
 from attrs import frozen
@@ -24,7 +24,7 @@ _TIMEOUT: Final = 30.0
 
 @frozen
 class Options:
-    """What every DSN's query may say. ``timeout`` is in seconds: the longest wait for a connection or a lock."""
+    """The options that every DSN may have. ``timeout`` is the longest wait for a connection or a lock, in seconds."""
 
     durability: str = "full"
     timeout: float = _TIMEOUT
@@ -32,7 +32,7 @@ class Options:
 
 @frozen
 class Address:
-    """A DSN in its parts: ``scheme://rest?query``, the query without our options. Nothing is decoded."""
+    """The parts of a DSN, ``scheme://rest?query``, none of them decoded. ``query`` is without our options."""
 
     scheme: str
     rest: str
@@ -41,11 +41,11 @@ class Address:
 
     @property
     def uri(self) -> str:
-        """What is left for a driver."""
+        """The part of the DSN that is for a driver."""
         return f"{self.scheme}://{self.rest}{'?' if self.query else ''}{self.query}"
 
     def taking(self, *names: str) -> dict[str, str]:
-        """Return the options of a backend's own in the query, or raise ValueError if there are others."""
+        """Return a backend's own options in the query, or raise ValueError if it has others."""
         found = {name: value for _, name, value in _pairs(self.query)}
         for name in found:
             if name not in names:
@@ -83,22 +83,20 @@ def _file(path: str, options: Options, *, adopt: bool = False) -> Connector:
 
 
 def _postgresql(address: Address) -> Connector:
-    adapter = _adapter("postgresql", "psycopg")
-    server = adapter.Server.at(address.uri, address.options.durability, address.options.timeout)
-    return partial(adapter.PostgresqlLog, server)
+    return _served("postgresql", "psycopg", "PostgresqlLog", address)
 
 
 def _redis(address: Address) -> Connector:
-    adapter = _adapter("redis", "redis")
-    server = adapter.Server.at(address.uri, address.options.durability, address.options.timeout)
-    return partial(adapter.RedisLog, server)
+    return _served("redis", "redis", "RedisLog", address)
 
 
-def _adapter(name: str, driver: str) -> Any:
+def _served(name: str, driver: str, log: str, address: Address) -> Connector:
     try:
-        return import_module(f"rstore.adapters.{name}.log")
+        adapter = import_module(f"rstore.adapters.{name}.log")
     except ModuleNotFoundError as exc:
         raise StoreError(f"{name}:// needs the package {driver}: pip install 'rlib-store[{name}]'") from exc
+    server = adapter.Server.at(address.uri, address.options.durability, address.options.timeout)
+    return partial(getattr(adapter, log), server)
 
 
 _SCHEMES: Final[Mapping[str, Callable[[Address], Connector]]] = {
@@ -117,21 +115,21 @@ _SCHEMES: Final[Mapping[str, Callable[[Address], Connector]]] = {
 
 
 def open_log(dsn: str | os.PathLike[str]) -> Connector:
-    """Return what makes the logs of a DSN's namespaces. Nothing is connected to yet.
+    """Return a function that makes the logs of a DSN's namespaces. It connects to nothing yet.
 
-    A DSN without ``scheme://`` is the name of a SQLite file, taken literally; but options behind it are refused.
+    A DSN without ``scheme://`` is the name of a SQLite file, taken literally. But options behind it are refused.
 
     Raises:
         TypeError: it is neither str nor a path.
-        ValueError: an unknown scheme or option; the message lists those that there are.
-        StoreError: the scheme's driver is not installed; the message says how to.
+        ValueError: the scheme or an option is unknown; the message lists those that there are.
+        StoreError: the scheme's driver is not installed; the message says how to install it.
     """
     path = os.fspath(dsn)
     if not isinstance(path, str):
         raise TypeError(f"a DSN is a str or a path, not {type(dsn).__name__}")
     path = exact(path)
     try:
-        os.fsencode(path)  # surrogates that stand for bytes of a file name which are no UTF-8 are none that are alone
+        os.fsencode(path)  # surrogates may stand for bytes of a file name that are not UTF-8
     except UnicodeEncodeError:
         raise ValueError(f"a DSN can't have lone surrogates: {path[:60]!r}") from None
     match = _SCHEME.match(path) if isinstance(dsn, str) else None
@@ -148,7 +146,7 @@ def open_log(dsn: str | os.PathLike[str]) -> Connector:
 
 
 def _options(query: str) -> tuple[str, Options]:
-    """Take our options out of a query, and return what is left, which is for the driver."""
+    """Split a query: return the options that are for the driver, and ours."""
     pairs = _pairs(query)
     ours = {name: value for _, name, value in pairs if name in ("durability", "timeout")}
     durability = ours.get("durability", Options().durability)
@@ -164,7 +162,7 @@ def _options(query: str) -> tuple[str, Options]:
 
 
 def _pairs(query: str) -> list[tuple[str, str, str]]:
-    """Return what a query is made of, each part as it is, and as a name and its value."""
+    """Return the parts of a query, each as it stands, and decoded as a name and its value."""
     parts = [part for part in query.split("&") if part]
     return [(part, unquote_plus(part.partition("=")[0]), unquote_plus(part.partition("=")[2])) for part in parts]
 

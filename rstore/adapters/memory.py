@@ -42,7 +42,7 @@ _BY_RECORDED: Final = attrgetter("recorded")
 class _Records:
     """One stream: its records by version and in that order, and for each level their ``(start, version)`` in order.
 
-    Records are only ever added to the dict; a rewrite makes a new one, so that readers keep the one they began with.
+    Records are only ever added to the dict. A rewrite makes a new one, so that readers keep the one they began with.
     """
 
     records: dict[int, Record] = Factory(dict)
@@ -82,9 +82,10 @@ class _Records:
 
 @define
 class _Namespace:
-    """The streams of a namespace, how many of a kind are live, and the highest version of any that was forgotten.
+    """The streams of a namespace, and how many of a kind are live.
 
-    The feed has the place of each record in the order of positions, and that of some that were erased.
+    ``floor`` is the highest version of any stream that was forgotten. ``feed`` has the places of the records in the
+    order of their positions, also of some records that were erased.
     """
 
     streams: dict[Stream, _Records] = Factory(dict)
@@ -99,7 +100,7 @@ class _Namespace:
         return None if records is None else records.records.get(version)
 
     def erase(self, number: int) -> None:
-        """Count records that were erased; when they are most of the feed, begin a new one without them."""
+        """Count records that were erased. When they are most of the feed, make a new one without them."""
         self.erased += number
         if 2 * self.erased > len(self.feed):
             self.feed = [place for place in self.feed if self.found(*place[1:])]
@@ -108,7 +109,7 @@ class _Namespace:
 
 @define(eq=False)
 class Space:
-    """What one process keeps in memory: several logs may share it, as they would share a file."""
+    """The namespaces that several logs of one process share, as they would share a file."""
 
     namespaces: dict[str, _Namespace] = Factory(dict)
     position: int = 0
@@ -122,7 +123,7 @@ class Space:
 
 
 class MemoryLog:
-    """A namespace of a :class:`Space`. Closing it forgets nothing; the space ends with the last one who holds it."""
+    """A namespace of a :class:`Space`. Closing it forgets nothing: the space lives as long as a log refers to it."""
 
     instead_of_backup: Final = "has no file to be backed up: keep the store in a SQLite file"
 
@@ -133,6 +134,8 @@ class MemoryLog:
     @property
     def name(self) -> str:
         return "memory://"
+
+    # -- connect ------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
         with self._space.lock:
@@ -145,6 +148,8 @@ class MemoryLog:
     def close(self) -> None:
         self._opened = False
 
+    # -- append -------------------------------------------------------------------------------------------------------
+
     def append(self, batches: Sequence[Batch]) -> list[int]:
         with self._space.lock:
             namespace = self._writable()
@@ -152,7 +157,7 @@ class MemoryLog:
             for batch in batches:
                 _expect(namespace, batch)
             recorded = max((_recorded(namespace, batch) for batch in batches), default=0)
-            # entries are drained before anything is changed: one that fails leaves nothing behind
+            # all entries are made before anything is changed: if one can't be, nothing is left behind
             for batch, entries in [(batch, list(batch.entries)) for batch in batches]:
                 versions.append(self._append(namespace, batch, entries, recorded))
             self._space.written.notify_all()
@@ -179,6 +184,30 @@ class MemoryLog:
         namespace.live[batch.stream.kind] += batch.live - stream.live
         stream.live = batch.live
         return stream.version
+
+    def restore(self, copies: Sequence[Copy]) -> None:
+        heads, records = merged_copies(copies)
+        with self._space.lock:
+            namespace = self._writable()
+            # a new stream begins at version 0, whatever was forgotten: versions come from elsewhere
+            known = {stream: namespace.streams.setdefault(stream, _Records()) for stream in heads}
+            for name, record in records:
+                stream = known[name]
+                if record.version > stream.version:
+                    self._space.position += 1
+                    stream.version = stream.floor = record.version
+                    stream.add(record._replace(position=self._space.position))
+                    namespace.feed.append((self._space.position, name, record.version))
+            for name, copy in heads.items():
+                stream = known[name]
+                if copy.version >= stream.version:
+                    stream.floor = stream.floor if copy.version == stream.version else copy.version
+                    stream.version, stream.died = copy.version, copy.died
+                    namespace.live[name.kind] += copy.live - stream.live
+                    stream.live = copy.live
+            self._space.written.notify_all()
+
+    # -- read ---------------------------------------------------------------------------------------------------------
 
     def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
         with self._space.lock:
@@ -212,6 +241,8 @@ class MemoryLog:
             lasts = [None if records is None else records.last(until) for records in found]
         return lasts if room is None else next(within(room, ((last, _size(last)) for last in lasts)), [])
 
+    # -- list ---------------------------------------------------------------------------------------------------------
+
     def head(self, stream: Stream, until: int | None = None) -> Head | None:
         with self._space.lock:
             found = self._streams().get(stream)
@@ -244,15 +275,22 @@ class MemoryLog:
             self._check_open()
             return self._namespaced().live[kind]
 
+    def namespaces(self) -> list[str]:
+        with self._space.lock:
+            self._check_open()
+            return sorted(self._space.namespaces)
+
+    # -- erase --------------------------------------------------------------------------------------------------------
+
     def rewrite(self, rewrites: Sequence[Rewrite]) -> Reclaimed:
         with self._space.lock:
             namespace = self._writable()
             for rewrite in rewrites:
                 _expect(namespace, rewrite)
-            saved = Reclaimed(0, 0)
+            reclaimed = Reclaimed(0, 0)
             for rewrite, put in [(rewrite, list(rewrite.put)) for rewrite in rewrites]:
-                saved = saved.plus(self._rewrite(namespace, rewrite, put))
-            return saved
+                reclaimed = reclaimed.plus(self._rewrite(namespace, rewrite, put))
+            return reclaimed
 
     def _rewrite(self, namespace: _Namespace, rewrite: Rewrite, put: list[Record]) -> Reclaimed:
         stream = namespace.streams.get(rewrite.stream)
@@ -263,7 +301,7 @@ class MemoryLog:
         if not dropped and live == stream.live and (live or stream.records):
             return Reclaimed(0, 0)
         kept = [record for version, record in stream.records.items() if version not in dropped]
-        put = [record for record in put if record.version in dropped]  # what was erased meanwhile does not come back
+        put = [record for record in put if record.version in dropped]  # a record that was erased does not come back
         stream.replace([*kept, *(record._replace(position=dropped[record.version].position) for record in put)])
         stream.died = min([stream.died, *(record.version - 1 for record in put)])
         if rewrite.bump_version:
@@ -278,35 +316,16 @@ class MemoryLog:
         size = sum(len(record.data) for record in dropped.values()) - sum(len(record.data) for record in put)
         return Reclaimed(len(dropped) - len(put), size)
 
-    def restore(self, copies: Sequence[Copy]) -> None:
-        heads, records = merged_copies(copies)
-        with self._space.lock:
-            namespace = self._writable()
-            # a new one begins at version 0, whatever was forgotten: versions come from elsewhere
-            known = {stream: namespace.streams.setdefault(stream, _Records()) for stream in heads}
-            for name, record in records:
-                stream = known[name]
-                if record.version > stream.version:
-                    self._space.position += 1
-                    stream.version = stream.floor = record.version
-                    stream.add(record._replace(position=self._space.position))
-                    namespace.feed.append((self._space.position, name, record.version))
-            for name, copy in heads.items():
-                stream = known[name]
-                if copy.version >= stream.version:
-                    stream.floor = stream.floor if copy.version == stream.version else copy.version
-                    stream.version, stream.died = copy.version, copy.died
-                    namespace.live[name.kind] += copy.live - stream.live
-                    stream.live = copy.live
-            self._space.written.notify_all()
-
-    def namespaces(self) -> list[str]:
-        with self._space.lock:
-            self._check_open()
-            return sorted(self._space.namespaces)
-
     def vacuum(self) -> None:
         self._check_open()
+
+    def discard(self) -> None:
+        with self._space.lock:
+            versions = [found.version for found in self._streams().values()]
+            self._space.floor = max(self._space.floor, *versions, self._writable().floor) + 1
+            del self._space.namespaces[self._namespace]
+
+    # -- follow -------------------------------------------------------------------------------------------------------
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         with self._space.lock:
@@ -332,11 +351,7 @@ class MemoryLog:
     def position(self, checkpoint: str) -> Position:
         return undotted(checkpoint, 1)[0]
 
-    def discard(self) -> None:
-        with self._space.lock:
-            versions = [found.version for found in self._streams().values()]
-            self._space.floor = max(self._space.floor, *versions, self._writable().floor) + 1
-            del self._space.namespaces[self._namespace]
+    # -- the space ----------------------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:
         if not self._opened:

@@ -1,4 +1,4 @@
-"""What of a write is sent at once: its entries or records as arrays, some megabytes of them."""
+"""The parts in which a write is sent: entries or records as arrays, a few megabytes at once."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rstore.domain.streams import Stream
 
 _CHUNK_ROWS: Final = 4096
 _LARGEST: Final = 511 << 20
-"""A row of 1 GB can be stored; but as text, which pg_dump asks for, its bytes are twice as many."""
+"""A row of 1 GB can be stored, but not backed up: pg_dump asks for text, which has twice as many bytes."""
 
 
 @define
 class Part:
-    """What a chunk holds of a batch. ``goes_on`` says that there was more of it in the chunk before."""
+    """The entries of a batch in one chunk. ``goes_on`` says that the chunk before has more of the same batch."""
 
     batch: Batch
     goes_on: bool
@@ -34,7 +34,7 @@ class Part:
 
 @define
 class Chunk:
-    """What of an append is sent at once: parts of batches, and the rows of their entries."""
+    """The part of an append that is sent at once: parts of batches, and the rows of their entries."""
 
     parts: list[Part] = Factory(list)
     rows: list[Row] = Factory(list)
@@ -57,7 +57,7 @@ class Chunk:
         return self.size > CHUNK_BYTES or len(self.rows) >= _CHUNK_ROWS
 
     def recorded_at(self, moment: int) -> Chunk:
-        """Return the chunk with another transaction time for all of it."""
+        """Return the chunk with another transaction time for all its batches."""
         parts = [evolve(part, batch=part.batch._replace(recorded=moment)) for part in self.parts]
         return evolve(self, parts=parts)
 
@@ -80,7 +80,7 @@ class Chunk:
 
 
 def chunked(batches: Sequence[Batch]) -> Iterator[Chunk]:
-    """Yield what is sent at once. A batch that does not end with its chunk leaves the stream live until it does."""
+    """Yield batches in chunks. A batch that goes on in the next chunk leaves its stream live until it ends."""
     chunk = Chunk()
     for batch in batches:
         chunk.begin(batch, goes_on=False)
@@ -96,7 +96,7 @@ def chunked(batches: Sequence[Batch]) -> Iterator[Chunk]:
 
 
 def records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[list[int], list[Any]]]:
-    """Yield versions, and values for ``_PUT``, of as many records as are sent at once."""
+    """Yield versions of records, and values for ``PUT``, as many as are sent at once."""
     rows: list[Row] = []
     size = mask = 0
 
@@ -116,7 +116,7 @@ def records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[
 
 
 def copies_to_restore(copies: Iterable[Copy]) -> Iterator[list[Any]]:
-    """Yield values for ``_RESTORE``, of as many copies and records as are sent at once.
+    """Yield values for ``RESTORE``, for as many copies and records as are sent at once.
 
     Raises:
         ValueError, StoreError: see :func:`merged_copies`.

@@ -56,6 +56,8 @@ class PostgresqlLog:
     def name(self) -> str:
         return self._server.name
 
+    # -- connect ------------------------------------------------------------------------------------------------------
+
     def open(self) -> None:
         self._ids.clear()
         self._pool.open()

@@ -19,22 +19,22 @@ Row: TypeAlias = tuple[Any, ...]
 
 _OLDEST: Final = 13
 _LARGE: Final = 1 << 20
-_MAY_BE_LARGE: Final = (bytes, list)  # a tuple: to make their union for each value was a twentieth of a call's CPU
+_MAY_BE_LARGE: Final = (bytes, list)  # a tuple: making their union for each value took a twentieth of a call's CPU
 _MILLISECONDS_MOST: Final = 2**31 - 1
 
 # The keys are error codes, or the first two characters of them: the class of the error.
 _MESSAGES: Final[Mapping[str, str]] = {
     "08": "{}",
-    "25006": "it is read-only, a standby perhaps: open it with frozen=True, or connect to the primary",
+    "25006": "it is read-only, perhaps a standby: open it with frozen=True, or connect to the primary",
     "28": "the server refuses this user: {}",
     "3D": "there is no such database: {}",
-    "40": "it was in the way of another transaction, and nothing was stored: repeat it",
+    "40": "it conflicted with another transaction, and nothing was stored: repeat it",
     "42501": "this user lacks a privilege: {}",
     "53100": "the server's disk is full; nothing was stored",
     "53": "the server has no resources left: {}",
-    "55P03": "somebody else held a lock for longer than the timeout (raise it with ?timeout=SECONDS, or lock_timeout)",
-    "57014": "the statement was cancelled, by statement_timeout perhaps; nothing was stored",
-    "57": "the server is going down or starting: {}",
+    "55P03": "another session held a lock for longer than the timeout (raise ?timeout=SECONDS or lock_timeout)",
+    "57014": "the statement was cancelled, perhaps by statement_timeout; nothing was stored",
+    "57": "the server is shutting down or starting: {}",
     "58": "the server has a problem with its disk: {}",
 }
 _ENDED: Final = ("57P01", "57P02")
@@ -57,10 +57,7 @@ class Connection(psycopg.Connection[Row]):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        for dumper in (
-            Int8Dumper,
-            Int8BinaryDumper,
-        ):  # psycopg would send the smallest type, and so prepare a statement for each mix
+        for dumper in (Int8Dumper, Int8BinaryDumper):  # the default, the smallest type, makes a statement for each mix
             self.adapters.register_dumper(int, dumper)
         self._cursor = self.cursor(binary=True)
 
@@ -105,7 +102,7 @@ class Server:
         if ours not in ([], ["on"], ["off"]):
             raise ValueError(f"prepare is on or off, not {ours[-1]!r}")
         user, at, host = address.partition("//")[2].partition("@")
-        if at and ("/" in user or "@" in host):  # libpq would take a part of the password for a host, and show it
+        if at and ("/" in user or "@" in host):  # libpq would take a part of the password as a host, and show it
             raise ValueError(_bad_uri(""))
         try:
             given = conninfo_to_dict(f"{address}?{rest}" if rest else address)
@@ -114,7 +111,7 @@ class Server:
         if not all(port.isdecimal() for port in str(given.get("port") or 0).split(",") if port):
             raise ValueError(_bad_uri(""))
         waits = {
-            "connect_timeout": max(2, round(timeout)),  # libpq takes less for no limit at all
+            "connect_timeout": max(2, round(timeout)),  # libpq reads 0 as no limit, and 1 as 2
             "tcp_user_timeout": min(_MILLISECONDS_MOST, max(1, round(1000 * timeout))),
             "fallback_application_name": "rstore",
         }
@@ -124,7 +121,7 @@ class Server:
 
     @property
     def patience(self) -> int:
-        """The longest wait for a lock, in milliseconds; to the server, 0 would be no limit."""
+        """The longest wait for a lock, in milliseconds. It is never 0, which is no limit to the server."""
         return min(_MILLISECONDS_MOST, max(1, round(1000 * self.timeout)))
 
     def connect(self, *, fences: bool = False) -> Connection:
@@ -148,7 +145,7 @@ class Server:
             raise StoreNotAvailableError(f"{self.name}: PostgreSQL {_OLDEST} or later is needed")
         if db.info.parameter_status("server_encoding") != "UTF8":
             raise StoreNotAvailableError(
-                f"{self.name}: the database has to have the encoding UTF8, for keys are any text"
+                f"{self.name}: the database has to have the encoding UTF8, since keys are any text"
             )
 
     def translated(self, error: psycopg.Error, wrote: bool) -> StoreError:
@@ -165,7 +162,7 @@ class Server:
 
 
 def _bad_uri(reason: str) -> str:
-    """Say what is wrong with a URI, without showing what could be a part of its password."""
+    """Say what is wrong with a URI, without showing any text that could be a part of its password."""
     option = reason.partition('invalid URI query parameter: "')[2].partition('"')[0]
     if option:
         ours = "durability=full|normal, timeout=SECONDS, prepare=on|off"

@@ -49,6 +49,8 @@ class SqliteLog:
     def name(self) -> str:
         return self._file.name
 
+    # -- connect ------------------------------------------------------------------------------------------------------
+
     def open(self) -> None:
         self._pool.open()
 
