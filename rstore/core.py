@@ -27,7 +27,8 @@ from rstore.domain.operators import ONCE
 from rstore.domain.spans import check_time
 from rstore.domain.streams import Stream
 from rstore.domain.transaction import Transaction, unerasable
-from rstore.encoding.envelope import NOTHING, Body, Envelope
+from rstore.encoding.bodies import NOTHING, Body
+from rstore.encoding.envelope import Envelope
 from rstore.protection import Appender, CheckedWriter
 from rstore.session import Session
 from rstore.state_cache import StateCache
@@ -180,7 +181,7 @@ class Core:
             other_key: whether the keys may be others than those of the namespace.
         """
         base, cache = connect(frozen), StateCache()
-        writer = CheckedWriter(base, envelope, namespace, other_key=other_key)
+        writer = CheckedWriter(base, envelope.sealer, namespace, other_key=other_key)
 
         def forget() -> None:
             cache.clear()

@@ -21,7 +21,7 @@ from rstore.domain.log import Adapter, Batch, Entry, Record, ReplayQuery
 from rstore.domain.operators import CHECK, PROTECT
 from rstore.domain.paging import newest
 from rstore.domain.streams import ES, KEYS, KV, TS, Stream
-from rstore.encoding.envelope import Envelope
+from rstore.encoding.sealing import Sealer, is_encrypted
 
 STREAM: Final = Stream(KEYS, "")
 """Holds the check values and the policy of a namespace."""
@@ -51,13 +51,13 @@ class CheckedWriter:
     then on it asks nothing: a write takes as many round trips as without it.
     """
 
-    def __init__(self, log: Adapter, envelope: Envelope, namespace: str, *, other_key: bool = False) -> None:
+    def __init__(self, log: Adapter, sealer: Sealer, namespace: str, *, other_key: bool = False) -> None:
         """Take what is written to and what seals.
 
         Args:
             other_key: whether the keys may be others than those of the namespace.
         """
-        self._log, self._envelope, self._namespace, self._other_key = log, envelope, namespace, other_key
+        self._log, self._sealer, self._namespace, self._other_key = log, sealer, namespace, other_key
         self._needs_key_beside = False
         self._is_settled = False
 
@@ -92,7 +92,7 @@ class CheckedWriter:
             StoreError: there is no key to seal it with.
             StoreWrongKeyError: the keys are none of those of the namespace.
         """
-        if not self._envelope.has_key:
+        if not self._sealer.has_key:
             raise StoreError("there is no key to seal the policy with: open the store with key=...; nothing was stored")
         for _ in range(_ATTEMPTS):
             found = self._found()
@@ -108,7 +108,7 @@ class CheckedWriter:
         for _ in range(_ATTEMPTS):
             found = self._found()
             kept = [*found.checks[-1:], *([found.policy] if found.policy else ())]
-            if len(found.checks) == 1 and all(map(self._envelope.is_current, kept)):
+            if len(found.checks) == 1 and all(map(self._sealer.is_current, kept)):
                 return
             entries = [self._entry(CHECK), *([self._entry(PROTECT)] if found.policy else ())]
             if self._is_stored(entries, found, recorded, replace=True):
@@ -138,13 +138,13 @@ class CheckedWriter:
 
     def _missing(self, found: _Found) -> list[Entry]:
         """Return what this writer has to add to the check values, or raise if it may not write."""
-        if not self._envelope.has_key:
+        if not self._sealer.has_key:
             self._check_may_be_plain(found)
             return []
         opened = [record for record in found.checks if self._opens(record)]
         if not (opened or self._other_key):
             self._check_has_written(found)
-        return [] if any(map(self._envelope.is_current, opened)) else [self._entry(CHECK)]
+        return [] if any(map(self._sealer.is_current, opened)) else [self._entry(CHECK)]
 
     def _check_may_be_plain(self, found: _Found) -> None:
         if found.policy is not None:
@@ -159,7 +159,7 @@ class CheckedWriter:
         a rekey, it is not so with the old key.
         """
         encrypted = list(self._encrypted())
-        if (found.checks or encrypted) and not any(map(self._envelope.has_key_of, encrypted)):
+        if (found.checks or encrypted) and not any(map(self._sealer.has_key_of, encrypted)):
             raise StoreWrongKeyError(self._namespace, *STREAM)
 
     def _encrypted(self) -> Iterator[Record]:
@@ -167,9 +167,7 @@ class CheckedWriter:
         oldest = (record for _, stream, record in islice(self._log.follow(), _SAMPLE) if stream != STREAM)
         heads = chain.from_iterable(islice(self._log.heads(kind, live=False), _SAMPLE) for kind in (KV, TS, ES))
         newer = newest(self._log, (head.stream for head in heads))
-        return (
-            record for record in chain(oldest, newer) if record is not None and self._envelope.is_encrypted(record.data)
-        )
+        return (record for record in chain(oldest, newer) if record is not None and is_encrypted(record.data))
 
     # -- the private stream -------------------------------------------------------------------------------------------
 
@@ -186,13 +184,13 @@ class CheckedWriter:
 
     def _opens(self, check: Record) -> bool:
         try:
-            self._envelope.check(STREAM, check)
+            self._sealer.check(STREAM, check)
         except StorePayloadError:
             return False
-        return self._envelope.is_encrypted(check.data)
+        return is_encrypted(check.data)
 
     def _entry(self, op: str) -> Entry:
-        return self._envelope.entry(STREAM, op, start=0, end=0)
+        return self._sealer.entry(STREAM, op, start=0, end=0)
 
     def _is_stored(self, entries: Sequence[Entry], found: _Found, recorded: int, *, replace: bool = False) -> bool:
         """Store entries, and tell whether nobody else has written to the stream meanwhile."""

@@ -13,7 +13,7 @@ from rstore.domain.names import check_name
 from rstore.domain.spans import check_time
 from rstore.domain.streams import ES, Stream
 from rstore.domain.transaction import Transaction
-from rstore.encoding.envelope import note_body
+from rstore.encoding.notes import note_body
 from rstore.state_cache import StateCache
 
 _WORDS_BYTES: Final = 1 << 14

@@ -13,7 +13,7 @@ from rstore.domain.erasure import ERASURES, Erasure, Plan, erasure_of, span, to_
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Entry, Reclaimed
 from rstore.domain.streams import Stream
-from rstore.encoding.envelope import note_body
+from rstore.encoding.notes import note_body
 
 _TOGETHER: Final = 64
 _TOGETHER_BYTES: Final = 8 << 20

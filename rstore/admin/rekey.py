@@ -52,7 +52,7 @@ class Rekeying(Surface):
         """
         self._core.check_writable()
         self._core.check_outside()
-        if not self._core.envelope.has_key:
+        if not self._core.envelope.sealer.has_key:
             raise StoreError("there is no key to encrypt with: open the store with key=[new, old]")
         return _Rekeying(self._core, progress).run()
 
@@ -73,7 +73,7 @@ class _Rekeying:
         self.core.writer.settle(now())
         for _ in range(_WAITS):
             self._look_on()
-            if all(map(self.core.envelope.is_current, self._newest())):
+            if all(map(self.core.envelope.sealer.is_current, self._newest())):
                 self.core.writer.renew(now())  # from here on a store that opens with the old key alone is refused
                 self._look_on()
                 return self.resealed
@@ -114,13 +114,13 @@ class _Rekeying:
         return more or bool(stale)
 
     def _is_current(self, stream: Stream, record: Record) -> bool:
-        return stream in (ORIGIN, STREAM) or self.core.envelope.is_current(record)
+        return stream in (ORIGIN, STREAM) or self.core.envelope.sealer.is_current(record)
 
     def _reseal(self, found: Sequence[tuple[Stream, Record]], floors: dict[Stream, int]) -> None:
         put: dict[Stream, list[Record]] = defaultdict(list)
         for stream, record in found:
             if not self._is_current(stream, record):
-                put[stream].append(self.core.envelope.adopted(stream, record, self.core.envelope))
+                put[stream].append(self.core.envelope.sealer.adopted(stream, record, self.core.envelope.sealer))
         if put and not self.told:
             Eraser(self.core, REKEY).tell_all()
             self.told = True

@@ -15,7 +15,7 @@ from rstore.domain.names import check_name
 from rstore.domain.operators import SKIP
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, PROJECT, SKIPPED, TS, Stream
-from rstore.encoding.envelope import note_body
+from rstore.encoding.notes import note_body
 from rstore.history.changes import Change, StreamFilter, note_of, read_change, wanted
 from rstore.history.follow import Pauses, mark_of
 from rstore.history.rebuild import output_of

@@ -21,7 +21,7 @@ from rstore.domain.names import check_name
 from rstore.domain.operators import DELETE, DELITEM, ONCE, OPERATORS, SNAPSHOT, parse
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, SS, Stream
-from rstore.encoding.envelope import NOTHING, Body
+from rstore.encoding.bodies import NOTHING, Body
 from rstore.models.event_states import State, copied, current_of, current_state, facts_of, past_state
 from rstore.timestamps import Moment, posix_ms
 

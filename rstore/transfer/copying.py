@@ -15,7 +15,7 @@ from rstore.domain.log import Batch, Copy, Entry, Head, LogReader, Position, Rec
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import COPY, KV, ORIGIN, Stream, kind_of
-from rstore.encoding.envelope import Envelope
+from rstore.encoding.sealing import Sealer
 from rstore.progress import Report, Steps, step_of
 from rstore.protection import STREAM, CheckedWriter
 from rstore.store import Store
@@ -51,14 +51,14 @@ class Side:
 
     name: str
     log: LogReader
-    envelope: Envelope
+    sealer: Sealer
     namespace: str
 
     @classmethod
     def of(cls, store: ReadSurface) -> Self:
         """Return that of a store or a view."""
         core = reading_of(store)
-        return cls(core.name, core.base, core.envelope, core.namespace)
+        return cls(core.name, core.base, core.envelope.sealer, core.namespace)
 
     def check_whole(self) -> None:
         """Raise if what is there is to be continued: nobody should take a part for all of it."""
@@ -99,7 +99,7 @@ class Landing:
             raise StoreError(f"{core.name} can't take a copy: it gives records versions and times of its own")
         self._core, self._log, self._identity = core, core.base, identity
         self._restore = core.base.restore
-        self._writer = CheckedWriter(core.base, core.envelope, core.namespace)
+        self._writer = CheckedWriter(core.base, core.envelope.sealer, core.namespace)
         self._version = 0
         self._copies: list[Copy] = []
         self._bytes = 0
@@ -171,7 +171,7 @@ class _Copying:
 
     def __init__(self, source: Side, target: Side, core: Core, progress: Report | None) -> None:
         self._source, self._target, self._progress = source, target, progress
-        self._is_resealed = not target.envelope.seals_as(source.envelope)
+        self._is_resealed = not target.sealer.seals_as(source.sealer)
         self._landing = Landing(core, self._identity())
         self._position: Position | None = None
 
@@ -255,11 +255,11 @@ class _Copying:
             self._landing.flush(self._source.log.checkpoint(self._position))
 
     def _sealed(self, stream: Stream, record: Record) -> Record:
-        return self._target.envelope.adopted(stream, record, self._source.envelope) if self._is_resealed else record
+        return self._target.sealer.adopted(stream, record, self._source.sealer) if self._is_resealed else record
 
     def _tallies(self) -> tuple[Tally, Tally]:
         """Return the sums of source and target: of what is in the payloads, if those were sealed anew."""
-        contents = [opened_by(side.envelope) if self._is_resealed else None for side in (self._source, self._target)]
+        contents = [opened_by(side.sealer) if self._is_resealed else None for side in (self._source, self._target)]
         here = tally(self._target.log, contents=contents[1], steps=Steps(self._progress))
         steps = Steps(self._progress, here.records)
         return tally(self._source.log, contents=contents[0], until=self._position, steps=steps), here

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from rstore.domain.log import Head, LogReader, Position, Record
 from rstore.domain.paging import newest, pages
 from rstore.domain.streams import COPY, ES, KEYS, KV, PROJECT, SKIPPED, SS, TS, Stream, kind_of
-from rstore.encoding.envelope import Envelope
+from rstore.encoding.sealing import Sealer
 from rstore.progress import Steps
 
 KINDS: Final = (KV, TS, ES)
@@ -120,11 +120,11 @@ def tally(
     return done
 
 
-def opened_by(envelope: Envelope) -> _Contents:
+def opened_by(sealer: Sealer) -> _Contents:
     """Return what makes records count by what is in their payloads, however those are sealed."""
 
     def contents(stream: Stream, record: Record) -> tuple[Any, ...]:
-        body, note = envelope.opened(stream, record)
+        body, note = sealer.opened(stream, record)
         return (*body, *(note or (None,)))
 
     return contents

@@ -30,7 +30,7 @@ from rstore.domain.log import UNPLACED, VERSION_MAX, Head, Position, Record
 from rstore.domain.names import check_name
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import COPY, Stream
-from rstore.encoding.envelope import Envelope
+from rstore.encoding.sealing import Sealer, is_encrypted
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.changes import change_of
 from rstore.progress import Report, Steps
@@ -113,7 +113,7 @@ def export(store: Store, file: TextFile, progress: Report | None = None) -> Dige
 def _is_encrypted(side: Side) -> bool:
     """Tell whether the store has a key, or its first record was written with one."""
     first = next(moved(side.log, None), None)
-    return side.envelope.has_key or (first is not None and side.envelope.is_encrypted(first[2].data))
+    return side.sealer.has_key or (first is not None and is_encrypted(first[2].data))
 
 
 def _record_line(store: Store, stream: Stream, record: Record) -> str:
@@ -204,17 +204,17 @@ def load(store: Store, file: TextFile, progress: Report | None = None) -> Digest
 
 def _stored(lines: Callable[[], TextIO], found: _File, side: Side, core: Core, progress: Report | None) -> Digest:
     """Store what a file holds that was found to be whole, and compare."""
-    sealer = None if found.namespace == side.namespace else side.envelope.named(found.namespace)
+    source = None if found.namespace == side.namespace else side.sealer.named(found.namespace)
     landing = Landing(core, found.sha[:32])
     arrived = int(landing.begin() or 0)
     try:
-        _land(_numbered(lines()), landing, arrived, side.envelope, sealer, Steps(progress, found.tally.records))
+        _land(_numbered(lines()), landing, arrived, side.sealer, source, Steps(progress, found.tally.records))
     except StoreFileError as exc:  # it was whole when it was read before
         raise StoreError(
             f"line {exc.line}: {exc.problem}: the file was changed while it was loaded; discard() what is there and "
             "load it again"
         ) from exc
-    here = tally(side.log, contents=opened_by(side.envelope) if sealer else None)
+    here = tally(side.log, contents=opened_by(side.sealer) if source else None)
     kinds = here.differing(found.tally)
     if kinds:
         # nothing is discarded: what differs may be what somebody else has written there since it was empty
@@ -222,7 +222,7 @@ def _stored(lines: Callable[[], TextIO], found: _File, side: Side, core: Core, p
             f"what is stored of {' and '.join(kinds)} is not what is in the file: somebody else wrote to "
             f"{side.name} meanwhile, or something is damaged; discard() it and load again"
         )
-    digest = tally(side.log).digest() if sealer else here.digest()
+    digest = tally(side.log).digest() if source else here.digest()
     landing.end()  # at last: without the note, a load that is called again finds the namespace taken
     return digest
 
@@ -231,8 +231,8 @@ def _land(
     lines: Iterator[tuple[int, str]],
     landing: Landing,
     arrived: int,
-    envelope: Envelope,
-    sealer: Envelope | None,
+    sealer: Sealer,
+    source: Sealer | None,
     steps: Steps,
 ) -> None:
     """Store what is in the lines, of records only those that have not arrived yet."""
@@ -242,7 +242,7 @@ def _land(
             steps.step()
             newest = number
             stream, record = _record(number, words)
-            if number > arrived and landing.add(stream, envelope.adopted(stream, record, sealer) if sealer else record):
+            if number > arrived and landing.add(stream, sealer.adopted(stream, record, source) if source else record):
                 landing.flush(str(number))
         elif "head" in words:
             heads.append(_head(number, words))
@@ -268,7 +268,7 @@ def _checked(lines: Iterator[tuple[int, str]], side: Side) -> _File:
         if number == 1:
             namespace = _namespace(words)
             if namespace != side.namespace:
-                contents = Tally(opened_by(side.envelope.named(namespace)))
+                contents = Tally(opened_by(side.sealer.named(namespace)))
         elif end is not None:
             raise StoreFileError(number, "there is more after the last line of an export")
         elif "kind" in words:

@@ -31,7 +31,7 @@ from rstore.admin.check import check
 from rstore.domain.erasure import ERASURES, REKEY
 from rstore.domain.log import Head, Log, Record, Rewrite
 from rstore.domain.streams import Stream
-from rstore.encoding.envelope import Envelope
+from rstore.encoding.sealing import is_encrypted
 from rstore.progress import Progress
 from rstore.protection import STREAM
 from tests import conftest
@@ -93,8 +93,7 @@ def heads(log: Log) -> list[Head]:
 
 
 def is_current(log: Log, store: Store) -> bool:
-    envelope: Envelope = store._core.envelope
-    return all(envelope.is_current(record) for _, _, record in log.follow())
+    return all(store._core.envelope.sealer.is_current(record) for _, _, record in log.follow())
 
 
 def test_the_new_key_alone_reads_everything_afterwards(backend: Backend) -> None:
@@ -140,7 +139,7 @@ def test_what_is_not_encrypted_becomes_so_if_it_may_be_read(backend: Backend) ->
         backend.store(key=KEY).rekey()
     assert backend.store(key=KEY, plaintext=True).rekey() == 1
     assert backend.store(key=KEY).history("k")[0].who == "ada"
-    assert all(Envelope.is_encrypted(record.data) for _, _, record in log.follow())
+    assert all(is_encrypted(record.data) for _, _, record in log.follow())
 
 
 def test_a_new_note_beside_an_old_value_counts_too(backend: Backend) -> None:

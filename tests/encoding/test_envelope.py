@@ -33,8 +33,9 @@ from rstore import (
 from rstore.domain.log import Batch, Entry, Record, Rewrite
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, TS, Stream
+from rstore.encoding.bodies import Body
 from rstore.encoding.cipher import Cipher
-from rstore.encoding.envelope import Body, Envelope
+from rstore.encoding.envelope import Envelope
 from tests.conftest import KEY, OTHER_KEY, Backend, case, in_turn
 
 

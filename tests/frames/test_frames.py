@@ -21,7 +21,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal, assert_series_equal
 
-import rstore.encoding.envelope
 from rstore import (
     FrozenStoreError,
     JsonStore,
@@ -36,7 +35,8 @@ from rstore.domain import series
 from rstore.domain.log import Record, Rewrite
 from rstore.domain.series import Layer, overlay
 from rstore.domain.streams import TS, Stream
-from rstore.encoding import columns
+from rstore.encoding import columns, envelope, sealing
+from rstore.encoding.bodies import Body
 from rstore.encoding.columns import Column, Layout, Rows, Table, TimeAxis
 from rstore.frames import merging
 from rstore.models import extending
@@ -560,7 +560,7 @@ def test_types_are_not_dumped_and_objects_are(store: Store, backend: Backend) ->
 def test_nobody_slips_a_pickle_into_a_column(tmp_path: Path) -> None:
     with Store(tmp_path / "a.db", frozen=False) as store:
         store.extend("key", pd.Series([None, 1], dtype=object))
-    with JsonStore(tmp_path / "a.db") as json, pytest.raises(StoreFormatError, match="never is"):
+    with JsonStore(tmp_path / "a.db") as json, pytest.raises(StoreFormatError, match="never unpickles"):
         json.range("key")
 
 
@@ -697,7 +697,7 @@ def test_a_version_that_knows_no_columns_says_so(
 ) -> None:
     store = backend.store(key=key)
     store.extend("key", seconds(1))
-    monkeypatch.setattr(rstore.encoding.envelope, "_KNOWN", 31)
+    monkeypatch.setattr(sealing, "KNOWN", 31)
     with pytest.raises(StoreFormatError, match="newer rstore"):
         store.range("key")
 
@@ -705,10 +705,10 @@ def test_a_version_that_knows_no_columns_says_so(
 def test_columns_of_a_newer_version_are_a_clear_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(columns.FORMATS, "f16", "d")
     with monkeypatch.context() as patch:
-        patch.setattr(rstore.encoding.envelope, "encode", lambda table, _: columns.encode(of_kind(table, "f16"), _))
+        patch.setattr(envelope, "encode", lambda table, _: columns.encode(of_kind(table, "f16"), _))
         store.extend("key", pd.Series([1.5, 2.5]))
     monkeypatch.delitem(columns.FORMATS, "f16")
-    with pytest.raises(StoreFormatError, match="columns of kind 'f16': written by a newer rstore"):
+    with pytest.raises(StoreFormatError, match="columns of kind 'f16': a newer rstore wrote it"):
         store.range("key")
 
 
@@ -721,12 +721,12 @@ def test_a_damaged_column_is_a_store_error(tmp_path: Path) -> None:
     with Store(tmp_path / "a.db", frozen=False) as store:
         store.extend("key", pd.DataFrame({"a": [1.5, 2.5], "b": ["x", None], "c": pd.array([1, None], "Int8")}))
         (record,) = store._core.log.read(Stream(TS, "key"))
-        flags, body = store._core.envelope._open(Stream(TS, "key"), record)
+        flags, body = store._core.envelope.sealer.open(Stream(TS, "key"), record)
         for cut in range(len(body)):
             forged = store._core.envelope.entry(
                 Stream(TS, "key"),
                 "extend",
-                rstore.encoding.envelope.Body(flags, body[:cut]),
+                Body(flags, body[:cut]),
                 start=record.start,
                 end=record.end,
             )

@@ -40,6 +40,7 @@ from rstore.admin.check import check, info
 from rstore.domain import log
 from rstore.domain.log import Batch, Entry
 from rstore.domain.streams import COPY, ES, KV, ORIGIN, PROJECT, SS, TS, Stream
+from rstore.encoding.sealing import is_encrypted
 from rstore.history import follow as following
 from rstore.transfer import (
     Digest,
@@ -234,7 +235,7 @@ class TestCopy:
             assert found == digest(target)
             assert shown(target) == shown(source)
             assert all(
-                target._core.envelope.is_encrypted(record.data) == (to_key is not None)
+                is_encrypted(record.data) == (to_key is not None)
                 for _, stream, record in follow(target)
                 if stream != ORIGIN
             )

@@ -18,6 +18,7 @@ from rstore.domain.errors import StoreError
 from rstore.domain.log import Position, Record
 from rstore.domain.streams import COPY, ES, KEYS, KV, SS, TS, Stream, kind_of
 from rstore.encoding.envelope import Envelope
+from rstore.encoding.sealing import is_encrypted
 from rstore.progress import Report, Steps
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def info(store: Store, progress: Report | None = None) -> Info:
             continue
         records[kind_of(stream)] += 1
         size += len(record.data) + len(record.meta or b"")
-        encrypted += Envelope.is_encrypted(record.data)
+        encrypted += is_encrypted(record.data)
         oldest = record.recorded if oldest is None else min(oldest, record.recorded)
         newest = record.recorded if newest is None else max(newest, record.recorded)
     return Info(
@@ -139,7 +140,7 @@ def _records(indexes: Indexes, envelope: Envelope, progress: Report | None, *, i
         indexes.seen.setdefault(stream, Seen()).add(stream, trace_of(record))
         for flaw in flaws(envelope, stream, record):
             yield Problem(*stream, record.version, flaw)
-        if is_protected and stream.kind != COPY and not envelope.is_encrypted(record.data):
+        if is_protected and stream.kind != COPY and not is_encrypted(record.data):
             yield Problem(*stream, record.version, _IN_CLEAR)
 
 

@@ -1,0 +1,54 @@
+"""Notes, which say who wrote something and why: JSON, so that a reader of an audit trail unpickles nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rstore.encoding.bodies import Body, compressed
+
+
+def note_body(words: Mapping[str, Any]) -> Body:
+    """Return the body of a note. It is JSON, whatever a store's own ``_dump`` makes of values.
+
+    Raises:
+        TypeError, ValueError: JSON can't hold a word; the message names it.
+    """
+    try:
+        return compressed(0, _json(words))
+    except (TypeError, ValueError, RecursionError):
+        for word, value in words.items():
+            _check_word(word, value)
+        raise
+
+
+def words_of(data: bytes) -> dict[str, Any]:
+    """Return the words of a note.
+
+    Raises:
+        ValueError: the data are not a JSON object.
+    """
+    words = json.loads(data)
+    if not isinstance(words, dict):
+        raise ValueError(f"not a JSON object, but {type(words).__name__}")
+    return words
+
+
+def _json(words: Mapping[str, Any]) -> bytes:
+    return json.dumps(words, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _check_word(word: str, value: Any) -> None:
+    """Raise if JSON can't hold a word of a note, and name it."""
+    problem = f"context({ascii(word)[1:-1]}=...):"
+    try:
+        _json({word: value})
+    except UnicodeEncodeError:
+        raise ValueError(f"{problem} a text can't have lone surrogates: {ascii(value)[:60]}") from None
+    except RecursionError:
+        raise ValueError(f"{problem} the value is nested too deeply for JSON") from None
+    except TypeError as exc:
+        raise TypeError(f"{problem} {exc}; give what JSON can hold, or its str()") from None
+    except ValueError as exc:
+        raise ValueError(f"{problem} there is no JSON for the value: {exc}") from None
