@@ -18,8 +18,9 @@ from rstore.domain.paging import pages
 from rstore.domain.series import SEGMENT, Run
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, SS, TS, Stream
-from rstore.encoding.columns import Layout, Table, joined
+from rstore.encoding.columns import Layout, Table
 from rstore.encoding.notes import note_body
+from rstore.encoding.rows import joined
 from rstore.models.segments import rows_of
 from rstore.models.spool import Spools
 from rstore.timestamps import Moment, posix_ms

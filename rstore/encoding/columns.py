@@ -3,9 +3,9 @@
 A *table* is a sequence of values of a series, kept by column. It reads as Python values, without NumPy: a table of one
 column gives scalars, one of several gives dicts ``{column: value}``. Nothing here depends on a library for frames.
 
-In bytes it is ``size of the header | header | blocks``. The header is JSON and says what a reader of this segment alone
-has to know: the unit and zone of its times, and for each column name, type and the sizes of its blocks. Each block
-begins at a multiple of 8 bytes; numbers are little-endian.
+In bytes a table is ``size of the header | header | blocks``. The header is JSON. From it alone a reader of the segment
+learns the unit and zone of its times, and the name, type and block sizes of each column. Each block begins at a
+multiple of 8 bytes; numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ import json
 import struct
 import sys
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, chain, count, groupby
+from itertools import chain, count
 from typing import Any, Final, NamedTuple, TypeAlias, overload
 
 from attrs import frozen
 
-from rstore.domain.series import SEGMENT, Run
+from rstore.domain.series import SEGMENT
 from rstore.encoding.packing import pack_texts, unpack_texts
 
 UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""The units that timestamps may have, and how many of each are a second."""
+"""The units of timestamps, and how many of each make a second."""
 
 FORMATS: Final = {
     "f8": "d",
@@ -42,24 +41,24 @@ FORMATS: Final = {
     "time": "q",
     "duration": "q",
 }
-"""The kinds of columns with values of one width, as :mod:`struct` spells them."""
+"""The kinds of columns whose values have one width, and the format of each in :mod:`struct`."""
 
 IN_UNITS: Final = frozenset({"time", "duration"})
-"""The kinds of columns that hold ints of a unit: times, counted from 1970, and how long something took."""
+"""The kinds of columns that hold ints of a unit: times, counted from 1970, and durations."""
 
 TEXT: Final = "text"
 OBJECT: Final = "object"
-"""Values of any type, which are dumped as those of any other series are."""
+"""A column of values of any type: they are dumped like the values of any other series."""
 
 _TIME_NAMES: Final = ("time", "timestamp", "index", "rstore_time")
-"""What a column of times is called where it needs a name and has none of its own: the first that is not taken."""
+"""Names for a column of times that needs one and has none of its own: the first that is not taken counts."""
 
 NOT_A_TIME: Final = -(2**63)
-"""What a column of times or durations holds where there is none."""
+"""Stands for a missing time or duration in a column of these."""
 
 _SEGMENT_BYTES: Final = 1 << 19
 _MOST_ROWS: Final = 16 * SEGMENT
-_WIDTH_OF_OTHERS: Final = 64  # bytes: what a text or an object may take, for the size of segments
+_WIDTH_OF_OTHERS: Final = 64  # bytes that a text or an object counts for the size of segments
 _ALIGN: Final = 8
 
 Dump: TypeAlias = Callable[[Sequence[Any]], bytes]
@@ -71,10 +70,10 @@ class UnknownColumnError(ValueError):
 
 
 class TimeAxis(NamedTuple):
-    """What the timestamps of a series mean.
+    """The meaning of the timestamps of a series.
 
     ``unit`` is one of :data:`UNITS`, counted from 1970 in UTC, or None for plain ints. ``zone`` is the name of the time
-    zone in which they are shown, None if they are naive. ``name`` is what the index of the frame is called.
+    zone in which they are shown, None if they are naive. ``name`` is the name of the frame's index.
     """
 
     unit: str | None = None
@@ -83,7 +82,7 @@ class TimeAxis(NamedTuple):
 
 
 def name_of_times(others: Iterable[str], own: str | None = None) -> str:
-    """Return what a column of times is called beside others: by its own name, or the first that is not taken.
+    """Return a name for a column of times that none of the others has: its own, or the first that is not taken.
 
     >>> name_of_times(['value'], 'at'), name_of_times(['time', 'value'])
     ('at', 'timestamp')
@@ -94,7 +93,7 @@ def name_of_times(others: Iterable[str], own: str | None = None) -> str:
 
 
 def is_row(value: Any) -> bool:
-    """Tell whether a value is one of several columns: a dict with names, as the rows of frames are.
+    """Tell whether a value is a row: a dict of values by column name, as the rows of frames are.
 
     >>> is_row({'low': 3}), is_row({}), is_row({1: 3}), is_row(3)
     (True, False, False, False)
@@ -103,10 +102,10 @@ def is_row(value: Any) -> bool:
 
 
 class Column(NamedTuple):
-    """What a column holds.
+    """The name and the type of a column.
 
-    ``unit`` is that of times and durations, ``zone`` that of times. ``dtype`` is what pandas calls the type, where the
-    kind does not tell.
+    ``unit`` is that of times and durations, ``zone`` that of times. ``dtype`` is pandas' name of the type, where the
+    kind does not determine it.
     """
 
     name: str | None
@@ -118,7 +117,7 @@ class Column(NamedTuple):
 
 @frozen
 class Layout:
-    """What tables have in common that can be put together.
+    """The time axis and the columns of a table: tables of one layout can be put together.
 
     ``framed`` tells a frame of one column from a series; both give scalars.
     """
@@ -138,7 +137,9 @@ class Layout:
 
 
 class Table(Sequence[Any]):
-    """Values by column: ``data`` holds those of each, ``absent`` for each None, or a true byte for each missing value.
+    """Values by column: ``data`` has a sequence for each column.
+
+    ``absent`` has for each column None, or a mask with a true byte for each missing value.
 
     >>> layout = Layout(TimeAxis(), (Column('bid', 'f8'), Column('size', 'i8')))
     >>> table = Table(layout, [[1.5, 2.5], [10, 20]])
@@ -174,7 +175,7 @@ class Table(Sequence[Any]):
         return next(iter(self[first : first + 1]))
 
     def column(self, i: int) -> list[Any]:
-        """Return the values of a column as Python has them: None where one is missing, and ints of their unit."""
+        """Return a column as Python values: None for a missing one, times and durations as ints of their unit."""
         values, absent = self.data[i], self.absent[i]
         listed: list[Any] = values if isinstance(values, list) else values.tolist()
         if self.layout.columns[i].kind in IN_UNITS:
@@ -184,7 +185,7 @@ class Table(Sequence[Any]):
         return listed
 
     def take(self, rows: Sequence[int]) -> Table:
-        """Return the rows of these numbers."""
+        """Return the rows with these numbers, counted from 0."""
         data = [
             _taken(values, rows, FORMATS.get(column.kind))
             for values, column in zip(self.data, self.layout.columns, strict=True)
@@ -192,113 +193,8 @@ class Table(Sequence[Any]):
         return Table(self.layout, data, [None if mask is None else _taken(mask, rows, "B") for mask in self.absent])
 
 
-class Row(NamedTuple):
-    """A row of a table, in place of its value: so that what is put together of rows is a table again."""
-
-    table: Table
-    at: int
-
-
-class Rows(Sequence[Row]):
-    """The rows of a table. To be laid over others, without a look at their values."""
-
-    def __init__(self, table: Table) -> None:
-        self.table = table
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __iter__(self) -> Iterator[Row]:
-        return (Row(self.table, at) for at in range(len(self.table)))
-
-    @overload
-    def __getitem__(self, at: int) -> Row: ...
-    @overload
-    def __getitem__(self, at: slice) -> Rows: ...
-    def __getitem__(self, at: int | slice) -> Any:
-        return Rows(self.table[at]) if isinstance(at, slice) else Row(self.table, range(len(self))[at])
-
-
-# -- tables out of rows -----------------------------------------------------------------------------------------------
-
-
-def joined(runs: Iterable[Run]) -> Iterator[Run]:
-    """Yield the points of runs, which hold rows and come in order of time, as full segments of each layout.
-
-    The last one of each may be shorter. Those of one layout come in order of time; where points of several interleave
-    their segments overlap, but have no time in common: so there are never more than the points came in.
-
-    >>> [len(times) for times, _ in joined([([1], ['a']), ([2, 3], ['b', 'c'])])]
-    [3]
-    """
-    waiting: dict[Layout | None, list[Run]] = {}
-    points: Counter[Layout | None] = Counter()
-    for run in runs:
-        for layout, part in _by_layout(run):
-            size = _size_of(layout)
-            waiting.setdefault(layout, []).append(part)
-            points[layout] += len(part[0])
-            if points[layout] >= size:
-                *full, rest = _cut(waiting[layout], size)
-                yield from full
-                waiting[layout], points[layout] = [rest], len(rest[0])
-    for layout, parts in waiting.items():
-        yield from (run for run in _cut(parts, _size_of(layout)) if len(run[0]))
-
-
-def _size_of(layout: Layout | None) -> int:
-    return SEGMENT if layout is None else layout.rows
-
-
-def _cut(parts: Sequence[Run], size: int) -> Iterator[Run]:
-    """Yield runs of one layout as segments of a size, the last of which is shorter or has no points at all."""
-    times = [time for part, _ in parts for time in part]
-    values: Any = [part for _, part in parts]
-    joint = concatenated(values) if isinstance(values[0], Table) else [value for part in values for value in part]
-    for low in range(0, len(times) + 1, size):
-        yield times[low : low + size], joint[low : low + size]
-
-
-def _by_layout(run: Run) -> Iterator[tuple[Layout | None, Run]]:
-    """Yield the rows of a run as tables, one for each layout, and the values that are in none as a list."""
-    times, values = run
-    if isinstance(values, Rows):
-        yield values.table.layout, (times, values.table)
-        return
-    found: dict[Layout | None, list[int]] = {}
-    for at, value in enumerate(values):
-        found.setdefault(_layout_of(value), []).append(at)
-    for layout, places in found.items():
-        chosen = [values[at] for at in places]
-        yield layout, ([times[at] for at in places], chosen if layout is None else _table_of(chosen))
-
-
-def _layout_of(value: Any) -> Layout | None:
-    return value.table.layout if isinstance(value, Row) else None
-
-
-def stretches(run: Run) -> Iterator[Run]:
-    """Yield the points of a run that holds rows, in order of time: tables, and lists of what is in none."""
-    times, values = run
-    if isinstance(values, Rows):
-        yield times, values.table
-        return
-    first = 0
-    for layout, group in groupby(values, _layout_of):
-        chosen = list(group)
-        yield times[first : first + len(chosen)], chosen if layout is None else _table_of(chosen)
-        first += len(chosen)
-
-
-def _table_of(rows: Sequence[Row]) -> Table:
-    """Return rows of tables of one layout as one table."""
-    tables = {id(row.table): row.table for row in rows}
-    starts = dict(zip(tables, accumulate(map(len, tables.values()), initial=0), strict=False))
-    return concatenated(list(tables.values())).take([starts[id(row.table)] + row.at for row in rows])
-
-
 def concatenated(tables: Sequence[Table]) -> Table:
-    """Return tables of one layout one after the other."""
+    """Return tables of one layout as one table, one after the other."""
     if len(tables) == 1:
         return tables[0]
     layout = tables[0].layout
@@ -370,11 +266,11 @@ def _aligned(blocks: Iterable[Any]) -> Iterator[Any]:
 
 
 def decode(data: bytes, count: int, load: Load) -> Table:
-    """Return the table of so many rows; ``load`` reads columns of objects.
+    """Return the table of ``count`` rows; ``load`` reads columns of objects.
 
     Raises:
-        UnknownColumnError: a newer version knows its columns.
-        ValueError, struct.error: it is damaged.
+        UnknownColumnError: only a newer version knows the kind of a column.
+        ValueError, struct.error: the data are damaged.
     """
     (size,) = struct.unpack_from("<I", data)
     times, framed, columns = json.loads(data[4 : 4 + size])
@@ -409,14 +305,12 @@ def _values(kind: str, block: memoryview, count: int, load: Load) -> Any:
 
 
 def _column(block: memoryview, code: str, count: int) -> Any:
-    """Return a block as a sequence of numbers, without a copy where the machine writes them as it does."""
+    """Return a block as a sequence of numbers, without a copy on a little-endian machine."""
     if block.nbytes != count * struct.calcsize(code):
-        raise ValueError("a column is of another length")
+        raise ValueError("a column has another length")
     if sys.byteorder == "little" or code == "?":
         return _cast(block, code)
-    column = array(code, bytes(block))
-    column.byteswap()
-    return memoryview(column)
+    return _swapped(bytes(block), code)
 
 
 def _bytes_of(values: Any, code: str) -> Any:
@@ -424,6 +318,10 @@ def _bytes_of(values: Any, code: str) -> Any:
     block = memoryview(struct.pack(f"{len(values)}{code}", *values) if isinstance(values, list) else values)
     if sys.byteorder == "little" or code == "?":
         return block if block.contiguous else block.tobytes()
-    column = array(code, block.tobytes())
+    return _swapped(block.tobytes(), code)
+
+
+def _swapped(data: bytes, code: str) -> memoryview:
+    column = array(code, data)
     column.byteswap()
     return memoryview(column)

@@ -9,7 +9,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from rstore.domain.series import Run, thin
-from rstore.encoding.columns import FORMATS, IN_UNITS, OBJECT, Column, Layout, Table, TimeAxis, is_row, stretches
+from rstore.encoding.columns import FORMATS, IN_UNITS, OBJECT, Column, Layout, Table, TimeAxis, is_row
+from rstore.encoding.rows import stretches
 from rstore.frames.frame import Frame, Values, columns_of, frame_of, guessed_column, object_column
 from rstore.frames.times import joint_times
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from rstore.domain import series
 from rstore.domain.series import Layer, Run
-from rstore.encoding.columns import Rows, concatenated
+from rstore.encoding.columns import concatenated
+from rstore.encoding.rows import Rows
 from rstore.frames.frame import taken
 from rstore.frames.times import joint_times, order_of
 

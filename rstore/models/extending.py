@@ -18,7 +18,7 @@ from rstore.domain.log import Batch, Entry
 from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import Run, split
 from rstore.domain.streams import Stream
-from rstore.encoding.columns import joined
+from rstore.encoding.rows import joined
 from rstore.models.segments import (
     bare_runs,
     extent_of,

@@ -15,9 +15,10 @@ from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import Layer, Merge, Run, merge, overlay
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import Stream
-from rstore.encoding.columns import Layout, Rows, Table, TimeAxis
+from rstore.encoding.columns import Layout, Table, TimeAxis
 from rstore.encoding.envelope import UnpackTimes
 from rstore.encoding.packing import unpack_times
+from rstore.encoding.rows import Rows
 
 Point: TypeAlias = tuple[int, Any]
 Load: TypeAlias = Callable[[Record], Run]

@@ -37,7 +37,8 @@ from rstore.domain.series import Layer, overlay
 from rstore.domain.streams import TS, Stream
 from rstore.encoding import columns, envelope, sealing
 from rstore.encoding.bodies import Body
-from rstore.encoding.columns import Column, Layout, Rows, Table, TimeAxis
+from rstore.encoding.columns import Column, Layout, Table, TimeAxis
+from rstore.encoding.rows import Rows
 from rstore.frames import merging
 from rstore.models import extending
 from tests.conftest import KEY, Backend, in_turn

@@ -31,7 +31,7 @@ from rstore.domain.operators import DELETE
 from rstore.domain.series import Layer, gaps, overlay, split, thin
 from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, level, reach
 from rstore.domain.streams import KV
-from rstore.encoding.columns import joined as joined_runs
+from rstore.encoding.rows import joined as joined_runs
 
 THOROUGH = "RSTORE_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("RSTORE_EXAMPLES", "12"))
