@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from rstore.domain.log import (
     EVERYTHING,
     PRESENT,
-    Adapter,
     Head,
+    LogReader,
     Position,
     Query,
     Record,
@@ -27,12 +27,8 @@ class AsOf:
     An event sequence that was deleted is not.
     """
 
-    def __init__(self, log: Adapter | AsOf, until: int) -> None:
+    def __init__(self, log: LogReader, until: int) -> None:
         self._log, self.until = log, until
-
-    @property
-    def name(self) -> str:
-        return self._log.name
 
     def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
         # not alive: the stream may have ended since, and all that hides what was before is among the records
