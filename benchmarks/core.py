@@ -1,7 +1,8 @@
 """rstore beside the raw sqlite3 driver, in one process, in turn: ``python benchmarks/core.py [rounds]``.
 
-The raw side has the same pragmas, one row for each value or point, values pickled, in the tables that one would write
-by hand. Each figure is the median over the rounds; ratios matter, since machines differ and are noisy.
+The raw side has the same pragmas and one row for each value or point. It pickles values too, and its tables are those
+that one would write by hand. Each figure is the median over the rounds. The ratios matter, since
+machines differ and are noisy.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
 
 
 class Row(NamedTuple):
-    """One line of the table: what is measured, in which unit, and which ratio is aimed at."""
+    """One line of the table: the name of a measurement, its figures, their unit, and the ratio that we aim at."""
 
     name: str
     raw: float
@@ -41,7 +42,7 @@ class Row(NamedTuple):
 
 
 class Raw:
-    """What one would write without a library."""
+    """The tables and statements that one would write without a library."""
 
     def __init__(self, path: Path, durability: str = "FULL") -> None:
         self.db = sqlite3.connect(path, isolation_level=None)
@@ -100,7 +101,7 @@ def words() -> Iterable[tuple[int, str]]:
 
 
 def measurements() -> Iterable[tuple[int, float]]:
-    """Make points that are harder to pack: irregular times in nanoseconds, and values that are all different."""
+    """Make points that are harder to pack: irregular times in nanoseconds, and no two values the same."""
     dice = random.Random(1)
     t = 1_700_000_000_000_000_000
     return ((t := t + dice.getrandbits(20), dice.random()) for _ in range(POINTS))
@@ -146,7 +147,7 @@ with Store(sys.argv[1], frozen=False) as store:
     if len(sys.argv) > 2:
         store.extend("series", ((t, float(t)) for t in range(10_000_000)))
         assert sum(1 for _ in store.points("series")) == 10_000_000
-with open("/proc/self/status") as status:  # the peak that getrusage tells includes that of the parent
+with open("/proc/self/status") as status:  # the peak of getrusage includes that of the parent
     print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 """
     command = [sys.executable, "-c", script, str(folder / "memory.db")]
@@ -169,7 +170,7 @@ def keys(folder: Path, rounds: int, durability: str) -> list[Row]:
         others = cycle(random.Random(2).sample(names, KEYS))
         raw_set, our_set = in_turn(
             rounds,
-            # each value is new: SQLite skips writing a row that stays as it is
+            # each value is new: SQLite does not write a row that stays as it is
             partial(each, lambda name: raw.set(name, f"{next(numbers):010}"), picked),
             partial(each, lambda name: store.set(name, f"{next(numbers):010}"), picked),
         )

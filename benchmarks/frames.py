@@ -1,7 +1,7 @@
 """Ten million float points as a frame, beside NumPy's own files and Parquet: ``python benchmarks/frames.py [rounds]``.
 
-Each figure is the median over the rounds. What is written reaches the disk in all of them; what is read was just
-written, and comes from the system's cache. Peaks are of processes of their own, above what making the frame took.
+Each figure is the median over the rounds. All writers wait until their data are on the disk. All readers read data that
+were just written, from the system's cache. Each peak is that of a process of its own, above that of making the frame.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
 
 
 class Rival(NamedTuple):
-    """A way to keep a frame: how it is written and read, and in which file."""
+    """A way to keep a frame in a file: how to write it, and how to read it."""
 
     write: Callable[[Path, Any], None]
     read: Callable[[Path], Any]
@@ -51,7 +51,7 @@ def prices() -> pd.Series:
 
 
 def counts() -> pd.Series:
-    """Make numbers that say little."""
+    """Make numbers with little information: nearly all are 0."""
     return pd.Series(np.random.default_rng(1).poisson(0.01, POINTS).astype(float), regular().index)
 
 
@@ -104,7 +104,7 @@ def read_store(path: Path, to: str, key: str | None = None) -> Any:
 
 
 def rivals(to: str) -> dict[str, Rival]:
-    """Return who is measured; the first is what all others are compared to."""
+    """Return the rivals by name. All others are compared with the first."""
     return {
         "numpy tofile, fromfile": Rival(write_raw, read_raw),
         "pandas to_parquet, read_parquet": Rival(write_parquet, pd.read_parquet),
@@ -128,7 +128,7 @@ def measure(name: str, rounds: int) -> None:
     taken: dict[str, list[tuple[float, float, int]]] = {}
     for turn in range(rounds):
         everybody = list(rivals(to).items())
-        for rival, (write, read) in everybody[turn:] + everybody[:turn]:  # who comes first finds no memory warm
+        for rival, (write, read) in everybody[turn:] + everybody[:turn]:  # the first rival finds no memory warm
             with tempfile.TemporaryDirectory(dir=os.environ.get("RSTORE_BENCH_DIR")) as folder:
                 path = Path(folder) / "file"
                 times = timed(partial(write, path, frame)), timed(partial(read, path))
@@ -157,7 +157,7 @@ if {what!r} in ("in", "out"):
 if {what!r} == "out":
     del frame
     read_store(Path(sys.argv[1]), "pandas")
-with open("/proc/self/status") as status:  # the peak that getrusage tells includes that of the parent
+with open("/proc/self/status") as status:  # the peak of getrusage includes that of the parent
     print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 """
     with tempfile.TemporaryDirectory(dir=os.environ.get("RSTORE_BENCH_DIR")) as folder:

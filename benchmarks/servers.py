@@ -4,8 +4,8 @@ The raw side is what one would write by hand: psycopg with prepared statements, 
 by binary COPY; redis-py with SET, GET, and pipelines of ZADD. Both sides talk to the same server, with the same
 durability, in turn. Figures are medians over the rounds.
 
-Single calls are measured with client and server on one core: between two cores of a virtual machine, the time to wake
-up the other one is larger than all that is compared, and changes from run to run.
+For single calls, client and server run on one core. Between two cores of a virtual machine, waking up the other core
+takes longer than the calls that we compare, and changes from run to run.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ Raw = RawPostgresql | RawRedis
 
 
 def calls(raw: Raw, dsn: str, rounds: int) -> Iterator[Row]:
-    """Measure single calls on keys that there are."""
+    """Measure single calls on keys that exist."""
     names = [f"key:{i:04}" for i in range(KEYS)]
     numbers = count()
     with Store(dsn, frozen=False) as store:
@@ -165,7 +165,7 @@ sys.stdin.read()
 
 
 class Load(NamedTuple):
-    """What writers achieve: calls a second, and microseconds of CPU that each costs them, and the server."""
+    """The work of some writers: calls a second, and microseconds of CPU that a call costs its client and the server."""
 
     rate: float
     clients: float
@@ -173,7 +173,7 @@ class Load(NamedTuple):
 
     @property
     def bound(self) -> float:
-        """How many times as many calls the cores could do, if each cost no more. Of use where nothing else runs."""
+        """How many times as many calls the cores could do, if none cost more. It needs an otherwise idle machine."""
         return len(os.sched_getaffinity(0)) * 1e6 / (self.rate * (self.clients + self.server))
 
 
@@ -206,7 +206,7 @@ def load(dsn: str, side: str, processes: int) -> Load:
 
 
 def writers(dsn: str, rounds: int) -> Iterator[Row]:
-    """Measure many writers beside one, and what would be possible if it were only a matter of CPU."""
+    """Measure many writers beside one, and the throughput that the CPU alone would allow."""
     for side in ("raw", "rstore"):
         loads = {n: [load(dsn, side, n) for _ in range(rounds)] for n in (1, PROCESSES)}
         one, many = (Load(*map(median, zip(*of_all, strict=True))) for of_all in loads.values())

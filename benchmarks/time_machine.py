@@ -1,8 +1,8 @@
 """The time machine beside the present: ``python -m benchmarks.time_machine [rounds] [sqlite] [postgresql] [redis]``.
 
-Reads of the past, and writes that say who and why, beside the same without; medians over rounds in turn. Then what
-following costs: how fast a follower catches up, and how long a change takes to a follower that waits, in a process of
-its own. Servers are started for this, and have nothing else to do.
+It compares reads of the past with those of the present, and writes with a note with those without. The figures are
+medians over rounds in turn. Then it measures followers: how fast one catches up, and how long a change takes to reach
+one that waits, in a process of its own. It starts servers for this, which have nothing else to do.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ CALLS = 200
 CHANGES = 100_000
 DELIVERIES = 60
 VALUES = 20
-"""How many values a key has had, and segments a series, half of them since the time that is asked for."""
+"""How many values a key has had, and segments a series. Half of them are later than the time of the view."""
 LATER = 50_000
-"""How many values a key has had since then that is written to more often than others."""
+"""How many values a key that is written to often has had since that time."""
 
 
 def fill(store: Store) -> int:
-    """Store values, series and events, of which half are later than the time that is returned."""
+    """Store values, series and events, and return a time. Half of the records are later."""
     then = 0
     for n in range(VALUES):
         store.set_many({f"key {i:03}": [n, i] for i in range(CALLS)})
@@ -54,9 +54,9 @@ def fill(store: Store) -> int:
 
 
 def past(dsn: str, rounds: int) -> Iterator[Row]:
-    """Measure reads of the present, the same as of now, and as of a time after which as much again was stored.
+    """Measure reads of the present, of a view of now, and of a view of a time after which as much again was stored.
 
-    Projections are cold in all three: what is cached is no read.
+    The state cache is empty for each: a cached event state would be no read.
     """
     with Store(dsn, "past", frozen=False) as store:
         halfway, latest = store.at(fill(store)), store.at(2**62)
@@ -82,13 +82,13 @@ def past(dsn: str, rounds: int) -> Iterator[Row]:
 
 
 def cold(store: Store | View, read: Callable[[Store | View], object]) -> None:
-    """Read without what is cached: a projection in memory is no read at all."""
+    """Empty the state cache, then read."""
     reading_of(store).states.clear()
     read(store)
 
 
 def context(dsn: str, rounds: int) -> Iterator[Row]:
-    """Measure a set without and with who and why."""
+    """Measure a set without and with a note."""
     numbers = count()
     with Store(dsn, "context", frozen=False) as store:
         keys = [f"key {i:03}" for i in range(CALLS)]
@@ -106,7 +106,7 @@ def context(dsn: str, rounds: int) -> Iterator[Row]:
 
 
 def catching_up(dsn: str, rounds: int, aim: str) -> Iterator[Row]:
-    """Measure how many changes a second are followed, by the log itself and with their values."""
+    """Measure how many changes a second a follower reads, from the log itself and with their values."""
     with Store(dsn, "catch up", frozen=False) as store:
         for i in range(0, CHANGES, 1000):
             store.set_many({f"key {i + j}": i + j for j in range(1000)})
@@ -134,7 +134,7 @@ with Store(sys.argv[1], "delivery", frozen=False) as store:
 
 
 def delivery(dsn: str, aim: str) -> Iterator[Row]:
-    """Measure how long after a write has begun another process is told of it, ten times a second."""
+    """Measure how long a change takes from the start of its write to a follower in another process."""
     with Store(dsn, "delivery", frozen=False) as store:
         writer = subprocess.Popen([sys.executable, "-c", WRITER, dsn, str(DELIVERIES)])
         following = store.follow(wait=10)

@@ -1,9 +1,9 @@
 """A large namespace around the backends, killed twice on the way: ``python -m benchmarks.transfer [share]``.
 
 1,000,000 points, 100,000 keys and 10,000 event sequences (or a share of those, such as 0.1) go from SQLite to
-PostgreSQL, to Redis and back to SQLite, each copy made by a process of its own; the first two are killed half-way, and
-begun again. The digests have to be the same; what each copy took, and the most memory that its process had, is printed.
-Servers are started for this, as durable as they are by default.
+PostgreSQL, to Redis and back to SQLite. A process of its own makes each copy. The first two are killed half-way, and
+begun again. All digests have to be the same. The script prints how long each copy took, and the peak memory of its
+process. It starts servers for this, as durable as they are by default.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AT_ONCE = 1_000
 
 
 class Copied(NamedTuple):
-    """What the process of a copy has printed: digest, seconds, and its largest resident set in megabytes."""
+    """The report of the process of a copy: digest, seconds, and its largest resident set in megabytes."""
 
     sha: str
     seconds: float
@@ -40,7 +40,7 @@ class Copied(NamedTuple):
 
 
 def fill(store: Store, share: float) -> None:
-    """Store points, keys and event sequences; some of them twice, removed, or with who and why."""
+    """Store points, keys and event sequences. Some are stored twice, removed, or have a note."""
     for series in range(SERIES):
         number = int(POINTS * share / SERIES)
         store.extend(f"series {series}", ((t, t * 0.1 + series) for t in range(number)))
@@ -60,7 +60,7 @@ def fill(store: Store, share: float) -> None:
 
 
 def one_copy(source: str, target: str, killed_after: int) -> None:
-    """Copy, and print what it took; or be killed after so many records, unless there are none."""
+    """Copy, and print the report. If ``killed_after`` is not 0, kill this process after so many records."""
 
     def die(progress: Progress) -> None:
         if killed_after and progress.done >= killed_after:
@@ -74,7 +74,7 @@ def one_copy(source: str, target: str, killed_after: int) -> None:
 
 
 def in_process(source: str, target: str, killed_after: int = 0) -> Copied | None:
-    """Return what a copy in another process took; None if it was killed."""
+    """Copy in another process, and return its report; None if it was killed."""
     words = [sys.executable, "-m", "benchmarks.transfer", "copy", source, target, f"{killed_after}"]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if killed_after:
@@ -86,7 +86,7 @@ def in_process(source: str, target: str, killed_after: int = 0) -> Copied | None
 
 
 def around(stops: Sequence[tuple[str, str]], half: int) -> Iterator[tuple[str, Copied]]:
-    """Copy from each stop to the next one; the first two copies are killed half-way, and begun again."""
+    """Copy from each stop to the next one. The first two copies are killed half-way, and begun again."""
     for number, ((_, source), (name, target)) in enumerate(pairwise(stops)):
         if number < 2:
             in_process(source, target, half)

@@ -1,9 +1,9 @@
-"""A bank that can explain itself: accounts, who booked what and why, and a disputed booking that is taken back.
+"""A bank that can explain itself: accounts, bookings with their authors and reasons, and a disputed one taken back.
 
     python examples/bank.py [DSN]
 
-Without a DSN the books are kept in a temporary SQLite file. With one, the namespace 'bank-example' is used for this,
-and erased in the end.
+Without a DSN the program keeps its books in a temporary SQLite file. With one, it uses the namespace 'bank-example' of
+that store, and erases it in the end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rstore import Change, Changes, Repository, Store
 
 @frozen
 class Account:
-    """What an account is, and what it decides. It knows nothing of a store, and can be tested without one."""
+    """The state of an account, and its decisions. The class knows nothing of a store, and can be tested without one."""
 
     owner: str
     balance: int = field(default=0, validator=ge(0))
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def business_as_usual(store: Store) -> None:
-    """Each booking says who made it and why. A transfer is one transaction: both accounts change, or none."""
+    """Each booking has an author and a reason. A transfer is one transaction: both accounts change, or none."""
     accounts = Repository(store, Account)
     accounts.create("ada", owner="Ada")
     accounts.create("bob", owner="Bob", balance=20)
@@ -75,7 +75,7 @@ def transfer(store: Store, source: str, target: str, amount: int) -> None:
 
 
 def dispute(store: Store) -> None:
-    """Ada never had a safe. What happened, what was it before, and what does it take to put it right?"""
+    """Ada never had a safe. What happened, what was her balance before, and how does the bank put it right?"""
     accounts = Repository(store, Account)
     print("\nAda asks: where are my 35? Her account's history:")
     for change in accounts.history("ada"):
@@ -92,7 +92,7 @@ def dispute(store: Store) -> None:
 
 
 def nothing_is_lost(store: Store) -> None:
-    """The mistake is still there to be seen, and so is what was known while nobody had noticed it."""
+    """The mistake is still there to be seen, and so is the account as the bank saw it before anybody noticed."""
     accounts = Repository(store, Account)
     *_, fee, correction = accounts.history("ada")
     print("\nThe last two entries:", f"{told(fee)}, {told(correction)} by {correction.who}")

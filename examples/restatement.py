@@ -1,9 +1,10 @@
-"""A report that does not agree with itself: a series whose history was corrected, and what was known before.
+"""A report that does not agree with itself: a series whose past was corrected, and its figures before that.
 
     python examples/restatement.py [DSN]
 
-Sales are reported each month, from the figures that are there. Then the past changes. Without a DSN the figures are
-kept in a temporary SQLite file; with one, the namespace 'restatement-example' is used for this, and erased in the end.
+Sales are reported each month, from the figures that are there. Then the past changes. Without a DSN the program keeps
+its figures in a temporary SQLite file. With one, it uses the namespace 'restatement-example' of that store, and erases
+it in the end.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def main() -> None:
 
 
 def first_report(store: Store) -> int:
-    """January to March come in day by day; the report says when it was made, which is all that is needed later."""
+    """January to March come in day by day. The report notes when it was made: that is all that we need later."""
     with store.context(who="tills"):
         store.extend(SALES, ((day(n), 100 + n) for n in range(days(LAST) + 1) if n != 40))
     print("Days without a figure:", [text(t) for t in store.missing(SALES, day(0), day(days(LAST)), freq=1)])
@@ -55,7 +56,7 @@ def restatement(store: Store) -> None:
 
 
 def why_they_differ(store: Store, reported: int) -> None:
-    """Two times: the day that a figure is of, and the moment from which on it was known."""
+    """There are two times: the day that a figure belongs to, and the moment from which on it was known."""
     print(f"What the report saw: {quarter(store.at(reported)):,}")
     changed = store.diff(SALES, reported, now(), kind="ts")
     print(f"Since then: {len(changed.added)} day added, {len(changed.changed)} changed, {len(changed.removed)} gone.")
@@ -103,7 +104,7 @@ def now() -> datetime:
 
 
 def pause() -> None:
-    """Let the clock move on: what is known at a time is what was stored in that millisecond or before."""
+    """Let the clock move on: a view of a time shows all that was stored in that millisecond or before."""
     time.sleep(0.002)
 
 

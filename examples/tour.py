@@ -3,7 +3,7 @@
     python examples/tour.py [FILE]
 
 The data come with the package vega_datasets: airports, weather (NOAA), employment (Bureau of Labor Statistics). The
-file is made in a temporary folder and goes with it, unless you name one that does not exist yet.
+tour makes its file in a temporary folder, and deletes it in the end. If you name a new file, the tour keeps that.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def key_value_pairs(store: Store) -> None:
     tell("airport/SEA", store["airport/SEA"]["name"])
     tell("codes like SE?", " ".join(row["iata"] for _, row in store.find("airport/SE?")))
 
-    # The table holds text only; overwrite it with numbers. What was there before stays in the file until compaction.
+    # The table holds text only: overwrite it with numbers. The file keeps the old values until compaction.
     store.update({name: row | {"latitude": float(row["latitude"])} for name, row in store.items()})
     latitude, name = max((row["latitude"], row["name"]) for row in store.values())
     tell("the northernmost", f"{name}, {latitude:.1f} degrees north")
@@ -79,7 +79,7 @@ def hourly_series(store: Store) -> None:
 
 
 def daily_series(store: Store) -> None:
-    """A value is whatever can be pickled: here a dict, the weather of a day."""
+    """A value is any object that can be pickled: here a dict, the weather of a day."""
     days = [
         (ms(r["date"]), {k: float(r[k]) for k in MEASURED} | {"sky": r["weather"]}) for r in table("seattle_weather")
     ]
@@ -114,7 +114,7 @@ def weather_records(store: Store) -> None:
 
 
 def jobs(store: Store) -> None:
-    """An event can also apply an operator, and one that comes late takes its place in the past."""
+    """An event can also apply an operator. An event that comes late takes its place in the past."""
     first, *rows = table("us_employment")
     changes = {ms(row["month"]): {"jobs": (operator.add, int(row["nonfarm_change"]))} for row in rows}
     march = ms("2009-03-01")
@@ -132,7 +132,7 @@ def jobs(store: Store) -> None:
 
 
 def closed_file(path: Path, key: str) -> None:
-    """Names can be read without the key, values can't; and nothing can be written unless you say frozen=False."""
+    """Names can be read without the key, and values can't. Nothing can be written unless you say frozen=False."""
     print(f"\nThe file: {path.stat().st_size:,} bytes of SQLite, closed")
     tell("the key 'airport/SEA' is in it", b"airport/SEA" in path.read_bytes())
     tell("the value 'Seattle-Tacoma' is in it", b"Seattle-Tacoma" in path.read_bytes())
@@ -145,11 +145,11 @@ def closed_file(path: Path, key: str) -> None:
 
 
 def compaction(path: Path, key: str) -> None:
-    """What no read of the present needs is erased, and its space given back."""
+    """Compaction erases all that no read of the present needs, and gives its space back."""
     with Store(path, key=key, frozen=False) as store:
         started = perf_counter()
-        saved = store.compact()
-        title("Compaction", saved.records, "records erased", started)
+        reclaimed = store.compact()
+        title("Compaction", reclaimed.records, "records erased", started)
         tell("still there", f"{len(store)} airports, {len(store.range('temperature/sf'))} hours, {store.current('us')}")
     tell("the file now", f"{path.stat().st_size:,} bytes")
 
