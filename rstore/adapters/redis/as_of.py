@@ -1,4 +1,4 @@
-"""The newest record of a stream by a time: what ``last``, ``head`` and ``heads`` show of the past."""
+"""The newest record of a stream by a time: ``last``, ``head`` and ``heads`` show it of the past."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def _events_of(driver: Any) -> Any:
 
     Return None if the connection is encrypted: then more than replies comes in.
     """
-    socket = driver._sock  # noqa: SLF001  # the driver shows it to nobody
+    socket = driver._sock  # noqa: SLF001  # the driver has no public name for it
     if isinstance(socket, SSLSocket) or not hasattr(select, "poll"):
         return None
     events = select.poll()

@@ -103,7 +103,7 @@ class Server:
 
 @cache
 def _driver_info() -> Mapping[str, Any]:
-    """What connections tell the server of the driver.
+    """Return the facts about the driver that each connection tells the server.
 
     Each would look it up anew in the metadata of the driver's package, which takes longer than to connect. Versions of
     the driver that know no ``DriverInfo`` look it up once.

@@ -62,11 +62,13 @@ def translated(error: Exception, name: str, suffix: str = "") -> StoreError:
         return damaged()
     if code == "WRONGTYPE":
         return StoreError(f"{name}: a key that begins with 'rstore:' was not written by rstore")
-    return StoreError(f"{name}: the server refused what rstore asked for{suffix}")
+    return StoreError(f"{name}: the server refused a command of rstore{suffix}")
 
 
 def damaged() -> StoreError:
-    return StoreError("what is stored under rstore's keys is not what rstore writes: is somebody else using them?")
+    return StoreError(
+        "keys that begin with 'rstore:' hold data that rstore did not write: does another program use them?"
+    )
 
 
 def is_busy(reply: Any) -> bool:

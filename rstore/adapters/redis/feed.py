@@ -29,7 +29,7 @@ _Named: TypeAlias = tuple[Stream, int]
 
 
 def follow(opened: Opened, after: Position | None) -> Iterator[tuple[Position, Stream, Record]]:
-    """Yield what ``Log.follow`` does.
+    """Yield the positions, streams and records of ``Log.follow``.
 
     A script gives out a position and adds to the feed at once, so later records have greater positions.
     """
@@ -120,7 +120,7 @@ def _records(owner: Owner, partition: Partition, named: Sequence[_Named], most: 
 
 def _read(owner: Owner, partition: Partition, named: Sequence[_Named]) -> list[Record | None]:
     commands: list[Command] = []
-    for stream, version in named:  # the head first: what is no longer there when it is read has been filed
+    for stream, version in named:  # the head first: a record that has left it by then is filed, and is found there
         commands += (b"GET", partition.head(stream)), (b"HGET", partition.records(stream), version)
     packed = owner.ask(*commands)
     heads, filed = map(unpack_head, packed[::2]), packed[1::2]

@@ -133,7 +133,7 @@ def count_live(opened: Opened, kind: str) -> int:
 
 
 def _edges(kind: str, prefix: str = "") -> tuple[bytes, bytes]:
-    """Return the lowest name of streams whose key has a prefix, and what is above all of these."""
+    """Return the lowest name of streams whose key has a prefix, and an edge above all of them."""
     name = stream_name(Stream(kind, prefix))
     return b"[" + name, b"(" + name + _ABOVE
 

@@ -16,7 +16,7 @@ g:, o:      hash   retired records, young and old: rewrites took them away, earl
 gs, os      set    the streams that have retired records, young and old, so that a discard finds these. They live longer
 s:<random>  list   the uploaded parts of a large write
 promised    hash   the streams that are prepared for a transaction, and its id: see ``cluster/two_phase.py``
-p:<txid>    list   what a transaction will write here: number of keys, keys, arguments of the script
+p:<txid>    list   a call that is prepared for a transaction: number of keys, keys, arguments of the script
 notes       hash   the states of the transactions that this partition coordinates
 =========== ====== ====================================================================================================
 

@@ -49,7 +49,7 @@ from rstore.domain.waiting import wait_for_change
 __all__ = ["RedisLog", "Server"]
 
 _LOOK_SECONDS: Final = 0.05
-_MOST_RESTORED: Final = MAX_NUMBER // 2  # so that there is room for what comes after it
+_MOST_RESTORED: Final = MAX_NUMBER // 2  # so that there is room for later versions
 
 
 class RedisLog:
@@ -218,7 +218,7 @@ class RedisLog:
         opened = self._opened()
         if not opened.is_spread:
             return feed.wait(opened, after, seconds)
-        # rejected: to block, which nobody can on the feeds of several nodes
+        # rejected: to block, since one command can't wait for the feeds of several nodes
         news = partial(self.follow, after)
         return wait_for_change(opened.last_positions, news, time.sleep, seconds, _LOOK_SECONDS, _LOOK_SECONDS)
 

@@ -159,7 +159,7 @@ class Node:
             waits = self.confirmations(connection)
             connection.send(waits)
             confirmed = self.read_confirmations(connection, waits)
-            self.check_confirmed(confirmed, "that it goes on above what it has lost")
+            self.check_confirmed(confirmed, "that it goes on above all that it may have lost")
         for (meta, _), reply in zip(partitions, replies, strict=True):
             if not isinstance(reply, RedisError):
                 connection.note_fenced(meta)

@@ -1,4 +1,4 @@
-"""An open namespace: what every call to its log needs. A log that is closed and opened again has another one."""
+"""An open namespace, on which all calls to its log work. A log that is opened again gets another one."""
 
 from __future__ import annotations
 

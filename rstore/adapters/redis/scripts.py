@@ -1,12 +1,12 @@
 """The scripts that Redis runs for us, by their names: the files in ``lua/``. Each is atomic within a partition.
 
-Redis takes nothing back: a script that fails half-way leaves what it did. So each checks everything before its first
-change. What could still fail is excluded otherwise: ``#!lua`` without flags refuses to start without memory to spare,
-or where writes are refused.
+Redis has no rollback: a script that fails half-way leaves its first changes. So each checks everything before it
+changes anything. Later failures are excluded otherwise: ``#!lua`` without flags refuses to start without memory to
+spare, or where writes are refused.
 
 A script declares all keys that it touches. In a cluster whose slots are moving, others would seem to be missing.
 Numbers go out as text by ``%.0f``, since Lua writes large ones as 1e+15. Strings are never compared by ``<``, which
-asks the locale.
+depends on the locale.
 
 A script's text never changes, not by a byte: servers know it by its SHA-1, and other versions of rstore run the same.
 So comments for the reader of a file are lines that begin with ``---``, which are not sent. In the text itself some
@@ -36,7 +36,7 @@ class Script:
 
     @cached_property
     def source(self) -> bytes:
-        """What a server is sent."""
+        """The text that a server gets."""
         return _text_of(self.name).encode()
 
     @cached_property
@@ -71,6 +71,6 @@ ADVANCE: Final = Script("advance")
 
 CREATE: Final = Script("create")
 FENCE: Final = Script("fence")
-END: Final = Script("end", fenced=True)  # what comes after a discard goes on from the position that it returns
+END: Final = Script("end", fenced=True)  # a new namespace goes on from the position that it returns
 SWEEP: Final = Script("sweep")
 RAISE_HIGH_WATER: Final = Script("raise_high_water")

@@ -164,7 +164,7 @@ def test_any_node_that_answers_is_enough_to_find_the_others(cluster: Cluster, st
         assert found["a"] == 1
 
 
-def test_who_may_only_read_is_led_by_redirections(cluster: Cluster, store: Store, stack: ExitStack) -> None:
+def test_a_user_who_may_only_read_is_led_by_redirections(cluster: Cluster, store: Store, stack: ExitStack) -> None:
     """``CLUSTER SLOTS`` is neither in @read nor in @connection."""
     store.set_many(dict.fromkeys(KEYS, 1))
     store.extend("series", (1, 1))
@@ -615,7 +615,7 @@ def test_a_slow_writer_that_others_committed_for_is_told_that_it_was_stored(
     assert [values(slow, key) for key in keys] == [["slow"], ["slow", "other"], ["slow"]]
 
 
-def test_who_loses_the_connection_before_the_decision_says_that_nothing_was_stored(
+def test_a_connection_lost_before_the_decision_says_that_nothing_was_stored(
     cluster: Cluster, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = apart(3)
@@ -659,7 +659,7 @@ def test_closing_a_store_lets_a_write_that_has_begun_come_to_its_end(
     assert (other.get_many(keys), unfinished(cluster)) == (dict.fromkeys(keys, 1), set())
 
 
-def test_who_is_kept_from_writing_for_too_long_says_that_nothing_was_stored(
+def test_a_writer_kept_from_writing_for_too_long_says_that_nothing_was_stored(
     opened: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys, hasty = apart(2), opened("?timeout=0.2")

@@ -228,7 +228,7 @@ def test_discard_leaves_no_key_of_the_namespace(server: Valkey, stack: ExitStack
         assert (len(store), store.timeseries(), store.eventsources()) == (0, [], [])
 
 
-def test_discard_finds_what_was_taken_away_whenever_that_was(server: Valkey, log: Log) -> None:
+def test_discard_finds_retired_records_however_old(server: Valkey, log: Log) -> None:
     for waited in (10, 59, 61, 119):
         for stream in (S, Stream(TS, "other")):
             write(log, 1, 2, stream=stream)
@@ -735,7 +735,7 @@ def test_a_key_of_ours_that_somebody_else_has_written_is_a_store_error(stack: Ex
 
 
 @pytest.mark.parametrize("n", [None, 1, 5], ids=["lost", "that of a new one", "an older one"])
-def test_a_namespace_whose_last_position_is_not_its_own_is_written_to_by_nobody(
+def test_a_namespace_whose_last_position_is_not_its_own_takes_no_writes(
     server: Valkey, stack: ExitStack, n: int | None
 ) -> None:
     store = opened(stack, server.dsn)
@@ -920,7 +920,7 @@ def test_a_reader_sees_all_as_it_was_through_many_generations(
         assert reader.all() == reader.expected
 
 
-def test_what_was_taken_away_stays_for_a_minute_and_not_for_ever(server: Valkey, log: Log) -> None:
+def test_retired_records_stay_for_a_minute_and_not_for_ever(server: Valkey, log: Log) -> None:
     readers = []
     for generation in range(8):
         write(log, *range(generation, 400 + generation))
@@ -937,7 +937,7 @@ def test_what_was_taken_away_stays_for_a_minute_and_not_for_ever(server: Valkey,
 
 
 @pytest.mark.parametrize("name", DISTURBANCES)
-def test_a_reader_who_takes_too_long_is_told_so(server: Valkey, log: Log, name: str) -> None:
+def test_a_reader_that_takes_too_long_is_told_so(server: Valkey, log: Log, name: str) -> None:
     write(log, *range(2000))
     reader = Reader(log, reverse=False)
     DISTURBANCES[name](log)
@@ -947,7 +947,7 @@ def test_a_reader_who_takes_too_long_is_told_so(server: Valkey, log: Log, name: 
     assert [record.version for record in log.read(S)] == sorted({record.version for record in log.read(S)})
 
 
-def test_a_reader_does_not_mind_what_was_taken_away_before(server: Valkey, log: Log) -> None:
+def test_a_reader_does_not_mind_records_that_were_retired_before(server: Valkey, log: Log) -> None:
     write(log, *range(2000))
     put_anew(log)
     pass_time(server, 121)
@@ -1228,7 +1228,7 @@ def test_threads_share_a_store(server: Valkey, stack: ExitStack, pool: ThreadPoo
     assert dict(store) == {str(number): 99 for number in range(4)}
 
 
-def test_those_who_make_and_discard_a_namespace_at_once_repeat_no_version(
+def test_creating_and_discarding_a_namespace_at_once_repeats_no_version(
     server: Valkey, pool: ThreadPoolExecutor
 ) -> None:
     def work(number: int) -> list[int]:

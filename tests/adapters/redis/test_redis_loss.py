@@ -182,7 +182,7 @@ KEPT = ["kept 0", "kept 1", "kept 2"]
 
 
 @pytest.mark.parametrize("number", [0, 2, 3, 5])
-def test_who_has_seen_what_was_lost_sees_what_came_instead(loser: Any, stack: ExitStack, number: int) -> None:
+def test_a_follower_of_lost_records_sees_those_that_came_instead(loser: Any, stack: ExitStack, number: int) -> None:
     """Also when that are just as many events."""
     witness = Witness(stack, loser)
     other = opened(stack, loser.dsn)
@@ -192,7 +192,7 @@ def test_who_has_seen_what_was_lost_sees_what_came_instead(loser: Any, stack: Ex
 
 
 @pytest.mark.parametrize("number", [0, 2, 3, 5])
-def test_who_has_seen_what_was_lost_builds_on_what_came_instead(loser: Any, stack: ExitStack, number: int) -> None:
+def test_a_writer_builds_on_records_that_came_instead_of_lost_ones(loser: Any, stack: ExitStack, number: int) -> None:
     witness = Witness(stack, loser)
     other = opened(stack, loser.dsn)
     for each in range(number):
@@ -218,7 +218,7 @@ def test_no_snapshot_has_what_was_lost(loser: Any, stack: ExitStack) -> None:
         assert store.current(KEY) == expected
 
 
-def test_who_makes_a_lost_namespace_anew_begins_above_it(stack: ExitStack) -> None:
+def test_a_lost_namespace_that_is_made_anew_begins_above_it(stack: ExitStack) -> None:
     """A server that keeps nothing comes back empty, as one that never had anything."""
     server = stack.enter_context(Valkey.start())
     store = opened(stack, server.dsn)
@@ -351,7 +351,7 @@ WAYS: dict[str, Callable[[Log], object]] = {
 
 @pytest.mark.parametrize("name", WAYS)
 @pytest.mark.parametrize("left", [0, 1, 3])
-def test_a_version_goes_on_above_a_unit_however_it_is_given_out(
+def test_a_version_goes_on_above_an_epoch_however_it_is_given_out(
     server: Valkey, stack: ExitStack, name: str, left: int
 ) -> None:
     """As long as few positions are ``left`` in one, and when they are used up."""
@@ -370,7 +370,7 @@ def test_a_version_goes_on_above_a_unit_however_it_is_given_out(
         assert {record.version for *_, record in log.follow()} == set(versions(log))
 
 
-def test_a_new_stream_begins_in_the_unit_of_its_partition(server: Valkey, stack: ExitStack) -> None:
+def test_a_new_stream_begins_in_the_epoch_of_its_partition(server: Valkey, stack: ExitStack) -> None:
     """Or its versions could be those of a stream of that name that was lost."""
     log = opened_log(stack, server.dsn)
     first = write(log, 1)

@@ -71,7 +71,7 @@ class Pending:
 class Pipeline:
     """Requests to one node, on one connection: sent together, then answered together.
 
-    ``error`` is what broke it off, if anything did. Nobody knows then which commands were executed.
+    ``error`` is the exception that ended it, if one did. Which commands were executed is unknown then.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Pipeline:
         return not (self._writing and self._is_sent) or isinstance(self.error, BusyLoadingError)
 
     def prepare(self) -> None:
-        """Connect, and fence the partitions that may be behind what the node has lost.
+        """Connect, and fence the partitions that may be behind records that the node has lost.
 
         Where it refuses, the request is not sent.
         """

@@ -1,4 +1,4 @@
-"""A Redis Cluster: which node has which slot, and what to do when that changes.
+"""A Redis Cluster: which node has which slot, and how requests find it when that changes.
 
 Commands for many nodes go out to all of them before the first reply is read, so that the nodes work at the same time.
 Rejected: threads, which cost more than they wait for.

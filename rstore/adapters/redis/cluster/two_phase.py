@@ -2,16 +2,16 @@
 
 This is two-phase commit. One of the partitions is the *coordinator* of a transaction, the others take part:
 
-1. begin: the coordinator notes that the transaction is open, and who takes part.
+1. begin: the coordinator notes that the transaction is open, and which partitions take part.
 2. prepare: each participant checks everything, and keeps the call for later. Its streams are locked.
 3. decide: the coordinator writes its own part and notes the decision, in one script. From now on, all of it is written.
-4. commit: the participants write what they have prepared. Nothing can prevent that.
+4. commit: the participants write their prepared calls. Nothing can prevent that.
 5. forget: the coordinator drops its note.
 
 No writer waits while its own streams are locked: one that meets the lock of another aborts, and tries again later. A
-writer that dies is no obstacle: whoever finds that its transaction does not go on recovers it. An open one is aborted,
+writer that dies is no obstacle: another that finds its transaction standing still recovers it. An open one is aborted,
 by dropping the note. Its writer, should it only have been slow, finds that it can't decide any more. After the
-decision, anybody may commit. Readers ignore what is prepared: nothing of it has been acknowledged.
+decision, any writer may commit. Readers ignore prepared calls: none has been acknowledged.
 
 Rejected: to lock the partitions in an order, one after the other, which takes a round trip for each of them. Rejected:
 leases with an expiry. How long a transaction has not moved can be told without a clock that two machines share.
@@ -146,7 +146,7 @@ class Transactions:
         transaction.forget()
         if any(answer[0] != b"done" for answer in answers):
             raise StoreNotAvailableError(
-                f"{self.servers.server.name}: another writer had to finish what took so long; it was stored"
+                f"{self.servers.server.name}: the write took so long that another writer finished it; it was stored"
             )
         return [answer[1:] for answer in answers], []
 
@@ -157,7 +157,7 @@ class Transactions:
                 return [], refusals
             answer = transaction.decide()
         except BaseException as exc:
-            with suppress(StoreError):  # what can't be recovered now, others will
+            with suppress(StoreError):  # if this fails, others will recover it
                 transaction.recover()
             if isinstance(exc, StoreNotAvailableError) and not transaction.is_deciding:
                 # the error tells the fate of one part, which is not that of the whole
@@ -231,7 +231,7 @@ class Transactions:
     def commit(
         self, txid: bytes, recorded: bytes, prepared: Iterable[tuple[Partition, Sequence[bytes]]]
     ) -> list[list[Any]]:
-        """Let partitions write what they have prepared, given the keys of that, and return their answers."""
+        """Let partitions write their prepared calls, given the keys of these, and return their answers."""
         seen = b"%d" % self._clock.n
         runs = [
             Run(each.slot, COMMIT, (*keys, each.prepared, each.prepared_call(txid)), (seen, recorded))

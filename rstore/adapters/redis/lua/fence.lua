@@ -3,9 +3,9 @@
 ---
 --- A server loses records with its process, or as a replica that was not up to date and is promoted. It would give out
 --- their positions and versions again, to other records than those that readers have seen. So positions go on far
---- above, and versions follow them: see UNIT.
+--- above, and versions follow them: see EPOCH_SIZE in codec.py.
 ---
---- They skip two units, since what was lost may have begun another one.
+--- They skip two epochs, since the lost records may have begun another one.
 --- @include "parts/numbers"
 --- @include "parts/server_run"
 

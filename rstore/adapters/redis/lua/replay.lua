@@ -1,6 +1,6 @@
 #!lua flags=no-writes
---- Returns what an event state is folded from, in one round trip: a snapshot, and the records that follow it. Only a
---- log that may write runs it: plain readers need no permission for scripts.
+--- Returns the records that an event state is folded from, in one round trip: a snapshot, and those that follow it.
+--- Only a log that may write runs it: plain readers need no permission for scripts.
 --- @include "parts/numbers"
 --- @include "parts/layout"
 

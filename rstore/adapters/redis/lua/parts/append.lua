@@ -1,4 +1,4 @@
---- Batches: entries are added to a stream, or replace what it has.
+--- Batches: entries are added to a stream, or replace all that it has.
 
 local function new_head(op, space)
   redis.call("ZADD", ALL, 0, op.name)

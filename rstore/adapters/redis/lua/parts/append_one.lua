@@ -1,5 +1,5 @@
---- The short way for one entry of a live stream, which is what nearly all appends are. It does what append() does.
---- Without the functions of the long way a call takes half the time.
+--- The short way for one entry of a live stream, as nearly all appends are. It does what append() does. Without the
+--- functions of the long way a call takes half the time.
 ---
 --- It returns nothing where a case is not simple, before it has changed anything; the long way then decides.
 

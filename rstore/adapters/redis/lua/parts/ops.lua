@@ -1,5 +1,4 @@
---- What a write is made of. `space` is the meta of the partition. An `op` is a Batch, a Rewrite or a Copy of one
---- stream.
+--- The steps of a write. `space` is the meta of the partition. An `op` is a Batch, a Rewrite or a Copy of one stream.
 ---
 --- A record that a rewrite takes away is retired: its readers still find it for a while. Here the stored words apply:
 --- retired records are in `graves`.

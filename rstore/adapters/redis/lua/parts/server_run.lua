@@ -1,10 +1,9 @@
---- Which run of which server this is. In the Python code this is what a fencing epoch is bound to; the stored field is
---- `incarnation`.
+--- Which run of which server this is: a fencing epoch belongs to one run. The stored field is `incarnation`.
 ---
 --- The clock is not trusted to go forward. It only serves where the number of the last epoch, or a whole namespace, was
 --- lost itself: positions then begin above it.
 ---
---- Rejected: a random number, which may be below the one before, so that followers skip what comes. Rejected: the
+--- Rejected: a random number, which may be below the one before, so that followers skip new records. Rejected: the
 --- clocks of the writers, since one that is ahead would be ahead for ever.
 
 local function incarnation()  -- and the position that the server's clock stands for

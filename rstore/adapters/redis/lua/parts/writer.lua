@@ -1,4 +1,4 @@
---- The long way of a write: what each script needs that checks and writes.
+--- The long way of a write: the functions of each script that checks and writes.
 --- @include "parts/layout"
 --- @include "parts/ops"
 --- @include "parts/append"
