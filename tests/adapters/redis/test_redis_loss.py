@@ -132,7 +132,7 @@ def cut_off(master: Valkey, replica: Valkey) -> None:
     """Let a replica get what there is, and nothing that comes later."""
     end = int(master.command("INFO")["master_repl_offset"])
     wait_until(lambda: int(replica.command("INFO").get("slave_repl_offset", 0)) >= end, replica)
-    master.command("ACL", "SETUSER", "default", "-psync", "-replconf")
+    master.command("ACL", "SETUSER", "default", "-psync", "-sync", "-replconf")  # where PSYNC is refused, it tries SYNC
     master.command("CLIENT", "KILL", "TYPE", "replica")
     wait_until(lambda: replica.command("INFO")["master_link_status"] == "down", replica)
 
