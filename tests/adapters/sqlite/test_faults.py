@@ -530,21 +530,6 @@ def test_discard_does_not_take_what_another_process_writes(tmp_path: Path, start
 # -- what users do -----------------------------------------------------------------------------------------------------
 
 
-def test_a_generator_that_raises_leaves_nothing_behind(store: Store) -> None:
-    def points() -> Iterator[tuple[int, str]]:
-        yield from ((t, "new") for t in range(200_000))
-        raise LookupError("no more")
-
-    store.extend("series", (1, "old"))
-    for key in ("series", "unknown"):
-        with pytest.raises(LookupError, match="no more"):
-            store.extend(key, points())
-    assert store.range("series") == [(1, "old")]
-    assert store.timeseries() == ["series"]
-    store.extend("series", (2, "after"))
-    assert store.range("series") == [(1, "old"), (2, "after")]
-
-
 def test_a_value_of_100_megabytes_is_a_value_like_any_other(tmp_path: Path, key: str | None) -> None:
     value = random.Random(1).randbytes(1 << 20) * 100
     with Store(tmp_path / "huge.db", key=key, frozen=False) as store:
