@@ -66,7 +66,7 @@ def test_a_value_that_can_not_be_copied_is_refused_before_it_is_stored(store: St
 
 
 def test_a_state_that_can_not_be_pickled_does_without_snapshots(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rstore.models.event_sequences._SNAPSHOT_EVERY", 3)
+    monkeypatch.setattr("rstore.models.applying._SNAPSHOT_EVERY", 3)
     store.apply("k", {"odd": Unpicklable(), "n": 0})
     store.apply("k", {"odd": (operator.add, 1)})
     for n in range(1, 10):
@@ -76,7 +76,7 @@ def test_a_state_that_can_not_be_pickled_does_without_snapshots(store: Store, mo
 def test_after_a_late_event_useless_snapshots_are_passed_over_at_once(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rstore.models.event_sequences._SNAPSHOT_EVERY", 3)
+    monkeypatch.setattr("rstore.models.applying._SNAPSHOT_EVERY", 3)
     store = backend.store()
     for t in range(10, 100):
         store.apply("k", {"n": t}, t=t)
