@@ -142,9 +142,9 @@ class Core:
         title: the text that stands for the store, in errors too.
         base: the log of the namespace, below all transactions.
         frozen: whether nothing may be written.
-        history: whether ``set`` and ``delete`` keep what a key had before.
+        history: whether ``set`` and ``delete`` keep the earlier values of a key.
         freq: the default frequency of series.
-        cache: the event states of what is stored.
+        cache: the event states below all transactions.
     """
 
     title: str
@@ -303,7 +303,7 @@ class Surface(ReadSurface):
 
 
 reading_of: Final[Callable[[ReadSurface], Reading]] = attrgetter("_core")
-"""Return what reads a store, or a view: the other packages of rstore work on that."""
+"""Return the reading of a store or a view. The other packages of rstore work on it."""
 
 
 def core_of(store: ReadSurface) -> Core:

@@ -30,7 +30,7 @@ _ATTEMPTS: Final = 100
 
 
 class Appender(Protocol):
-    """Whatever batches can be appended to: a log, or what checks first whether they may be."""
+    """Takes batches: a log, or a :class:`CheckedWriter` in front of one."""
 
     def append(self, batches: Sequence[Batch]) -> list[int]:
         """Append all batches or nothing, as :meth:`rstore.domain.log.Log.append` does."""
@@ -45,14 +45,14 @@ class _Found(NamedTuple):
 
 
 class CheckedWriter:
-    """Appends to a log what may be written there.
+    """Appends to a log, after a check that its keys may write there.
 
     It looks at the namespace's check values with its first write, and adds its own to that write if there is none. From
     then on it asks nothing: a write takes as many round trips as without it.
     """
 
     def __init__(self, log: Adapter, sealer: Sealer, namespace: str, *, other_key: bool = False) -> None:
-        """Take what is written to and what seals.
+        """Take the log, and the sealer of its namespace.
 
         Args:
             other_key: whether the keys may be others than those of the namespace.
@@ -81,7 +81,7 @@ class CheckedWriter:
         return self._append_first(batches, batches[0].recorded)
 
     def settle(self, recorded: int) -> None:
-        """Check what :meth:`append` checks, and store the check value by itself: where a rewrite is to follow."""
+        """Check the keys as :meth:`append` does, and store the check value: a rewrite that follows stores none."""
         if not self._is_settled:
             self._append_first((), recorded)
 
@@ -137,7 +137,7 @@ class CheckedWriter:
         raise AssertionError("unreachable")
 
     def _missing(self, found: _Found) -> list[Entry]:
-        """Return what this writer has to add to the check values, or raise if it may not write."""
+        """Return the entries that this writer adds to the check values, or raise if it may not write."""
         if not self._sealer.has_key:
             self._check_may_be_plain(found)
             return []
@@ -193,7 +193,7 @@ class CheckedWriter:
         return self._sealer.entry(STREAM, op, start=0, end=0)
 
     def _is_stored(self, entries: Sequence[Entry], found: _Found, recorded: int, *, replace: bool = False) -> bool:
-        """Store entries, and tell whether nobody else has written to the stream meanwhile."""
+        """Store entries, and tell whether no other writer has written to the stream meanwhile."""
         try:
             if entries:
                 self._log.append([Batch(STREAM, entries, recorded, found.version, replace=replace)])

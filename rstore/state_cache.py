@@ -15,7 +15,7 @@ _CACHED: Final = 1024
 class StateCache:
     """A bounded cache, shared by threads. That of a transaction lies above that of its store.
 
-    A state that was folded from what is stored goes to the one below. One that holds only in the transaction does not.
+    A state of stored events goes to the cache below. One that holds only in the transaction does not.
     """
 
     def __init__(self, below: StateCache | None = None) -> None:

@@ -57,7 +57,7 @@ class Store(
 ):
     """A store of key/value pairs, time series and event sequences, with optional encryption.
 
-    All three are kept in one append-only log: what was stored before stays there until it is pruned or compacted.
+    All three are kept in one append-only log: earlier values stay there until they are pruned or compacted.
 
     >>> with Store('memory://', frozen=False) as store:
     ...     store['greeting'] = 'hello'
@@ -77,12 +77,12 @@ class Store(
     _freq: int | datetime.timedelta | None = None
     """The frequency of series, if none is given."""
     _core: Core
-    """All that a store knows. A subclass may call its own helpers what it likes, but this."""
+    """The state of a store. A subclass may call its own helpers anything but this."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "_core" in vars(cls):
-            raise TypeError(f"{cls.__name__}._core hides what a Store works with: give it another name")
+            raise TypeError(f"{cls.__name__}._core hides the state of a Store: give it another name")
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Store(
             key: encrypts all values: 32 bytes in URL-safe base64, or several of these, of which the first encrypts
                 and all decrypt (default: ``Store._key``).
             frozen: open for reading only, and create nothing.
-            history: whether ``set`` and ``delete`` keep what the key had before.
+            history: whether ``set`` and ``delete`` keep the earlier values of a key.
             plaintext: with a key, also read values that are not encrypted.
             other_key: write with a key that is none of those with which the namespace was written to so far.
 
@@ -147,7 +147,7 @@ class Store(
         return self._core.title
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: where the store is, and how many keys it has."""
+        """Return a table for notebooks: where the store is, and how many keys it has."""
         core = self._core
         try:
             kinds = [(name, f"{core.log.count(kind):,}") for name, kind in _KINDS.items()]
@@ -214,7 +214,7 @@ class Store(
 
 
 def new_key() -> str:
-    """Return a new random key for ``Store(..., key=...)``. Keep it: without it, nobody can read what it encrypted."""
+    """Return a new random key for ``Store(..., key=...)``. Keep it: data encrypted with it needs it to be read."""
     return base64.urlsafe_b64encode(os.urandom(32)).decode()
 
 

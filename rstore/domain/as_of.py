@@ -1,4 +1,4 @@
-"""A log as it was known at a transaction time: the same reads, of what had been recorded by then."""
+"""A log as it was known at a transaction time: the same reads, of the records up to then."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AsOf:
         self._log, self.until = log, until
 
     def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
-        # not alive: the stream may have ended since, and all that hides what was before is among the records
+        # not alive: the stream may have ended since, and the records tell themselves which of them are hidden
         return self._log.read(stream, query._replace(until=self._bound(query.until), alive=False))
 
     def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
@@ -40,7 +40,7 @@ class AsOf:
             return None
         folded = folded_version(found.snapshot) if query.after is None else query.after
         version = max((record.version for record in found.records), default=folded)
-        floor = 0 if query.after is None else found.head.floor  # what was folded before a rewrite is folded again
+        floor = 0 if query.after is None else found.head.floor  # a fold from before a rewrite begins anew
         return found._replace(head=Head(stream, version, floor, live=True)) if version else None
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:

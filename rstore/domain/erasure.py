@@ -1,4 +1,4 @@
-"""What an erasure says: which records go, of which streams, and what is put in their place."""
+"""Erasures: which records go, of which streams, and how many are put in their place."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Erasure(NamedTuple):
     It was written before that happened. So a record that it lists may still be there, if the operation failed.
 
     Attributes:
-        streams: what went of each stream; empty for ``rekey``, which is about all of them.
+        streams: the records that went, by stream; empty for ``rekey``, which is about all of them.
         records, bytes: the sums over the streams; None for ``rekey``, which does not know them when it begins.
     """
 
@@ -70,7 +70,7 @@ class Erasure(NamedTuple):
         return Stream(kinds.pop() if len(kinds) == 1 else "", keys.pop() if len(keys) == 1 else "")
 
     def narrowed(self, kind: str | None, prefix: str, *, is_key: bool) -> Erasure | None:
-        """Return what it says of streams of a kind, with a prefix or of one key; None if that is nothing."""
+        """Return its part about streams of a kind, with a prefix or of one key; None if there is none."""
         streams = tuple(
             each
             for each in self.streams
@@ -81,7 +81,7 @@ class Erasure(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is to be rewritten, and what that takes away.
+    """The rewrites of an operation, and the records that they take away.
 
     Attributes:
         rewrites: they are made all at once.
@@ -140,7 +140,7 @@ def ranges(versions: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 
 def told(plans: Iterable[Plan], known: Mapping[Stream, set[int]]) -> Iterator[tuple[Erased, ...]]:
-    """Yield what plans take away, as much at a time as one record should hold, without what was told before.
+    """Yield the records that plans take away, in pieces for one record each, without those told before.
 
     >>> plan = Plan((), {Stream('kv', 'a'): [(1, 20), (2, 30)], Stream('kv', 'b'): [(3, 10)]})
     >>> list(told([plan], {Stream('kv', 'b'): {3}}))
@@ -198,7 +198,7 @@ def span(streams: Sequence[Erased]) -> tuple[int, int]:
 
 
 def to_words(erasure: Erasure) -> dict[str, Any]:
-    """Return an erasure as what JSON can hold.
+    """Return an erasure as words for JSON.
 
     >>> from_words(to_words(erasure_of((Erased('kv', 'a', ((1, 2),), 2, 50),)))).records
     2

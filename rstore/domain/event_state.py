@@ -28,7 +28,7 @@ class Unloaded(NamedTuple):
 
 
 def loaded(value: Any) -> Any:
-    """Return a value; or raise, if it is one that could not be loaded, what that has raised."""
+    """Return a value. For one that could not be loaded, raise the error of that."""
     if type(value) is Unloaded:
         raise value.error
     return value
@@ -59,7 +59,7 @@ class EventState(NamedTuple):
 
 
 def fold(start: EventState, changes: Iterable[Fact]) -> EventState:
-    """Return the projection after ``changes``, which come in order of ``(time, version)``.
+    """Return the state after ``changes``, which come in order of ``(time, version)``.
 
     Raises:
         StoreIntegrityError: an operator fails; item, operator and time are named.
@@ -74,7 +74,7 @@ def fold(start: EventState, changes: Iterable[Fact]) -> EventState:
     for change in changes:
         deleted = change.op == DELETE
         if deleted:
-            state.clear()  # also of what was recorded later, for an earlier time
+            state.clear()  # also of items that were recorded later, for an earlier time
         else:
             _step(state, change)
         version = max(version, change.version)
@@ -122,7 +122,9 @@ def obsolete(changes: Iterable[tuple[int, str, str]], lasting: Container[int] = 
     for version, item, op in changes:
         ended = {*kept} if op == DELETE else {item}
         if version in lasting:
-            stays |= ended  # also what comes later: it may have been recorded before, and be shown without this one
+            stays |= (
+                ended  # later events too: they may have been recorded before this one, and a view shows them without it
+            )
         if op == DELETE or op in RESETS:
             dropped += [each for name in ended - stays for each in kept.pop(name, ())]
         if op == DELETE:

@@ -232,7 +232,7 @@ class Reclaimed(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """What another log has of one stream: records as they are there, and what its head says after them.
+    """A part of a stream of another log: records as they are there, and its head after them.
 
     ``records`` are in order of their versions and keep them, and all else but their positions. ``version`` is that of
     the stream after them: at least that of the last one, and more if a rewrite has moved the stream on. ``live`` and
@@ -383,11 +383,11 @@ class Backend(Protocol):
         """Erase the namespace. Writing to it makes it anew."""
 
     def vacuum(self) -> None:
-        """Give the space of what was erased back to the file system, as far as the backend can."""
+        """Give the space of erased records back to the file system, as far as the backend can."""
 
 
 class Adapter(Log, Backend, Protocol):
-    """What a backend has to provide: a log, and what keeps it."""
+    """A log and its backend: every adapter provides both."""
 
 
 Connector: TypeAlias = Callable[[str, bool], Adapter]
@@ -426,7 +426,7 @@ class Backupable(Protocol):
         """Copy the whole backend into a new file, as it is at this moment.
 
         Args:
-            progress: is told now and then how much is done of how much; what it raises ends the backup.
+            progress: is called now and then with the done and the total work; an exception from it ends the backup.
 
         Raises:
             StoreError: there is such a file, or it can't be written, and is not left behind.

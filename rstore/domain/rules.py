@@ -1,4 +1,4 @@
-"""What every adapter decides alike: whether a write meets what it expects, what is missing, what records tell."""
+"""Rules that every adapter applies alike: expected versions, heads of the past, and the order of restored records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rstore.domain.streams import KV, Stream
 
 
 def check_expected(write: Batch | Rewrite, version: int, floor: int) -> None:
-    """Raise if a stream, by its version and floor, is not what a writer expects; both are 0 if there is none.
+    """Raise if a stream is not at the version and floor that a writer expects; both are 0 if there is no stream.
 
     Raises:
         StoreConflictError: it was written to, or rewritten.
@@ -57,7 +57,7 @@ def folded_version(snapshot: Record | None) -> int:
 def merged_copies(
     copies: Iterable[Copy], most: int = VERSION_MAX
 ) -> tuple[dict[Stream, Copy], list[tuple[Stream, Record]]]:
-    """Return what a log has to restore: for each stream the last copy of it, and all records in order.
+    """Return the work of a restore: for each stream its last copy, and all records in order.
 
     Raises:
         ValueError: the records of a stream are not in order, or its head is not at or after the last one.

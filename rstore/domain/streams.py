@@ -21,7 +21,7 @@ KEYS: Final = "keys"
 """Kind of the stream that tells with which keys a namespace is written to: private, and never copied."""
 
 SKIPPED: Final = "skipped"
-"""Kind of the streams that hold what projections have skipped, a record for each change: private."""
+"""Kind of the streams that list the skipped changes of projections, a record for each change: private."""
 
 COPY: Final = "copy"
 """Kind of the streams that tell of copies: private to where something was copied to."""
@@ -37,7 +37,7 @@ class Stream(NamedTuple):
 ORIGIN: Final = Stream(COPY, "origin")
 """What was copied has a record here, whose item tells it from where it came from, and from other copies.
 
-Nothing is sealed in it: who copies what is encrypted need not have the key.
+Nothing is sealed in it: a copy of an encrypted namespace needs no key.
 """
 
 

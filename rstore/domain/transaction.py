@@ -47,7 +47,7 @@ class Pending(NamedTuple):
 
 @define
 class _Written:
-    """What is to be written to a stream: records with provisional versions. ``replaced``: in place of earlier ones."""
+    """The pending writes of a stream: records with provisional versions. ``replaced``: they replace earlier ones."""
 
     records: list[Record] = Factory(list)
     live: bool = True
@@ -55,10 +55,10 @@ class _Written:
 
 
 class Transaction:
-    """A log that lies above another one, and holds what is to be written to it.
+    """A log above another one, which holds the writes for it until they are appended together.
 
-    Nobody waits for anybody: each stream that was read has to be at the version that was seen when the writes are
-    appended, or else none of them is. Streams that were only written to may have moved, and so may what was listed or
+    No writer waits for another: when the writes are appended, each stream that was read has to be at the version that
+    was seen, or none of them is. Streams that were only written to may have moved, and so may those that were listed or
     counted.
     """
 
@@ -69,7 +69,7 @@ class Transaction:
         self._given_out = PROVISIONAL
 
     def batches(self, recorded: int) -> list[Batch]:
-        """Return what has to be appended: the writes, and a check of each stream that was only read.
+        """Return the batches to append: the writes, and a check of each stream that was only read.
 
         What was read of one stream alone fits together anyway.
         """
@@ -83,11 +83,11 @@ class Transaction:
         return writes + [Batch(stream, (), recorded, version, if_live=True) for stream, version in read_only]
 
     def mark(self) -> dict[Stream, _Written]:
-        """Return what :meth:`go_back` goes back to."""
+        """Return a mark, to which :meth:`go_back` goes back."""
         return {stream: evolve(written, records=written.records.copy()) for stream, written in self._written.items()}
 
     def go_back(self, mark: dict[Stream, _Written]) -> None:
-        """Forget what was written since."""
+        """Forget the writes since a mark."""
         self._written = mark
 
     def origin(self, stream: Stream) -> tuple[int, int]:
@@ -112,7 +112,7 @@ class Transaction:
     def _add(self, batch: Batch, entries: list[Entry]) -> int:
         stream = batch.stream
         if stream.kind == SS and any(int(entry.item) >= PROVISIONAL for entry in entries):
-            return 0  # it folds what has no version yet: the next one will do
+            return 0  # it folds events that have no version yet: the next snapshot will do
         if batch.if_live and not self._is_live(stream):
             return self._version(stream)
         if batch.replace:
@@ -131,7 +131,7 @@ class Transaction:
         return head is not None and head.live
 
     def _version(self, stream: Stream) -> int:
-        """Return the version that the stream is at for whoever writes here."""
+        """Return the version of a stream as a writer in this transaction sees it."""
         newest = self.newest(stream)
         if newest is not None:
             return newest
@@ -226,7 +226,7 @@ class Transaction:
         return self._log.count(kind) + sum(own.values()) - sum(head.live for head in stored if head)
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
-        """Yield what is stored, and then what is to be: but nothing that this replaces."""
+        """Yield the stored records and then the pending ones. Stored records that pending ones replace are left out."""
         last, least = (after.stored, after.version) if isinstance(after, Pending) else (after, 0)
         for position, stream, record in self._log.follow(last):
             last = position

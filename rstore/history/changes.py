@@ -19,7 +19,7 @@ from rstore.html import History
 from rstore.timestamps import Moment, posix_ms
 
 _OPS: Final[Mapping[str, Collection[str]]] = {KV: (SETITEM, DELITEM), TS: (EXTEND, REMOVE), ES: EVENTS}
-"""The kinds of streams that users see, and what can be done to each."""
+"""The kinds of streams that users see, and the operators of each."""
 KINDS: Final = tuple(_OPS)
 
 
@@ -114,7 +114,7 @@ class HistoryReader(ReadSurface):
         return _logged(self._core, low, high, wanted(kind, prefix), exact(who) if isinstance(who, str) else who)
 
     def diff(self, key: str, t1: Moment, t2: Moment, kind: str = ES) -> Diff:
-        """Return what is different between two states of a key.
+        """Return the differences between two states of a key.
 
         The states of an event sequence are those of two valid times, by item. Those of a value (``kind='kv'``) or a
         series (``kind='ts'``) are those known at two transaction times, by key or by timestamp.

@@ -1,4 +1,4 @@
-"""What is different between two states."""
+"""Differences between two states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rstore.models.segments import points_of
 
 
 class Diff(NamedTuple):
-    """What is different between two states: by item, by key, or by timestamp.
+    """The differences between two states: by item, by key, or by timestamp.
 
     ``added`` and ``removed`` hold values, ``changed`` holds pairs ``(old, new)``.
     """
@@ -27,7 +27,7 @@ class Diff(NamedTuple):
 
 
 def difference(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Diff:
-    """Return what is different between two states.
+    """Return the differences between two states.
 
     >>> difference({'a': 1, 'b': 2}, {'b': 3, 'c': 4})
     Diff(added={'c': 4}, removed={'a': 1}, changed={'b': (2, 3)})

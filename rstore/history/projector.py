@@ -213,11 +213,11 @@ class Projecting(Surface):
         Args:
             name: that of the projection; its checkpoint is kept under it.
             kind, prefix, wait: as in :meth:`follow`.
-            rebuild: delete what the projection has written, and begin again with the first change. The keys, series and
+            rebuild: delete the projection's output, and begin again with the first change. The keys, series and
                 event sequences that only it has written to are deleted in one transaction with its checkpoint; their
                 past stays.
-            on_error: what becomes of a change that cannot be read, or at which ``fn`` raises. ``raise``: the projection
-                stops there. ``skip``: what ``fn`` has written for it is taken back, :meth:`skipped` lists it, and the
+            on_error: the fate of a change that cannot be read, or at which ``fn`` raises. ``raise``: the projection
+                stops there. ``skip``: the writes of ``fn`` for it are taken back, :meth:`skipped` lists it, and the
                 projection goes on. A function gets the change and the error instead; the projection goes on when it
                 returns. What it writes is part of the transaction, in which it may be called again, as ``fn`` is.
                 Errors of the store itself, such as a conflict or a lost connection, are raised in any case.
@@ -226,8 +226,8 @@ class Projecting(Surface):
             The number of changes that were dealt with.
 
         Raises:
-            StoreConflictError: others wrote to what ``fn`` has read, again and again.
-            StoreError: a rebuild finds that others have written to what the projection writes to; nothing is changed.
+            StoreConflictError: other writers changed what ``fn`` had read, again and again.
+            StoreError: a rebuild finds streams that other writers wrote to as well; nothing is changed.
 
         >>> def count(change, store):
         ...     store['changes of ' + change.key] = store.get('changes of ' + change.key, 0) + 1

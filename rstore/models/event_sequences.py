@@ -65,7 +65,7 @@ class EventSequenceReader(ReadSurface):
     def past(self, key: str, t: Moment, withtimestamp: bool = False) -> Any:
         """Return the state as it was at time ``t``, or None if the key was unknown then.
 
-        It is folded from the events that there are: of what was pruned it knows nothing.
+        It is folded from the events that are there: pruned ones are not.
 
         >>> store.apply('account', {'balance': 10}, t=1000)
         {'balance': 10}

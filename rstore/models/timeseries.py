@@ -176,14 +176,14 @@ class TimeSeriesReader(ReadSurface):
         return [head.stream.key for head in self._core.log.heads(TS, check_name("prefix", prefix))]
 
     def time_axis(self, key: str, *, quick: bool = False) -> TimeAxis:
-        """Return what the timestamps of a series mean: ``unit``, ``zone`` and ``name``, as its first frame told.
+        """Return the time axis of a series: ``unit``, ``zone`` and ``name`` of its timestamps, as in its first frame.
 
         ``unit`` is ``s``, ``ms``, ``us`` or ``ns``, counted from 1970 in UTC; None if they are plain ints, or there is
         no such series. ``zone`` is the time zone that they are shown in, None if they are naive. NumPy is not needed.
 
         Args:
-            quick: read two records at most. A frame that is neither the earliest nor the latest of what was stored is
-                not found then; without ``quick`` all are read to tell that there is none.
+            quick: read two records at most. A frame that is neither the earliest nor the latest record is not found
+                then; without ``quick`` all are read to tell that there is none.
 
         >>> store.extend('series', (1, 'a'))
         >>> store.time_axis('series')
@@ -208,9 +208,9 @@ class TimeSeriesReader(ReadSurface):
     ) -> Any:
         """Return one point for each bin of time, from that of the first point to that of the last.
 
-        A bin holds what comes at its edge and later, before the next one, and is named by its edge. Edges are where
+        A bin holds the points from its edge up to the next edge, and is named by its edge. Edges are where
         pandas puts them by default: a multiple of ``freq`` from the midnight before the first point, in the time zone
-        of the series. Without a unit they are multiples of ``freq``. What is missing does not count: None, NaN of any
+        of the series. Without a unit they are multiples of ``freq``. Missing values do not count: None, NaN of any
         type, ``NaT``, ``pandas.NA``. Of rows each column is resampled. An empty bin has None; its sum and count are 0.
         Numbers of NumPy are added up as those of Python, which do not overflow.
 

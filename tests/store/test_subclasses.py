@@ -102,5 +102,5 @@ def test_a_store_has_one_private_name_of_state_besides_the_hooks() -> None:
 
 
 def test_a_subclass_that_hides_the_state_of_a_store_is_told_so() -> None:
-    with pytest.raises(TypeError, match=r"Mine\._core hides what a Store works with"):
+    with pytest.raises(TypeError, match=r"Mine\._core hides the state of a Store"):
         type("Mine", (Store,), {"_core": 1})
