@@ -1,1 +1,1 @@
-"""What an operator does to a store: check it, compact it, encrypt it anew, back it up."""
+"""Operations for the operator of a store: check it, compact it, encrypt it with another key, back it up."""

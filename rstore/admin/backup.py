@@ -1,9 +1,8 @@
-"""What is about a whole backend: its namespaces, and a copy of its file."""
+"""Operations on a whole backend: list its namespaces, and copy its file."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Final
 
 from rstore.core import Surface
@@ -15,7 +14,7 @@ _INSTEAD: Final = "has no backup of its own: use 'rstore copy', which makes a SQ
 
 
 class Backups(Surface):
-    """Lists the namespaces of a backend, and backs all of them up."""
+    """Lists the namespaces of a backend, and backs up all of them."""
 
     def namespaces(self) -> list[str]:
         """Return the names of all namespaces of the backend, in code-point order.
@@ -26,33 +25,30 @@ class Backups(Surface):
         return self._core.base.namespaces()
 
     def backup(self, path: str | os.PathLike[str], progress: Report | None = None) -> None:
-        """Copy a SQLite file, with all its namespaces, into a new one, as it is at this moment; others may write to it.
+        """Copy a SQLite file with all its namespaces, as it is at this moment, into a new file.
 
-        The new file appears when it is whole and safe on the disk, and not at all if anything fails. It is a store of
-        its own, also if it is moved to where the first one was.
+        Others may write meanwhile. The new file appears when it is complete and safe on the disk; if anything fails,
+        there is none. It is a store of its own, and it may take the place of the first one.
 
         Args:
             path: the name of the new file.
-            progress: is told how many pages are copied.
+            progress: is called with the number of pages that are copied.
 
         Raises:
-            StoreError: there is such a file; it can't be written; or the backend is none that is kept in a file, and
-                has tools of its own.
+            StoreError: the file exists already, or can't be written; or the backend does not keep its data in a file,
+                and has tools of its own.
         """
         self._core.check_outside(_no_backup)
         log = self._core.base
         if not isinstance(log, Backupable):
             raise StoreError(f"{log.name} {getattr(log, 'instead_of_backup', _INSTEAD)}")
-        log.backup(os.fspath(path), _told(progress))
+
+        def report(done: int, total: int) -> None:
+            if progress is not None:
+                progress(Progress(done, total))
+
+        log.backup(os.fspath(path), report)
 
 
 def _no_backup() -> StoreError:
     return StoreError("a backup can't be part of a transaction: make it before it or after it")
-
-
-def _told(progress: Report | None) -> Callable[[int, int], None]:
-    def tell(done: int, total: int) -> None:
-        if progress is not None:
-            progress(Progress(done, total))
-
-    return tell

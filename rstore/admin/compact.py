@@ -1,4 +1,4 @@
-"""Erasing what no read needs any more: ``prune`` and ``compact``."""
+"""Erasing records that no read needs any more: ``prune`` and ``compact``."""
 
 from __future__ import annotations
 
@@ -29,23 +29,24 @@ _PAGE: Final = 256
 
 
 class Compaction(Surface):
-    """Erases what no read needs any more."""
+    """Erases records that no read needs any more."""
 
     def prune(self, *keys: str, remove: bool = True, before: Moment | None = None, dry_run: bool = False) -> Reclaimed:
         """Erase the events that do not contribute to the current state, and return how much that saved.
 
-        :meth:`Store.log` shows the erasure as a change: which records went, and the context of the call. The values
-        that went are not shown. Without keys, the call erases nothing.
+        :meth:`Store.log` shows the erasure as a change: which records were erased, and the context of the call. It does
+        not show their values. Without keys, the call erases nothing.
 
-        An item's events before its last ``setitem`` or ``delitem`` go, and with an item that is deleted all of them.
-        ``current`` is then equal to what it was; ``past`` and ``events`` know only what is left. With ``remove`` a
-        key whose state is empty goes entirely. One that was deleted goes in any case.
+        An item loses its events before its last ``setitem`` or ``delitem``; a deleted item loses all of them.
+        ``current`` does not change; ``past`` and ``events`` show only the events that are left. A deleted key is erased
+        as a whole, and with ``remove`` also a key whose state is empty.
 
         Args:
-            remove: whether the key goes if its state is empty.
-            dry_run: erase nothing, and return what would be saved; a frozen store can do it too.
-            before: keep all that happened or was stored after this time, as :meth:`Store.at` takes it, and what the
-                states from then on build on: no view of a later time changes, nor ``past`` of later times in it.
+            remove: whether to erase a key whose state is empty.
+            dry_run: erase nothing, and return how much would be saved. A frozen store can do this, too.
+            before: keep all events that happened or were stored after this time, as :meth:`Store.at` takes it, and the
+                events that the states from then on build on. No view of a later time changes, nor does ``past`` of
+                later times in it.
 
         >>> for n in range(3):
         ...     _ = store.apply('counter', {'n': n})
@@ -57,17 +58,18 @@ class Compaction(Surface):
         return _prune(eraser, [Stream(ES, key) for key in check_keys(keys)], limit, remove=remove)
 
     def compact(self, before: Moment | None = None, *, dry_run: bool = False) -> Reclaimed:
-        """Erase what no read of the present needs, give the space back, and return what was saved.
+        """Erase records that no read of the present needs, free their space, and return how much that saved.
 
-        :meth:`log` shows the erasure as changes: which records went, and the context of the call. The values that went
-        are not shown.
+        The result is a number of records, and of the bytes of their payloads. :meth:`log` shows the erasure as changes:
+        which records were erased, and the context of the call. It does not show their values.
 
-        That is a number of records, and the bytes of their payloads. Of a key the last value is kept, of a series what
-        can be seen, of an event sequence what :meth:`prune` keeps: one that was deleted, or whose state is empty, goes.
+        A key keeps its last value, a series its visible points, an event sequence the events that :meth:`prune` keeps.
+        An event sequence that was deleted, or whose state is empty, is erased.
 
         Args:
-            before: erase only what was stored up to this time, and keep what :meth:`at` shows from then on.
-            dry_run: erase nothing, and return what would be saved; a frozen store can do it too.
+            before: erase only records that were stored up to this time, and keep all that :meth:`at` shows from then
+                on.
+            dry_run: erase nothing, and return how much would be saved. A frozen store can do this, too.
         """
         eraser = Eraser(self._core, COMPACT, dry_run)
         limit = None if before is None else posix_ms(before)
@@ -82,7 +84,7 @@ class Compaction(Surface):
 
 
 def _compact_keys(eraser: Eraser, before: int | None) -> Reclaimed:
-    """Keep only the last value of each key, and nothing of deleted ones; or that of a time, and all after it."""
+    """Keep only the last value of each live key; with ``before`` the last one by that time, and all later records."""
     return eraser.erase_all(
         (plan, partial(_forget, eraser.core, plan.rewrites)) for plan in _plans_of_keys(eraser.core, before)
     )
@@ -115,7 +117,7 @@ def _heads_at(core: Core, heads: list[Head], moment: int) -> list[Head]:
 def _forget(core: Core, rewrites: Sequence[Rewrite]) -> Reclaimed:
     try:
         return core.base.rewrite(rewrites)
-    except StoreConflictError:  # one of them was set in the meantime: leave that one
+    except StoreConflictError:  # one of the keys was set meanwhile: leave it as it is
         half = len(rewrites) // 2
         halves = (rewrites[:half], rewrites[half:]) if half else ()
         return reduce(Reclaimed.plus, map(partial(_forget, core), halves), Reclaimed(0, 0))
@@ -126,7 +128,7 @@ def _all_of(stream: Stream, version: int) -> Rewrite:
 
 
 def _compact_series(eraser: Eraser, streams: Iterable[Stream], before: int | None) -> Reclaimed:
-    """Lay all segments over each other, or those recorded before a time, and keep what is seen as full ones."""
+    """Merge the segments of series, or those recorded before a time, into full ones of the visible points."""
     with Spools() as spools:
         plans = (
             (_plan_series(eraser.core, spools, stream, before), partial(_compacted, eraser, stream, before))
@@ -136,7 +138,7 @@ def _compact_series(eraser: Eraser, streams: Iterable[Stream], before: int | Non
 
 
 def _compacted(eraser: Eraser, stream: Stream, before: int | None) -> Reclaimed:
-    """Compact a series that others rewrote since that was planned."""
+    """Compact a series that others have rewritten since it was planned."""
 
     def attempt() -> Reclaimed:
         with Spools() as spools:
@@ -164,7 +166,7 @@ def _plan_series(core: Core, spools: Spools, stream: Stream, before: int | None)
     except StorePayloadError as exc:
         if not exc.is_genuine:
             raise
-        return NOTHING_GONE  # what cannot be loaded cannot be merged, and its bytes stay as they are
+        return NOTHING_GONE  # a value that can't be loaded can't be merged: its bytes stay as they are
     versions = seen.versions[len(seen.versions) - len(spool) :]
     put = (
         Record(version, UNPLACED, seen.recorded, *entry)
@@ -175,9 +177,9 @@ def _plan_series(core: Core, spools: Spools, stream: Stream, before: int | None)
 
 
 def _merged(core: Core, stream: Stream, run: Run, writers: set[str | None]) -> Entry:
-    """Return a segment without who and why: its points were written by several, and not by who compacts them.
+    """Return a segment without who and why: several users wrote its points, and not the one that compacts them.
 
-    It keeps which projections have written to the series, since a rebuild looks for that.
+    The segment keeps which projections have written to the series, since a rebuild looks for that.
     """
     body = core.envelope.dump_run(stream.key, run)
     names = sorted(name for name in writers if name is not None)
@@ -187,10 +189,10 @@ def _merged(core: Core, stream: Stream, run: Run, writers: set[str | None]) -> E
 
 
 def _survey(core: Core, stream: Stream, version: int, died: int) -> _Survey:
-    """Look whether a series consists of full segments side by side, the last of which may be shorter.
+    """Measure a series: is it made of full segments side by side, of which only the last is shorter?
 
-    Segments of other columns, or of none, do not count among them. What is appended after ``version`` does not
-    count either: it will lie above what is rewritten.
+    That is asked for each layout of columns by itself. Records after ``version`` do not count: they will lie above the
+    rewritten ones.
     """
     tidy, end = True, TIME_MIN - 1
     recorded, gone = TIME_MIN, list[tuple[int, int]]()
@@ -223,7 +225,7 @@ def _writers(core: Core, stream: Stream, record: Record) -> set[str | None]:
 
 
 class _Filled(NamedTuple):
-    """How many points there are of one layout, how many full segments those need at most, and if the last is full."""
+    """The points of one layout, how many full segments they need at most, and whether the last one is full."""
 
     points: int
     segments: int
@@ -231,12 +233,11 @@ class _Filled(NamedTuple):
 
 
 class _Survey(NamedTuple):
-    """``versions`` are the newest of the series' own, as many as its points need at most in full segments.
+    """The measure of a series: ``gone`` has version and size of each record.
 
-    ``gone`` has version and size of each record. ``writers`` are the projections that have written what is seen; None
-    stands for all others.
-
-    The newest: a follower that has not come to them yet does not miss what is merged into them.
+    ``versions`` are the newest versions of the series, as many as its points need at most in full segments. They are
+    the newest so that a follower that has not reached them yet does not miss the points that are merged into them.
+    ``writers`` are the projections that have written visible points; None stands for all other writers.
     """
 
     tidy: bool
@@ -252,7 +253,7 @@ def _prune(eraser: Eraser, streams: Iterable[Stream], before: int, *, remove: bo
 
 
 def _pruned(eraser: Eraser, plan: Callable[[], Plan]) -> Reclaimed:
-    """Prune a sequence that others wrote to since it was planned."""
+    """Prune a sequence that others have written to since it was planned."""
     return eraser.core.decide(lambda: eraser.erase(plan()))
 
 

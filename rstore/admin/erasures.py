@@ -1,4 +1,4 @@
-"""How an operation erases: it says first what goes, and then lets it go. Or it only counts."""
+"""How an operation erases: it first records what it will erase, and then erases it. A dry run only counts."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from rstore.domain.log import Batch, Entry, Reclaimed
 from rstore.domain.streams import Stream
 from rstore.encoding.notes import note_body
 
-_TOGETHER: Final = 64
-_TOGETHER_BYTES: Final = 8 << 20
+_BATCH_PLANS: Final = 64
+_BATCH_BYTES: Final = 8 << 20
 
 
 @define(eq=False)
 class Eraser:
-    """One operation that erases, from its beginning to its end.
+    """One operation that erases, from start to end.
 
     Attributes:
         op: its name, one of :data:`rstore.domain.erasure.OPERATIONS`.
-        dry_run: whether it only counts.
+        dry_run: whether the operation only counts.
     """
 
     core: Core
     op: str
     dry_run: bool = False
-    _known: dict[Stream, set[int]] = Factory(dict)
-    """What was told last: an attempt that is repeated tells only what it takes away besides."""
+    _recorded: dict[Stream, set[int]] = Factory(dict)
+    """The versions recorded last: a repeated attempt records only those that it erases in addition."""
 
     def __attrs_post_init__(self) -> None:
         if not self.dry_run:
@@ -40,56 +40,56 @@ class Eraser:
         self.core.check_outside()
 
     def erase(self, plan: Plan) -> Reclaimed:
-        """Say what a plan takes away, do it, and return what that saved.
+        """Record what a plan erases, erase it, and return how much that saved.
 
         Raises:
             StoreConflictError: a stream is not at the version that its rewrite expects.
         """
         if self.dry_run or not plan.rewrites:
             return plan.saved
-        self.tell([plan])
+        self.record([plan])
         return self.core.base.rewrite(plan.rewrites)
 
     def erase_all(
         self, plans: Iterable[tuple[Plan, Callable[[], Reclaimed]]], done: Callable[[], None] = lambda: None
     ) -> Reclaimed:
-        """Erase by many plans, of which some are told together.
+        """Erase by many plans, some of which share a record.
 
         Args:
-            plans: each with what erases instead if others wrote to what was planned.
-            done: is called when nothing that was planned so far is needed any more.
+            plans: each with a function that erases instead if others have written to the planned streams meanwhile.
+            done: is called when none of the plans so far is needed any more.
         """
-        saved, some = Reclaimed(0, 0), list[tuple[Plan, Callable[[], Reclaimed]]]()
+        saved, batch = Reclaimed(0, 0), list[tuple[Plan, Callable[[], Reclaimed]]]()
         for plan, again in plans:
             if plan.rewrites:
-                some.append((plan, again))
-            if len(some) == _TOGETHER or sum(each.put.bytes for each, _ in some) >= _TOGETHER_BYTES:
-                saved, some = saved.plus(self._erase_some(some)), []
+                batch.append((plan, again))
+            if len(batch) == _BATCH_PLANS or sum(each.put.bytes for each, _ in batch) >= _BATCH_BYTES:
+                saved, batch = saved.plus(self._erase_batch(batch)), []
                 done()
-        return saved.plus(self._erase_some(some))
+        return saved.plus(self._erase_batch(batch))
 
-    def _erase_some(self, some: Sequence[tuple[Plan, Callable[[], Reclaimed]]]) -> Reclaimed:
+    def _erase_batch(self, batch: Sequence[tuple[Plan, Callable[[], Reclaimed]]]) -> Reclaimed:
         saved = Reclaimed(0, 0)
         if self.dry_run:
-            return reduce(Reclaimed.plus, (plan.saved for plan, _ in some), saved)
-        self.tell([plan for plan, _ in some])
-        for plan, again in some:
+            return reduce(Reclaimed.plus, (plan.saved for plan, _ in batch), saved)
+        self.record([plan for plan, _ in batch])
+        for plan, again in batch:
             try:
                 saved = saved.plus(self.core.base.rewrite(plan.rewrites))
             except StoreConflictError:
                 saved = saved.plus(again())
         return saved
 
-    def tell(self, plans: Iterable[Plan]) -> None:
-        """Store what plans take away, as far as that was not told by the attempt before."""
+    def record(self, plans: Iterable[Plan]) -> None:
+        """Store what plans erase, as far as the attempt before did not record it."""
         plans = list(plans)
         gone = {stream: {version for version, _ in each} for plan in plans for stream, each in plan.gone.items()}
-        known = self._known if gone.keys() <= self._known.keys() else {}
+        known = self._recorded if gone.keys() <= self._recorded.keys() else {}
         self._append(map(erasure_of, told(plans, known)))
-        self._known = {stream: known.get(stream, set()) | versions for stream, versions in gone.items()}
+        self._recorded = {stream: known.get(stream, set()) | versions for stream, versions in gone.items()}
 
-    def tell_all(self) -> None:
-        """Store that something happens to all of the namespace."""
+    def record_all(self) -> None:
+        """Store that the operation affects the whole namespace."""
         self._append([Erasure((), None, None)])
 
     def _append(self, erasures: Iterable[Erasure]) -> None:

@@ -1,4 +1,4 @@
-"""Whether a namespace takes values in clear."""
+"""The policy of a namespace: whether writers may write values in clear."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from rstore.domain.operators import PROTECT, UNPROTECT
 
 
 class Policy(Surface):
-    """Says whether a namespace takes values in clear."""
+    """Sets and shows whether writers may write values in clear."""
 
     def protect(self) -> None:
-        """Let the namespace take no values in clear from now on: a writer without a key is refused.
+        """Refuse values in clear in this namespace from now on: every writer needs a key.
 
-        The policy is sealed with the key. Every store reads it with its first write after :meth:`open`; one that has
-        written already goes on until it is opened again. What is there in clear stays: :meth:`rekey` encrypts it. A
-        copy does not take the policy along; protect its target before, or after.
+        The policy is sealed with the key. Every store reads it with its first write after :meth:`open`; a store that
+        has written already does so when it is opened again. Values already in clear stay: :meth:`rekey` encrypts them.
+        A copy does not include the policy; protect its target before or after.
 
         Raises:
             StoreError: the store has no key, or this is part of a transaction.
-            StoreWrongKeyError: its keys are none of those of the namespace.
+            StoreWrongKeyError: the namespace has other keys than the store.
 
         >>> with Store('memory://', key=new_key(), frozen=False) as secret:
         ...     secret.protect()
@@ -31,16 +31,16 @@ class Policy(Surface):
         _set_policy(self._core, PROTECT)
 
     def unprotect(self) -> None:
-        """Take :meth:`protect` back: values in clear may be written again beside encrypted ones.
+        """Undo :meth:`protect`: writers may write values in clear again, beside encrypted ones.
 
         Raises:
             StoreError: the store has no key, or this is part of a transaction.
-            StoreWrongKeyError: its keys are none of those of the namespace.
+            StoreWrongKeyError: the namespace has other keys than the store.
         """
         _set_policy(self._core, UNPROTECT)
 
     def is_protected(self) -> bool:
-        """Return whether :meth:`protect` rules out values in clear. No key is needed to ask."""
+        """Return whether :meth:`protect` forbids values in clear. This needs no key."""
         return self._core.writer.is_protected()
 
 

@@ -1,4 +1,4 @@
-"""Encrypting all of a namespace with another key, while others go on writing."""
+"""Encrypting a whole namespace with another key, while others go on writing."""
 
 from __future__ import annotations
 
@@ -27,23 +27,25 @@ class Rekeying(Surface):
     """Encrypts a namespace with another key."""
 
     def rekey(self, progress: Report | None = None) -> int:
-        """Encrypt everything with the first key that is not, and return how many records that were.
+        """Encrypt everything with the first key, and return how many records had another key or none.
 
-        That is values, who and why, snapshots and all that is private; no version, time or position changes, and
-        nothing is unpickled. Open the store with the new key before the old one, ``key=[new, old]``, and let all others
-        do so first. With ``plaintext=True`` it encrypts also what is not encrypted yet. If it is interrupted, call it
-        again: it goes on with the rest. :meth:`log` shows as a change that a call began, and its context.
+        That includes values, who and why, snapshots and all private records. No version, time or position changes, and
+        nothing is unpickled. Open the store with the new key before the old one, ``key=[new, old]``, and let all other
+        writers do so first. With ``plaintext=True`` the call also encrypts values that are in clear. If it is
+        interrupted, call it again: it goes on with the rest. :meth:`log` shows as a change that a call began, and its
+        context.
 
-        Others may write meanwhile. What they write with the old key until this is nearly done is encrypted anew, too.
+        Others may write meanwhile. The call also re-encrypts records that they write with the old key until it is
+        nearly done.
 
         Args:
-            progress: is told how many records were looked at; the total is not known.
+            progress: is called with the number of records that were examined; the total is not known.
 
         Raises:
             StoreError: the store has no key; or others keep writing with another one.
-            StoreWrongKeyError: something is encrypted with a key that is not among those of the store.
-            StorePlaintextError: something is not encrypted, and the store was not opened with ``plaintext=True``.
-            StorePayloadError: something is damaged.
+            StoreWrongKeyError: a record is encrypted with a key that the store does not have.
+            StorePlaintextError: a record is in clear, and the store was not opened with ``plaintext=True``.
+            StorePayloadError: a record is damaged.
 
         >>> store.rekey()
         Traceback (most recent call last):
@@ -59,23 +61,23 @@ class Rekeying(Surface):
 
 @define(eq=False)
 class _Rekeying:
-    """How far a rekey has come: what it has looked at up to a position, and how much of that it has sealed anew."""
+    """The state of a rekey: its position, and how many records up to there it has examined and resealed."""
 
     core: Core
     progress: Report | None
     position: Position | None = None
-    looked: int = 0
+    examined: int = 0
     resealed: int = 0
-    told: bool = False
+    is_recorded: bool = False
 
     def run(self) -> int:
-        """Seal anew what is not encrypted with the first key, until nothing is; return how many records that were."""
+        """Reseal records until all are encrypted with the first key; return how many were resealed."""
         self.core.writer.settle(now())
         for _ in range(_WAITS):
-            self._look_on()
+            self._catch_up()
             if all(map(self.core.envelope.sealer.is_current, self._newest())):
-                self.core.writer.renew(now())  # from here on a store that opens with the old key alone is refused
-                self._look_on()
+                self.core.writer.renew(now())  # from here on, opening with the old key alone is an error
+                self._catch_up()
                 return self.resealed
             self.core.base.wait(self.position, _WAIT_SECONDS)
         raise StoreError(
@@ -83,21 +85,21 @@ class _Rekeying:
             "or are in a transaction that has not ended; see to that, and call rekey() again"
         )
 
-    def _look_on(self) -> None:
+    def _catch_up(self) -> None:
         while self.core.decide(self._next_page):
             if self.progress is not None:
-                self.progress(Progress(self.looked, None))
+                self.progress(Progress(self.examined, None))
 
     def _newest(self) -> Iterator[Record]:
-        """Yield the last record of each stream: what a transaction in progress keeps from being followed is there."""
+        """Yield the last record of each stream, even if a transaction in progress still hides it from a feed."""
         for kind in (KV, TS, ES, SS, ERASURE):
             streams = (head.stream for head in self.core.base.heads(kind, live=False))
             yield from filter(None, newest(self.core.log, streams))
 
     def _next_page(self) -> bool:
-        """Seal the records of the next page anew, and tell whether there may be more.
+        """Reseal the records of the next page, and return whether there may be more.
 
-        The page is read twice: what is rewritten has to be read after the floor that the rewrite expects.
+        The page is read twice: rewritten records have to be read after the floor that the rewrite expects.
         """
         page, more = page_of(self.core, self.position)
         if not page:
@@ -110,7 +112,7 @@ class _Rekeying:
             page, _ = page_of(self.core, self.position)
             end = min(end, page[-1][0]) if page else end
             self._reseal([found[1:] for found in page if found[1] in floors], floors)
-        self.position, self.looked = end, self.looked + sum(stream != STREAM for _, stream, _ in page)
+        self.position, self.examined = end, self.examined + sum(stream != STREAM for _, stream, _ in page)
         return more or bool(stale)
 
     def _is_current(self, stream: Stream, record: Record) -> bool:
@@ -121,11 +123,11 @@ class _Rekeying:
         for stream, record in found:
             if not self._is_current(stream, record):
                 put[stream].append(self.core.envelope.sealer.adopted(stream, record, self.core.envelope.sealer))
-        if put and not self.told:
-            Eraser(self.core, REKEY).tell_all()
-            self.told = True
+        if put and not self.is_recorded:
+            Eraser(self.core, REKEY).record_all()
+            self.is_recorded = True
         rewrites = [
-            # bump_version=False: nothing that anybody has read, folded or expects is different
+            # bump_version=False: nothing changes that a reader has read or folded, or that a writer expects
             Rewrite(
                 stream, None, [record.version for record in records], records, bump_version=False, floor=floors[stream]
             )
@@ -133,10 +135,10 @@ class _Rekeying:
         ]
         conflict = self._rewrite(rewrites)
         if conflict is not None:
-            raise conflict  # the page is looked at again
+            raise conflict  # the page is read again
 
     def _rewrite(self, rewrites: Sequence[Rewrite]) -> StoreConflictError | None:
-        """Rewrite all streams but those that others have rewritten meanwhile, and return the conflict with one."""
+        """Rewrite all streams except those that others have rewritten meanwhile, and return one such conflict."""
         try:
             with step_of("not all of it is encrypted with the first key yet: call rekey() again when that is seen to"):
                 self.core.base.rewrite(rewrites)

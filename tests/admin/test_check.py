@@ -373,7 +373,7 @@ def test_a_snapshot_that_is_not_what_the_events_come_to_is_found(backend: Backen
         snapshots, record.op, body, item=record.item, start=record.start, end=record.end
     )
     put(backend, snapshots, data=forged.data)
-    assert problems(store) == [Problem(*snapshots, record.version, "it is not what the events come to: 'item 3'")]
+    assert problems(store) == [Problem(*snapshots, record.version, "it differs from the state of the events: 'item 3'")]
 
 
 def test_a_snapshot_from_before_a_late_event_is_compared_with_what_was_known_then(backend: Backend) -> None:

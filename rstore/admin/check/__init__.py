@@ -1,4 +1,4 @@
-"""Looking a store over: what is in it, and whether all of that is whole."""
+"""Inspecting a store: what is in it, and whether all of it is intact."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from attrs import frozen
 
 from rstore.admin.check.folds import Folds
-from rstore.admin.check.indexes import Indexes, Seen, trace_of
-from rstore.admin.check.problem import Problem, tried, words_of
+from rstore.admin.check.indexes import Indexes, Summary, trace_of
+from rstore.admin.check.problem import Problem, attempted, message_of
 from rstore.admin.check.records import flaws
 from rstore.core import core_of
 from rstore.domain.errors import StoreError
@@ -33,19 +33,18 @@ _Found: TypeAlias = tuple[Position, Stream, Record]
 
 @frozen
 class Info:
-    """What is in a namespace, as far as that can be told without a key.
+    """The contents of a namespace, as far as they can be seen without a key.
 
     Attributes:
         backend: its address, without password.
-        namespace: that of the store.
-        namespaces: all that the backend has.
-        keys: how many keys there are of each kind: ``kv``, ``ts`` and ``es``.
-        records: how many records there are of each kind; ``ss`` are snapshots, ``once`` tokens, ``project`` the
-            checkpoints of projections, ``erasure`` what tells of erasures. What tells a copy from its source, or keys
-            from others, is not counted.
-        bytes: the size of all their payloads: values, and who and why.
-        oldest, newest: when the first and the last of them was recorded, in POSIX milliseconds; None without any.
-        encrypted: the share of records whose value is encrypted, from 0 to 1; 0 without any.
+        namespace: the namespace of the store.
+        namespaces: all namespaces of the backend.
+        keys: the number of keys of each kind: ``kv``, ``ts`` and ``es``.
+        records: the number of records of each kind. ``ss`` are snapshots, ``once`` idempotency keys, ``project``
+            checkpoints of projections, ``erasure`` records of erasures. Private marks of copies and keys don't count.
+        bytes: the size of all payloads: values, and who and why.
+        oldest, newest: when the first and the last record was stored, in POSIX milliseconds; None without records.
+        encrypted: the share of records whose value is encrypted, from 0 to 1; 0 without records.
     """
 
     backend: str
@@ -60,10 +59,10 @@ class Info:
 
 
 def info(store: Store, progress: Report | None = None) -> Info:
-    """Return what is in a store: all records are counted, and none is decrypted or loaded.
+    """Return the contents of a store. All records are counted, and none is decrypted or loaded.
 
     Args:
-        progress: is told how many records were looked at; the total is not known.
+        progress: is called with the number of records that were examined; the total is not known.
 
     >>> store['greeting'] = 'hello'
     >>> found = info(store)
@@ -96,14 +95,14 @@ def info(store: Store, progress: Report | None = None) -> Info:
 
 
 def check(store: Store, progress: Report | None = None) -> Iterator[Problem]:
-    """Read everything in the namespace of a store, and yield what is wrong with it.
+    """Read everything in the namespace of a store, and yield its problems.
 
-    Every envelope is opened and its value loaded, as a read would; all ways of reading are compared with each other;
-    all event sequences are folded, and their snapshots compared with that. Nothing is changed, and others may write
-    meanwhile. The memory that it takes grows with the number of keys, and not with that of their records.
+    The check opens every envelope and loads its value, as a reader would. It compares all ways of reading with each
+    other. It folds all event sequences, and compares their snapshots with the result. It changes nothing, and others
+    may write meanwhile. Its memory grows with the number of keys, not with the number of records.
 
     Args:
-        progress: is told how many records were looked at; the total is not known.
+        progress: is called with the number of records that were examined; the total is not known.
 
     Raises:
         StoreNotAvailableError: the backend can't be reached any more.
@@ -115,21 +114,21 @@ def check(store: Store, progress: Report | None = None) -> Iterator[Problem]:
     core = core_of(store)
     log, envelope = core.base, core.envelope
     indexes = Indexes(log)
-    yield from _records(indexes, envelope, progress, is_protected=tried(store.is_protected) is True)
+    yield from _records(indexes, envelope, progress, is_protected=attempted(store.is_protected) is True)
     yield from indexes.problems()
     folds = Folds(log, envelope)
     for key in sorted({stream.key for stream in indexes.seen if stream.kind in (ES, SS)}):
-        found = tried(partial(folds.problems, key))
-        yield from [] if isinstance(found, StoreError) else found  # what can't be read was found by the others
+        found = attempted(partial(folds.problems, key))
+        yield from [] if isinstance(found, StoreError) else found  # a payload that can't be read was reported above
 
 
 def _records(indexes: Indexes, envelope: Envelope, progress: Report | None, *, is_protected: bool) -> Iterator[Problem]:
-    """Yield what is wrong with single records, and note what the feed shows of each stream."""
+    """Yield the problems of single records, and add each record to the summary of its stream."""
     found = _told(indexes.log.follow(), progress)
     while True:
-        step = tried(lambda: next(found, None))
+        step = attempted(lambda: next(found, None))
         if isinstance(step, StoreError):
-            yield Problem("", "", None, f"the log can't be read on: {words_of(step)}")
+            yield Problem("", "", None, f"the log can't be read on: {message_of(step)}")
             return
         if step is None:
             return
@@ -137,7 +136,7 @@ def _records(indexes: Indexes, envelope: Envelope, progress: Report | None, *, i
         if indexes.end is not None and not position > indexes.end:
             yield Problem(*stream, record.version, "its position is not above that of the one before it")
         indexes.end = position
-        indexes.seen.setdefault(stream, Seen()).add(stream, trace_of(record))
+        indexes.seen.setdefault(stream, Summary()).add(stream, trace_of(record))
         for flaw in flaws(envelope, stream, record):
             yield Problem(*stream, record.version, flaw)
         if is_protected and stream.kind != COPY and not is_encrypted(record.data):

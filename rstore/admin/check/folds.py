@@ -1,4 +1,4 @@
-"""Whether event sequences fold, and whether their snapshots are what they come to."""
+"""Checks that event sequences fold, and that their snapshots equal the folded states."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any
 
-from rstore.admin.check.problem import Problem, words_of
+from rstore.admin.check.problem import Problem, message_of
 from rstore.domain.errors import StoreIntegrityError, StorePayloadError
 from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.log import Log, Record
@@ -19,23 +19,23 @@ from rstore.history.diff import difference
 
 
 class _UnfoldableError(Exception):
-    """The history can't be folded: at a version, or where a payload can't be read, which is a problem of its own."""
+    """The history can't be folded. There is no ``problem`` if a payload can't be read, which is reported elsewhere."""
 
     def __init__(self, problem: Problem | None) -> None:
         self.problem = problem
 
 
 class Folds:
-    """The folds of one event sequence after the other; one state is in memory at a time."""
+    """Folds one event sequence after the other, with one state in memory at a time."""
 
     def __init__(self, log: Log, envelope: Envelope) -> None:
         self._log, self._envelope = log, envelope
 
     def problems(self, key: str) -> list[Problem]:
-        """Return what is wrong with an event sequence and its snapshots."""
+        """Return the problems of an event sequence and its snapshots."""
         while True:
             floor = self._floor(key)
-            found = list(self._looked_at(key))
+            found = list(self._examined(key))
             if self._floor(key) == floor:  # nobody has erased events or snapshots meanwhile
                 return found
 
@@ -43,8 +43,8 @@ class Folds:
         head = self._log.head(Stream(ES, key))
         return None if head is None else head.floor
 
-    def _looked_at(self, key: str) -> Iterator[Problem]:
-        """Fold all events, and again up to the newest of the snapshots that were made before late events came."""
+    def _examined(self, key: str) -> Iterator[Problem]:
+        """Fold all events, and then again up to each newest snapshot that was made before late events came."""
         limit: int | None = TIME_MAX
         wanted: set[int] | None = None
         while limit is not None:
@@ -60,12 +60,12 @@ class Folds:
     def _folded(self, key: str, limit: int, wanted: set[int] | None, late: set[int]) -> Iterator[Problem]:
         """Fold the events up to a version, and compare each snapshot with the state at its time.
 
-        Those that have not folded all that comes before them by time are noted in ``late``.
+        Snapshots that lack an earlier event, which came in later, are added to ``late``.
         """
         snapshots = self._snapshots(key, wanted)
-        following = next(snapshots, None)  # before the events: these are then all that any of the snapshots has folded
+        following = next(snapshots, None)  # before the events: so these include all that any snapshot has folded
         events = (record for record in self._log.read(Stream(ES, key)) if record.version <= limit)
-        projection, waiting = EventState(), next(events, None)
+        folded, waiting = EventState(), next(events, None)
 
         def until(time: int) -> Iterator[Record]:
             nonlocal waiting
@@ -74,20 +74,20 @@ class Folds:
                 waiting = next(events, None)
 
         for snapshot in _chained(following, snapshots):
-            projection = self._fold(key, projection, until(snapshot.start))
-            if projection.version > folded_version(snapshot):
+            folded = self._fold(key, folded, until(snapshot.start))
+            if folded.version > folded_version(snapshot):
                 late.add(folded_version(snapshot))
             else:
-                yield from self._compared(key, snapshot, projection)
-        projection = self._fold(key, projection, until(TIME_MAX))
+                yield from self._compared(key, snapshot, folded)
+        folded = self._fold(key, folded, until(TIME_MAX))
         if limit == TIME_MAX:
-            yield from self._lived(Stream(ES, key), projection)
+            yield from self._lived(Stream(ES, key), folded)
 
-    def _lived(self, stream: Stream, projection: EventState) -> Iterator[Problem]:
-        """Compare whether a sequence lives with what its events say, if nobody has written meanwhile."""
+    def _lived(self, stream: Stream, folded: EventState) -> Iterator[Problem]:
+        """Check that a sequence is live as its events say, unless somebody has written meanwhile."""
         head = self._log.head(stream)
-        is_last = head is not None and head.version in (projection.version, head.floor)
-        if head is not None and is_last and head.live == projection.deleted:
+        is_last = head is not None and head.version in (folded.version, head.floor)
+        if head is not None and is_last and head.live == folded.deleted:
             yield Problem(
                 *stream, None, "it is live after its deletion" if head.live else "it is not live, and has events"
             )
@@ -99,7 +99,7 @@ class Folds:
             if record.item.isdecimal() and (wanted is None or folded_version(record) in wanted)
         )
 
-    def _fold(self, key: str, projection: EventState, events: Iterable[Record]) -> EventState:
+    def _fold(self, key: str, folded: EventState, events: Iterable[Record]) -> EventState:
         stream = Stream(ES, key)
         at: int | None = None
 
@@ -111,28 +111,28 @@ class Folds:
                 yield Fact(at, record.start, record.item, op, self._envelope.value(stream, record))
 
         try:
-            return fold(projection, facts())
+            return fold(folded, facts())
         except StorePayloadError:
             raise _UnfoldableError(None) from None
         except StoreIntegrityError as exc:
-            raise _UnfoldableError(Problem(*stream, at, words_of(exc))) from exc
+            raise _UnfoldableError(Problem(*stream, at, message_of(exc))) from exc
 
-    def _compared(self, key: str, snapshot: Record, projection: EventState) -> Iterator[Problem]:
+    def _compared(self, key: str, snapshot: Record, folded: EventState) -> Iterator[Problem]:
         stream = Stream(SS, key)
         try:
             state: dict[str, Any] = self._envelope.state(stream, snapshot)
-        except StorePayloadError:  # a problem of its own
+        except StorePayloadError:  # reported as a problem of the record
             return
-        different = difference(projection.state, state)
+        different = difference(folded.state, state)
         changed = [item for item, (value, _) in different.changed.items() if _is_comparable(value)]
         items = sorted([*different.added, *different.removed, *changed])
         if items:
             names = ", ".join(map(repr, items[:3])) + (", ..." if len(items) > 3 else "")
-            yield Problem(*stream, snapshot.version, f"it is not what the events come to: {names}")
+            yield Problem(*stream, snapshot.version, f"it differs from the state of the events: {names}")
 
 
 def _is_comparable(value: Any) -> bool:
-    """Tell whether a comparison says anything of a value: it is equal to a copy of its own."""
+    """Return whether a value can be compared: it equals a copy of itself."""
     return not any(difference({"": value}, {"": deepcopy(value)}))
 
 

@@ -1,8 +1,8 @@
-"""Whether all ways of reading a log show the same, though others may write meanwhile.
+"""Checks that all ways of reading a log show the same, though others may write meanwhile.
 
-What the feed has shown of each stream is compared with what heads, lists, and reads by span, version and item show.
-Where that differs, it may be since somebody has just written to the stream, or rewritten it. So such a stream is looked
-at twice more, record by record, and only what is wrong with the same record both times is a problem.
+The records of each stream in the feed are compared with heads, lists, and reads by span, version and item. A difference
+may mean that somebody has just written to the stream, or rewritten it. So such a stream is read twice more, record by
+record: only a flaw that the same record has both times is a problem.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from attrs import Factory, define
 
-from rstore.admin.check.problem import Problem, tried, words_of
+from rstore.admin.check.problem import Problem, attempted, message_of
 from rstore.domain.erasure import ERASURE
 from rstore.domain.errors import StoreError
 from rstore.domain.log import EVERYTHING, Head, Log, Position, Query, Record
@@ -28,18 +28,18 @@ from rstore.domain.streams import ES, KV, PROJECT, SKIPPED, SS, TS, Stream, kind
 _LISTED: Final = (KV, TS, ES, SS, PROJECT, SKIPPED, ERASURE)
 _PAGE: Final = 256
 _COUNTS: Final = 3
-_MOST_LOOKS: Final = 12
+_MAX_READS: Final = 12
 _PAUSE_SECONDS: Final = 0.02
-_MOST_PAUSE_SECONDS: Final = 0.5
-_TOGETHER: Final = 1 << 18
+_MAX_PAUSE_SECONDS: Final = 0.5
+_GROUP_RECORDS: Final = 1 << 18
 _ITEMS: Final = 16
-_LIFT: Final = 1 << 20
-"""Versions may go on at a multiple of this, whatever was the last one before: where a server was replaced, say."""
+_EPOCH_SIZE: Final = 1 << 20
+"""Versions may go on at a multiple of this, whatever the last one was: after a server was replaced, for example."""
 _BITS: Final = (1 << 64) - 1
 
 
 class Trace(NamedTuple):
-    """What each way of reading has to show of a record alike. Its payload is left out: that may be encrypted anew."""
+    """The part of a record that all ways of reading must show alike. Its payload may be encrypted anew meanwhile."""
 
     version: int
     recorded: int
@@ -56,7 +56,7 @@ def trace_of(record: Record) -> Trace:
 
 @define
 class _Sum:
-    """Traces added up, in constant memory: equal for equal sets of them, in whatever order."""
+    """A sum of traces in constant memory: equal sets have equal sums, in whatever order they come."""
 
     count: int = 0
     digest: int = 0
@@ -70,8 +70,8 @@ class _Sum:
 
 
 @define
-class Seen:
-    """What the feed has shown of a stream: the sum of its records, the last of them, and what may be wrong.
+class Summary:
+    """The records of a stream in the feed: their sum, the last of them, and signs of a flaw.
 
     ``gap`` is the greatest version that does not follow the one before it.
     """
@@ -92,11 +92,11 @@ class Seen:
 
 
 def _is_gap(stream: Stream, before: int, version: int) -> bool:
-    """Tell whether a version can't follow another one (0: it is the first), unless after a rewrite.
+    """Return whether records are missing before a version, unless a rewrite has dropped them (0: it is the first).
 
-    Keys lose their oldest records in a way that does not show.
+    The oldest records of a key are dropped without a trace.
     """
-    return version != before + 1 and (version - 1) % _LIFT != 0 and not (stream.kind == KV and before == 0)
+    return version != before + 1 and (version - 1) % _EPOCH_SIZE != 0 and not (stream.kind == KV and before == 0)
 
 
 _Known: TypeAlias = dict[int, Trace]
@@ -105,14 +105,14 @@ _Known: TypeAlias = dict[int, Trace]
 
 @define(eq=False)
 class Indexes:
-    """What the feed of a log has shown, up to a position, to be compared with all else that the log shows."""
+    """A summary of each stream in the feed up to a position, which is compared with all other ways of reading."""
 
     log: Log
-    seen: dict[Stream, Seen] = Factory(dict)
+    seen: dict[Stream, Summary] = Factory(dict)
     end: Position | None = None
 
     def problems(self) -> Iterator[Problem]:
-        """Yield what is wrong with the indexes."""
+        """Yield the problems of the indexes."""
         kinds: dict[str, list[Stream]] = {kind: [] for kind in _LISTED}
         for stream in self.seen:
             kinds.setdefault(kind_of(stream), []).append(stream)
@@ -123,20 +123,20 @@ class Indexes:
                 yield from self._miscounted(kind)
 
     def _grouped(self, suspects: Iterable[Stream]) -> Iterator[list[Stream]]:
-        """Yield as many streams at once as have not too many records to be held in memory."""
+        """Yield groups of streams whose records fit into memory."""
         group: list[Stream] = []
         size = 0
         for stream in suspects:
             group.append(stream)
-            size += self.seen.get(stream, Seen()).sum.count
-            if size >= _TOGETHER:
+            size += self.seen.get(stream, Summary()).sum.count
+            if size >= _GROUP_RECORDS:
                 yield group
                 group, size = [], 0
         if group:
             yield group
 
     def _miscounted(self, kind: str) -> Iterator[Problem]:
-        """Yield a problem if a count is wrong in the same way each time, however many are made meanwhile."""
+        """Yield a problem if a count is wrong in the same way several times, though others may write meanwhile."""
         problem = self._miscount(kind)
         for _ in range(1, _COUNTS):
             if problem is None:
@@ -148,49 +148,49 @@ class Indexes:
             yield problem
 
     def _miscount(self, kind: str) -> Problem | None:
-        count = tried(partial(self.log.count, kind))
-        listed = tried(lambda: sum(1 for _ in self.log.heads(kind)))
+        count = attempted(partial(self.log.count, kind))
+        listed = attempted(lambda: sum(1 for _ in self.log.heads(kind)))
         for error in (count, listed):
             if isinstance(error, StoreError):
-                return Problem(kind, "", None, f"they can't be listed: {words_of(error)}")
+                return Problem(kind, "", None, f"they can't be listed: {message_of(error)}")
         if count == listed:
             return None
         return Problem(kind, "", None, f"{count} live streams are counted, and {listed} are listed")
 
     def _suspects(self, kind: str, known: Sequence[Stream]) -> Iterator[Stream]:
-        """Yield the streams of a kind of which not all ways of reading show the same."""
-        heads = tried(partial(self._heads, kind, known))
+        """Yield the streams of a kind for which the ways of reading differ."""
+        heads = attempted(partial(self._heads, kind, known))
         if isinstance(heads, StoreError):
             yield from sorted(known)
             return
         for page in pages(sorted({*known, *heads}), _PAGE):
-            lasts = tried(partial(_traces_of_newest, self.log, page))
+            lasts = attempted(partial(_traces_of_newest, self.log, page))
             if isinstance(lasts, StoreError):
                 yield from page
                 continue
             for stream, last in zip(page, lasts, strict=True):
-                if tried(partial(self._agrees, stream, heads.get(stream), last)) is not True:
+                if attempted(partial(self._agrees, stream, heads.get(stream), last)) is not True:
                     yield stream
 
     def _heads(self, kind: str, known: Sequence[Stream]) -> dict[Stream, Head]:
-        """Return the heads of all streams of a kind, but of those that are not listed as what they are."""
-        if kind == ONCE:  # each token is a kind of its own, and nobody lists them
+        """Return the heads of all streams of a kind, without streams that are listed wrongly."""
+        if kind == ONCE:  # each key has a kind of its own, and there is no list of them
             return {head.stream: head for head in map(self.log.head, known) if head is not None}
         heads = {head.stream: head for head in self.log.heads(kind, live=False)}
         living = {head.stream for head in self.log.heads(kind)}
         return {stream: head for stream, head in heads.items() if head.live == (stream in living)}
 
     def _agrees(self, stream: Stream, head: Head | None, last: Trace | None) -> bool:
-        seen = self.seen.get(stream, Seen())
-        if head is None or not seen.is_ordered or seen.gap > head.floor + 1:
+        summary = self.seen.get(stream, Summary())
+        if head is None or not summary.is_ordered or summary.gap > head.floor + 1:
             return False
-        if any(_flaws_of_head(head, last, seen.version)):
+        if any(_flaws_of_head(head, last, summary.version)):
             return False
         # the only record of a key is in no index besides the one by which it was found
-        return (stream.kind == KV and seen.sum.count == 1) or self._finds(stream, seen.sum)
+        return (stream.kind == KV and summary.sum.count == 1) or self._finds(stream, summary.sum)
 
     def _finds(self, stream: Stream, expected: _Sum) -> bool:
-        """Tell whether reads by span, version and item find just the records that the feed has shown."""
+        """Return whether reads by span, version and item find exactly the records of the feed."""
         every, lowest = _Sum(), None
         items: dict[str, _Sum] = {}
         probes: dict[int, Trace] = {}
@@ -213,7 +213,7 @@ class Indexes:
 
 
 def _traces(log: Log, until: Position | None, stream: Stream, query: Query = EVERYTHING) -> Iterator[Trace]:
-    """Yield the traces of what a read shows, but for what came after the feed was read."""
+    """Yield the traces of the records that a read finds, except those that came after the feed was read."""
     records = log.read(stream, query)
     return (trace_of(record) for record in records if until is not None and not record.position > until)
 
@@ -229,29 +229,29 @@ def _added(traces: Iterable[Trace]) -> _Sum:
     return found
 
 
-# -- a second and a third look, record by record ----------------------------------------------------------------------
+# -- two more reads, record by record ---------------------------------------------------------------------------------
 
 
 _Flaw: TypeAlias = tuple[int | None, str]
-"""A version, or None, and what is wrong with it."""
+"""A version, or None for the stream as a whole, and a description of its flaw."""
 
 
 def _confirmed(log: Log, suspects: Sequence[Stream]) -> list[Problem]:
-    """Return what is wrong with streams each of two times that one looks.
+    """Return the flaws that streams have in both of two more reads.
 
-    A look during which a stream was rewritten does not count: a version may be another record before it and after. One
-    that is rewritten during each look is not compared.
+    A read during which a stream was rewritten does not count: the same version may be another record before and after.
+    A stream that is rewritten during every read is not compared.
     """
     first: dict[Stream, list[_Flaw]] = {}
     second: dict[Stream, list[_Flaw]] = {}
     waiting = list(suspects)
-    for number in range(_MOST_LOOKS):
-        for stream, flaws in _look(log, waiting).items():
+    for number in range(_MAX_READS):
+        for stream, flaws in _flaws_of_streams(log, waiting).items():
             (second if stream in first else first)[stream] = flaws
         waiting = [stream for stream in waiting if stream not in second and first.get(stream, True)]
         if not waiting:
             break
-        time.sleep(min(_PAUSE_SECONDS * 2**number, _MOST_PAUSE_SECONDS))
+        time.sleep(min(_PAUSE_SECONDS * 2**number, _MAX_PAUSE_SECONDS))
     return [
         Problem(*stream, *flaw)
         for stream in suspects
@@ -260,8 +260,8 @@ def _confirmed(log: Log, suspects: Sequence[Stream]) -> list[Problem]:
     ]
 
 
-def _look(log: Log, streams: Sequence[Stream]) -> dict[Stream, list[_Flaw]]:
-    """Return all that is wrong with streams at this moment, unless they were rewritten meanwhile."""
+def _flaws_of_streams(log: Log, streams: Sequence[Stream]) -> dict[Stream, list[_Flaw]]:
+    """Return all flaws of streams at this moment. A stream that was rewritten meanwhile is left out."""
     feed: dict[Stream, list[Trace]] = {stream: [] for stream in streams}
     floors = {stream: _floor(log, stream) for stream in streams}
     end = None
@@ -273,20 +273,20 @@ def _look(log: Log, streams: Sequence[Stream]) -> dict[Stream, list[_Flaw]]:
             if stream in feed:
                 feed[stream].append(trace_of(record))
 
-    tried(gather)  # that the feed can't be read on is a problem that was seen before
-    found = {stream: list(_CloseLook(log, stream, traces, end).flaws()) for stream, traces in feed.items()}
+    attempted(gather)  # if the feed can't be read on, that problem was reported before
+    found = {stream: list(_StreamCheck(log, stream, traces, end).flaws()) for stream, traces in feed.items()}
     return {stream: flaws for stream, flaws in found.items() if _floor(log, stream) == floors[stream]}
 
 
 def _floor(log: Log, stream: Stream) -> int | None:
-    """Return what a stream's rewrites raise; None if there is no such stream, or its head can't be read."""
-    head = tried(partial(log.head, stream))
+    """Return the floor of a stream, which rewrites raise; None if the stream has no head, or it can't be read."""
+    head = attempted(partial(log.head, stream))
     return head.floor if isinstance(head, Head) else None
 
 
 @define(eq=False)
-class _CloseLook:
-    """One stream, and what the feed has just shown of it."""
+class _StreamCheck:
+    """Compares one stream with its records in the feed."""
 
     log: Log
     stream: Stream
@@ -294,12 +294,12 @@ class _CloseLook:
     end: Position | None
 
     def flaws(self) -> Iterator[_Flaw]:
-        """Yield what is wrong."""
+        """Yield the flaws of the stream."""
         yield from _disorder(self.feed)
-        yield from _readable("", self._flaws_of_heads)
-        yield from _readable("", self._flaws_of_lists)
-        for how, expected, read in self._ways({trace.version: trace for trace in self.feed}):
-            yield from _readable(how, partial(self._flaws_of_read, how, expected, read))
+        yield from _flaws_or_error("", self._flaws_of_heads)
+        yield from _flaws_or_error("", self._flaws_of_lists)
+        for how, expected, read in self._reads({trace.version: trace for trace in self.feed}):
+            yield from _flaws_or_error(how, partial(self._flaws_of_read, how, expected, read))
 
     def _flaws_of_read(self, how: str, expected: _Known, read: Callable[[], Iterable[Trace]]) -> Iterator[_Flaw]:
         shown = {trace.version: trace for trace in read()}
@@ -307,9 +307,9 @@ class _CloseLook:
             if version not in shown:
                 yield version, f"it is not found{how}"
             elif version not in expected:
-                yield version, f"it is found{how}, and should not be: it is not in the feed, or is another one there"
+                yield version, f"it is found{how}, and should not be: it is not in the feed, or differs there"
             elif shown[version] != expected[version]:
-                yield version, f"it is another one when it is read{how}"
+                yield version, f"it differs when it is read{how}"
 
     def _flaws_of_heads(self) -> Iterator[_Flaw]:
         shown = max((trace.version for trace in self.feed), default=0)
@@ -323,7 +323,7 @@ class _CloseLook:
         for earlier, version in pairwise([0, *(trace.version for trace in self.feed)]):
             if version > head.floor + 1 and _is_gap(self.stream, earlier, version):
                 yield version, "the record before it is missing"
-        if before == head:  # nobody has written in between
+        if before == head:  # nobody has written meanwhile
             yield from _flaws_of_head(head, last, shown)
 
     def _flaws_of_lists(self) -> Iterator[_Flaw]:
@@ -334,14 +334,14 @@ class _CloseLook:
         if not is_listed:
             yield None, "it is not listed"
         if is_living != before.live:
-            yield None, "it is listed as live, and is not" if is_living else "it is live, and is not listed as that"
+            yield None, "it is listed as live, and is not" if is_living else "it is live, and is not listed as live"
 
     def _is_listed(self, *, live: bool) -> bool:
         first = next(self.log.heads(*self.stream, live=live), None)
         return first is not None and first.stream == self.stream
 
-    def _ways(self, known: _Known) -> Iterator[tuple[str, _Known, Callable[[], Iterable[Trace]]]]:
-        """Yield ways of reading the stream: how it is done, what has to be found, and the read."""
+    def _reads(self, known: _Known) -> Iterator[tuple[str, _Known, Callable[[], Iterable[Trace]]]]:
+        """Yield the ways of reading the stream: a description, the expected records, and the read."""
         read = partial(_traces, self.log, self.end, self.stream)
         traces = sorted(known.values(), key=attrgetter("start", "version"))
         yield " by its span", known, read
@@ -359,10 +359,10 @@ class _CloseLook:
                 yield " by a part of its span", there, partial(read, Query(end, end))
 
 
-def _readable(how: str, look: Callable[[], Iterable[_Flaw]]) -> list[_Flaw]:
-    """Return what a look finds, which may be that nothing can be read."""
-    found = tried(lambda: list(look()))
-    return [(None, f"it can't be read{how}: {words_of(found)}")] if isinstance(found, StoreError) else found
+def _flaws_or_error(how: str, check: Callable[[], Iterable[_Flaw]]) -> list[_Flaw]:
+    """Return the flaws that a check finds, or the one that nothing can be read."""
+    found = attempted(lambda: list(check()))
+    return [(None, f"it can't be read{how}: {message_of(found)}")] if isinstance(found, StoreError) else found
 
 
 def _disorder(feed: Sequence[Trace]) -> Iterator[_Flaw]:
@@ -374,7 +374,7 @@ def _disorder(feed: Sequence[Trace]) -> Iterator[_Flaw]:
 
 
 def _flaws_of_head(head: Head, last: Trace | None, shown: int) -> Iterator[_Flaw]:
-    """Yield what is wrong with a head and the last record, by the version that the feed has shown before them."""
+    """Yield the flaws of a head and the last record, given the version that the feed has shown before."""
     version = last.version if last else 0
     kind = head.stream.kind
     if head.floor > head.version:

@@ -1,4 +1,4 @@
-"""What an inspection finds, and how it goes on after what can't be read."""
+"""The findings of a check, and how it goes on after a part that can't be read."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ T = TypeVar("T")
 
 
 class Problem(NamedTuple):
-    """Something that is not as it was written, or that rstore would not have written.
+    """A part of the store that is not as it was written, or that rstore would not have written.
 
     Attributes:
-        kind, key: the stream; a kind without key if it is about all streams of a kind, and neither if about the log.
-        version: that of the record; None if it is about the stream as a whole.
-        message: what is wrong.
+        kind, key: the stream. The key is empty if the problem concerns all streams of a kind; both are empty if it
+            concerns the whole log.
+        version: the version of the record; None if the problem concerns the stream as a whole.
+        message: a description of the problem.
     """
 
     kind: str
@@ -25,8 +26,8 @@ class Problem(NamedTuple):
     message: str
 
 
-def tried(read: Callable[[], T]) -> T | StoreError:
-    """Return what a read returns, or what it says is wrong with what is stored; raise if nothing can be read at all."""
+def attempted(read: Callable[[], T]) -> T | StoreError:
+    """Return the result of a read, or the error if stored data is damaged; raise if nothing can be read at all."""
     try:
         return read()
     except (StoreNotAvailableError, StoreClosedError):
@@ -35,8 +36,8 @@ def tried(read: Callable[[], T]) -> T | StoreError:
         return exc
 
 
-def words_of(error: StoreError) -> str:
-    """Return what an error says, without the name of the stream, which the problem has anyway."""
+def message_of(error: StoreError) -> str:
+    """Return the message of an error without the name of the stream, which the problem has anyway."""
     if not isinstance(error, StorePayloadError):
         return str(error)
     return f"{error.problem} ({error.detail})" if error.detail else error.problem

@@ -1,4 +1,4 @@
-"""What may be wrong with a single record: its operator, its span, and what is sealed in it."""
+"""Problems of a single record: in its operator, its span, and its sealed payload."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from rstore.admin.check.problem import tried, words_of
+from rstore.admin.check.problem import attempted, message_of
 from rstore.domain.erasure import ERASURE, ERASURES, OPERATIONS, from_words
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Record
@@ -32,7 +32,7 @@ _VALUELESS: Final = frozenset({REMOVE, DELITEM, DELETE, ONCE, PROJECT, SKIP, CHE
 
 
 class _Kind(NamedTuple):
-    """What the records of a kind of streams may be: their operators, their spans, and how those are called."""
+    """The records that a kind of streams may have: their operators, their spans, and a description of these."""
 
     ops: Collection[str]
     has_span: Callable[[int, int], bool]
@@ -62,31 +62,31 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     KEYS: _Kind((CHECK, PROTECT, UNPROTECT), _is_timeless, "0..0"),
     ERASURE: _Kind(OPERATIONS, _is_forward, "from one number to a greater one"),
 }
-"""Kinds that are not among these, of a newer rstore say, have envelopes all the same."""
+"""Other kinds, such as those of a newer rstore, have envelopes all the same."""
 
 
 def flaws(envelope: Envelope, stream: Stream, record: Record) -> Iterator[str]:
-    """Yield what is wrong with a record: everything that is, so that one flaw does not hide another."""
+    """Yield all problems of a record, so that one does not hide another."""
     if stream == ORIGIN:
         return
     if stream.kind == COPY:
-        yield "only a part of what was copied or loaded is there: call it again, or discard() what is there"
+        yield "a copy or load into this namespace was interrupted: call it again, or discard() what is there"
     kind = _KINDS.get(kind_of(stream))
     is_known = kind is not None and record.op in kind.ops
     if kind is not None and not is_known:
-        yield f"operator {record.op!r} is none that its kind has"
+        yield f"operator {record.op!r} does not belong to its kind"
     if kind is not None and not kind.has_span(record.start, record.end):
         yield f"its span is {record.start}..{record.end}, and should be {kind.span}"
-    error = tried(lambda: _open(envelope, stream, record, is_known=is_known))
+    error = attempted(lambda: _open(envelope, stream, record, is_known=is_known))
     if error is not None:
-        yield words_of(error)
-    note = tried(lambda: envelope.note(stream, record))
+        yield message_of(error)
+    note = attempted(lambda: envelope.note(stream, record))
     if isinstance(note, StoreError):
-        yield f"who and why: {words_of(note)}"
+        yield f"who and why: {message_of(note)}"
 
 
 def _open(envelope: Envelope, stream: Stream, record: Record, *, is_known: bool) -> None:
-    """Open the payload of a record as a read of it does."""
+    """Open the payload of a record as a reader does."""
     if not is_known or record.op in _VALUELESS:
         envelope.check(stream, record)
     elif stream.kind == ERASURE:
