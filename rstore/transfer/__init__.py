@@ -1,11 +1,11 @@
-"""Moving what is stored: between backends, as JSON Lines with all its history, and as points in tables.
+"""Moving a namespace: to another backend, to JSON Lines with all its history, and its points to and from tables.
 
 ========================= ==============================================================================================
-:func:`copy`              a namespace with all its history to another backend, whatever interrupts it
-:func:`digest`            a sum of what a namespace holds, equal for all its copies
-:func:`export`, :func:`load`   the same history as a text file that people can read, and back, bit for bit
-:func:`export_points`, :func:`import_points`   points of series to CSV and Parquet, and from anybody's, written as
-                          :class:`TableOptions` say; :class:`Imported` tells what was done
+:func:`copy`              copies a namespace with all its history to another backend; it may be interrupted
+:func:`digest`            returns a sum of the contents of a namespace, equal for all its copies
+:func:`export`, :func:`load`   write the same history to a text file that people can read, and back, bit for bit
+:func:`export_points`, :func:`import_points`   write points of series to CSV and Parquet, and read them from any table;
+                          :class:`TableOptions` describe the table, :class:`Imported` is the result
 ========================= ==============================================================================================
 """
 

@@ -1,4 +1,4 @@
-"""A namespace with all its history from one backend to another, record by record, as it is sealed."""
+"""Copying a namespace with all its history from one backend to another, record by record, without opening it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from rstore.store import Store
 from rstore.transfer.digests import (
     Digest,
     Tally,
+    copied_records,
     heads_of,
     is_behind,
-    moved,
     opened_by,
     pages_of_heads,
     tally,
@@ -33,21 +33,21 @@ from rstore.transfer.digests import (
 _MARKER: Final = Stream(COPY, "")
 _BATCH_RECORDS: Final = 1_000
 _BATCH_BYTES: Final = 8 << 20
-_NAMELESS: Final = "memory://"  # each is another one
-_ROUNDS: Final = 3
-_LOOKS: Final = 50
-_LOOK_SECONDS: Final = 0.2
-_GOES_ON: Final = (
+_NAMELESS: Final = "memory://"  # each one is a store of its own
+_MAX_ROUNDS: Final = 3
+_MAX_WAITS: Final = 50
+_WAIT_SECONDS: Final = 0.2
+_RESUMES: Final = (
     "not all of it has arrived: call it again when that is seen to, and it goes on where it was; "
     "or discard() what is there"
 )
-HEADS: Final = 1_000
-"""As many heads are stored at once."""
+BATCH_HEADS: Final = 1_000
+"""The number of heads that are stored at once."""
 
 
 @frozen
-class Side:
-    """What is copied from or to: the log of a store that is open, or of a view, and what opens its payloads."""
+class Endpoint:
+    """The source or target of a copy: the log of an open store or view, and the sealer of its payloads."""
 
     name: str
     log: LogReader
@@ -56,12 +56,12 @@ class Side:
 
     @classmethod
     def of(cls, store: ReadSurface) -> Self:
-        """Return that of a store or a view."""
+        """Return the endpoint of a store or a view."""
         core = reading_of(store)
         return cls(core.name, core.base, core.envelope.sealer, core.namespace)
 
     def check_whole(self) -> None:
-        """Raise if what is there is to be continued: nobody should take a part for all of it."""
+        """Raise if a copy into the namespace was interrupted: a part must not be taken for the whole."""
         if self.log.last([_MARKER]) != [None]:
             raise StoreError(
                 f"namespace {self.namespace!r} in {self.name} has only a part of what was copied or loaded into "
@@ -70,11 +70,11 @@ class Side:
 
 
 def target_of(store: ReadSurface) -> Core:
-    """Return the core of a store that records are to arrive in.
+    """Return the core of a store that receives a copy.
 
     Raises:
-        FrozenStoreError: nothing can be written there.
-        StoreError: it is in a transaction.
+        FrozenStoreError: the store is frozen.
+        StoreError: the store is in a transaction.
     """
     core = core_of(store)
     core.check_writable()
@@ -86,15 +86,15 @@ def _no_copy() -> StoreError:
     return StoreError("a copy can't be part of a transaction: make it before it or after it")
 
 
-class Landing:
-    """An empty namespace that records arrive in, or one in which that was interrupted: then it goes on.
+class Restoration:
+    """Restores records batch by batch into an empty namespace, or goes on where an earlier call was interrupted.
 
-    They are restored batch by batch. How far that has come is noted after each: what was interrupted in between is
-    restored once more, which changes nothing.
+    A marker in the namespace holds the checkpoint of the source after each batch. A batch that was interrupted before
+    its marker is restored once more, which changes nothing.
     """
 
     def __init__(self, core: Core, identity: str) -> None:
-        """Take what tells this source from others."""
+        """Take the ``identity`` of the source, which no other source has."""
         if not isinstance(core.base, Restorable):
             raise StoreError(f"{core.name} can't take a copy: it gives records versions and times of its own")
         self._core, self._log, self._identity = core, core.base, identity
@@ -105,10 +105,10 @@ class Landing:
         self._bytes = 0
 
     def begin(self) -> str:
-        """Return up to which checkpoint the source has arrived; empty if nothing has.
+        """Return the checkpoint of the source up to which it is restored; empty if nothing is.
 
         Raises:
-            StoreNotEmptyError: there is something else.
+            StoreNotEmptyError: the namespace has other data.
         """
         (marker,) = self._log.last([_MARKER])
         if marker is None:
@@ -129,79 +129,79 @@ class Landing:
             raise StoreNotEmptyError(self._log.name, self._core.namespace)
 
     def add(self, stream: Stream, record: Record) -> bool:
-        """Take a record, and tell whether a batch is full: then :meth:`flush` it."""
+        """Add a record to the batch, and return whether the batch is full: then :meth:`flush` it."""
         self._copies.append(Copy(stream, record.version, *_life(stream, record), (record,)))
         self._bytes += len(record.data) + len(record.meta or b"")
         return len(self._copies) >= _BATCH_RECORDS or self._bytes >= _BATCH_BYTES
 
     def flush(self, checkpoint: str) -> None:
-        """Store what was taken, and note that the source has arrived up to a checkpoint."""
+        """Store the batch, and the checkpoint of the source that it reaches."""
         if self._copies:
-            with step_of(_GOES_ON):
+            with step_of(_RESUMES):
                 self._restore(self._copies)
                 self._copies, self._bytes = [], 0
                 self._mark(checkpoint)
 
-    def settle(self, heads: Sequence[Head]) -> None:
-        """Store where streams stand in the end, all of whose records are there."""
-        with step_of(_GOES_ON):
+    def restore_heads(self, heads: Sequence[Head]) -> None:
+        """Store the final heads of streams whose records are all restored."""
+        with step_of(_RESUMES):
             self._restore([Copy(head.stream, head.version, head.live, head.died) for head in heads])
 
-    def end(self) -> None:
-        """Drop the note: all is there. From now on its checkpoints are told from those of the source."""
+    def finish(self) -> None:
+        """Remove the marker, and store an origin, by which checkpoints of the copy differ from those of the source."""
         origin = Entry(0, 0, secrets.token_hex(8), COPY, b"")
-        with step_of(_GOES_ON):
+        with step_of(_RESUMES):
             self._writer.append([Batch(ORIGIN, (origin,), now(), replace=True)])
             self._log.rewrite([Rewrite(_MARKER, None, range(TIME_MAX), live=False)])
 
     def _mark(self, checkpoint: str) -> None:
-        """Note how far it has come, unless somebody else does the same: that is a conflict."""
+        """Store the checkpoint that is reached. If another process does the same, that is a conflict."""
         entry = self._core.envelope.entry(_MARKER, COPY, item=f"{self._identity} {checkpoint}", start=0, end=0)
         (self._version,) = self._writer.append([Batch(_MARKER, (entry,), now(), self._version, replace=True)])
 
 
 def _life(stream: Stream, record: Record) -> tuple[bool, int]:
-    """Return what a stream's head says after a record, as far as that tells: the rest comes with the heads."""
+    """Return ``live`` and ``died`` of a stream after a record, as far as the record shows. The heads come last."""
     is_dead = kind_of(stream) == ONCE or (stream.kind == KV and record.op == DELITEM)
     return not is_dead, record.version if is_dead else 0
 
 
 class _Copying:
-    """A copy from one side to another."""
+    """A copy from one endpoint to another."""
 
-    def __init__(self, source: Side, target: Side, core: Core, progress: Report | None) -> None:
+    def __init__(self, source: Endpoint, target: Endpoint, core: Core, progress: Report | None) -> None:
         self._source, self._target, self._progress = source, target, progress
         self._is_resealed = not target.sealer.seals_as(source.sealer)
-        self._landing = Landing(core, self._identity())
+        self._restoration = Restoration(core, self._identity())
         self._position: Position | None = None
 
     def _identity(self) -> str:
-        """Return what tells the source from all others: its oldest record, and where that is."""
-        first = next(moved(self._source.log, None), None)
+        """Return the identity of the source: a hash of its oldest record, and of the place of that."""
+        first = next(copied_records(self._source.log, None), None)
         count = Tally()
-        place = ""
+        origin = ""
         if first is not None:
-            place = self._source.log.checkpoint(first[0]).partition(".")[0]
+            origin = self._source.log.checkpoint(first[0]).partition(".")[0]
             count.add(*first[1:])
-        words = self._source.namespace, place, count.digest().sha, "sealed anew" if self._is_resealed else "as it is"
+        words = self._source.namespace, origin, count.digest().sha, "sealed anew" if self._is_resealed else "as it is"
         return sha256("\0".join(words).encode()).hexdigest()[:32]
 
     def run(self) -> Digest:
-        """Copy what is missing, and compare."""
-        checkpoint = self._landing.begin()
+        """Copy the missing records, and compare both endpoints."""
+        checkpoint = self._restoration.begin()
         if checkpoint:
             self._position = self._source.log.position(checkpoint)
         steps = Steps(self._progress)
-        for _ in range(_ROUNDS):
+        for _ in range(_MAX_ROUNDS):
             self._copy_records(steps)
             is_quiet = self._copy_heads(steps)
             there, here = self._tallies()
             kinds = here.differing(there)
             if is_quiet and not kinds:
                 digest = tally(self._target.log).digest() if self._is_resealed else here.digest()
-                self._landing.end()  # at last: without the note, a copy that is called again finds the target taken
+                self._restoration.finish()  # last: without the marker, a repeated copy would find the target not empty
                 return digest
-            if is_quiet and next(moved(self._source.log, self._position), None) is None:
+            if is_quiet and next(copied_records(self._source.log, self._position), None) is None:
                 raise StoreError(
                     f"what was copied of {' and '.join(kinds)} is not what is in {self._source.name}: something "
                     "was erased there meanwhile, somebody else wrote to the target, or something is damaged; discard() "
@@ -213,9 +213,9 @@ class _Copying:
         )
 
     def _copy_records(self, steps: Steps) -> None:
-        """Copy the records that came since."""
-        for position, stream, record in moved(self._source.log, self._position):
-            is_full = self._landing.add(stream, self._sealed(stream, record))
+        """Copy the records after the position that is reached."""
+        for position, stream, record in copied_records(self._source.log, self._position):
+            is_full = self._restoration.add(stream, self._sealed(stream, record))
             self._position = position
             steps.step()
             if is_full:
@@ -224,27 +224,27 @@ class _Copying:
         steps.report()
 
     def _copy_heads(self, steps: Steps) -> bool:
-        """Copy where all streams stand, and tell whether nothing was written to the source meanwhile."""
+        """Copy all heads, and return whether nothing was written to the source meanwhile."""
         is_quiet, ready = True, list[Head]()
         for page in pages_of_heads(self._source.log):
-            # records that were written before these heads were read come first: a stream that has passed them has them
+            # first come the records that were written before these heads were read: a stream ahead of them has them
             if is_behind(self._source.log, page, self._position):
                 is_quiet = False
                 self._catch_up(page, steps)
             ready += page
-            if len(ready) >= HEADS:
-                self._landing.settle(ready)
+            if len(ready) >= BATCH_HEADS:
+                self._restoration.restore_heads(ready)
                 ready = []
-        self._landing.settle(ready)
+        self._restoration.restore_heads(ready)
         return is_quiet
 
     def _catch_up(self, heads: Sequence[Head], steps: Steps) -> None:
-        """Copy all records that streams have by now, as soon as they are shown."""
-        for _ in range(_LOOKS):
+        """Copy all records that streams have by now, as soon as the feed shows them."""
+        for _ in range(_MAX_WAITS):
             self._copy_records(steps)
             if not is_behind(self._source.log, heads, self._position):
                 return
-            self._source.log.wait(self._position, _LOOK_SECONDS)
+            self._source.log.wait(self._position, _WAIT_SECONDS)
         raise StoreError(
             f"{self._source.name} is written to without a pause, or another writer's transaction holds back what "
             "came after it began: call it again when that has ended, and it goes on where it was"
@@ -252,43 +252,43 @@ class _Copying:
 
     def _flush(self) -> None:
         if self._position is not None:
-            self._landing.flush(self._source.log.checkpoint(self._position))
+            self._restoration.flush(self._source.log.checkpoint(self._position))
 
     def _sealed(self, stream: Stream, record: Record) -> Record:
         return self._target.sealer.adopted(stream, record, self._source.sealer) if self._is_resealed else record
 
     def _tallies(self) -> tuple[Tally, Tally]:
-        """Return the sums of source and target: of what is in the payloads, if those were sealed anew."""
-        contents = [opened_by(side.sealer) if self._is_resealed else None for side in (self._source, self._target)]
-        here = tally(self._target.log, contents=contents[1], steps=Steps(self._progress))
-        steps = Steps(self._progress, here.records)
-        return tally(self._source.log, contents=contents[0], until=self._position, steps=steps), here
+        """Return the sums of source and target: of opened payloads if these were sealed anew, else of sealed ones."""
+        there, here = self._source, self._target
+        contents = [opened_by(endpoint.sealer) if self._is_resealed else None for endpoint in (there, here)]
+        target = tally(here.log, contents=contents[1], steps=Steps(self._progress))
+        steps = Steps(self._progress, target.records)
+        return tally(there.log, contents=contents[0], until=self._position, steps=steps), target
 
 
 def copy(source: Store, target: Store, *, progress: Report | None = None) -> Digest:
     """Copy a namespace with all its history to another backend or namespace, and return the digest of what is there.
 
-    Versions, times, who and why, and the order of the log stay as they are; checkpoints of followers, positions and
-    snapshots are the target's own, and projections begin anew there. Payloads are copied as they are, unopened, if
-    both stores have the same namespace and the same keys, or none; otherwise each is opened with the keys of the
-    source, and sealed for the target: encrypted only if that has a key.
+    Versions, times, who and why, and the order of the log stay as they are. The target has its own positions,
+    checkpoints of followers and snapshots, and its projections start anew. If both stores have the same namespace and
+    the same keys, or none, the payloads are copied unopened. Otherwise the copy opens them with the keys of the source
+    and seals them for the target: encrypted only if the target has a key.
 
-    It needs an empty target, and little memory. Interrupted at any moment, also by ``kill -9``, it is called again and
-    goes on where it was. At the end both sides are read and compared.
+    The target has to be empty. The copy takes little memory. If it is interrupted, even by ``kill -9``, call it again:
+    it goes on where it was. At the end it reads and compares both stores.
 
     Args:
-        source: it may be frozen. Nobody should write to it meanwhile: what is written is copied too, if that comes to
-            an end, and what is erased is an error.
-        target: a writable store, into which nobody else writes. One that is not open is opened, and made if there is
-            none, when the source was found to be whole.
-        progress: is told how many records were copied, then how many were compared.
+        source: the store to copy; it may be frozen. Nobody should write to it meanwhile. Records that are written are
+            copied, too, if the writes come to an end; an erasure makes the copy fail.
+        target: a writable store, into which nobody else writes. If it is not open, the copy opens it, and creates it if
+            there is none, once the source has proved to be complete.
+        progress: is called with the number of records that are copied, and later with those that are compared.
 
     Raises:
         ValueError: source and target are the same.
-        StoreNotEmptyError: the target holds something else.
-        StoreError: the source holds only a part of what was copied there; or both sides differ in the end, or writing
-            to the source did not end; nor did, on PostgreSQL, a transaction of anybody's that keeps back what was
-            written since it began.
+        StoreNotEmptyError: the target has other data.
+        StoreError: the source is itself an interrupted copy; or both stores differ at the end; or writes to the source
+            did not end. On PostgreSQL, any open transaction holds back records that were written after it began.
 
     >>> store['greeting'] = 'hello'
     >>> with Store('memory://', frozen=False) as other:
@@ -296,18 +296,18 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
     (True, True)
     """
     core = target_of(target)
-    there, here = Side.of(source), Side.of(target)
+    there, here = Endpoint.of(source), Endpoint.of(target)
     if (there.name, there.namespace) == (here.name, here.namespace) and here.name != _NAMELESS:
         raise ValueError(f"source and target are the same: namespace {here.namespace!r} of {here.name}")
     there.check_whole()
-    with core.session.while_open():  # what is refused leaves no store behind
+    with core.session.while_open():  # an error before this leaves no new store behind
         return _Copying(there, here, core, progress).run()
 
 
 def digest(store: Store, progress: Report | None = None) -> Digest:
-    """Return a sum of all that a copy takes along: equal for two stores that hold the same history.
+    """Return a sum of everything that a copy includes: equal for two stores with the same history.
 
-    It is about what is stored, sealed as it is: the same values, encrypted twice, are not the same. No key is needed.
+    It is a sum of sealed records: the same values, encrypted twice, have different sums. It needs no key.
 
     >>> store['greeting'] = 'hello'
     >>> before = digest(store)
@@ -315,4 +315,4 @@ def digest(store: Store, progress: Report | None = None) -> Digest:
     >>> before.records, digest(store).records, before == digest(store)
     (1, 2, False)
     """
-    return tally(Side.of(store).log, steps=Steps(progress)).digest()
+    return tally(Endpoint.of(store).log, steps=Steps(progress)).digest()

@@ -1,4 +1,4 @@
-"""What a namespace holds, as one number: the same on every backend, and after every copy."""
+"""The contents of a namespace as one number: the same on every backend, and after every copy."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rstore.encoding.sealing import Sealer
 from rstore.progress import Steps
 
 KINDS: Final = (KV, TS, ES)
-"""The kinds of streams that have heads of their own. Those of others follow from their records."""
+"""The kinds of streams whose heads are copied. Heads of other kinds follow from their records."""
 
-_LEFT: Final = (SS, COPY, PROJECT, SKIPPED, KEYS)
-"""Kinds that are not copied: snapshots are made anew, positions mean nothing in another log, which has its own keys."""
+_NOT_COPIED: Final = (SS, COPY, PROJECT, SKIPPED, KEYS)
+"""Kinds that are not copied: snapshots are made anew, another log has its own positions and its own keys."""
 
 _PAGE: Final = 256
 _HASH_BYTES: Final = 32
@@ -26,11 +26,11 @@ _MODULUS: Final = 1 << 8 * _HASH_BYTES
 
 _Found: TypeAlias = tuple[Position, Stream, Record]
 _Contents: TypeAlias = Callable[[Stream, Record], tuple[Any, ...]]
-"""Returns what counts of a record's payloads."""
+"""Returns the part of a record's payloads that counts."""
 
 
 class Digest(NamedTuple):
-    """What a namespace holds: how many ``records``, and the ``sha`` of all of them and of all heads, in hex.
+    """The contents of a namespace: the number of ``records``, and the ``sha`` of all records and heads, in hex.
 
     It does not depend on the backend, the namespace's name, or the order in which different streams were written to.
     """
@@ -39,62 +39,62 @@ class Digest(NamedTuple):
     sha: str
 
 
-def moved(log: LogReader, after: Position | None) -> Iterator[_Found]:
-    """Yield what a copy takes along of what comes after a position."""
-    return (found for found in log.follow(after) if found[1].kind not in _LEFT)
+def copied_records(log: LogReader, after: Position | None) -> Iterator[_Found]:
+    """Yield the records after a position that a copy includes."""
+    return (found for found in log.follow(after) if found[1].kind not in _NOT_COPIED)
 
 
 def heads_of(log: LogReader) -> Iterator[Head]:
-    """Yield the heads that a copy takes along."""
+    """Yield the heads that a copy includes."""
     for kind in KINDS:
         yield from log.heads(kind, live=False)
 
 
 def pages_of_heads(log: LogReader) -> Iterator[list[Head]]:
-    """Yield the same, some at a time."""
+    """Yield the same heads page by page."""
     return pages(heads_of(log), _PAGE)
 
 
 def is_behind(log: LogReader, heads: Iterable[Head], position: Position | None) -> bool:
-    """Tell whether streams have records after a position, also such as ``follow`` does not show yet.
+    """Return whether streams have records after a position, even if ``follow`` does not show them yet.
 
-    On PostgreSQL it does not, as long as any writer is in progress that began before them.
+    On PostgreSQL, ``follow`` hides records as long as any transaction is open that began before them.
     """
     found = filter(None, newest(log, (head.stream for head in heads)))
     return any(position is None or record.position > position for record in found)
 
 
 class Tally:
-    """A sum over records and heads, by kind: of sets, so that their order does not matter, in constant memory."""
+    """A sum of records and heads by kind, in constant memory. Their order does not matter."""
 
     def __init__(self, contents: _Contents | None = None) -> None:
-        """Take what counts of a record's payloads: as a default, their bytes."""
+        """Take a function that returns the part of a record's payloads that counts; by default their bytes."""
         self._contents = contents or _sealed
         self._sums: defaultdict[str, int] = defaultdict(int)
         self.records = 0
 
     def add(self, stream: Stream, record: Record) -> None:
-        """Count a record, without its position."""
+        """Add a record, without its position."""
         version, _, recorded, start, end, item, op, *_ = record
         fields = (*stream, version, recorded, start, end, item, op, *self._contents(stream, record))
         self._add(stream, "record", fields)
         self.records += 1
 
     def add_head(self, stream: Stream, version: int, live: bool) -> None:
-        """Count where a stream stands, and whether it lives."""
+        """Add the head of a stream: its version, and whether it is live."""
         self._add(stream, "head", (*stream, version, int(live)))
 
-    def _add(self, stream: Stream, what: str, fields: tuple[Any, ...]) -> None:
-        hashed = blake2b(b"".join(map(_packed, (what, *fields))), digest_size=_HASH_BYTES)
+    def _add(self, stream: Stream, part: str, fields: tuple[Any, ...]) -> None:
+        hashed = blake2b(b"".join(map(_packed, (part, *fields))), digest_size=_HASH_BYTES)
         kind = kind_of(stream)
         self._sums[kind] = (self._sums[kind] + int.from_bytes(hashed.digest())) % _MODULUS
 
     def digest(self) -> Digest:
-        """Return what was counted."""
+        """Return the sum of everything that was added."""
         return Digest(self.records, f"{sum(self._sums.values()) % _MODULUS:064x}")
 
     def differing(self, other: Tally) -> list[str]:
-        """Return the kinds of streams that are not the same in both."""
+        """Return the kinds of streams in which both sums differ."""
         return sorted(kind for kind in {*self._sums, *other._sums} if self._sums[kind] != other._sums[kind])
 
 
@@ -105,9 +105,9 @@ def tally(
     until: Position | None = None,
     steps: Steps | None = None,
 ) -> Tally:
-    """Return the sum of all that a copy takes along of a log, up to the record at a position."""
+    """Return the sum of everything that a copy of a log includes, up to the record at a position."""
     done = Tally(contents)
-    for position, stream, record in moved(log, None):
+    for position, stream, record in copied_records(log, None):
         if until is not None and position > until:
             break
         done.add(stream, record)
@@ -121,7 +121,7 @@ def tally(
 
 
 def opened_by(sealer: Sealer) -> _Contents:
-    """Return what makes records count by what is in their payloads, however those are sealed."""
+    """Return a function that opens payloads, so that records count by their contents, however they are sealed."""
 
     def contents(stream: Stream, record: Record) -> tuple[Any, ...]:
         body, note = sealer.opened(stream, record)
@@ -135,7 +135,7 @@ def _sealed(_: Stream, record: Record) -> tuple[Any, ...]:
 
 
 def _packed(field: int | str | bytes | None) -> bytes:
-    """Return a field so that no two rows of fields are the same bytes."""
+    """Return a field as bytes, so that different rows of fields never have the same bytes."""
     if field is None:
         return b"n"
     if isinstance(field, int):

@@ -1,4 +1,4 @@
-"""Files as they are given: by name, compressed or not, or open already."""
+"""Files that the caller names, compressed or not, or has opened already."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BinaryFile: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A file by its name, or one that is open for bytes."""
 
 DAMAGED: Final = (EOFError, gzip.BadGzipFile, zlib.error)
-"""What is raised when an archive is none, or not whole."""
+"""The errors of an archive that is no gzip, or damaged, or cut off."""
 
 _OPTIONS: Final[dict[str, Any]] = {"encoding": "utf-8", "newline": ""}
 
 
 @contextmanager
 def written(file: TextFile) -> Iterator[TextIO]:
-    """Yield what text is to be written to. By its name, a file is there as a whole at the end, or as it was before."""
+    """Yield a file to write text to. A named file is complete at the end, or unchanged if anything fails."""
     if not isinstance(file, str | os.PathLike):
         yield file
         file.flush()
@@ -41,7 +41,7 @@ def written(file: TextFile) -> Iterator[TextIO]:
 
 @contextmanager
 def written_bytes(file: BinaryFile) -> Iterator[BinaryIO]:
-    """Yield what bytes are to be written to, likewise."""
+    """Yield a file to write bytes to, in the same way."""
     if not isinstance(file, str | os.PathLike):
         yield file
         file.flush()
@@ -52,9 +52,10 @@ def written_bytes(file: BinaryFile) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _replacing(path: str) -> Iterator[str]:
-    """Yield the name of a file that takes the place of another one once it is complete and safe.
+    """Yield the name of a new file that replaces another one once it is complete and safe on the disk.
 
-    Who may read the other one may read it. What is no regular file, such as a device or a pipe, is written to as it is.
+    It has the permissions of the other one. A path that is no regular file, such as a device or a pipe, is yielded as
+    it is.
     """
     if os.path.exists(path) and not os.path.isfile(path):
         yield path
@@ -76,15 +77,15 @@ def _replacing(path: str) -> Iterator[str]:
 
 @contextmanager
 def read_again(file: TextFile) -> Iterator[Callable[[], TextIO]]:
-    """Yield what returns the file from its beginning, each time that it is called.
+    """Yield a function that returns the file from its beginning each time it is called.
 
-    One that can't be wound back, such as a pipe, is set aside in a temporary file.
+    A file that can't seek, such as a pipe, is copied to a temporary file.
 
     Raises:
-        StoreError: it is no text, or a damaged archive.
+        StoreError: the file is no text, or a damaged archive.
     """
     try:
-        with _wound_back(file) as again:
+        with _rewindable(file) as again:
             yield again
     except DAMAGED as exc:
         raise StoreError(f"the file is no whole archive of gzip: it is damaged, or cut off ({exc})") from None
@@ -99,18 +100,18 @@ def read_again(file: TextFile) -> Iterator[Callable[[], TextIO]]:
 
 @contextmanager
 def seekable(file: BinaryFile) -> Iterator[BinaryFile]:
-    """Yield a file in which a reader may go back: one that can't be wound back is set aside in a temporary file."""
+    """Yield a file that can seek. A file that can't is copied to a temporary file."""
     if isinstance(file, str | os.PathLike) or file.seekable():
         yield file
         return
-    with tempfile.TemporaryFile(prefix="rstore-") as aside:
-        shutil.copyfileobj(file, aside)
-        aside.seek(0)
-        yield aside
+    with tempfile.TemporaryFile(prefix="rstore-") as temporary:
+        shutil.copyfileobj(file, temporary)
+        temporary.seek(0)
+        yield temporary
 
 
 @contextmanager
-def _wound_back(file: TextFile) -> Iterator[Callable[[], TextIO]]:
+def _rewindable(file: TextFile) -> Iterator[Callable[[], TextIO]]:
     if isinstance(file, str | os.PathLike):
         path = os.fspath(file)
         with _open_as(path, path, "r") as text:
@@ -120,21 +121,21 @@ def _wound_back(file: TextFile) -> Iterator[Callable[[], TextIO]]:
         try:
             yield lambda: _at(file, begin)
         except BaseException:
-            file.seek(begin)  # so that who repeats what has failed reads the same again
+            file.seek(begin)  # so that a caller that tries again reads the same
             raise
     else:
-        with tempfile.TemporaryFile("w+", prefix="rstore-", **_OPTIONS) as aside:
-            shutil.copyfileobj(file, aside)
-            yield lambda: _at(aside, 0)
+        with tempfile.TemporaryFile("w+", prefix="rstore-", **_OPTIONS) as temporary:
+            shutil.copyfileobj(file, temporary)
+            yield lambda: _at(temporary, 0)
 
 
 def _open_as(path: str, name: str, mode: str) -> TextIO:
-    """Open the file of a name as what another one says that it is."""
+    """Open a file, compressed if the ``path`` that it will have ends in ``.gz``."""
     if path.endswith(".gz"):
-        return cast("TextIO", gzip.open(name, f"{mode}t", compresslevel=1, **_OPTIONS))  # who calls does
+        return cast("TextIO", gzip.open(name, f"{mode}t", compresslevel=1, **_OPTIONS))  # the caller closes it
     return cast("TextIO", open(name, mode, **_OPTIONS))
 
 
-def _at(text: TextIO, place: int) -> TextIO:
-    text.seek(place)
+def _at(text: TextIO, offset: int) -> TextIO:
+    text.seek(offset)
     return text

@@ -1,4 +1,4 @@
-"""Points of series as tables: CSV, and Parquet if pyarrow is installed; :mod:`rstore.transfer.tabular` reads them."""
+"""Writing points of series as tables: CSV, and Parquet if pyarrow is installed."""
 
 from __future__ import annotations
 
@@ -20,27 +20,29 @@ def export_points(
     store: Store,
     keys: str | Iterable[str],
     file: TableFile,
-    format: Format | None = None,  # noqa: A002  # what it is called everywhere
+    format: Format | None = None,  # noqa: A002  # the usual name
     progress: Report | None = None,
 ) -> int:
     """Write the points of series as a table, and return how many there were.
 
-    The columns of one series are ``time`` and ``value``, of several ``time``, ``key`` and ``value``. A series of rows,
-    such as a frame or any whose values are dicts, has a column for each of theirs instead of ``value``. Times are the
-    ints that they are, or if the series has a unit dates and times of that unit, in its time zone; those in columns of
-    rows are ints, as :meth:`Store.range` gives them. CSV holds numbers and texts: None is an empty cell, and a bool
-    becomes a text. Texts that look like something else are in quotes, and come back as texts. Parquet keeps types, and
-    wants values of one type in a column, of which ints and floats become floats.
+    The columns of one series are ``time`` and ``value``, those of several ``time``, ``key`` and ``value``. A series of
+    rows, such as a frame or one whose values are dicts, has the columns of its rows instead of ``value``. Times of a
+    series with a unit are dates in its time zone; other times are ints. Times in columns of rows are ints, as
+    :meth:`Store.range` returns them.
+
+    CSV has numbers and texts: None becomes an empty cell, and a bool a text. A text that looks like something else is
+    quoted, so that it stays a text. Parquet keeps types. A column of Parquet has values of one type; a mix of ints and
+    floats becomes floats.
 
     Args:
         keys: one series, or several.
-        file: a name or an open file. One that is named is there when all of it was written, and not before.
-        format: ``'csv'`` or ``'parquet'``; by default what the file's name ends in, else CSV.
-        progress: is told how many points were written.
+        file: a name or an open file. A named file appears when it is complete, and not before.
+        format: ``'csv'`` or ``'parquet'``; by default the suffix of the file's name decides, else CSV.
+        progress: is called with the number of points that are written.
 
     Raises:
-        TypeError: a value is none that such a table holds.
-        ValueError: the series don't make one table: the message tells why.
+        TypeError: such a table can't hold a value.
+        ValueError: the series don't make one table. The message says why.
 
     >>> import io
     >>> store.extend('temperature', (1, 20.5), (2, 21))
@@ -63,7 +65,7 @@ def export_points(
 
 
 class _Series(NamedTuple):
-    """A series as it is written: ``columns`` are those of its rows, or none if its values are no rows."""
+    """A series to write: ``columns`` are the columns of its rows, empty if its values are no rows."""
 
     key: str
     columns: tuple[str, ...]
@@ -71,7 +73,7 @@ class _Series(NamedTuple):
 
 
 def _columns_of(store: Store, key: str) -> Iterable[str]:
-    """Return the columns of all rows of a series; none if it does not begin with a row."""
+    """Return the columns of all rows of a series; none if its first value is no row."""
     first = store.first(key)
     if first is None or not is_row(first[1]):
         return ()
@@ -84,7 +86,7 @@ def _columns_of(store: Store, key: str) -> Iterable[str]:
 
 
 def _columns(series: Sequence[_Series]) -> list[str]:
-    """Return the columns of a table: that of times, that of keys if there are several, and those of values."""
+    """Return the columns of a table: of times, of keys if there are several, and of values."""
     columns = list(dict.fromkeys(name for each in series for name in each.columns or ("value",))) or ["value"]
     if len(series) == 1:
         return [name_of_times(columns), *columns]
@@ -96,7 +98,7 @@ def _columns(series: Sequence[_Series]) -> list[str]:
 
 
 def _lines(store: Store, series: Sequence[_Series], columns: Sequence[str]) -> Iterator[Line]:
-    """Yield the points of all series, as cells of columns."""
+    """Yield the points of all series as lines of cells."""
     values = columns[1:] if len(series) == 1 else columns[2:]
     for key, own, axis in series:
         known, before = set(own), () if len(series) == 1 else (key,)

@@ -327,7 +327,7 @@ class TestCopy:
     def test_what_another_writers_transaction_keeps_from_followers_is_not_left_out(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(copying, "_LOOKS", 2)
+        monkeypatch.setattr(copying, "_MAX_WAITS", 2)
         dsn, name = conftest.postgresql(), uuid4().hex
         with (
             Store(dsn, name, frozen=False) as source,
