@@ -602,7 +602,7 @@ class TestRedis:
         assert Problem(
             *ACCOUNT,
             record.version,
-            "it is found by its span, and should not be: it is not in the feed, or is another one there",
+            "it is found by its span, and should not be: it is not in the feed, or differs there",
         ) in problems(filled)
 
     @pytest.mark.parametrize("part", ["live", "all"])
