@@ -1,4 +1,4 @@
-"""The fields of domain models: which there are, what sets each, and how its values are stored."""
+"""The fields of domain models: the argument that sets each, its type, and how its values are stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 _PLAIN: Final = frozenset({int, float, str, bool, bytes, type(None), Any})
-_TOLD: Final = 100
+_SHOWN: Final = 100
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 
 _AS_TEXT: Final[Mapping[type, Callable[[Any], Any]]] = {
@@ -27,11 +27,11 @@ _AS_TEXT: Final[Mapping[type, Callable[[Any], Any]]] = {
     pathlib.PurePath: pathlib.PurePath,
     datetime.time: datetime.time.fromisoformat,
 }
-"""Types whose values are kept as ``str(value)``, and what makes them of it. Others cattrs knows itself."""
+"""Types whose values are stored as ``str(value)``, and the function that parses it. cattrs itself knows the others."""
 
 
 class Field(NamedTuple):
-    """A field of a model: the argument that sets it, its type, and whether values of that are stored as they are."""
+    """A field of a model: the argument that sets it, its type, and whether its values are stored as they are."""
 
     argument: str
     type: Any
@@ -40,7 +40,7 @@ class Field(NamedTuple):
 
     @property
     def type_name(self) -> str:
-        """What the type is called in a message."""
+        """The name of the type in a message."""
         return self.type.__name__ if isinstance(self.type, type) else str(self.type)
 
 
@@ -85,7 +85,7 @@ def _is_plain(of_type: Any) -> bool:
 
 
 def converter_for(model: type[Any], fields: Mapping[str, Field]) -> Any:
-    """Return what structures the fields of a class that are not plain; None if all are."""
+    """Return a converter that structures the fields of a class that are not plain; None if all are."""
     structured = {name: field.type for name, field in fields.items() if not field.is_plain}
     if not structured:
         return None
@@ -114,17 +114,17 @@ def _parsing(parse_text: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     return lambda text, _: parse_text(text)
 
 
-def told(value: Any) -> str:
-    """Return a value as a message shows it: the beginning of a long one."""
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: of a long one the beginning."""
     try:
         text = repr(value)
     except Exception:  # whatever a user's class raises
         return f"a value of type {type(value).__name__}"
-    return text if len(text) <= _TOLD else f"{text[:_TOLD]}..."
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def at_fault(model: type[Any], arguments: Mapping[str, Any]) -> str | None:
-    """Return the field whose own converter or validator refuses its value; None if that is none of an attrs class."""
+    """Return the field of an attrs class whose own converter or validator refuses its value; None if there is none."""
     if not attrs.has(model):
         return None
     for field in attrs.fields(model):
@@ -136,7 +136,7 @@ def at_fault(model: type[Any], arguments: Mapping[str, Any]) -> str | None:
             value = value if field.converter is None else field.converter(value)
             if field.validator is not None:
                 field.validator(None, field, value)
-        except AttributeError:  # it asked for the instance, and there is none
+        except AttributeError:  # the validator asked for the instance, and there is none
             continue
         except Exception:
             return str(field.name)

@@ -192,8 +192,8 @@ def test_what_somebody_else_stored_is_told_by_its_field_alone(backend: Backend) 
     accounts = Repository(store, Account)
     for call, message in (
         (lambda: accounts.get("a"), r"'a': field 'balance': it makes no Account \(ValueError\)"),
-        (lambda: accounts.past("b", 1), r"'b': field 'price': what is stored is no Decimal \(InvalidOperation\)"),
-        (lambda: accounts.revert("b", 1), r"'b': field 'price': what is stored is no Decimal"),
+        (lambda: accounts.past("b", 1), r"'b': field 'price': the stored value is no Decimal \(InvalidOperation\)"),
+        (lambda: accounts.revert("b", 1), r"'b': field 'price': the stored value is no Decimal"),
     ):
         with pytest.raises(StoreModelError, match=message) as told:
             call()
