@@ -1,7 +1,7 @@
-"""Frames in and out of series: pandas, polars, Arrow and NumPy, each imported when it is asked for.
+"""Frames in and out of series: pandas, polars, Arrow and NumPy, each imported when a caller asks for it.
 
-A library is a module of this package with three functions: ``owns`` (is it mine?), ``read`` (a frame of its own as a
-:class:`~rstore.frames.frame.Frame`) and ``show`` (the other way).
+Each library has a module in this package with three functions: ``owns`` tells whether an object is one of its frames,
+``read`` makes a :class:`~rstore.frames.frame.Frame` of that, and ``show`` makes one of its frames of a ``Frame``.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from rstore.frames.frame import Frame
 
 LIBRARIES: Final = {"pandas": "pandas", "polars": "polars", "arrow": "pyarrow", "numpy": "numpy"}
-"""What ``to`` may be, which is also the extra that installs it, and which library that is."""
+"""The values of ``to``, which are also the extras that install a library, and the package of each."""
 
 
 def recognized(points: tuple[Any, ...]) -> Frame | None:
-    """Return what was given to ``extend`` as a frame, None if it is none.
+    """Return the argument of ``extend`` as a frame, or None if it is no frame.
 
-    No library is imported to find out: a frame's class tells where it comes from.
+    No library is imported to find out: a frame's class tells its package.
 
     Raises:
-        TypeError, ValueError: it is a frame that is no series; the message tells why.
+        TypeError, ValueError: the frame is no series; the message tells why.
     """
     if len(points) != 1:
         return None
@@ -43,11 +43,11 @@ def recognized(points: tuple[Any, ...]) -> Frame | None:
 
 
 def by_series(key: str, frame: Frame, key_column: str | None, duplicates: Duplicates) -> dict[str, Frame]:
-    """Return a frame by the keys of its series: ``key``, or with a column of keys one for each of its values.
+    """Return a frame for each key: for ``key`` alone, or with a column of keys for each of its values.
 
     Raises:
-        ValueError, TypeError: several rows have one time, and ``duplicates`` is not ``'last'``; or there is no such
-            column of keys. The message tells.
+        ValueError, TypeError: several rows of a series have one time, and ``duplicates`` is not ``'last'``; or the
+            frame has no such column of keys.
     """
     from rstore.frames.parting import check_times_differ, parted
 
@@ -58,30 +58,30 @@ def by_series(key: str, frame: Frame, key_column: str | None, duplicates: Duplic
     return {name: part for name, part, _ in parts}
 
 
-def _origins(thing: object) -> set[str]:
-    """Return the packages that a thing's class, and those above it, come from."""
-    return {cls.__module__.partition(".")[0] for cls in type(thing).__mro__}
+def _origins(given: object) -> set[str]:
+    """Return the packages of an object's class and of its base classes."""
+    return {cls.__module__.partition(".")[0] for cls in type(given).__mro__}
 
 
 def check_library(to: str) -> None:
-    """Raise if there is no such kind of frame, or its library is not installed."""
+    """Raise if ``to`` names no library, or one that is not installed."""
     if to not in LIBRARIES:
         raise ValueError(f"to is one of {', '.join(LIBRARIES)}, not {to!r}")
     library(to)
 
 
 def as_arrays() -> tuple[UnpackTimes, Merge]:
-    """Return what reads times as arrays, and what merges tables as such."""
+    """Return the functions that unpack times as arrays, and that merge tables as arrays."""
     from rstore.frames import merging, times
 
     return times.unpack_times, merging.merge
 
 
 def shown(rows: Iterable[Run], freq: int | None, n: int | None, kind: Callable[[], Layout | None], to: str) -> Any:
-    """Return runs of rows as a frame of a library, thinned and limited as by ``range``.
+    """Return runs of rows as a frame of a library, thinned and limited as ``range`` does it.
 
     Args:
-        kind: finds out of what kind the series is, where none of the rows tells.
+        kind: finds the layout of the series, where none of the rows tells it.
     """
     from rstore.frames.gathering import gathered, limited
 
@@ -89,10 +89,10 @@ def shown(rows: Iterable[Run], freq: int | None, n: int | None, kind: Callable[[
 
 
 def framed(points: Sequence[tuple[int, Any]], times: TimeAxis, to: str, kind: Layout | None = None) -> Any:
-    """Return points as a frame of a library; those of which the values are dicts as one of several columns.
+    """Return points as a frame of a library. Points whose values are dicts make a frame of several columns.
 
     Args:
-        kind: tells which columns hold times or durations, and in what these are counted.
+        kind: the layout of the series: it tells which columns hold times or durations, and their units.
     """
     from rstore.frames.gathering import of_points
 
@@ -107,7 +107,7 @@ def _show(frame: Frame, to: str) -> Any:
 
 
 def library(name: str) -> Any:
-    """Return the module for a library.
+    """Return the module of this package for a library.
 
     Raises:
         StoreNotAvailableError: it is not installed.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Choice(NamedTuple):
-    """What can be said of a column: what it is called, and whether it could be the times."""
+    """A column that may hold the times: its name, and whether its type is one of dates, or of integers."""
 
     name: str
     is_temporal: bool
@@ -15,10 +15,12 @@ class Choice(NamedTuple):
 
 
 def time_column(columns: Sequence[Choice]) -> int:
-    """Return which column holds the times: the first if it has datetimes, else the only one that has, else the first.
+    """Return the number of the column of times: the first if it has datetimes, else the only one with datetimes.
+
+    If no single column has them, it is the first if that has integers.
 
     Raises:
-        TypeError: that holds neither datetimes nor integers.
+        TypeError: the first column has no integers either.
 
     >>> time_column([Choice('id', False, True), Choice('at', True, False), Choice('price', False, False)])
     1

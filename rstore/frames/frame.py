@@ -1,4 +1,4 @@
-"""A frame between a library and the segments of a series: arrays of NumPy, in slices that are views of the whole."""
+"""A frame between a library and the segments of a series: NumPy arrays, whose slices are views of the whole."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from rstore.encoding.columns import (
 from rstore.frames.times import Ints, order_of, rescaled, unit_of
 
 ANY_ZONE: Final = "*"
-"""The zone of times that are in UTC and can't have another: they are shown in that of the series."""
+"""The zone of times that are in UTC and can't have another: they take the zone of the series."""
 
-_CHUNK: Final = 1 << 18  # rows: what fits into a cache is looked at while it is there
+_CHUNK: Final = 1 << 18  # rows: a chunk fits into the cache, so that its second pass reads no memory
 
 
 class Values(NamedTuple):
-    """A column with its values; ``absent`` has a true byte for each that is missing, or is None if none is."""
+    """A column with its values; ``absent`` has a true byte for each missing one, or is None if none is missing."""
 
     column: Column
     data: Any
@@ -45,19 +45,19 @@ def columns_of(table: Table) -> list[Values]:
 
 
 def chosen(values: Any, rows: Ints) -> Any:
-    """Return the values of these numbers, a list of a list."""
+    """Return the values in these rows: of an array as an array, of a list as a list."""
     return [values[row] for row in rows.tolist()] if isinstance(values, list) else np.asarray(values)[rows]
 
 
 def taken(table: Table, rows: Ints) -> Table:
-    """Return the rows of these numbers."""
+    """Return these rows of a table."""
     absent = [None if mask is None else chosen(mask, rows) for mask in table.absent]
     return Table(table.layout, [chosen(values, rows) for values in table.data], absent)
 
 
 @frozen(eq=False)
 class Frame:
-    """The points of a frame. ``order`` are the rows in order of time, the last of equal times; None if all are so."""
+    """The points of a frame. ``order`` has its rows in order of time, of equal times the last; None if that is all rows."""
 
     times: Ints
     table: Table
@@ -68,17 +68,17 @@ class Frame:
 
     @property
     def axis(self) -> TimeAxis:
-        """What the times mean."""
+        """The meaning of the times."""
         return self.table.layout.times
 
     @property
     def has_objects(self) -> bool:
-        """Whether there are values that have to be dumped."""
+        """Whether there are values of no other type, which have to be dumped."""
         return any(column.kind == OBJECT for column in self.table.layout.columns)
 
     @property
     def is_short(self) -> bool:
-        """Whether one segment holds it."""
+        """Whether one segment can hold all rows."""
         return len(self) <= self.table.layout.rows
 
     def with_times(self, times: Ints, axis: TimeAxis) -> Frame:
@@ -91,7 +91,7 @@ def frame_of(times: Ints, axis: TimeAxis, columns: Sequence[Values], *, framed: 
     """Return columns as a frame.
 
     Raises:
-        ValueError: they are of different lengths, there is none, or two have one name.
+        ValueError: the columns have different lengths, there is no column, or two have the same name.
     """
     names = [values.column.name for values in columns]
     if not names:
@@ -128,7 +128,7 @@ def runs(frame: Frame) -> Iterator[Run]:
 
 
 def array_column(name: str | None, array: Any, absent: Any = None, dtype: str = "") -> Values:
-    """Return an array as a column; types that have no width here become values of any type."""
+    """Return an array as a column; an array of a type without a kind here becomes a column of objects."""
     mask = np.asarray(absent, np.uint8) if absent is not None and absent.any() else None
     kind, code = array.dtype.kind, f"{array.dtype.kind}{array.dtype.itemsize}"
     if kind in "Mm":
@@ -148,7 +148,7 @@ def object_column(name: str | None, values: list[Any], dtype: str = "") -> Value
 
 
 def text_column(name: str | None, texts: list[Any], dtype: str = "") -> Values:
-    """Return texts as a column; what is no str is missing."""
+    """Return texts as a column; a value that is no str is missing."""
     absent = np.fromiter((not isinstance(text, str) for text in texts), np.uint8, len(texts))
     column = Column(name, TEXT, dtype=dtype)
     if not absent.any():
@@ -157,7 +157,7 @@ def text_column(name: str | None, texts: list[Any], dtype: str = "") -> Values:
 
 
 def guessed_column(name: str | None, values: list[Any]) -> Values:
-    """Return values that came without a type as a column: of the type that all of them have, or of objects.
+    """Return values that came without a type as a column: of the one type that they have, or else of objects.
 
     >>> [guessed_column(None, values).column.kind for values in ([1.5, 2.0], [True], ['a'], [1, None], [2**70])]
     ['f8', 'b1', 'text', 'object', 'object']
@@ -172,9 +172,10 @@ def guessed_column(name: str | None, values: list[Any]) -> Values:
 
 
 def are_same(given: Sequence[Any], shown: Sequence[Any]) -> bool:
-    """Tell whether values are what they were, once a library has found a type for all of them.
+    """Tell whether values stay the same when a library shows them as one type.
 
-    An int among floats is not, nor is a bool among ints, though they are equal. A dict without a key has None there.
+    An int among floats does not, nor does a bool among ints, though they are equal. A dict may get None for a key that
+    it has not.
 
     >>> are_same([1, None, (2,)], [1, None, [2]]), are_same([1, 1.5], [1.0, 1.5])
     (True, False)
@@ -204,7 +205,7 @@ _GUESSED: Final[dict[type, str]] = {float: "f8", int: "i8", bool: "b1"}
 
 
 def check_label(what: str, label: object) -> str | None:
-    """Return what a column or an index is called, or raise if that is no str."""
+    """Return the name of a column or an index, or raise if that is no str."""
     if label is None:
         return None
     if isinstance(label, str):
@@ -213,7 +214,7 @@ def check_label(what: str, label: object) -> str | None:
 
 
 def labels(layout: Layout) -> tuple[str, list[str]]:
-    """Return what the column of times is called, and what the others are, where all need names that differ.
+    """Return the name of the column of times, and those of the others, where all need names that differ.
 
     >>> labels(Layout(TimeAxis(name='value'), (Column(None, 'f8'),)))
     ('time', ['value'])
@@ -226,13 +227,13 @@ def labels(layout: Layout) -> tuple[str, list[str]]:
 
 
 def fitted(key: str, frame: Frame, known: Sequence[Layout] | None) -> Frame:
-    """Return a frame with its times, and its columns of times, counted as those of a series are.
+    """Return a frame with its times, and its columns of times, in the units of a series.
 
     Args:
-        known: what segments of the series are like, some of those that came as frames; None if it is a new one.
+        known: the layouts of some segments of the series that came as frames; None if the series is new.
 
     Raises:
-        ValueError: only one of them has datetimes, or a time zone; or a time would not be exact. The message tells.
+        ValueError: only one of the two has datetimes, or a time zone; or a time would not be exact.
     """
     times, own = frame.times, frame.axis
     zone = None if own.zone == ANY_ZONE else own.zone
@@ -257,7 +258,7 @@ def _check_zones(what: str, there: str | None, here: str | None) -> None:
 
 
 def _with_columns_fitted(key: str, frame: Frame, known: Sequence[Layout]) -> Frame:
-    """Return a frame whose columns of times and durations have the units that those of the same names have."""
+    """Return a frame whose columns of times and durations have the units of the known columns of the same names."""
     layout = frame.table.layout
     there = {_name(each, column): column for each in known for column in each.columns if column.kind in IN_UNITS}
     pairs = zip(layout.columns, frame.table.data, strict=True)
@@ -268,7 +269,7 @@ def _with_columns_fitted(key: str, frame: Frame, known: Sequence[Layout]) -> Fra
 
 
 def _name(layout: Layout, column: Column) -> str | None:
-    """Return what tells a column from others: its name, if it is that of a frame."""
+    """Return the name of a frame's column, by which it is told from others; None for the values of a series."""
     return column.name if layout.framed or len(layout.columns) > 1 else None
 
 

@@ -1,4 +1,4 @@
-"""Tables of Arrow. A column of theirs holds the times: see :func:`rstore.frames.choosing.time_column`."""
+"""Tables of Arrow. One of their columns holds the times: see :func:`rstore.frames.choosing.time_column`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from rstore.frames.times import Ints, whole_times
 
 
 def owns(thing: Any) -> bool:
-    """Tell whether this is a table of Arrow."""
+    """Tell whether an object is a Table or RecordBatch of Arrow."""
     return isinstance(thing, pa.Table | pa.RecordBatch)
 
 
 def read(table: Any) -> Frame:
-    """Return a Table as a frame."""
+    """Return a Table or RecordBatch as a frame."""
     choices = [
         Choice(
             field.name,
@@ -46,7 +46,7 @@ def read(table: Any) -> Frame:
 
 
 def _whole(column: Any) -> Any:
-    """Return a column as one array, without a copy if it is one."""
+    """Return a column as one array, without a copy if it is one already."""
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if pa.types.is_dictionary(column.type):
@@ -55,7 +55,7 @@ def _whole(column: Any) -> Any:
 
 
 def read_times(name: str | None, array: Any) -> tuple[Ints, TimeAxis]:
-    """Return an array of Arrow as times, and what they mean."""
+    """Return an array of Arrow as times, and their meaning."""
     array = _whole(array)
     if array.null_count:
         raise ValueError(f"row {array.is_null().to_numpy(zero_copy_only=False).argmax()} has no time")
@@ -91,7 +91,7 @@ def show(frame: Frame) -> Any:
     """Return a frame as a Table.
 
     Raises:
-        ValueError: Arrow has no type for a column of values of several types.
+        ValueError: a column has values of several types, and Arrow has no type for them.
     """
     unit, zone, _ = frame.axis
     times = pa.array(frame.times)

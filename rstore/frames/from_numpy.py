@@ -1,6 +1,6 @@
 """A pair ``(times, values)`` of NumPy arrays. Several columns are a structured array.
 
-Times are integers, or datetime64, which NumPy knows in UTC only: they fit to series of any time zone.
+Times are integers, or datetime64. NumPy has that in UTC only, so it fits a series of any time zone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rstore.frames.times import Ints, check_present, unit_of, whole_times
 
 
 def owns(thing: Any) -> bool:
-    """Tell whether this is a pair of which the first is an array."""
+    """Tell whether an object is a pair that begins with an array."""
     return isinstance(thing, tuple) and len(thing) == 2 and isinstance(thing[0], np.ndarray)
 
 
@@ -42,7 +42,7 @@ def read(pair: tuple[Any, Any]) -> Frame:
 
 
 def read_times(times: Any) -> tuple[Ints, TimeAxis]:
-    """Return an array of times as integers, and what they mean."""
+    """Return an array of times as integers, and their meaning."""
     if times.dtype.kind != "M":
         return whole_times(times, "times"), TimeAxis()
     unit = unit_of(times.dtype)
@@ -67,7 +67,7 @@ def show(frame: Frame) -> tuple[Any, Any]:
         return times, arrays[0]
     _, names = labels(frame.table.layout)
     rows = np.empty(len(times), [(name, array.dtype) for name, array in zip(names, arrays, strict=True)])
-    for name, array in zip(rows.dtype.names or (), arrays, strict=True):  # it has none that is empty
+    for name, array in zip(rows.dtype.names or (), arrays, strict=True):  # a dtype without fields has None
         rows[name] = array
     return times, rows
 
@@ -88,13 +88,13 @@ def shown_array(values: Values) -> Any:
 
 
 def missing_times(values: Values) -> Any:
-    """Return which times or durations of a column are missing: the library had none, or there was no row for it."""
+    """Return a mask of the missing times or durations: the library had none there, or the column had no row."""
     missing = values.data == NOT_A_TIME
     return missing if values.absent is None else missing | np.asarray(values.absent, bool)
 
 
 def _objects(values: list[Any]) -> Any:
-    """Return a list as an array of objects; values that are lists themselves stay so."""
+    """Return a list as an array of objects; values that are lists stay lists."""
     array = np.empty(len(values), object)
     array[:] = values
     return array

@@ -1,9 +1,9 @@
-"""Series and DataFrames of pandas. What they are indexed by are the times: datetimes, or integers.
+"""Series and DataFrames of pandas. Their index holds the times: datetimes, or integers.
 
-What comes back with the type that it had: numbers and bools of NumPy and those of pandas that may be missing, datetimes
-with and without a zone, time deltas, texts, and the types of Arrow that :mod:`rstore.frames.from_arrow` knows.
-Categories come back as the texts or objects that they are called by; values of all other types, such as periods and
-intervals, as objects. Before pandas 3 a column of texts is one of objects, unless it is of type ``string``.
+These types come back as they were: numbers and bools of NumPy, the nullable ones of pandas, datetimes with and without
+a zone, time deltas, texts, and the types of Arrow that :mod:`rstore.frames.from_arrow` knows. Categories come back as
+their texts or objects; values of all other types, such as periods and intervals, as objects. Before pandas 3 a column
+of texts is one of objects, unless its type is ``string``.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from rstore.frames.times import Ints, check_present, whole_times
 _NULLABLE: Final = frozenset(
     {"boolean", "Float32", "Float64", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))}
 )
-"""The types of pandas that keep apart what is missing."""
+"""The nullable types of pandas: they keep missing values in a mask."""
 
 _TEXTS: Final = "str" if int(pd.__version__.partition(".")[0]) >= 3 else "object"
-"""The type that pandas has for texts: before 3, ``str`` is that of NumPy, which makes the text 'None' of None."""
+"""The type that pandas has for texts. Before 3, ``str`` is NumPy's type, which turns None into the text 'None'."""
 
 
 def owns(thing: Any) -> bool:
-    """Tell whether this is a frame of pandas."""
+    """Tell whether an object is a Series or DataFrame of pandas."""
     return isinstance(thing, pd.Series | pd.DataFrame)
 
 
@@ -76,21 +76,21 @@ def _read_index(index: Any) -> tuple[Ints, TimeAxis]:
 
 
 def zone_name(zone: Any) -> str:
-    """Return the name of a time zone by which it is found again.
+    """Return the name of a time zone, by which a reader finds it again.
 
     Raises:
-        ValueError: it has none.
+        ValueError: the zone has no name.
     """
     name = getattr(zone, "key", None) or getattr(zone, "zone", None)
     if name is None and isinstance(zone, datetime.timezone):
-        name = str(datetime.timezone(zone.utcoffset(None)))[3:9] or "UTC"  # of UTC+05:30 what Arrow and polars know
+        name = str(datetime.timezone(zone.utcoffset(None)))[3:9] or "UTC"  # UTC+05:30 is +05:30 for Arrow and polars
     if name is None:
         raise ValueError(f"the time zone {zone!r} has no name: convert the index with tz_convert")
     return str(name)
 
 
 def _column(name: str | None, series: Any) -> Values:
-    """Return the values of a Series as a column. Types that are not known here become values of any type."""
+    """Return the values of a Series as a column. Values of a type without a kind here become objects."""
     dtype = series.dtype
     if isinstance(dtype, pd.DatetimeTZDtype):
         values = array_column(name, series.dt.tz_convert(None).to_numpy())
@@ -113,13 +113,13 @@ def _object_column(name: str | None, series: Any) -> Values:
     dtype, objects = series.dtype, series.astype(object)
     if isinstance(dtype, pd.CategoricalDtype) and pd.api.types.infer_dtype(dtype.categories) == "string":
         return text_column(name, objects.tolist())
-    if not pd.api.types.is_object_dtype(dtype):  # a category or a period that is missing; a NaN object is a value
+    if not pd.api.types.is_object_dtype(dtype):  # a category or a period may be missing; a NaN among objects is a value
         objects = objects.where(series.notna(), None)
     return object_column(name, [None if value is pd.NA else value for value in objects])
 
 
 def _arrow() -> Any:
-    """Return what reads and shows arrays of Arrow, of which columns of pandas may be made."""
+    """Return the module that reads and shows arrays of Arrow: columns of pandas may be made of them."""
     from rstore.frames import library
 
     return library("arrow")
@@ -129,7 +129,7 @@ def _arrow() -> Any:
 
 
 def show(frame: Frame) -> Any:
-    """Return a frame as what it was: a DataFrame, or a Series."""
+    """Return a frame as a DataFrame or a Series, whichever it was."""
     index = _index(frame.times, frame.axis)
     series = {values.column.name: _series(values, index) for values in columns_of(frame.table)}
     return pd.DataFrame(series, index, copy=False) if frame.table.layout.framed else next(iter(series.values()))
@@ -176,4 +176,4 @@ _MASKED: Final[dict[str, Callable[..., Any]]] = {
     "i": pd.arrays.IntegerArray,
     "u": pd.arrays.IntegerArray,
 }
-"""Arrays that keep apart what is missing: integers and bools have no NaN for that."""
+"""Arrays with a mask of missing values: integers and bools have no NaN for that."""

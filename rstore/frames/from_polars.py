@@ -1,4 +1,4 @@
-"""DataFrames of polars. A column of theirs holds the times: see :func:`rstore.frames.choosing.time_column`."""
+"""DataFrames of polars. One of their columns holds the times: see :func:`rstore.frames.choosing.time_column`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rstore.frames.times import Ints, rescaled, whole_times
 
 
 def owns(thing: Any) -> bool:
-    """Tell whether this is a frame of polars."""
+    """Tell whether an object is a DataFrame of polars."""
     return isinstance(thing, pl.DataFrame)
 
 
@@ -41,7 +41,7 @@ def read(frame: Any) -> Frame:
 
 
 def _is_integer(dtype: Any) -> bool:
-    """Tell whether values are integers that NumPy has too."""
+    """Tell whether a type is one of integers that NumPy has too."""
     return bool(dtype.is_integer()) and not str(dtype).endswith("128")
 
 
@@ -72,7 +72,7 @@ def _column(series: Any) -> Values:
 
 
 def show(frame: Frame) -> Any:
-    """Return a frame as a DataFrame; seconds become milliseconds and fixed offsets UTC, since polars has neither."""
+    """Return a frame as a DataFrame. Polars has no seconds and no fixed offsets: they become milliseconds and UTC."""
     unit, zone, _ = frame.axis
     times = pl.Series(frame.times) if unit is None else _datetimes(frame.times, unit, zone)
     name, names = labels(frame.table.layout)

@@ -1,4 +1,4 @@
-"""Frames out of series: segments of one layout are put one after the other, others are brought together first."""
+"""Frames out of series: segments of one layout are concatenated, those of several are first brought together."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rstore.frames.times import joint_times
 _NUMBERS: Final = frozenset(FORMATS) - IN_UNITS - {"b1"}
 
 _Piece: TypeAlias = tuple[int, dict[str | None, Values | None]]
-"""How many rows, and the values of each column, None if all are missing.
+"""The number of rows, and the values of each column, None if all are missing.
 
-A column without a name is the only one, or that of values which are no rows.
+A column without a name is the only one, or holds the values that are no rows.
 """
 
 
 def limited(runs: Iterable[Run], freq: int | None, n: int | None) -> Iterator[Run]:
-    """Yield of runs what ``range`` returns with ``freq`` and ``n``; no more is read than that needs."""
+    """Yield the points of runs that ``range`` returns with ``freq`` and ``n``, and read no more than needed."""
     due, left = None, n
     for times, values in runs:
         if left is not None and left <= 0:
@@ -49,10 +49,10 @@ def gathered(runs: Iterable[Run], kind: Callable[[], Layout | None]) -> Frame:
     """Return runs, whose values are rows of tables or have no type, as one frame.
 
     Args:
-        kind: finds out of what kind the series is, where no table tells.
+        kind: finds the layout of the series, where no table tells it.
 
     Raises:
-        ValueError: times of several units are together.
+        ValueError: the times are in several units.
     """
     found = list(chain.from_iterable(map(stretches, runs)))
     times = joint_times([stamps for stamps, _ in found])
@@ -70,10 +70,10 @@ def _empty(layout: Layout) -> Table:
 
 
 def of_points(points: Sequence[tuple[int, Any]], axis: TimeAxis, kind: Layout | None = None) -> Frame:
-    """Return points without a type as a frame; rows as columns, in which what is None is missing.
+    """Return points without a type as a frame, and rows as its columns, in which None is a missing value.
 
     Args:
-        kind: tells which columns hold times or durations: points have ints of these.
+        kind: the layout of the series: it tells which columns hold times or durations, which are ints in points.
     """
     times, values = [time for time, _ in points], [value for _, value in points]
     rows = [value for value in values if isinstance(value, dict)]
@@ -85,14 +85,14 @@ def of_points(points: Sequence[tuple[int, Any]], axis: TimeAxis, kind: Layout | 
 
 
 def _in_unit(values: Values, column: Column | None) -> Values:
-    """Return ints as the times or durations that they are."""
+    """Return ints as the times or durations that a known column has."""
     if column is None or column.kind not in IN_UNITS or values.column.kind != "i8":
         return values
     return values._replace(column=column._replace(name=values.column.name, dtype=""))
 
 
 def _known_of(name: str | None, values: list[Any]) -> Values:
-    """Return values as a column of the type that those have which are there."""
+    """Return values as a column of the one type that the present ones have."""
     types = {type(value) for value in values if value is not None}
     if types == {int, float}:
         types, values = {float}, [None if value is None else float(value) for value in values]
@@ -123,13 +123,13 @@ def _brought_together(found: Sequence[Any], layouts: Sequence[Layout]) -> Table:
 
 
 def _name_beside(columns: Sequence[str | None]) -> str:
-    """Return what the column of values that are no rows is called, beside those of rows."""
+    """Return a name for the column of values that are no rows, which no column of rows has."""
     made_up = (f"value {number}" for number in count(2))
     return next(name for name in chain(("value",), made_up) if name not in columns)
 
 
 def _has_names(layout: Layout) -> bool:
-    """Tell whether the values are those of columns. A series has one value, whatever that is called."""
+    """Tell whether columns have names. A series has one column, and the name of that does not count."""
     return layout.framed or len(layout.columns) > 1
 
 
@@ -142,7 +142,7 @@ def _meaning(layouts: Sequence[Layout]) -> TimeAxis:
 
 
 def _with_lists_joined(found: Sequence[Any], *, alone: bool) -> Iterator[Any]:
-    """Where all is lists, take them as one: whether they are of one type is a question about all values."""
+    """Yield the parts. If all are lists, yield one list: only all values together tell whether they have one type."""
     if alone and not any(isinstance(values, Table) for values in found):
         yield [value for values in found for value in values]
     else:
@@ -164,7 +164,7 @@ def _piece(values: Any, *, alone: bool) -> _Piece:
 
 
 def _unless_nothing(name: str | None, values: list[Any]) -> Values | None:
-    """Return values as a column; None if there are none, which then is no reason to change the type of others."""
+    """Return values as a column, or None if all are missing: then they must not change the type of others."""
     return None if all(value is None for value in values) else _known_of(name, values)
 
 
@@ -181,7 +181,7 @@ def _united(layout: Layout, pieces: Sequence[_Piece], keys: Sequence[str | None]
 
 
 def _column(name: str | None, parts: Sequence[tuple[int, Values | None]]) -> Values:
-    """Return the parts of a column, each of so many values, as one; where there is None they are missing."""
+    """Return the parts of a column, each with its number of values, as one; the values of a part None are missing."""
     present = [part for _, part in parts if part is not None]
     if not present:
         return object_column(name, [None] * sum(count for count, _ in parts))
@@ -199,7 +199,7 @@ def _column(name: str | None, parts: Sequence[tuple[int, Values | None]]) -> Val
 
 
 def _common(columns: Sequence[Column]) -> Column:
-    """Return what a column of such parts is: of their type, of one that holds all their numbers, or of objects."""
+    """Return the column that such parts make: of their type, of one that holds all their numbers, or of objects."""
     types = {column[1:4] for column in columns}
     dtypes = {column.dtype for column in columns}
     dtype = dtypes.pop() if len(dtypes) == 1 else ""
@@ -207,7 +207,9 @@ def _common(columns: Sequence[Column]) -> Column:
         return columns[0]._replace(dtype=dtype)
     in_units = {column[1:4] for column in columns if column.kind in IN_UNITS}
     if len(in_units) == 1 and {column.kind for column in columns} - IN_UNITS == {"i8"}:
-        return next(column for column in columns if column.kind in IN_UNITS)  # points have ints of its unit
+        return next(
+            column for column in columns if column.kind in IN_UNITS
+        )  # points have ints of its unit
     if {column.kind for column in columns} <= _NUMBERS:
         return Column(None, "f8")
     return Column(None, OBJECT)
@@ -241,5 +243,5 @@ def _mask(part: Values | None, count: int) -> Any:
 
 
 def _joined(arrays: Sequence[Any]) -> Any:
-    """Return arrays one after the other, in memory that whoever gets them may change."""
+    """Return arrays one after the other, in memory that the caller may change."""
     return arrays[0] if len(arrays) == 1 and arrays[0].flags.writeable else np.concatenate(arrays)

@@ -1,4 +1,4 @@
-"""Tables that lie over each other, merged as arrays: what :func:`rstore.domain.series.merge` does point by point."""
+"""Tables that lie over each other, merged as arrays; :func:`rstore.domain.series.merge` does it point by point."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rstore.frames.times import joint_times, order_of
 
 
 def merge(runs: Sequence[tuple[int, Run]], holes: Sequence[Layer]) -> Iterator[Run]:
-    """Yield what is seen of runs and holes that are laid over each other; of tables of one layout as one table.
+    """Yield the visible points of runs and holes that are laid over each other: of tables of one layout as one table.
 
-    Points of several layouts, or of none, which make no table, are merged one by one.
+    Points of several layouts, or of none, make no table and are merged one by one.
     """
     ordered = sorted(runs, key=itemgetter(0))
     tables = [values.table for _, (_, values) in ordered if isinstance(values, Rows)]
@@ -35,7 +35,7 @@ def merge(runs: Sequence[tuple[int, Run]], holes: Sequence[Layer]) -> Iterator[R
 
 
 def _seen(runs: Sequence[tuple[int, Run]], holes: Sequence[Layer]) -> Any:
-    """Tell of each point whether it lies in no later hole. Of equal times the last tells for all: it is above them."""
+    """Tell for each point whether it lies in no later hole. Of equal times the last decides: it is above the others."""
     parts = []
     for version, (times, _) in runs:
         part, own = np.ones(len(times), bool), joint_times([times])

@@ -1,4 +1,4 @@
-"""Rows of one time in a frame: refused with an example, or told apart by a column, each value of which has a series."""
+"""Rows of one time in a frame: refused with an example, or parted by a column into a series for each of its values."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rstore.timestamps import iso_in_series
 
 
 def check_times_differ(key: str, frame: Frame, rows: Ints | None = None) -> None:
-    """Raise if several rows have one time. Nothing is looked at where times come in their order, each later.
+    """Raise if several rows have one time. Where each time is later than the one before, this looks at nothing.
 
     Args:
-        key: that of the series.
-        rows: which rows of the given frame these are; all of them by default.
+        key: the key of the series.
+        rows: the numbers of these rows in the frame that the user gave; None if they are all of its rows.
 
     Raises:
         ValueError: the message names the earliest such time and two rows, counted from 0.
@@ -33,13 +33,13 @@ def check_times_differ(key: str, frame: Frame, rows: Ints | None = None) -> None
     at = int(np.argmax(times[order[1:]] == times[order[:-1]]))
     first, second = (int(row if rows is None else rows[row]) for row in order[at : at + 2])
     raise ValueError(
-        f"{key!r} has {_said(frame, int(times[order[at]]))} twice, in rows {first} and {second} of the frame, and "
+        f"{key!r} has {_shown(frame, int(times[order[at]]))} twice, in rows {first} and {second} of the frame, and "
         f"{len(times) - len(frame)} of its {len(times)} rows would be lost: make a series for each value of a column "
         "with key_column=..., or let the last row count with duplicates='last'"
     )
 
 
-def _said(frame: Frame, time: int) -> str | int:
+def _shown(frame: Frame, time: int) -> str | int:
     axis = frame.axis
     if axis.unit is None:
         return time
@@ -49,10 +49,10 @@ def _said(frame: Frame, time: int) -> str | int:
 def parted(key: str, frame: Frame, key_column: str | None) -> Iterator[tuple[str, Frame, Ints | None]]:
     """Yield a frame for each value of a column, with the key of its series, ``key/value``, and its row numbers.
 
-    Without a column that is the whole frame, and None for all rows.
+    Without a column yield the whole frame, and None for its row numbers.
 
     Raises:
-        ValueError: there is no such column, no other one, or a row has no key; or that is none.
+        ValueError: there is no such column, or no other one; or a row has no key, or one that no store can keep.
         TypeError: the column holds neither texts nor integers.
     """
     if key_column is None:
@@ -80,8 +80,8 @@ def _rows_of(values: Values, rows: Ints) -> Values:
 
 
 def _groups(prefix: str, column: str, cells: list[Any]) -> Iterator[tuple[str, Ints]]:
-    """Yield keys in the order in which they come, and the numbers of their rows."""
-    for cls in set(map(type, cells)) - {type(None), float}:  # a float may be NaN, which tells that a text is missing
+    """Yield keys in the order of their first rows, each with the numbers of its rows."""
+    for cls in set(map(type, cells)) - {type(None), float}:  # a float may be NaN, which stands for a missing text
         if not issubclass(cls, str | Integral) or issubclass(cls, bool):
             raise _no_keys(column, cls.__name__)
     known: dict[Any, int] = {}

@@ -1,4 +1,4 @@
-"""Times in arrays of NumPy: as they are packed, in other units, and checked."""
+"""Times in NumPy arrays: packed and unpacked, in other units, and checked."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Ints: TypeAlias = NDArray[np.int64]
 
 
 def pack_times(times: Ints) -> bytes:
-    """Return what :func:`rstore.encoding.packing.pack_times` does, for an array."""
+    """Return the same bytes as :func:`rstore.encoding.packing.pack_times`, for an array."""
     if len(times) == 1:
         return b""
-    steps = np.diff(times).view(np.uint64)  # that they wrap around is no harm: they are read without a sign
+    steps = np.diff(times).view(np.uint64)  # they may wrap around: a reader takes them without a sign
     top, least = int(steps.max()), int(steps.min())
     if top == least:
         return struct.pack("<BQ", REGULAR, top)
@@ -29,7 +29,7 @@ def pack_times(times: Ints) -> bytes:
 
 
 def unpack_times(start: int, count: int, data: bytes) -> Any:
-    """Return what :func:`rstore.encoding.packing.unpack_times` does; as an array, if the times are irregular."""
+    """Return the same times as :func:`rstore.encoding.packing.unpack_times`: as an array, if they are irregular."""
     if count == 1 or data[0] == REGULAR:
         return packing.unpack_times(start, count, data)
     steps, _ = unpack_ints(count - 1, data)
@@ -40,7 +40,7 @@ def unpack_times(start: int, count: int, data: bytes) -> Any:
 
 
 def joint_times(parts: Sequence[Any]) -> Ints:
-    """Return times one after the other as an array. Ranges are not written out before they have their place in it."""
+    """Return times one after the other as an array. A range is written right where it belongs in that."""
     times = np.empty(sum(map(len, parts)), np.int64)
     low = 0
     for part in parts:
@@ -53,7 +53,7 @@ def joint_times(parts: Sequence[Any]) -> Ints:
 
 
 def order_of(times: Ints) -> Ints:
-    """Return where times are, in their order; of equal ones the last.
+    """Return the places of times in their order; of equal times only the last.
 
     >>> order_of(np.array([5, 1, 5, 3])).tolist()
     [1, 3, 2]
@@ -69,7 +69,7 @@ def rescaled(times: Ints, unit: str, to: str) -> Ints:
     """Return times in another unit.
 
     Raises:
-        ValueError: a time would not be exact, or not fit in 64 bits; the message names it.
+        ValueError: a time would not be exact, or would not fit in 64 bits; the message names it.
 
     >>> rescaled(np.array([1, 2]), 's', 'ms')
     array([1000, 2000])
@@ -91,7 +91,7 @@ def whole_times(times: Any, what: str) -> Ints:
     """Return the integers of an array as times.
 
     Raises:
-        TypeError, OverflowError: they are no integers, or do not fit in signed 64 bits.
+        TypeError, OverflowError: a time is no integer, or does not fit in signed 64 bits.
     """
     if times.dtype.kind not in "iu":
         raise TypeError(f"{what} are datetimes or integers, not {times.dtype}")
@@ -104,7 +104,7 @@ def unit_of(dtype: Any) -> str:
     """Return the unit of a type of datetime64 or timedelta64.
 
     Raises:
-        ValueError: it is none that a series may have.
+        ValueError: no series can have it.
     """
     unit, count = np.datetime_data(dtype)
     if unit not in UNITS or count != 1:
@@ -113,7 +113,7 @@ def unit_of(dtype: Any) -> str:
 
 
 def check_present(times: Ints) -> Ints:
-    """Return times, or raise if one is missing."""
+    """Return times as they are, or raise if one is missing."""
     if len(times) and times.min() == NOT_A_TIME:
         raise ValueError(f"row {times.argmin()} has no time")
     return times
