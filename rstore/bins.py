@@ -1,4 +1,4 @@
-"""The edges between which points are resampled: where pandas puts them, for frequencies of a fixed length."""
+"""The edges of the bins in which points are resampled: pandas' own edges, for frequencies of a fixed length."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NANOSECONDS: Final = {
     "h": 3600 * 10**9,
     "D": 86_400 * 10**9,
 }
-"""The frequencies of a fixed length. Weeks, months and years of pandas have other edges, or no fixed length."""
+"""The units of frequencies, in nanoseconds. Weeks, months and years of pandas have other edges, or no fixed length."""
 
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _FREQ: Final = re.compile(r"(\d*) ?([A-Za-z]+)")
@@ -30,7 +30,7 @@ _OFFSET: Final = re.compile(r"(?:UTC)?([+-])(\d\d):(\d\d)")
 
 
 class Grid(NamedTuple):
-    """Edges that are ``step`` apart, in the unit of the series; or so many days, from midnight to midnight in its zone.
+    """Edges that are ``step`` apart, in the unit of the series; or ``days`` apart, at midnights of its zone.
 
     A step counts from 0, or from the midnight before the first point if the series has a unit.
     """
@@ -40,7 +40,7 @@ class Grid(NamedTuple):
     days: int = 0
 
     def edges(self, first: int) -> Iterator[int]:
-        """Return the edges from the last one up to a time on; they do not end.
+        """Return the edges, beginning with the last one that is not after a time; they do not end.
 
         >>> edges = grid('7h', TimeAxis('s')).edges(86400 + 8 * 3600)
         >>> [(next(edges) - 86400) / 3600 for _ in range(3)]
@@ -60,10 +60,11 @@ class Grid(NamedTuple):
 
 
 def grid(freq: int | str, times: TimeAxis) -> Grid:
-    """Return the grid of a frequency: a number in the unit of the series, or such as ``'5min'``.
+    """Return the grid of a frequency: a number in the unit of the series, or a text such as ``'5min'``.
 
     Raises:
-        TypeError, ValueError: there is no such frequency, or the series has no unit, or a coarser one.
+        TypeError, ValueError: there is no such frequency; or it is a text, and the series has no unit, or one that is
+            too coarse.
     """
     if not isinstance(freq, str):
         step = check_time("freq", freq)
@@ -83,9 +84,9 @@ def grid(freq: int | str, times: TimeAxis) -> Grid:
 
 
 def _midnights(first: int, per_second: int, zone: datetime.tzinfo, days: int) -> Iterator[int]:
-    """Yield where days begin in a zone, so many days apart, from the day of a time on: strictly increasing.
+    """Yield the beginnings of days in a zone, ``days`` apart, from the day of a time on: strictly increasing.
 
-    A day that the zone skipped, as Samoa did 30 December 2011, has no edge of its own. Where the clocks go back over
+    A day that the zone skipped has no edge of its own, as 30 December 2011 in Samoa. Where the clocks go back over
     midnight, the first of two midnights counts.
     """
     try:
@@ -106,7 +107,7 @@ def _midnights(first: int, per_second: int, zone: datetime.tzinfo, days: int) ->
 
 
 def _beginning(day: datetime.date, zone: datetime.tzinfo) -> int:
-    """Return when a day begins in a zone, in POSIX seconds: where the clocks pass over midnight, when they do.
+    """Return the beginning of a day in a zone, in POSIX seconds. If clocks skip midnight, the day begins when they do.
 
     >>> _beginning(datetime.date(1919, 3, 31), ZoneInfo('America/Toronto'))  # from 23:30 to 00:30
     -1601753400
@@ -132,7 +133,7 @@ def named_zone(name: str) -> datetime.tzinfo:
     """Return a time zone by its name.
 
     Raises:
-        ValueError: it is not known here.
+        ValueError: the system does not know it.
 
     >>> named_zone('Europe/Berlin'), named_zone('+05:30')
     (zoneinfo.ZoneInfo(key='Europe/Berlin'), datetime.timezone(datetime.timedelta(seconds=19800)))

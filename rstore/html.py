@@ -1,6 +1,6 @@
-"""What notebooks show of a store and of what it returns: short tables in HTML.
+"""Short tables in HTML: notebooks show a store, and the lists that it returns, as such.
 
-Lists of points and of changes are lists in all else: they compare, print, pickle and turn into JSON as those do.
+In all else these lists of points and changes are plain ones: they compare, print, pickle and turn into JSON as those.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _MOST_DIGITS: Final = 4_000
 
 
 class _Short(Repr):
-    """What Python shows of a value, in short, and the same on each version of it."""
+    """A short ``repr`` of a value, the same on each version of Python."""
 
     def repr_int(self, x: int, level: int) -> str:
-        """Return a number, or that it has more digits than Python writes: each version says that in its own way."""
+        """Return a number, or a remark in place of one too long for Python to write: its versions differ there."""
         return super().repr_int(x, level) if abs(x) < 10**_MOST_DIGITS else "<int of too many digits>"
 
 
@@ -37,7 +37,7 @@ _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 class Listed(list[T]):
-    """A list that is a plain one again wherever it is sent or copied to."""
+    """A list that becomes a plain one when it is pickled or copied."""
 
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> tuple[type[list[T]], tuple[list[T]]]:
         return list, (list(self),)
@@ -70,7 +70,7 @@ def _cells(change: Change) -> Sequence[Any]:
 
 
 def _moment(recorded: int) -> str:
-    """Return POSIX milliseconds as people read them, as far as there are years."""
+    """Return POSIX milliseconds as a date and time in UTC, or as a number outside the years of datetimes."""
     try:
         return f"{_EPOCH + datetime.timedelta(milliseconds=recorded):%Y-%m-%d %H:%M:%S} UTC"
     except OverflowError:
@@ -82,7 +82,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def table(caption: str, header: Sequence[str], rows: Sequence[T], cells: Callable[[T], Sequence[Any]]) -> str:
-    """Return rows as a table in HTML: all of them, or the first and the last ones.
+    """Return rows as a table in HTML: all of them, or of many the first and the last ones.
 
     >>> table('a <b>', ('n', 'text'), [(1, '&')], tuple)
     '<table><caption>a &lt;b&gt;</caption><tr><th>n</th><th>text</th></tr><tr><td>1</td><td>&amp;</td></tr></table>'

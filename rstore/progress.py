@@ -1,4 +1,4 @@
-"""How far something has come that takes long, also if it fails on the way."""
+"""The progress of a long operation, also of one that fails on the way."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from rstore.domain.errors import StoreError, StoreNotAvailableError
 
 _NOTHING: Final = re.compile("(;|, and) nothing was stored.*")
 _REPORTED: Final = 1_000
-"""After as many records progress is reported."""
+"""The number of records between two reports."""
 
 
 class Progress(NamedTuple):
-    """How much is ``done`` of a ``total``, which is None if nobody knows it: records, or the pages of a file."""
+    """The part ``done`` of a ``total``, which is None if unknown: both count records, or the pages of a file."""
 
     done: int
     total: int | None
 
 
 Report: TypeAlias = Callable[[Progress], object]
-"""Is told now and then how far something has come; what it raises ends that."""
+"""Takes the progress now and then. An exception that it raises ends the operation."""
 
 
 @contextmanager
 def step_of(advice: str) -> Iterator[None]:
-    """Say of an error in one of many steps what is true of all of them, not that nothing was stored.
+    """Replace "nothing was stored" in an error of one of many steps by advice that is true for all of them.
 
     >>> with step_of("the rest is: call it again"):
     ...     raise StoreError("the disk is full; nothing was stored")
@@ -38,25 +38,25 @@ def step_of(advice: str) -> Iterator[None]:
     try:
         yield
     except StoreError as exc:
-        if type(exc) not in (StoreError, StoreNotAvailableError):  # others are not about where it is stored
+        if type(exc) not in (StoreError, StoreNotAvailableError):  # others are not about the backend
             raise
         raise type(exc)(f"{_NOTHING.sub('', str(exc))}; {advice}") from exc
 
 
 class Steps:
-    """Records as they are dealt with, reported now and then."""
+    """Counts records, and reports their number now and then."""
 
     def __init__(self, progress: Report | None, total: int | None = None) -> None:
         self._progress, self._total = progress, total
         self.done = 0
 
     def step(self) -> None:
-        """Count one."""
+        """Count one record."""
         self.done += 1
         if self.done % _REPORTED == 0:
             self.report()
 
     def report(self) -> None:
-        """Report how many there were."""
+        """Report the number of records so far."""
         if self._progress is not None:
             self._progress(Progress(self.done, self._total))

@@ -1,4 +1,4 @@
-"""Stores whose values are data and nothing else: safe to read from where others can write."""
+"""Stores whose values are data and nothing else: safe to read where others can write."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rstore.store import Store
 class JsonStore(Store):
     """A store that keeps values as JSON: None, bool, int, float, str, lists, and dicts with str as keys.
 
-    As ever with JSON, what is of another type comes back as one of these. Tuples become lists; members of enums of str
-    or int, and other subclasses, become what is in them; keys of dicts that are numbers, bool or None become texts. Two
-    keys that would become the same text are refused with a ValueError. NaN and infinities come back; they are written
-    as Python writes them, which not every other reader of JSON takes.
+    As ever with JSON, a value of another type comes back as one of these. Tuples become lists. Members of enums of str
+    or int, and other subclasses, become their str or int. Numbers, bools and None become texts as keys of dicts, and
+    two keys that would become the same text raise a ValueError. NaN and infinities come back. They are written as
+    Python writes them, which not every other reader of JSON takes.
 
     >>> with JsonStore('memory://', frozen=False) as store:
     ...     store['numbers'] = [1, 2.5, None]
@@ -38,7 +38,7 @@ _LEAVES: Final = frozenset({type(None), bool, int, float, str})
 
 
 def _check_keys(value: Any) -> None:
-    """Raise if a dict has keys that JSON does not tell apart: of those only the last would come back."""
+    """Raise if a dict has keys that JSON does not tell apart: only the last of them would come back."""
     if isinstance(value, dict):
         if not _STR.issuperset(map(type, value)):
             names = [str.__str__(key) if isinstance(key, str) else json.dumps(key) for key in value]
@@ -54,7 +54,7 @@ def _check_keys(value: Any) -> None:
 
 
 class MsgpackStore(Store):
-    """A store that keeps values as MessagePack, smaller and faster than JSON, and of more types.
+    """A store that keeps values as MessagePack: smaller and faster than JSON, and with more types.
 
     Needs msgspec: ``pip install 'rlib-store[msgpack]'``.
 
@@ -62,8 +62,9 @@ class MsgpackStore(Store):
     Fraction, str, bytes, bytearray, list, tuple, set, frozenset, dict, date, time, datetime, timedelta and UUID. A time
     zone comes back if it is one of :mod:`zoneinfo`, else as its offset.
 
-    All others are refused with a TypeError, which names the type and says what to store instead. So are subclasses,
-    such as members of enums. A ``msgspec.msgpack.Ext`` comes back if its code is none of ours, which are 33 to 47.
+    A value of another type raises a TypeError, which names the type and says what to store instead. So does one of a
+    subclass, such as a member of an enum. A ``msgspec.msgpack.Ext`` comes back unless its code is 33 to 47, which are
+    rstore's own.
 
     >>> from decimal import Decimal
     >>> with MsgpackStore('memory://', frozen=False) as store:

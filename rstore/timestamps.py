@@ -20,7 +20,7 @@ Stamp: TypeAlias = "int | str | datetime.datetime | np.datetime64"
 """A timestamp of a series; of one that has a unit also a datetime, or an ISO 8601 string, down to nanoseconds."""
 
 Length: TypeAlias = "int | datetime.timedelta | np.timedelta64"
-"""How far timestamps of a series are apart: in its unit, or if it has one, a timedelta of Python, pandas or NumPy."""
+"""A distance between timestamps of a series: in its unit, or if it has one, a timedelta of Python, pandas or NumPy."""
 
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
@@ -31,13 +31,13 @@ _TO_SECONDS: Final = len("1970-01-01T00:00:00")
 
 
 def posix_ms(moment: Moment, what: str = "a time", *, up: bool = False) -> int:
-    """Return a time in POSIX milliseconds: the last one up to then, or the first one from then on (``up``).
+    """Return a time in POSIX milliseconds, rounded down, or with ``up`` rounded up.
 
     Args:
-        what: what an error calls it.
+        what: the name of the argument in an error.
 
     Raises:
-        TypeError, ValueError: it is no time, or has no offset from UTC.
+        TypeError, ValueError: the argument is no time, or has no offset from UTC.
 
     >>> posix_ms(1000), posix_ms('1970-01-01T00:00:01Z'), posix_ms('1970-01-01T01:00:01+01:00')
     (1000, 1000, 1000)
@@ -54,23 +54,23 @@ def posix_ms(moment: Moment, what: str = "a time", *, up: bool = False) -> int:
 
 
 def is_datetime(moment: object) -> bool:
-    """Tell whether something is a datetime: of Python, of pandas, or of NumPy."""
+    """Tell whether an object is a datetime: of Python, of pandas, or of NumPy."""
     return isinstance(moment, datetime.datetime) or _kind(moment) == "M"
 
 
 def is_timedelta(length: object) -> bool:
-    """Tell whether something is a length of time: of Python, of pandas, or of NumPy."""
+    """Tell whether an object is a timedelta: of Python, of pandas, or of NumPy."""
     return isinstance(length, datetime.timedelta) or _kind(length) == "m"
 
 
 def _kind(value: object) -> str:
-    """Return the kind of a NumPy scalar: ``M`` is a datetime, ``m`` a timedelta. It is empty of anything else."""
+    """Return the kind of a NumPy scalar, ``M`` for a datetime ``m`` for a timedelta; empty for all other objects."""
     dtype = getattr(value, "dtype", None)
     return getattr(dtype, "kind", "") if getattr(value, "shape", None) == () else ""
 
 
 def _nanoseconds(moment: Any) -> int:
-    """Return a datetime as nanoseconds from 1970 in UTC. One of NumPy is in UTC."""
+    """Return a datetime as nanoseconds since 1970 in UTC. NumPy's datetimes are in UTC."""
     if moment != moment:  # noqa: PLR0124
         raise ValueError("NaT is no time")
     if not isinstance(moment, datetime.datetime):
@@ -82,7 +82,7 @@ def _nanoseconds(moment: Any) -> int:
 
 
 def _parsed(text: str) -> tuple[datetime.datetime, int]:
-    """Return what a text says, and the nanoseconds in it that are beyond the six digits of a datetime."""
+    """Return the datetime that a text states, and the nanoseconds beyond its six digits of a second."""
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
@@ -95,24 +95,24 @@ def _parsed(text: str) -> tuple[datetime.datetime, int]:
 
 
 def _in_zone(moment: datetime.datetime, name: str) -> datetime.datetime:
-    """Return a local time of a zone; one that clocks were put forward over has a smaller offset before than after."""
+    """Return a local time of a zone. A time that clocks skipped has a smaller offset with fold 0 than with 1."""
     before, after = (moment.replace(tzinfo=named_zone(name), fold=fold) for fold in (0, 1))
     first, second = before.utcoffset(), after.utcoffset()
     if first is not None and second is not None and first < second:
         raise ValueError(
-            f"{moment.isoformat()} was passed over in {name} when clocks were put forward: say it with an offset"
+            f"{moment.isoformat()} was skipped in {name} when clocks were put forward: write it with an offset"
         )
     return after if moment.fold else before
 
 
 def in_series(moment: Stamp, times: TimeAxis, *, up: bool) -> int:
-    """Return a time as a timestamp of a series: the first from then on (``up``), or the last up to then.
+    """Return a time as a timestamp of a series, rounded down, or with ``up`` rounded up.
 
-    A time without an offset from UTC is in the time zone of the series; in UTC, if that has none. One of NumPy is in
-    UTC in any case.
+    A time without an offset from UTC is in the time zone of the series, or in UTC if that has none. NumPy's times are
+    always in UTC.
 
     Raises:
-        ValueError: it is no time; or has an offset, and the series no time zone; or the series has no unit.
+        ValueError: the argument is no time; or it has an offset, and the series no time zone; or the series no unit.
 
     >>> from rstore.encoding.columns import TimeAxis
     >>> in_series('1970-01-01T01:00', TimeAxis('s', 'Europe/Berlin'), up=True)
@@ -143,10 +143,10 @@ def in_series(moment: Stamp, times: TimeAxis, *, up: bool) -> int:
 
 
 def exactly_in_series(moment: Stamp, times: TimeAxis) -> int:
-    """Return a time as a timestamp of a series, which has to be exact: see :func:`in_series`.
+    """Return a time as a timestamp of a series without rounding it: see :func:`in_series`.
 
     Raises:
-        ValueError: the unit of the series is too coarse for it, or what :func:`in_series` raises.
+        ValueError: the unit of the series is too coarse for the time; or as :func:`in_series`.
     """
     found = in_series(moment, times, up=False)
     if found != in_series(moment, times, up=True):
@@ -158,7 +158,7 @@ def length_in_series(length: Any, times: TimeAxis) -> int:
     """Return a timedelta in the unit of a series.
 
     Raises:
-        ValueError: the series has no unit, or one that is too coarse; or the timedelta is not positive.
+        ValueError: the series has no unit, or one that is too coarse; or the timedelta has no fixed length.
 
     >>> from rstore.encoding.columns import TimeAxis
     >>> length_in_series(datetime.timedelta(minutes=5), TimeAxis('s'))
@@ -183,7 +183,7 @@ def length_in_series(length: Any, times: TimeAxis) -> int:
 def iso_in_series(timestamp: int, times: TimeAxis) -> str | int:
     """Return a timestamp of a series with a unit as a date and time in ISO 8601, with as many digits as the unit has.
 
-    Far from our days, where there are no datetimes, it stays a number.
+    A timestamp outside the years of datetimes, 1 to 9999, stays a number.
 
     >>> from rstore.encoding.columns import TimeAxis
     >>> iso_in_series(1_500, TimeAxis('ms', 'Europe/Berlin')), iso_in_series(-1, TimeAxis('ns'))
@@ -205,7 +205,7 @@ def iso_in_series(timestamp: int, times: TimeAxis) -> str | int:
 
 
 def digits_of(unit: str) -> int:
-    """Return how many digits of a second a unit has.
+    """Return the number of decimals that a second has in a unit.
 
     >>> digits_of('s'), digits_of('us')
     (0, 6)

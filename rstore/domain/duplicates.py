@@ -1,4 +1,4 @@
-"""What becomes of several rows of one time in one series, where a table or a frame has them."""
+"""The choice between several rows of one time in one series of a table or frame: refuse them, or keep the last."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CHOICES: Final = get_args(Duplicates)
 
 
 def check_duplicates(duplicates: object) -> None:
-    """Raise if there is no such choice.
+    """Raise if an argument is none of the choices.
 
     >>> check_duplicates('first')
     Traceback (most recent call last):

@@ -1,6 +1,6 @@
 """The errors that rstore raises, all below :class:`StoreError`.
 
-Each builds its message from what it is given and keeps that in ``args``, so that it can be pickled, logged and
+Each builds its message from its arguments and keeps these in ``args``, so that it can be pickled, logged and
 inspected. No message ever holds a key, a password or a stored value.
 """
 
@@ -12,14 +12,14 @@ class StoreError(Exception):
 
 
 class StoreClosedError(StoreError):
-    """The store is used while it is not open."""
+    """A caller used a store that is not open."""
 
     def __str__(self) -> str:
         return f"{self.args[0]} is not open: use it in a 'with' block, or call open() first"
 
 
 class FrozenStoreError(StoreError):
-    """A write to a store that was opened for reading."""
+    """A caller wrote to a store that is open for reading only."""
 
     def __str__(self) -> str:
         name, *advice = self.args
@@ -31,7 +31,7 @@ class StoreNotAvailableError(StoreError):
 
 
 class StoreNotEmptyError(StoreError):
-    """A copy or an import into a namespace that holds something else."""
+    """A copy or an import went into a namespace that holds other data."""
 
     def __init__(self, name: str, namespace: str, problem: str = "is not empty") -> None:
         super().__init__(name, namespace, problem)
@@ -45,7 +45,7 @@ class StoreNotEmptyError(StoreError):
 
 
 class StoreFileError(StoreError):
-    """A file that is not what was exported, or that can't be imported as it is; nothing was stored."""
+    """A file is no intact export, or can't be imported as it is; nothing was stored."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(line, problem)
@@ -81,7 +81,7 @@ class StoreConflictError(StoreIntegrityError):
 
 
 class StoreModelError(StoreError):
-    """What is stored, or was decided, does not fit the class of a repository."""
+    """A stored state, or a decision, does not fit the class of a repository."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(key, problem)
@@ -92,9 +92,9 @@ class StoreModelError(StoreError):
 
 
 class StorePayloadError(StoreError):
-    """A stored payload can't be read: it is damaged, foreign, cannot be loaded, or was moved from where it was written.
+    """A stored payload can't be read: it is damaged or foreign, was moved from its place, or cannot be loaded.
 
-    ``is_genuine`` tells that its bytes are what was written there, and that only loading them failed.
+    ``is_genuine`` tells that a store wrote these bytes there, and that only loading them failed.
     """
 
     problem = "the payload can't be read"
@@ -106,7 +106,7 @@ class StorePayloadError(StoreError):
 
     @property
     def reason(self) -> str:
-        """What is wrong with the payload, without the place where it stands."""
+        """The problem of the payload, without its place."""
         return f"{self.problem} ({self.detail})" if self.detail else self.problem
 
     def __str__(self) -> str:
@@ -120,7 +120,7 @@ class StoreFormatError(StorePayloadError):
 
 
 class StoreWrongKeyError(StorePayloadError):
-    """The payload was encrypted with none of the keys that the store was given."""
+    """The payload was encrypted with none of the keys of the store."""
 
     problem = "encrypted with another key: pass the one that it was written with, or a list with old and new keys"
 
@@ -140,7 +140,7 @@ class StoreMissingKeyError(StorePayloadError):
 
 
 class StoreProtectedError(StoreError):
-    """A write in clear, to a namespace that takes none; nothing was stored."""
+    """A write in clear went to a namespace that takes none; nothing was stored."""
 
     def __init__(self, name: str, namespace: str, is_policy: bool) -> None:
         super().__init__(name, namespace, is_policy)

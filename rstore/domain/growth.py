@@ -1,4 +1,4 @@
-"""How large an operator's result would be, told before it is calculated: a short event can ask for all memory."""
+"""The size of an operator's result, estimated before it is calculated: a short event could ask for all memory."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, Final
 MOST: Final = 1 << 24
 """The most bits of a number, and the most elements of a text or list, that an operator makes of smaller ones.
 
-Far above what anybody counts, and a power of so many bits takes a second or two. It is the fold that refuses, and not
-the command: whoever reads would have to calculate what anybody has stored.
+That is far above any count, and a power of so many bits takes a second or two. The fold refuses, and not only the
+command: otherwise each reader would have to calculate whatever any writer has stored.
 """
 
 
 class TooLargeError(ArithmeticError):
-    """A result that is not calculated, since it would be larger than :data:`MOST`."""
+    """A result was not calculated, since it would be larger than :data:`MOST`."""
 
 
 def check_growth(op: str, old: Any, value: Any) -> None:
     """Raise if the result of an operator would be too large.
 
     Raises:
-        TooLargeError: it would be.
+        TooLargeError: it would have more than :data:`MOST` bits or elements.
 
     >>> check_growth('pow', 2, 1000)
     >>> check_growth('pow', 2, 100_000_000)
@@ -36,7 +36,7 @@ def check_growth(op: str, old: Any, value: Any) -> None:
 
 
 def _bits(value: Any) -> int:
-    """Return how many bits a number has of which the size does not end by itself, as that of a float does."""
+    """Return the bits of a number whose size has no limit; 0 for all others, such as floats."""
     if isinstance(value, int):
         return value.bit_length()
     if isinstance(value, Fraction):
@@ -66,4 +66,4 @@ _SIZES: Final[Mapping[str, Callable[[Any, Any], int]]] = {
     "lshift": _of_shift,
     "mul": _of_product,
 }
-"""For each operator that makes much of little: the least size of its result."""
+"""The least size of the result, for each operator that can make a large value of small ones."""

@@ -1,6 +1,6 @@
 """Names: the one door through which keys, items, namespaces, tokens and prefixes come in.
 
-What passes is exactly a str. A subclass may show, compare or format itself as something else (``class Topic(str,
+Each becomes exactly a str. A subclass may show, compare or format itself as something else (``class Topic(str,
 Enum)`` formats as ``Topic.RED``), so that each backend would store another name.
 """
 
@@ -12,7 +12,7 @@ NAME_BYTES: Final = 1024
 
 
 def exact(text: str) -> str:
-    """Return what is in a str, without the subclass that it may have. No method of that is called.
+    """Return the text of a str as exactly a str. If it is of a subclass, no method of that is called.
 
     >>> from enum import Enum
     >>> class Topic(str, Enum):

@@ -1,6 +1,6 @@
-"""The operator table: what an event can do to an item.
+"""The operator table: the changes that an event can make to an item.
 
-Operators are stored by name and looked up here; nothing that was read ever chooses what to import or call.
+Operators are stored by name and looked up here, so that stored bytes never choose a function to import or call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Operator(NamedTuple):
 SETITEM: Final = "setitem"
 DELITEM: Final = "delitem"
 DELETE: Final = "delete"
-"""Ends an event sequence: it has no items, and is as unknown until something comes after it."""
+"""Ends an event sequence: it then has no items, and counts as unknown until another event follows."""
 EXTEND: Final = "extend"
 REMOVE: Final = "remove"
 SNAPSHOT: Final = "snapshot"
@@ -30,7 +30,7 @@ CHECK: Final = "check"
 PROTECT: Final = "protect"
 UNPROTECT: Final = "unprotect"
 RESETS: Final = frozenset({SETITEM, DELITEM})
-"""Operators after which it no longer matters what the item was before."""
+"""Operators after which the earlier value of the item no longer matters."""
 
 _BINARY = (
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow),
@@ -45,10 +45,10 @@ OPERATORS: Final[dict[str, Operator]] = {
     **{function.__name__: Operator(function, binary=True) for function in _BINARY},
     **{function.__name__: Operator(function, binary=False) for function in _UNARY},
 }
-"""Name -> operator, for everything that an event may do. In-place forms and I/O have no place here: a fold is pure."""
+"""Name -> operator, for all changes that an event may make. A fold is pure, so in-place forms and I/O are not here."""
 
 EVENTS: Final = frozenset({*OPERATORS, DELETE})
-"""The operators of the records of an event sequence. ``DELETE`` is about no item, and users have a call for it."""
+"""The operators in the records of an event sequence. ``DELETE`` concerns no item, and users have a call for it."""
 
 _NAMES: Final[dict[Callable[..., Any], str]] = {row.function: name for name, row in OPERATORS.items()}
 
@@ -57,7 +57,7 @@ def name_of(function: object) -> str:
     """Return the name under which an operator is stored.
 
     Raises:
-        TypeError: it is none of the table's; the message lists them.
+        TypeError: the table does not have it; the message lists those it has.
 
     >>> name_of(operator.add)
     'add'
@@ -80,7 +80,7 @@ def names_of(functions: object) -> frozenset[str]:
 
 
 def parse(item: str, change: object) -> tuple[str, Any]:
-    """Return ``(name, value)`` of what a user wrote for an item: a value, or ``(operator, value)``.
+    """Return ``(name, value)`` of a user's change of an item: a value, or ``(operator, value)``.
 
     Raises:
         TypeError: an unknown operator, one without its tuple, or a value for an operator that takes none.

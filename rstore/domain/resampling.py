@@ -1,8 +1,8 @@
-"""Resampling: the points of a series gathered in bins of time, each made one value, and what is put into empty ones.
+"""Resampling: the points of a series are gathered in bins of time, each bin becomes a value, and empty ones are filled.
 
-A bin holds the points from its edge up to the next one, without that, and is labelled by its edge: as pandas does by
-default for all frequencies that are fixed. What is missing, as None and NaN are, does not count. What is calculated or
-compared are numbers of Python: those of NumPy would do it in their own width, and eight bits end at 255.
+A bin holds the points from its edge up to the next edge, which it excludes, and is labelled by its edge: pandas does so
+by default for all fixed frequencies. Missing values, such as None and NaN, do not count. Numbers of NumPy are
+calculated and compared as those of Python: their own width would limit them, and eight bits end at 255.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from rstore.domain.scalars import is_missing, plain
 from rstore.domain.series import Run
 
 Bin: TypeAlias = tuple[int, dict[str | None, Any]]
-"""An edge, and the values of its bin by column; one without a name is the only one."""
+"""An edge, and the values of its bin by column; a column without a name is the only one."""
 
 
 class How(NamedTuple):
     """A way to make one value of many.
 
-    ``add`` is given what it returned before, None at first, and more values, at least one; ``end`` makes of that what
-    is returned, by name if there are several; ``empty`` is what a bin without values has. ``calculates``: it is not
-    given values as they were stored, but as :func:`~rstore.domain.scalars.plain` ones.
+    ``add`` takes its own last result, None at first, and more values, at least one, and returns a new result. ``end``
+    makes of the last one the values of the bin, by name if there are several. ``empty`` has those of a bin without
+    values. If it ``calculates``, ``add`` is given :func:`~rstore.domain.scalars.plain` values, and not stored ones.
     """
 
     add: Callable[[Any, Sequence[Any]], Any]
@@ -55,13 +55,13 @@ HOWS: Final[Mapping[str, How]] = {
     "count": How(lambda state, values: (state or 0) + len(values), empty={None: 0}),
     "ohlc": How(_ohlc, lambda state: dict(zip(_PARTS, state, strict=True)), dict.fromkeys(_PARTS)),
 }
-"""How the values of a bin are made one. Sums are of 0 at least; what else is empty has None."""
+"""The ways to make the values of a bin one. An empty bin has the sum and count 0, and None of all else."""
 
 PICKS: Final = frozenset({"first", "last", "min", "max"})
-"""The ways that return one of the values: what is the unit of all of them is that of what they return."""
+"""The ways that return one of the values, and so keep the unit of these."""
 
 MOST_BINS: Final = 10_000_000
-"""More of them would not fit into memory; somebody meant another unit."""
+"""More bins would not fit into memory; the caller meant another unit."""
 
 
 def resample(runs: Iterable[Run], edges: Iterable[int], how: How) -> Iterator[Bin]:
@@ -71,7 +71,7 @@ def resample(runs: Iterable[Run], edges: Iterable[int], how: How) -> Iterator[Bi
         edges: increasing, and without an end; the first is not after the first point.
 
     Raises:
-        TypeError: values can't be added up or compared, or are among rows.
+        TypeError: values can't be added up or compared, or stand beside rows.
         ValueError: there would be more than :data:`MOST_BINS`.
 
     >>> list(resample([([1, 2], [5, 7]), ([25], [9])], range(0, 100, 10), HOWS['sum']))
@@ -125,7 +125,7 @@ def _columns(values: list[Any]) -> Mapping[str | None, Iterable[Any]]:
 
 
 def _ended(states: dict[str | None, Any], how: How) -> dict[str | None, Any]:
-    """Return the values of a bin, and make it an empty one, with the same columns."""
+    """Return the values of a bin, and make ``states`` those of an empty one with the same columns."""
     found = {}
     for name, state in states.items():
         parts = how.empty if state is None else how.end(state)
@@ -138,7 +138,7 @@ def _joint(name: str | None, part: str | None) -> str | None:
     return part if name is None else name if part is None else f"{name} {part}"
 
 
-# -- what is put into empty bins --------------------------------------------------------------------------------------
+# -- filling empty bins ------------------------------------------------------------------------------------------------
 
 
 def _previous(column: Sequence[Any]) -> Iterable[Any]:
@@ -147,7 +147,7 @@ def _previous(column: Sequence[Any]) -> Iterable[Any]:
 
 def _linear(column: Sequence[Any]) -> Iterable[Any]:
     known = [at for at, value in enumerate(column) if value is not None]
-    found = list(_previous(column))  # after the last one that is known
+    found = list(_previous(column))  # it stays after the last known value
     for first, last in pairwise(known):
         low, high = plain(column[first]), plain(column[last])
         step = (high - low) / (last - first) if last - first > 1 else 0
@@ -156,11 +156,11 @@ def _linear(column: Sequence[Any]) -> Iterable[Any]:
 
 
 FILLS: Final[Mapping[str, Callable[[Sequence[Any]], Iterable[Any]]]] = {"previous": _previous, "linear": _linear}
-"""What may be put into empty bins: the value before, or what lies between that and the next one, bin by bin."""
+"""The ways to fill empty bins: by the value before, or by a line from that to the next one."""
 
 
 def filled(bins: Sequence[Bin], fill: str) -> list[Bin]:
-    """Return bins with something in those that were empty. Before the first value there is nothing.
+    """Return bins, the empty ones filled. Those before the first value stay empty.
 
     >>> filled([(0, {None: 1}), (10, {None: None}), (20, {None: 2})], 'linear')
     [(0, {None: 1}), (10, {None: 1.5}), (20, {None: 2})]

@@ -1,6 +1,6 @@
-"""Values as other libraries make them: which of them mean that one is missing, and which calculate in their own width.
+"""Values of other libraries: some stand for a missing one, and some calculate in their own width.
 
-They are told by how they behave, so that no library has to be imported to know its values.
+Their behaviour tells them, so that no library has to be imported to know its values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from operator import is_not
 from typing import Any, Final
 
 _PRESENT: Final = frozenset({bool, int, str, bytes})
-"""Types of which no value is missing: most values are of one of them."""
+"""Types without a missing value; most values are of one of them."""
 
 _PLAIN: Final = _PRESENT | {float}
 
@@ -21,9 +21,9 @@ _NUMBERS: Final = frozenset("biufc")
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a value means that there is none: None, or what is not equal to itself, of whatever library.
+    """Tell whether a value stands for a missing one: None, or a value of any library that is not equal to itself.
 
-    So are NaN of each width, ``NaT``, ``pandas.NA`` and both NaN of Decimal. An array is a value, whatever is in it.
+    Such are NaN of each width, ``NaT``, ``pandas.NA`` and both NaN of Decimal. An array is a value, whatever it holds.
 
     >>> [is_missing(value) for value in (None, float('nan'), Decimal('sNaN'), 0, '', [None])]
     [True, True, True, False, False, False]
@@ -31,7 +31,7 @@ def is_missing(value: Any) -> bool:
     if value is None or type(value) in _PLAIN:
         return value is None or value != value  # noqa: PLR0124
     if isinstance(value, Decimal):
-        return value.is_nan()  # one that signals can't even be compared
+        return value.is_nan()  # a signalling NaN can't even be compared
     try:
         different = value != value  # noqa: PLR0124
         if getattr(different, "shape", ()) != ():
@@ -45,7 +45,7 @@ def is_missing(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Return a scalar of NumPy that is a number as the number of Python that equals it; anything else as it is.
+    """Return the number of Python that equals a scalar of NumPy; any other value as it is.
 
     Four ``uint8`` of 100 add up to 144 in their own width. A ``longdouble`` has no equal in Python, and stays.
     """
@@ -53,10 +53,10 @@ def plain(value: Any) -> Any:
 
 
 def calculated(function: Callable[..., Any], *operands: Any) -> Any:
-    """Return what a function makes of operands, where scalars of NumPy count as the numbers of Python that they equal.
+    """Return the result of a function, where scalars of NumPy count as the numbers of Python that they equal.
 
-    Where Python has no result and NumPy has (a float divided by zero), that is the result. Beside what is no number,
-    such as an array, a scalar stays what it is, since it decides about the type of the result.
+    Where Python has no result and NumPy has one (a float divided by zero), NumPy's counts. Beside an operand that is no
+    number, such as an array, a scalar stays as it is, since it decides on the type of the result.
 
     >>> calculated(lambda a, b: a + b, 100, 200)
     300

@@ -1,4 +1,4 @@
-"""Time series as segments: cutting points into runs, laying runs over each other, thinning, gaps.
+"""Time series as segments: points are cut into runs, and runs laid over each other, thinned and searched for gaps.
 
 A *run* is a pair ``(times, values)`` of sequences of equal length, the times strictly increasing.
 """
@@ -18,13 +18,13 @@ from rstore.domain.spans import TIME_MAX, TIME_MIN, check_time
 SEGMENT: Final = 4096
 """The most points that one segment holds."""
 _BUFFER: Final = 16 * SEGMENT
-"""How many points are sorted together before they are cut: unsorted input makes overlaps only beyond that."""
+"""The number of points that are sorted together before they are cut: only longer disorder makes runs overlap."""
 
 Run: TypeAlias = tuple[Sequence[int], Sequence[Any]]
 
 
 class Layer(NamedTuple):
-    """One record of a series, laid over those of lower version. Without ``load`` it is a hole.
+    """One record of a series, laid over records of lower versions. Without ``load`` it is a hole.
 
     ``load`` is called at most once, and not at all if the layer turns out to be hidden.
     """
@@ -36,15 +36,15 @@ class Layer(NamedTuple):
 
 
 def split(points: Iterable[tuple[Any, Any]], read: Callable[[Any], Any] = lambda time: time) -> Iterator[Run]:
-    """Cut points into runs of at most :data:`SEGMENT`; of equal times the last wins, across runs as well.
+    """Cut points into runs of at most :data:`SEGMENT` points. Of equal times the last wins, across runs as well.
 
-    Lazy: holds a bounded number of points. Runs overlap where the points come unsorted over long distances.
+    This is lazy, and holds a bounded number of points. Runs overlap where points come unsorted over long distances.
 
     Args:
-        read: makes an int of a time that is none, if it can.
+        read: makes an int of a time that is no int, if it can.
 
     Raises:
-        TypeError, OverflowError: a point is no pair, or its time no int of 64 bits; its index is named.
+        TypeError, OverflowError: a point is no pair, or its time no int of 64 bits; the message has its index.
 
     >>> list(split([(2, 'b'), (1, 'x'), (1, 'a')]))
     [([1, 2], ['a', 'b'])]
@@ -68,7 +68,7 @@ def _buffer(source: Iterator[Any], index: int) -> tuple[list[Any], list[Any]]:
             time, value = point
             times.append(time)
             values.append(value)
-    except (TypeError, ValueError):  # of the unpacking, or of the source itself: then the last point was a good one
+    except (TypeError, ValueError):  # unpacking failed, or the source itself: then the last point was good
         _check_pair(point, index + len(times))
         raise
     return times, values
@@ -101,7 +101,7 @@ def _checked(time: Any, what: str, read: Callable[[Any], Any]) -> int:
 
 
 class _Segment:
-    """A layer with points, read from its start to its end; it is loaded when its first point is due."""
+    """A layer with points, read from its start to its end. The first :meth:`cut` loads it."""
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
@@ -110,7 +110,7 @@ class _Segment:
         self._next = 0
 
     def cut(self, low: int, high: int) -> Run:
-        """Return the points in ``[low, high)``, and look up when the next one is due."""
+        """Return the points in ``[low, high)``, and set ``due`` to the time of the next one."""
         if self._run is None:
             self._run = self.layer.load() if self.layer.load is not None else ((), ())
             self._next = bisect_left(self._run[0], low)
@@ -123,7 +123,7 @@ class _Segment:
 
 
 def merge(runs: Sequence[tuple[int, Run]], holes: Sequence[Layer]) -> Iterator[Run]:
-    """Yield what is seen of runs, each with its version, and holes that are laid over each other: one run, or none."""
+    """Yield the visible points of runs, each with its version, and holes, laid over each other: one run, or none."""
     layers: list[tuple[int, Run | Layer]] = [*runs, *((hole.version, hole) for hole in holes)]
     points: dict[int, Any] = {}
     for _, layer in sorted(layers, key=itemgetter(0)):
@@ -137,7 +137,7 @@ def merge(runs: Sequence[tuple[int, Run]], holes: Sequence[Layer]) -> Iterator[R
 
 
 Merge: TypeAlias = Callable[[Sequence[tuple[int, Run]], Sequence[Layer]], Iterable[Run]]
-"""What does as :func:`merge`, whatever times and values are kept in."""
+"""Merges like :func:`merge`, for its own sequences of times and values."""
 
 
 def overlay(
@@ -145,10 +145,10 @@ def overlay(
 ) -> Iterator[Run]:
     """Yield the visible points in ``start..end`` as runs in order of time: of each time the highest version counts.
 
-    ``layers`` come in order of ``(start, version)`` and are read as lazily as the points are. A sweep: what lies
-    before the next layer's start can't be changed any more by layers to come. Segments wait in a heap for their next
-    point, so that one is only touched where it has points. Where one lies alone, its points pass through as they are:
-    before the start of the next one, and from its end on.
+    ``layers`` come in order of ``(start, version)`` and are read as lazily as the points are. This is a sweep: no later
+    layer can change a point before the next layer's start. Segments wait in a heap for their next point, so that each
+    is touched only where it has points. The points of a segment that lies alone pass through as they are: before the
+    start of the next one, and from its end on.
 
     >>> layers = [Layer(1, 1, 9, lambda: ([1, 5, 9], 'abc')), Layer(3, 5, 5, lambda: ([5], 'B')), Layer(2, 8, 9, None)]
     >>> [point for times, values in overlay(layers) for point in zip(times, values)]
@@ -185,21 +185,21 @@ def overlay(
 
 
 def _hides(hole: Layer, other: Layer) -> bool:
-    """Tell whether nothing of the other is to be seen from here on."""
+    """Tell whether a hole hides the whole rest of another layer."""
     return hole.version > other.version and hole.end >= other.end
 
 
 def _settle(
     segments: list[tuple[int, int, _Segment]], holes: list[Layer], low: int, high: int, merged: Merge
 ) -> Iterator[Run]:
-    """Yield what is seen in ``[low, high)``."""
+    """Yield the visible points in ``[low, high)``."""
     runs: list[tuple[int, Run]] = []
     while segments and segments[0][0] < high:
         _, version, segment = heappop(segments)
         if any(_hides(hole, segment.layer) for hole in holes):
             continue
         run = segment.cut(low, high)
-        if len(run[0]):  # it may be an array, which has no truth value
+        if len(run[0]):  # times may be an array, which has no truth value
             runs.append((version, run))
         if segment.due is not None:
             heappush(segments, (segment.due, version, segment))

@@ -1,4 +1,4 @@
-"""Waiting where nobody tells that something has come: looking at something cheap until it changes."""
+"""Waiting where no backend reports a change: a cheap look at the log, again and again, until it differs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ def wait_for_change(
     shortest: float,
     longest: float,
 ) -> bool:
-    """Tell whether there are news, or what is looked at changes within so many seconds.
+    """Tell whether there are news, or the result of ``look`` changes within a number of seconds.
 
-    The first look is before the news: what comes between the two is not missed. Pauses grow from the shortest to the
-    longest. They are counted, since a clock may be held; nothing is held meanwhile, neither a connection nor a lock.
+    The first look comes before the news, so that a record between the two is not missed. Pauses grow from the shortest
+    to the longest, all in seconds. They are added up, since a test may hold the clock. The caller holds neither a
+    connection nor a lock meanwhile.
     """
     before, waited, pause = look(), 0.0, shortest
     if next(news(), None) is not None:

@@ -30,11 +30,11 @@ _SUBKEYS: Final = 4096
 
 
 class UnknownKeyError(Exception):
-    """None of the keys is the one that encrypted it."""
+    """A ciphertext was encrypted with none of the keys."""
 
 
 class NotAuthenticError(Exception):
-    """The ciphertext is not what was written here with this key."""
+    """A ciphertext was not written here with this key."""
 
 
 class _Key(NamedTuple):
@@ -56,7 +56,7 @@ class Cipher:
         """Take one key or several, each 32 bytes in URL-safe base64.
 
         Raises:
-            ValueError: a key is not of that form; it is not shown.
+            ValueError: a key does not have that form; the message does not show it.
         """
         try:
             given = [keys] if isinstance(keys, str | bytes) else list(keys)
@@ -72,11 +72,11 @@ class Cipher:
         return self._keys == other._keys
 
     def knows(self, sealed: bytes | memoryview) -> bool:
-        """Tell whether something was encrypted with one of the keys, by what it says of itself."""
+        """Tell whether a ciphertext names one of the keys; that is not verified."""
         return any(bytes(sealed[:_ID_BYTES]) == key.id for key in self._keys)
 
     def is_current(self, sealed: bytes | memoryview) -> bool:
-        """Tell whether something was encrypted with the first key, by what it says of itself."""
+        """Tell whether a ciphertext names the first key; that is not verified."""
         return bytes(sealed[:_ID_BYTES]) == self._keys[0].id
 
     def encrypt(self, scope: bytes, plain: bytes, bound: bytes) -> bytes:
@@ -86,11 +86,11 @@ class Cipher:
         return key.id + nonce + self._subkey(key, scope).encrypt(nonce, plain, bound)
 
     def decrypt(self, scope: bytes, sealed: bytes | memoryview, bound: bytes) -> bytes:
-        """Return what was encrypted.
+        """Return the ``plain`` bytes of a ciphertext.
 
         Raises:
-            UnknownKeyError: it was encrypted with a key that is not among the given.
-            NotAuthenticError: it was changed, cut, or belongs to another scope or other ``bound`` data.
+            UnknownKeyError: it was encrypted with none of the keys.
+            NotAuthenticError: it was changed or cut, or belongs to another scope or other ``bound`` data.
         """
         key_id, nonce = bytes(sealed[:_ID_BYTES]), bytes(sealed[_ID_BYTES:_HEADER_BYTES])
         candidates = [key for key in self._keys if key.id == key_id]

@@ -1,7 +1,8 @@
 """Values as MessagePack, so that each comes back equal and of its own type, or is refused by name.
 
-This is a stored format: what MessagePack has no type for is kept in extension types, whose codes are in one table. A
-code never gets another meaning. Codes that are not in it belong to users, who may store a ``msgspec.msgpack.Ext``.
+This is a stored format. Values for which MessagePack has no type are kept in extension types, whose codes are in one
+table. A code never gets another meaning. Codes that are not in it belong to users: they may store a
+``msgspec.msgpack.Ext``.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ _INTS: Final = range(-(2**63), 2**64)
 
 
 def _own(kind: type) -> type:
-    """Return the class of Python's own that a class of dates stands in for, as those of a clock that is held do."""
+    """Return Python's own class for which a class of dates stands in, as those of a test that holds the clock do."""
     return next(cls for cls in kind.__mro__ if cls.__module__ == "datetime")
 
 
 _OWN: Final[tuple[Any, Any]] = _own(datetime.date), _own(datetime.datetime)
-"""In a tuple: what holds a clock exchanges the classes in the names of all modules."""
+"""In a tuple: a library that holds the clock replaces these classes in all modules, by name."""
 
 
 class Extension(NamedTuple):
-    """How values of a type are kept: the code of the extension type, and the two ways between a value and its bytes.
+    """An extension type: its code, and the two ways between a value and its bytes.
 
-    ``pack`` and ``unpack`` are given what packs and unpacks the values inside.
+    ``pack`` and ``unpack`` are given the functions that pack and unpack the values inside.
     """
 
     code: int
@@ -68,7 +69,7 @@ def _unpack_dict(data: bytes, unpack: _Unpack) -> dict[Any, Any]:
 
 
 def _pack_moment(value: datetime.datetime | datetime.time, pack: _Pack) -> bytes:
-    """Pack a local time as ISO text, fold, and the name of its zone: None if it has an offset, or nothing."""
+    """Pack a local time as ISO text, fold, and the name of its zone: None if it has an offset, or none of both."""
     zone = value.tzinfo
     if type(zone) is zoneinfo.ZoneInfo and zone.key is not None:
         return pack([value.replace(tzinfo=None).isoformat(), value.fold, zone.key])
@@ -77,16 +78,13 @@ def _pack_moment(value: datetime.datetime | datetime.time, pack: _Pack) -> bytes
     return pack([value.isoformat(), value.fold, None])
 
 
-def _unpack_datetime(data: bytes, unpack: _Unpack) -> datetime.datetime:
-    text, fold, zone = unpack(data)
-    found = datetime.datetime.fromisoformat(text).replace(fold=fold)
-    return found if zone is None else found.replace(tzinfo=zoneinfo.ZoneInfo(zone))
+def _moment(kind: type[datetime.datetime | datetime.time]) -> tuple[Any, Any]:
+    def unpack_moment(data: bytes, unpack: _Unpack) -> Any:
+        text, fold, zone = unpack(data)
+        found = kind.fromisoformat(text).replace(fold=fold)
+        return found if zone is None else found.replace(tzinfo=zoneinfo.ZoneInfo(zone))
 
-
-def _unpack_time(data: bytes, unpack: _Unpack) -> datetime.time:
-    text, fold, zone = unpack(data)
-    found = datetime.time.fromisoformat(text).replace(fold=fold)
-    return found if zone is None else found.replace(tzinfo=zoneinfo.ZoneInfo(zone))
+    return _pack_moment, unpack_moment
 
 
 def _as_text(make: Callable[[str], Any], show: Callable[[Any], str] = str, errors: str = "strict") -> tuple[Any, Any]:
@@ -98,13 +96,9 @@ def _as_list(make: Callable[[list[Any]], Any], show: Callable[[Any], list[Any]] 
 
 
 EXTENSIONS: Final[Mapping[type, Extension]] = {
-    int: Extension(33, _pack_int, _unpack_int),  # two's complement, the highest byte first; of more than 64 bits
-    str: Extension(  # with lone surrogates
-        34,
-        lambda value, _: value.encode("utf-8", "surrogatepass"),
-        lambda data, _: data.decode("utf-8", "surrogatepass"),
-    ),
-    dict: Extension(35, _pack_dict, _unpack_dict),  # one that has keys of other types: key, value, key, value, ...
+    int: Extension(33, _pack_int, _unpack_int),  # of more than 64 bits: two's complement, the highest byte first
+    str: Extension(34, *_as_text(str, errors="surrogatepass")),  # with lone surrogates
+    dict: Extension(35, _pack_dict, _unpack_dict),  # with keys of other types: key, value, key, value, ...
     tuple: Extension(36, *_as_list(tuple)),
     set: Extension(37, *_as_list(set)),
     frozenset: Extension(38, *_as_list(frozenset)),
@@ -114,9 +108,9 @@ EXTENSIONS: Final[Mapping[type, Extension]] = {
     ),
     Decimal: Extension(41, *_as_text(Decimal)),
     Fraction: Extension(42, *_as_list(lambda parts: Fraction(*parts), lambda value: list(value.as_integer_ratio()))),
-    _OWN[1]: Extension(43, _pack_moment, _unpack_datetime),  # one that is not in UTC
+    _OWN[1]: Extension(43, *_moment(_OWN[1])),  # not in UTC
     _OWN[0]: Extension(44, *_as_text(datetime.date.fromisoformat, datetime.date.isoformat)),
-    datetime.time: Extension(45, _pack_moment, _unpack_time),
+    datetime.time: Extension(45, *_moment(datetime.time)),
     datetime.timedelta: Extension(
         46,
         *_as_list(
@@ -149,13 +143,13 @@ class Packer:
         """Return a value as MessagePack.
 
         Raises:
-            TypeError: there is no type for it, or for something in it; the message names it and says what to do.
+            TypeError: MessagePack has no type for it, or for a value in it; the message names that and says what to do.
             ValueError: it holds itself, or is nested too deeply.
         """
         try:
             try:
                 return self._encode(self._plain(value, _PLAIN))
-            except (OverflowError, UnicodeEncodeError):  # there are great ints, or lone surrogates: look at each
+            except (OverflowError, UnicodeEncodeError):  # there are large ints, or lone surrogates: look at each value
                 return self._encode(self._plain(value, _SURE))
         except RecursionError:
             raise ValueError("a value that holds itself, or is nested so deeply, can't be MessagePack") from None
@@ -165,7 +159,7 @@ class Packer:
         return self._decode(data)
 
     def _plain(self, value: Any, sure: frozenset[type]) -> Any:
-        """Return a value as msgspec is given it: of types that come back as they are, and extension types."""
+        """Return a value for msgspec: of types that come back as they are, and of extension types."""
         kind = type(value)
         if kind in sure:
             return value
@@ -201,9 +195,9 @@ def _is_native(kind: type, value: Any) -> bool:
 
 
 def _in_own_class(value: Any) -> Any:
-    """Return a date of a class that says that all of Python's own are of it, as freezegun's do, in Python's own.
+    """Return a date in Python's own class, if its class claims all dates of that as its instances, as freezegun's do.
 
-    So what a test stores while it holds the clock is what the program stores.
+    So a test that holds the clock stores the same bytes as the program.
     """
     date, moment = _OWN
     own = moment if isinstance(value, moment) else date
@@ -226,11 +220,11 @@ _ADVICE: Final[tuple[tuple[Callable[[Any], bool], str], ...]] = (
     (lambda value: getattr(value, "code", None) in _BY_CODE, "its code is one of rstore's own, choose another"),
     (lambda value: hasattr(value, "tolist"), "store its .tolist()"),  # NumPy's scalars and arrays
 )
-"""What to store in place of a value: the first line that fits."""
+"""The value to store in place of another: the first line that fits counts."""
 
 
 def _advice(value: Any) -> str:
     kinds = (*_PLAIN, list, *EXTENSIONS)
     of_subclass = (f"make it of type {kind.__name__} first" for kind in kinds if isinstance(value, kind))
-    told = chain((advice for fits, advice in _ADVICE if fits(value)), of_subclass)
-    return next(told, f"make it of one of the types {', '.join(sorted({kind.__name__ for kind in kinds}))} first")
+    fitting = chain((advice for fits, advice in _ADVICE if fits(value)), of_subclass)
+    return next(fitting, f"make it of one of the types {', '.join(sorted({kind.__name__ for kind in kinds}))} first")

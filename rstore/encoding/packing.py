@@ -1,6 +1,6 @@
-"""Numbers, times and texts as bytes: what columns are made of.
+"""Numbers, times and texts as bytes: the parts of columns.
 
-Integers are in the narrowest width that holds them all, little-endian; how many there are is kept elsewhere.
+Integers have the narrowest width that holds all of them, little-endian. Their number is kept elsewhere.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def pack_ints(ints: Sequence[int]) -> bytes:
 
 
 def unpack_ints(count: int, data: bytes) -> tuple[Sequence[int], bytes]:
-    """Return the integers and what follows them."""
+    """Return the integers, and the bytes that follow them."""
     if data[0] not in WIDTHS:
         raise ValueError("a column of unknown width")
     column = array(chr(data[0]))
@@ -78,10 +78,10 @@ def pack_blobs(blobs: Sequence[bytes]) -> bytes:
 
 
 def unpack_blobs(count: int, data: bytes) -> list[bytes]:
-    """Return what :func:`pack_blobs` was given.
+    """Return the blobs that :func:`pack_blobs` was given.
 
     Raises:
-        ValueError: it is cut off.
+        ValueError: the data are cut off.
     """
     lengths, rest = unpack_ints(count, data)
     if sum(lengths) != len(rest):

@@ -1,4 +1,4 @@
-"""What stands for a value that cannot be loaded, and how it is told why."""
+"""Stands for a value that cannot be read, and says why."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Unreadable:
     """A value that cannot be read, as :meth:`Store.log`, ``history`` and ``follow`` show it. A read of it raises.
 
     Attributes:
-        reason: what is wrong with it: which module is missing, that it is damaged, or encrypted with another key.
+        reason: why: a module is missing, the value is damaged, or another key encrypted it.
         error: the name of the error that a read raises, such as ``StorePayloadError``.
 
     >>> Unreadable("there is no module 'shop' here", 'StorePayloadError').error
@@ -31,9 +31,9 @@ class Unreadable:
 
 
 def why_unloadable(exc: Exception) -> str:
-    """Return why loading failed: which module or class is missing, or else no more than the error's type.
+    """Return why loading failed: the missing module or class, or else only the error's type.
 
-    The words of other errors may hold the value.
+    The messages of other errors may hold the value.
 
     >>> why_unloadable(ModuleNotFoundError("No module named 'shop'", name='shop'))
     "there is no module 'shop' here: install it, or import what stands for it, and read again"
@@ -50,10 +50,10 @@ def why_unloadable(exc: Exception) -> str:
 
 
 def _missing_name(exc: Exception) -> tuple[str, str] | None:
-    """Return the name that pickle has not found, and the module where it looked for it."""
+    """Return the name that pickle did not find, and the module in which it looked."""
     if not isinstance(exc, AttributeError):
         return None
     if isinstance(exc.obj, ModuleType) and exc.name:
         return exc.name, exc.obj.__name__
-    told = _ON_A_MODULE.match(str(exc))
-    return (told["name"], told["module"]) if told else None
+    found = _ON_A_MODULE.match(str(exc))
+    return (found["name"], found["module"]) if found else None

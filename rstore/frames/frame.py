@@ -57,7 +57,7 @@ def taken(table: Table, rows: Ints) -> Table:
 
 @frozen(eq=False)
 class Frame:
-    """The points of a frame. ``order`` has its rows in order of time, of equal times the last; None if that is all rows."""
+    """The points of a frame. ``order`` has its rows in order of time, of equal times the last; None if they come so."""
 
     times: Ints
     table: Table

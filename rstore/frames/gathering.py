@@ -207,9 +207,7 @@ def _common(columns: Sequence[Column]) -> Column:
         return columns[0]._replace(dtype=dtype)
     in_units = {column[1:4] for column in columns if column.kind in IN_UNITS}
     if len(in_units) == 1 and {column.kind for column in columns} - IN_UNITS == {"i8"}:
-        return next(
-            column for column in columns if column.kind in IN_UNITS
-        )  # points have ints of its unit
+        return next(column for column in columns if column.kind in IN_UNITS)  # points have ints of its unit
     if {column.kind for column in columns} <= _NUMBERS:
         return Column(None, "f8")
     return Column(None, OBJECT)
