@@ -125,7 +125,7 @@ class Location(NamedTuple):
     @property
     def current(self) -> tuple[bytes, bytes, bytes]:
         """The keys that a reader needs if nobody rewrites the stream."""
-        return self.head, self.records, self.spans
+        return self.partition.current(self.stream)
 
 
 META_PATTERN: Final = b"rstore:{*:0}:meta"
