@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache, partial, wraps
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import freezegun
@@ -127,6 +127,18 @@ class Apart:
             log.open()
             log.discard()
             log.close()
+
+
+if TYPE_CHECKING:  # drivers are imported when one is asked for; that all have what the port wants, mypy tells
+    from rstore.adapters.postgresql.log import PostgresqlLog
+    from rstore.adapters.redis.log import RedisLog
+    from rstore.adapters.sqlite.log import SqliteLog
+    from rstore.domain.as_of import AsOf
+    from rstore.domain.log import LogReader
+    from rstore.domain.transaction import Transaction
+
+    ADAPTERS: tuple[type[Adapter], ...] = (MemoryLog, SqliteLog, PostgresqlLog, RedisLog)
+    READERS: tuple[type[LogReader], ...] = (AsOf, Transaction)
 
 
 BACKENDS: dict[str, Callable[[Path, ExitStack], Connector]] = {

@@ -6,8 +6,8 @@ import os
 from typing import Final
 
 from rstore.core import Surface
+from rstore.domain.capabilities import Backupable
 from rstore.domain.errors import StoreError
-from rstore.domain.log import Backupable
 from rstore.progress import Progress, Report
 
 _INSTEAD: Final = "has no backup of its own: use 'rstore copy', which makes a SQLite file of a namespace"

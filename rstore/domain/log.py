@@ -9,14 +9,15 @@ Read it in this order:
 1. stored: :class:`Entry`, :class:`Record`, :class:`Head`;
 2. asked, and answered: :class:`Query`, :class:`ReplayQuery`, :class:`Replay`;
 3. written: :class:`Batch`, :class:`Rewrite`, :class:`Reclaimed`, :class:`Copy`;
-4. the port: :class:`LogReader`, :class:`Log`, :class:`Backend`; and what only some backends can do:
-   :class:`Restorable`, :class:`Backupable`.
+4. the port: :class:`LogReader`, :class:`Log`, :class:`Backend`.
+
+What only some backends can do is in :mod:`rstore.domain.capabilities`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Final, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Final, NamedTuple, Protocol, Self, TypeAlias
 
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import Stream
@@ -392,42 +393,3 @@ class Adapter(Log, Backend, Protocol):
 
 Connector: TypeAlias = Callable[[str, bool], Adapter]
 """Makes the log of a namespace, frozen or not; connects to nothing until that is opened."""
-
-
-@runtime_checkable
-class Restorable(Protocol):
-    """What a backend may provide besides: it can be the target of a copy."""
-
-    def restore(self, copies: Sequence[Copy]) -> None:
-        """Keep records as another log has them, durably: all or nothing, where one append is.
-
-        Positions are new, and increase in the order in which the records are given. A stream may come up in several
-        copies, each of which goes on where the one before it ended.
-
-        Records whose version the stream has reached are passed over, and so is the head of a copy whose version it has
-        passed: a caller may repeat as a whole what was interrupted. So each partition of a cluster may be written to by
-        itself. What is restored counts as rewritten, and versions go on above it. They may be ones that were given out
-        here before, to streams that were forgotten since: no caller may go on from a fold of those.
-
-        Raises:
-            ValueError: the records of a stream are not in order, or its head is not at or after the last one.
-            StoreError: a version is greater than any that the backend can keep.
-        """
-
-
-@runtime_checkable
-class Backupable(Protocol):
-    """What a backend may provide besides: it is a file, and can copy that.
-
-    A backend that is none says in an attribute ``backed_up``, after its name, what to use instead.
-    """
-
-    def backup(self, path: str, progress: Callable[[int, int], None]) -> None:
-        """Copy the whole backend into a new file, as it is at this moment.
-
-        Args:
-            progress: is called now and then with the done and the total work; an exception from it ends the backup.
-
-        Raises:
-            StoreError: there is such a file, or it can't be written, and is not left behind.
-        """

@@ -10,8 +10,9 @@ from typing import Final, Self
 from attrs import frozen
 
 from rstore.core import Core, ReadSurface, core_of, now, reading_of
+from rstore.domain.capabilities import Restorable
 from rstore.domain.errors import StoreError, StoreNotEmptyError
-from rstore.domain.log import Batch, Copy, Entry, Head, LogReader, Position, Record, Restorable, Rewrite
+from rstore.domain.log import Batch, Copy, Entry, Head, LogReader, Position, Record, Rewrite
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import COPY, KV, ORIGIN, Stream, kind_of

@@ -15,6 +15,7 @@ import pytest
 
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreIntegrityError
 from rstore.domain.log import Batch, Entry, Log
+from rstore.domain.paging import newest
 from rstore.domain.streams import ES, KV, SS, TS, Stream
 from rstore.domain.transaction import Transaction
 from tests.conftest import KEY, Backend
@@ -542,3 +543,15 @@ def test_a_log_above_a_log_follows_the_stored_records_and_then_its_own(log: Log)
     with pytest.raises(ValueError, match="had not stored yet"):
         above.position(above.checkpoint(third[0]))
     assert len(list(log.follow())) == 2
+
+
+def test_a_log_above_a_log_has_as_many_newest_records_as_there_is_room_for(log: Log) -> None:
+    stored, own = [Stream(TS, f"s{number}") for number in range(3)], Stream(TS, "own")
+    log.append([Batch(stream, (Entry(0, 0, "", "extend", bytes(2_000)),), 1) for stream in stored])
+    above = Transaction(log)
+    above.append([Batch(own, (Entry(0, 0, "", "extend", bytes(2_000)),), 1)])
+    asked = [own, stored[0], stored[1], own, stored[2], own]
+    whole = above.last(asked)
+    assert [len(above.last(asked, room=room)) for room in (0, 2_900, 4_900, 6_900)] == [2, 2, 4, 6]
+    assert above.last(asked, room=4_900) == whole[:4]
+    assert list(newest(above, asked)) == whole
