@@ -49,7 +49,7 @@ class PostgresqlLog:
         self._server, self._namespace = server, namespace
         self._terms: writing.Terms = (server.patience, server.durable, namespace)
         self._ids: dict[Stream, Row] = {}
-        # a failover may have lost the streams of the last ids, and a failover is what ends connections
+        # a failover may have lost the streams of the last ids, and it ends all connections
         self._pool = PostgresqlPool(server, namespace, frozen, self._ids.clear)
 
     @property

@@ -1,4 +1,4 @@
-"""What a connection to PostgreSQL reads: records by pages, and heads by pages."""
+"""Reads on a connection to PostgreSQL: of records and of heads, in pages."""
 
 from __future__ import annotations
 

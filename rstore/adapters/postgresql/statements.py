@@ -21,7 +21,7 @@ from rstore.domain.streams import KV
 SCHEMA_VERSION: Final = 3
 
 EPOCH_STEP: Final = 1 << 40
-"""What a fencing epoch adds to transaction ids and versions: more than any server gives out. A million epochs fit."""
+"""A fencing epoch adds this to transaction ids and versions: more than any server gives out. A million epochs fit."""
 
 CONFLICT: Final = "RS409"
 """The code of our own error: a stream is not at the version that its writer expects."""
@@ -30,7 +30,7 @@ UPGRADES: Final[Mapping[int, str]] = {
     1: "ALTER TABLE rstore.about ADD COLUMN timeline text COLLATE \"C\" NOT NULL DEFAULT '';",
     2: "",  # only functions have changed
 }
-"""What to do to the tables of an earlier schema version, before the functions are replaced."""
+"""The changes to the tables of each earlier schema version. The functions are replaced after them."""
 
 # Two writers may create the schema at once: the second waits here, and finds it made. The number is arbitrary but ours.
 CREATION_LOCK: Final = "SELECT pg_advisory_xact_lock(7235430851)"
@@ -252,7 +252,7 @@ SELECT s.version, s.floor, s.live, s.died, 1, {_OF_R} FROM s JOIN rstore.record 
 WHERE r.version > (SELECT version FROM folded) AND r.start <= %s AND r.recorded <= %s
 ORDER BY part, start, version"""
 
-# Along the versions: values of a key, and what comes after a version.
+# Along the versions: values of a key, and records after a version.
 _BY_VERSION: Final = 'WHERE stream = %s AND start <= %s AND "end" >= %s'
 
 # The records of one level that touch a span.

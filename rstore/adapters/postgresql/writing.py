@@ -1,4 +1,4 @@
-"""What a connection to PostgreSQL writes: calls of the functions in ``functions.sql``."""
+"""Writes on a connection to PostgreSQL: calls of the functions in ``functions.sql``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rstore.domain.spans import bit, level_of
 from rstore.domain.streams import Stream
 
 Terms: TypeAlias = tuple[int, bool, str]
-"""What every write begins with: the longest wait for a lock in milliseconds, whether it is durable, the namespace."""
+"""The first values of every write: the longest wait for a lock in milliseconds, whether it is durable, the namespace."""
 
 
 def append_one(db: Connection, terms: Terms, batch: Batch, entry: Entry) -> int:
@@ -41,7 +41,7 @@ def append_one(db: Connection, terms: Terms, batch: Batch, entry: Entry) -> int:
 
 
 def append(db: Connection, terms: Terms, batches: Sequence[Batch]) -> list[int]:
-    """Append batches: in one round trip, or in a transaction if they are larger than what is sent at once."""
+    """Append batches: in one round trip, or in a transaction if they are too large to be sent at once."""
     # writers that lock streams in the same order can't wait for each other
     chunks = chunked(sorted(batches, key=lambda batch: batch.stream))
     first, second = next(chunks), next(chunks, None)

@@ -292,7 +292,7 @@ class SqliteFile:
         return not any(db.execute(question).fetchone()[0] for question in (sql.IS_USED, sql.IS_FOREIGN))
 
     def unlink(self) -> None:
-        """Delete the file, unless others have it open: what they write must not go with it.
+        """Delete the file, unless others have it open: their writes must not go with it.
 
         A process that waits for the lock meanwhile has opened a file that has no name any more. It finds that out when
         it compares the two.

@@ -1,4 +1,4 @@
-"""What a connection to a SQLite file reads: streams, records one by one, and records in pages.
+"""Reads on a connection to a SQLite file: of streams, of newest records, and of records in pages.
 
 SQLite's columns take any type. So rows are checked: in a damaged file they may have other types than ours.
 """

@@ -214,7 +214,7 @@ WHERE r.position > ? AND s.namespace = ? ORDER BY r.position"""
 
 END: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'rstore_record'"
 
-# Along the versions: values of a key, and what comes after a version.
+# Along the versions: values of a key, and records after a version.
 _BY_VERSION: Final = 'INDEXED BY rstore_record_version WHERE stream = ? AND start <= ? AND "end" >= ?'
 
 # The records of one level that touch a span.

@@ -1,4 +1,4 @@
-"""What a connection to a SQLite file writes, within a transaction."""
+"""Writes on a connection to a SQLite file, each within a transaction of its caller."""
 
 from __future__ import annotations
 
