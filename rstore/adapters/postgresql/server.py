@@ -152,7 +152,7 @@ class Server:
         """Return what a driver's error means to a user; after a write, also that its outcome may be unknown."""
         code = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
         text = (error.diag.message_primary or str(error)).strip()
-        doubt = "; whether what was being written is stored is not known: look before you repeat it"
+        doubt = "; whether the write was stored is not known: look before you repeat it"
         for table, kind in ((_MESSAGES, StoreNotAvailableError), (_DAMAGED, StoreError)):
             message = table.get(code) or table.get(code[:2])
             if message:

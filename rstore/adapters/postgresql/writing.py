@@ -24,7 +24,7 @@ from rstore.domain.spans import bit, level_of
 from rstore.domain.streams import Stream
 
 Terms: TypeAlias = tuple[int, bool, str]
-"""The first values of every write: the longest wait for a lock in milliseconds, whether it is durable, the namespace."""
+"""The first values of every write: the longest wait for a lock in milliseconds, whether it is durable, and where."""
 
 
 def append_one(db: Connection, terms: Terms, batch: Batch, entry: Entry) -> int:
