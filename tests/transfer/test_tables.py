@@ -23,11 +23,11 @@ from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.encoding.columns import TimeAxis
 from rstore.transfer import Imported, export_points, import_points
 from rstore.transfer.tabular import delimited, duplicates, importing
-from rstore.transfer.tabular.kinds import Kind, Reading, Sort, decimal_of, reading_of
+from rstore.transfer.tabular.kinds import CellKind, Kind, Reading, decimal_of, reading_of
 from rstore.transfer.tabular.numerals import Numerals, written
 from rstore.transfer.tabular.options import TableOptions
 from rstore.transfer.tabular.records import Dialect, Quoted, dialect_of, records
-from rstore.transfer.tabular.times import TimesSeen, form_of
+from rstore.transfer.tabular.times import TimeStats, form_of
 
 HOUR, DAY = 3_600_000, 86_400_000
 JAN_1 = 1_704_067_200_000  # 2024-01-01 in UTC
@@ -216,26 +216,26 @@ class TestMalformed:
 
 
 class TestNumbers:
-    COLUMNS: ClassVar[list[tuple[dict[Sort, int], Reading]]] = [
-        ({Sort.INTEGER: 5}, Reading(Kind.INTEGER, skips=True)),
-        ({Sort.INTEGER: 5, Sort.LONG: 1}, Reading(Kind.INTEGER, skips=True)),
-        ({Sort.INTEGER: 5, Sort.REAL: 1}, Reading(Kind.REAL, skips=True)),
-        ({Sort.LONG: 5, Sort.REAL: 1}, Reading(Kind.MIXED, skips=True)),
-        ({Sort.COMMA: 5, Sort.NOTHING: 1}, Reading(Kind.REAL, skips=True)),
-        ({Sort.REAL: 5, Sort.OTHER_WORD: 1}, Reading(Kind.REAL, skips=True)),
-        ({Sort.REAL: 5, Sort.TEXT: 1, Sort.NOTHING: 1}, Reading(Kind.MIXED)),
-        ({Sort.INTEGER: 5, Sort.QUOTED: 1}, Reading(Kind.MIXED)),
-        ({Sort.INTEGER: 5, Sort.CODE: 1}, Reading(Kind.TEXT)),
-        ({Sort.TEXT: 5, Sort.NOTHING: 1}, Reading(Kind.TEXT)),
-        ({Sort.TEXT: 5, Sort.OTHER_WORD: 1}, Reading(Kind.TEXT)),
-        ({Sort.TEXT: 5, Sort.WORD: 1}, Reading(Kind.MIXED)),
-        ({Sort.WORD: 5}, Reading(Kind.REAL, skips=True)),
-        ({Sort.NOTHING: 5}, Reading(Kind.TEXT)),
+    COLUMNS: ClassVar[list[tuple[dict[CellKind, int], Reading]]] = [
+        ({CellKind.INTEGER: 5}, Reading(Kind.INTEGER, skips=True)),
+        ({CellKind.INTEGER: 5, CellKind.LONG: 1}, Reading(Kind.INTEGER, skips=True)),
+        ({CellKind.INTEGER: 5, CellKind.REAL: 1}, Reading(Kind.REAL, skips=True)),
+        ({CellKind.LONG: 5, CellKind.REAL: 1}, Reading(Kind.MIXED, skips=True)),
+        ({CellKind.COMMA: 5, CellKind.MISSING: 1}, Reading(Kind.REAL, skips=True)),
+        ({CellKind.REAL: 5, CellKind.OTHER_WORD: 1}, Reading(Kind.REAL, skips=True)),
+        ({CellKind.REAL: 5, CellKind.TEXT: 1, CellKind.MISSING: 1}, Reading(Kind.MIXED)),
+        ({CellKind.INTEGER: 5, CellKind.QUOTED: 1}, Reading(Kind.MIXED)),
+        ({CellKind.INTEGER: 5, CellKind.CODE: 1}, Reading(Kind.TEXT)),
+        ({CellKind.TEXT: 5, CellKind.MISSING: 1}, Reading(Kind.TEXT)),
+        ({CellKind.TEXT: 5, CellKind.OTHER_WORD: 1}, Reading(Kind.TEXT)),
+        ({CellKind.TEXT: 5, CellKind.WORD: 1}, Reading(Kind.MIXED)),
+        ({CellKind.WORD: 5}, Reading(Kind.REAL, skips=True)),
+        ({CellKind.MISSING: 5}, Reading(Kind.TEXT)),
         ({}, Reading(Kind.TEXT)),
     ]
 
     @pytest.mark.parametrize(("counts", "reading"), COLUMNS)
-    def test_what_a_column_is_decides_all_of_its_cells(self, counts: dict[Sort, int], reading: Reading) -> None:
+    def test_what_a_column_is_decides_all_of_its_cells(self, counts: dict[CellKind, int], reading: Reading) -> None:
         assert reading_of(Counter(counts)) == reading
         assert reading_of(Counter(counts), as_text=True) == Reading(Kind.TEXT)
 
@@ -357,7 +357,7 @@ class TestTimes:
         assert "line 3: '2024-02-03' is no time as in '%d.%m.%Y'" in refused(read, text, date_format="%d.%m.%Y")
 
     def test_some_dates_decide_for_all(self) -> None:
-        seen = TimesSeen()
+        seen = TimeStats()
         seen.add([2, 3], ["01/02/2024", "13/02/2024"])
         seen.add([4], ["02/01/2024"])
         assert form_of(seen, TableOptions()).reader().read([4], ["02/01/2024"]) == [(JAN_1 + DAY) * 10**6]

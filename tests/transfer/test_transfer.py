@@ -1239,7 +1239,7 @@ class TestPoints:
                 import_points(store, io.StringIO(day), unit="minutes")
             with pytest.raises(ValueError, match="pass key="):
                 import_points(store, io.StringIO(day), rows=True)
-            with pytest.raises(StoreFileError, match="no more than 9 digits of a second, and not 10"):
+            with pytest.raises(StoreFileError, match="at most 9 digits of a second, and not 10"):
                 import_points(store, io.StringIO("t,x\n0,1\n1970-01-01T00:00:00.0000000005Z,6"))
 
     def test_a_table_of_somebody_elses(self, tmp_path: Path) -> None:

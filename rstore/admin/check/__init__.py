@@ -73,7 +73,7 @@ def info(store: Store, progress: Report | None = None) -> Info:
     records: Counter[str] = Counter()
     size = encrypted = 0
     oldest = newest = None
-    for _, stream, record in _told(log.follow(), progress):
+    for _, stream, record in _counted(log.follow(), progress):
         if stream.kind in (COPY, KEYS):
             continue
         records[kind_of(stream)] += 1
@@ -124,7 +124,7 @@ def check(store: Store, progress: Report | None = None) -> Iterator[Problem]:
 
 def _records(indexes: Indexes, envelope: Envelope, progress: Report | None, *, is_protected: bool) -> Iterator[Problem]:
     """Yield the problems of single records, and add each record to the summary of its stream."""
-    found = _told(indexes.log.follow(), progress)
+    found = _counted(indexes.log.follow(), progress)
     while True:
         step = attempted(lambda: next(found, None))
         if isinstance(step, StoreError):
@@ -143,7 +143,7 @@ def _records(indexes: Indexes, envelope: Envelope, progress: Report | None, *, i
             yield Problem(*stream, record.version, _IN_CLEAR)
 
 
-def _told(found: Iterable[_Found], progress: Report | None) -> Iterator[_Found]:
+def _counted(found: Iterable[_Found], progress: Report | None) -> Iterator[_Found]:
     steps = Steps(progress)
     for each in found:
         yield each

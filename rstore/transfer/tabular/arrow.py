@@ -1,4 +1,4 @@
-"""Tables in Parquet, whose columns have types."""
+"""Tables in Parquet, where each column has a type."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from rstore.transfer.files import BinaryFile, seekable
 from rstore.transfer.tabular.clocks import NANOSECONDS
 from rstore.transfer.tabular.kinds import Kind
 from rstore.transfer.tabular.options import TableOptions
-from rstore.transfer.tabular.sheets import BLOCK_CELLS, Block, Understood
-from rstore.transfer.tabular.times import TimesLook, is_date
+from rstore.transfer.tabular.table import BLOCK_CELLS, Block, Schema
+from rstore.transfer.tabular.times import TimeScan, is_date
 from rstore.transfer.tabular.writing import parquet_library
 from rstore.transfer.tabular.zones import LocalTimes
 
@@ -27,7 +27,7 @@ _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 @contextmanager
-def read_parquet(file: BinaryFile, options: TableOptions) -> Iterator[ParquetSheet]:
+def read_parquet(file: BinaryFile, options: TableOptions) -> Iterator[ParquetTable]:
     """Yield the table of a file."""
     parquet = parquet_library()
     import pyarrow
@@ -38,19 +38,19 @@ def read_parquet(file: BinaryFile, options: TableOptions) -> Iterator[ParquetShe
         except pyarrow.ArrowException as exc:
             raise StoreError(f"the file can't be read as Parquet: {exc}") from None
         with source as opened:
-            yield ParquetSheet(list(opened.schema_arrow.names), opened, options)
+            yield ParquetTable(list(opened.schema_arrow.names), opened, options)
 
 
 @frozen(eq=False)
-class ParquetSheet:
-    """A table of Parquet, which is a :class:`~rstore.transfer.tabular.sheets.Sheet`."""
+class ParquetTable:
+    """A table of Parquet, which is a :class:`~rstore.transfer.tabular.table.Table`."""
 
     columns: Sequence[str]
     _file: Any
     _options: TableOptions
 
     def blocks(self, most: int | None = None) -> Iterator[Block]:
-        """Return its rows; timestamps as ints of their unit, and where it has none as Python's own."""
+        """Yield the rows. Timestamps become nanoseconds; other cells become values of Python."""
         line = 1
         for batch in self._file.iter_batches(most or max(1, BLOCK_CELLS // len(self.columns))):
             if len(batch):
@@ -58,34 +58,34 @@ class ParquetSheet:
             line += len(batch)
 
     def is_time(self, cell: Any) -> bool:
-        """Tell whether a cell may be a time."""
+        """Return whether a cell may be a time."""
         return self.is_date(cell) or (isinstance(cell, int) and not isinstance(cell, bool))
 
     def is_date(self, cell: Any) -> bool:
-        """Tell whether a cell may be a time, and is no integer."""
+        """Return whether a cell may be a time, and is no integer."""
         if isinstance(cell, str):
             return is_date(cell, self._options)
         return isinstance(cell, datetime.date | _Nanoseconds)
 
     def check_header(self, time: int, first: Any) -> None:
-        """Raise nothing: columns have their names."""
+        """Raise nothing: columns of Parquet always have names."""
 
-    def understood(self, time: int, values: Iterable[int]) -> Understood:
-        """Tell what the columns hold, as their types say."""
+    def schema(self, time: int, values: Iterable[int]) -> Schema:
+        """Return the types of the columns, as the file declares them."""
         import pyarrow
 
         schema = self._file.schema_arrow
         kind, own = schema.types[time], self._options.zone
         converters, kinds = dict.fromkeys(values, _values), {at: _kind_of(schema.types[at]) for at in values}
         if _is_text(kind):
-            look = TimesLook(self._options)
+            scan = TimeScan(self._options)
             for lines, columns in self.blocks():
-                look.add(lines, columns[time])
-            form = look.form()
-            return Understood(form.are_dates, form.is_aware, form.series_zone, form.reader, converters, kinds)
+                scan.add(lines, columns[time])
+            form = scan.form()
+            return Schema(form.are_dates, form.is_aware, form.series_zone, form.reader, converters, kinds)
         zone = kind.tz if pyarrow.types.is_timestamp(kind) else None
         times = partial(_Times, own if zone is None else None)
-        return Understood(not pyarrow.types.is_integer(kind), zone is not None, own or zone, times, converters, kinds)
+        return Schema(not pyarrow.types.is_integer(kind), zone is not None, own or zone, times, converters, kinds)
 
 
 def _is_text(kind: Any) -> bool:
@@ -95,7 +95,7 @@ def _is_text(kind: Any) -> bool:
 
 
 class _Nanoseconds(int):
-    """A timestamp of a column: nanoseconds from 1970."""
+    """A timestamp of a column, in nanoseconds from 1970."""
 
     zone: str | None
 
@@ -128,18 +128,18 @@ def _kind_of(kind: Any) -> Kind:
 
 
 class _Times:
-    """Reads a column of times; those of a place have no offset from UTC."""
+    """Reads a column of times. With a time zone, they are local times without an offset."""
 
     def __init__(self, zone: str | None) -> None:
         self._local = None if zone is None else LocalTimes(zone)
 
     @property
     def twice(self) -> int:
-        """How many times there were that a place has twice."""
+        """The number of local times that occur twice."""
         return 0 if self._local is None else self._local.twice
 
     def read(self, lines: Sequence[int], cells: Sequence[Any], keys: Sequence[str | None] | None = None) -> list[int]:
-        """Return cells as nanoseconds from 1970; integers alone are what they are."""
+        """Return cells as nanoseconds from 1970. In a column of integers, these stay as they are."""
         found = []
         for line, cell in zip(lines, cells, strict=True):
             try:
@@ -159,7 +159,7 @@ def _time_of(cell: Any) -> int:
 
 
 def _values(cells: Sequence[Any]) -> list[Any]:
-    """Return what cells hold; timestamps as datetimes, which have no nanoseconds."""
+    """Return cells as values. Timestamps become datetimes, which have no nanoseconds."""
     return [_moment(cell) if isinstance(cell, _Nanoseconds) else cell for cell in cells]
 
 

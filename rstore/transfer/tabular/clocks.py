@@ -1,7 +1,7 @@
 """Single cells that are times: numbers, dates and times of the day, in the forms that people write.
 
-A cell has two halves, a date and the time of the day. Both repeat themselves a lot in a column, so each is looked at
-once and remembered.
+A cell has two halves: a date and a time of the day. Both are often repeated in a column, so each is parsed once, and
+the result is cached.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ MONTH_FIRST: Final = "%m/%d/%Y"
 HOW: Final = "say it with --date-format (in Python TableOptions(date_format=...))"
 
 
-class Whole(int):
-    """A number in a column of dates: it counts in the unit of its series, where the calendar ends."""
+class NumberAmongDates(int):
+    """A number in a column of dates: a time beyond the calendar, in the unit of its series."""
 
     __slots__ = ()
 
 
 class Clock(NamedTuple):
-    """A time of the day in nanoseconds, and its offset from UTC in seconds, None if it has none."""
+    """A time of the day in nanoseconds, and its offset from UTC in seconds; None if it has none."""
 
     nanoseconds: int
     offset: int | None
 
 
 def halves(cell: str) -> tuple[str, str]:
-    """Return the date of a cell, and what follows it.
+    """Return the date of a cell, and the rest of the cell.
 
     >>> halves('2026-11-01T09:00'), halves('1/31/2024 3:05 PM'), halves('17')
     (('2026-11-01', '09:00'), ('1/31/2024', '3:05 PM'), ('17', ''))
@@ -61,10 +61,10 @@ def halves(cell: str) -> tuple[str, str]:
 
 @lru_cache(REMEMBERED)
 def clock_of(text: str) -> Clock:
-    """Return the time of the day that a text is.
+    """Return the time of the day in a text.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is none.
 
     >>> clock_of('09:00:00.5+01:00'), clock_of('3:05 PM').nanoseconds / NANOSECONDS / 3600
     (Clock(nanoseconds=32400500000000, offset=3600), 15.083333333333334)
@@ -84,7 +84,7 @@ def clock_of(text: str) -> Clock:
         raise ValueError(f"{text[:40]!r} is no time of a day")
     digits = (fraction or "").rstrip("0")
     if len(digits) > 9:
-        raise ValueError(f"a time has no more than 9 digits of a second, and not {len(digits)}")
+        raise ValueError(f"a time has at most 9 digits of a second, and not {len(digits)}")
     part = int(digits.ljust(9, "0")) if digits else 0
     return Clock((hour * 3600 + minute * 60 + second) * NANOSECONDS + part, _offset_of(offset))
 
@@ -102,7 +102,7 @@ def _offset_of(text: str | None) -> int | None:
 
 
 def day_of(text: str, order: str) -> int | None:
-    """Return the number of a day from 1970, None if a text is no date.
+    """Return the day of a date, counted from 1970; None if the text is no date.
 
     >>> day_of(\'31.12.1970\', DAY_FIRST), day_of(\'01/02/1970\', MONTH_FIRST), day_of(\'1970-02-30\', DAY_FIRST)
     (364, 1, None)
@@ -117,37 +117,37 @@ def day_of(text: str, order: str) -> int | None:
 
 
 def year_first(text: str) -> int | None:
-    """Return the number of a day that is written with the year first, None if a text is none."""
+    """Return the day of a date that begins with the year; None if the text is none."""
     parts = _YEAR_FIRST.fullmatch(text)
     return None if parts is None else number_of_day(parts[1], parts[3], parts[4])
 
 
 def eight_digits(text: str) -> int | None:
-    """Return the number of a day that is written in eight digits, None if a text is none."""
+    """Return the day of a date of eight digits; None if the text is none."""
     parts = _EIGHT.fullmatch(text)
     return None if parts is None else number_of_day(parts[1] + parts[2], parts[3], parts[4])
 
 
 def number_of_day(year: str, month: str, day: str) -> int | None:
-    """Return the number of a day from 1970, None if there is no such day."""
+    """Return a day, counted from 1970; None if there is no such day."""
     try:
         return datetime.date(int(year), int(month), int(day)).toordinal() - _EPOCH
     except ValueError:
         return None
 
 
-def rare(cell: str) -> tuple[int, int | None]:
+def parse_iso(cell: str) -> tuple[int, int | None]:
     """Return the nanoseconds of a cell in any form of ISO 8601, and its offset in seconds."""
     try:
         moment = datetime.datetime.fromisoformat(cell.replace("/", "-"))
     except ValueError:
         raise ValueError(
-            f"{cell[:60]!r} is no time: an int, or a date and time in ISO 8601; {HOW}, if it is written otherwise"
+            f"{cell[:60]!r} is no time: an int, or a date and time in ISO 8601; if it has another form, {HOW}"
         ) from None
     fraction = _FRACTION.search(cell)
     digits = "" if fraction is None else fraction[1].rstrip("0")
     if len(digits) > 9:
-        raise ValueError(f"a time has no more than 9 digits of a second, and not {len(digits)}")
+        raise ValueError(f"a time has at most 9 digits of a second, and not {len(digits)}")
     offset = moment.utcoffset()
     naive = moment.replace(tzinfo=None, microsecond=0)
     seconds = None if offset is None else offset // _SECOND
@@ -159,8 +159,8 @@ def _nanoseconds(moment: datetime.datetime, fraction: int) -> int:
     return (aware.replace(microsecond=0) - _START) // _SECOND * NANOSECONDS + fraction
 
 
-def formatted(line: int, cell: str, date_format: str) -> tuple[int, bool]:
-    """Return the nanoseconds of a cell that is written in a format, and whether it has an offset from UTC."""
+def parse_format(line: int, cell: str, date_format: str) -> tuple[int, bool]:
+    """Return the nanoseconds of a cell in a format of ``strptime``, and whether it has an offset from UTC."""
     try:
         moment = datetime.datetime.strptime(cell, date_format)  # noqa: DTZ007  # the zone comes later
     except ValueError:

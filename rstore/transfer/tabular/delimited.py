@@ -1,4 +1,4 @@
-"""Tables in delimited text: CSV, and what is called so."""
+"""Tables in delimited text: CSV and its variants."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from rstore.domain.errors import StoreError, StoreFileError
 from rstore.transfer.files import TextFile, read_again
 from rstore.transfer.tabular.kinds import (
     Cell,
-    ColumnSeen,
+    ColumnStats,
     Reading,
+    classifier,
     converter,
     decimal_of,
     numerals_of,
     reading_of,
-    sorter,
     texts_among_numbers,
 )
 from rstore.transfer.tabular.numerals import Numerals
 from rstore.transfer.tabular.options import TableOptions
 from rstore.transfer.tabular.records import Dialect, Quoted, columns_of, delimiter_of, dialect_of, records, records_of
-from rstore.transfer.tabular.sheets import BLOCK_CELLS, BLOCK_CHARACTERS, Block, Convert, Text, Understood
-from rstore.transfer.tabular.times import TimesLook, is_date, is_time
+from rstore.transfer.tabular.table import BLOCK_CELLS, BLOCK_CHARACTERS, Block, Convert, Schema, Text
+from rstore.transfer.tabular.times import TimeScan, is_date, is_time
 
-_ROWS_LOOKED_AT: Final = 1 << 10
-_LINES_AT_ONCE: Final = 1 << 8
+_SAMPLE_ROWS: Final = 1 << 10
+_CHUNK_LINES: Final = 1 << 8
 
 
 @contextmanager
-def read_csv(file: TextFile, options: TableOptions, names: Sequence[str] | None = None) -> Iterator[Delimited]:
+def read_csv(file: TextFile, options: TableOptions, names: Sequence[str] | None = None) -> Iterator[CsvTable]:
     """Yield the table of a file.
 
     Args:
-        names: those of its columns, if it has no header.
+        names: the names of the columns, if the table has no header.
 
     Raises:
-        StoreFileError: it is empty, or no text.
+        StoreFileError: the file is empty, or no text.
     """
     named = os.fspath(file) if isinstance(file, str | os.PathLike) else ""
     with read_again(file) as begin:
@@ -52,8 +52,7 @@ def read_csv(file: TextFile, options: TableOptions, names: Sequence[str] | None 
             return chain((first.removeprefix("\ufeff"),) if first else (), text)
 
         _check_encoding(next(lines(), ""))
-        told = options.delimiter or delimiter_of(named)
-        dialect = dialect_of(lines(), told)
+        dialect = dialect_of(lines(), options.delimiter or delimiter_of(named))
         first = next(records(lines(), dialect), (1, []))
         if not any(first[1]):
             raise StoreFileError(1, "the file is empty, or does not begin with the names of columns")
@@ -64,22 +63,22 @@ def read_csv(file: TextFile, options: TableOptions, names: Sequence[str] | None 
                 f"{', '.join(map(repr, names))}"
             )
         header = None if names is not None else first[1]
-        yield Delimited(columns, lines, dialect, options, header, _quotes_tell(lines(), dialect, options))
+        yield CsvTable(columns, lines, dialect, options, header, _quotes_mark_texts(lines(), dialect, options))
 
 
-def _quotes_tell(lines: Iterable[str], dialect: Dialect, options: TableOptions) -> bool:
-    """Tell whether quotes say that a cell is a text.
+def _quotes_mark_texts(lines: Iterable[str], dialect: Dialect, options: TableOptions) -> bool:
+    """Return whether quotes mark a cell as a text.
 
-    They do not where every cell of the first rows has them, or where numbers need them because of their commas.
+    They do not if every cell of the first rows has them, or if numbers need them because of their commas.
     """
     if dialect.delimiter in (options.decimal, options.thousands):
         return False
-    cells = chain.from_iterable(cells for _, cells in islice(records(lines, dialect), _ROWS_LOOKED_AT))
+    cells = chain.from_iterable(cells for _, cells in islice(records(lines, dialect), _SAMPLE_ROWS))
     return any(type(cell) is not Quoted for cell in cells if cell)
 
 
 def _check_encoding(first: str) -> None:
-    """Raise if a text is UTF-16 without a mark that says so: then every other character is NUL."""
+    """Raise if a text is UTF-16 without a byte order mark: then every other character is NUL."""
     if len(first) > 1 and "\0" in first and (not first[1::2].strip("\0") or not first[::2].strip("\0")):
         raise StoreError("the file is text in UTF-16: convert it to UTF-8 first (iconv -f UTF-16LE -t UTF-8)")
 
@@ -89,18 +88,18 @@ def _name(cell: str) -> str:
 
 
 @frozen(eq=False)
-class Delimited:
-    """A table of delimited text, which is a :class:`~rstore.transfer.tabular.sheets.Sheet`."""
+class CsvTable:
+    """A table of delimited text, which is a :class:`~rstore.transfer.tabular.table.Table`."""
 
     columns: Sequence[str]
     _lines: Callable[[], Iterator[str]]
     _dialect: Dialect
     _options: TableOptions
     _header: Sequence[str] | None
-    _quotes_tell: bool
+    _quotes_mark_texts: bool
 
     def blocks(self, most: int | None = None) -> Iterator[Block]:
-        """Return its rows, without empty lines; at most so many together."""
+        """Yield the rows without empty lines, at most ``most`` in a block."""
         rows = max(1, BLOCK_CELLS // len(self.columns)) if most is None else most
         lines, count = self._lines(), 0
 
@@ -121,7 +120,7 @@ class Delimited:
                 yield block
 
     def _block(self, lines: Sequence[str], first: int, following: Iterator[tuple[int, str]]) -> Block:
-        clean = self._clean if self._quotes_tell else self._clean_of_quotes
+        clean = self._clean if self._quotes_mark_texts else self._clean_of_quotes
         width, delimiter = len(self.columns), self._dialect.delimiter
         columns = columns_of(lines, delimiter, width)
         if columns is not None:
@@ -142,17 +141,17 @@ class Delimited:
         return [str(cell).strip() or None for cell in cells]
 
     def is_time(self, cell: str) -> bool:
-        """Tell whether a cell may be a time."""
+        """Return whether a cell may be a time."""
         return is_time(cell, self._options)
 
     def is_date(self, cell: str) -> bool:
-        """Tell whether a cell may be a time, and is no integer."""
+        """Return whether a cell may be a time, and is no integer."""
         return is_date(cell, self._options)
 
     def check_header(self, time: int, first: Cell) -> None:
-        """Raise if the names of columns are a row of data: integers are names, where there are dates below."""
+        """Raise if the header is a row of data. An integer is a name if there are dates below it."""
         name = "" if self._header is None else self._header[time]
-        if (type(name) is Quoted and self._quotes_tell) or not self.is_time(name.strip()):
+        if (type(name) is Quoted and self._quotes_mark_texts) or not self.is_time(name.strip()):
             return
         if first is None or self.is_date(name.strip()) or not self.is_date(first):
             raise StoreFileError(
@@ -161,17 +160,17 @@ class Delimited:
                 "--no-header, and the names with --columns (in Python TableOptions(header=False), columns=[...])",
             )
 
-    def understood(self, time: int, values: Iterable[int]) -> Understood:
-        """Look at the column of times and those of values, from the first row to the last."""
+    def schema(self, time: int, values: Iterable[int]) -> Schema:
+        """Return the types of the column of times and the columns of values, after reading all rows."""
         options, wanted = self._options, list(values)
         commas = options.decimal is None and options.thousands is None and self._dialect.delimiter != ","
         numerals = numerals_of(options)
-        sort, quick = sorter(commas, numerals), numerals == Numerals()
-        seen, times = {at: ColumnSeen() for at in wanted}, TimesLook(options)
+        sort, quick = classifier(commas, numerals), numerals == Numerals()
+        seen, times = {at: ColumnStats() for at in wanted}, TimeScan(options)
         for lines, columns in self.blocks():
             times.add(lines, columns[time])
             for at, column in seen.items():
-                column.add(lines, self._without_nothing(columns[at]), sort, quick=quick)
+                column.add(lines, self._without_null(columns[at]), sort, quick=quick)
         if commas:
             numerals = Numerals(decimal_of(list(seen.values())))
         readings = {
@@ -181,7 +180,7 @@ class Delimited:
         texts = {at: texts_among_numbers(column) for at, column in seen.items() if self.columns[at] not in options.text}
         examples = [Text(example, self.columns[at]) for at, (_, example) in texts.items() if example is not None]
         form = times.form()
-        return Understood(
+        return Schema(
             form.are_dates,
             form.is_aware,
             form.series_zone,
@@ -194,19 +193,19 @@ class Delimited:
 
     def _converter(self, reading: Reading, numerals: Numerals) -> Convert:
         convert = converter(reading, numerals)
-        return convert if not self._options.null else lambda cells: convert(self._without_nothing(cells))
+        return convert if not self._options.null else lambda cells: convert(self._without_null(cells))
 
-    def _without_nothing(self, cells: Sequence[Cell]) -> Sequence[Cell]:
+    def _without_null(self, cells: Sequence[Cell]) -> Sequence[Cell]:
         null = self._options.null
         return [None if cell in null else cell for cell in cells] if null else cells
 
 
 def _taken(lines: Iterator[str], most: int) -> list[str]:
-    """Return the next lines, so many or fewer if they are long."""
+    """Return the next lines, ``most`` of them, or fewer if they are long."""
     found: list[str] = []
     size = 0
     while len(found) < most and size < BLOCK_CHARACTERS:
-        some = list(islice(lines, min(_LINES_AT_ONCE, most - len(found))))
+        some = list(islice(lines, min(_CHUNK_LINES, most - len(found))))
         if not some:
             break
         found += some
@@ -215,7 +214,7 @@ def _taken(lines: Iterator[str], most: int) -> list[str]:
 
 
 def _of_width(found: Iterable[tuple[int, list[str]]], width: int) -> list[tuple[int, list[str]]]:
-    """Return records but those of empty lines, or raise if others have not as many cells as there are columns."""
+    """Return records without empty lines, or raise if one has not as many cells as there are columns."""
     kept = []
     for number, cells in found:
         if len(cells) == width:

@@ -1,4 +1,4 @@
-"""Two rows of one time in a series, found in memory that does not grow with the table."""
+"""Finding two rows of a series with the same time, in memory that does not grow with the table."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from itertools import pairwise
 from operator import gt, lt
 from typing import IO, Final, NamedTuple
 
-from rstore.transfer.tabular.layouts import Piece
+from rstore.transfer.tabular.layouts import SeriesBlock
 
 _SORTED_AT_ONCE: Final = 1 << 17
 _ROW: Final = struct.Struct("<qqq")
 _READ_ROWS: Final = 1 << 9
 
 
-class Twice(NamedTuple):
-    """A time that a series has in two lines."""
+class DuplicateTime(NamedTuple):
+    """A time that a series has in two lines of the table."""
 
     first: int
     second: int
@@ -27,23 +27,23 @@ class Twice(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One point: of which series, at which time, and in which line."""
+    """One point: its series, its time, and its line."""
 
     key: str
     time: int
     line: int
 
 
-class Orders:
-    """In which order the times of series come. Where it is one order, no time can come twice, and nothing is kept."""
+class TimeOrders:
+    """The orders of the times of series. A series in one order has no time twice, so nothing of it is kept."""
 
     def __init__(self) -> None:
         self._ends: dict[str, tuple[bool | None, int]] = {}
         self.unordered: set[str] = set()
 
-    def add(self, piece: Piece) -> None:
-        """Look at the next points of a series."""
-        key, times = piece.key, piece.times
+    def add(self, block: SeriesBlock) -> None:
+        """Add the next points of a series."""
+        key, times = block.key, block.times
         if key in self.unordered:
             return
         up, last = self._ends.get(key, (None, None))
@@ -63,37 +63,37 @@ def _follows(last: int, time: int, *, up: bool) -> bool:
     return last < time if up else last > time
 
 
-def first_twice(rows: Iterable[Row]) -> Twice | None:
-    """Return a time that a series has twice, None if there is none."""
+def first_duplicate(rows: Iterable[Row]) -> DuplicateTime | None:
+    """Return the first time that a series has twice, None if there is none."""
     for one, other in pairwise(rows):
         if one[:2] == other[:2]:
-            return Twice(one.line, other.line, one.key, one.time)
+            return DuplicateTime(one.line, other.line, one.key, one.time)
     return None
 
 
-def in_order(pieces: Iterable[Piece]) -> Iterator[Row]:
-    """Yield the rows of pieces by series and time; those of one time in their own order.
+def in_order(blocks: Iterable[SeriesBlock]) -> Iterator[Row]:
+    """Yield the rows of blocks sorted by series and time; rows of one time keep their order.
 
-    They are sorted some at a time, set aside in a file, and merged.
+    Runs of rows are sorted in memory, written to a temporary file, and merged.
     """
     names: dict[str, int] = {}
-    with tempfile.TemporaryFile(prefix="rstore-") as aside:
+    with tempfile.TemporaryFile(prefix="rstore-") as file:
         parts: list[tuple[int, int]] = []
         rows: list[tuple[int, int, int]] = []
-        for piece in pieces:
-            number = names.setdefault(piece.key, len(names))
-            rows.extend((number, time, line) for time, line in zip(piece.times, piece.lines, strict=True))
+        for block in blocks:
+            number = names.setdefault(block.key, len(names))
+            rows.extend((number, time, line) for time, line in zip(block.times, block.lines, strict=True))
             if len(rows) >= _SORTED_AT_ONCE:
-                parts.append(_set_aside(aside, rows))
+                parts.append(_write_run(file, rows))
                 rows = []
         rows.sort()
         keys = list(names)
-        for number, time, line in merge(rows, *(_read_back(aside, *part) for part in parts)):
+        for number, time, line in merge(rows, *(_read_run(file, *part) for part in parts)):
             yield Row(keys[number], time, line)
 
 
 def count_replaced(times: Iterable[int], stored: Iterator[int]) -> int:
-    """Return how many points take the place of an earlier one, or of a stored one. Both come in order of time.
+    """Return how many points replace an earlier one, or a stored one. Both times are in order.
 
     >>> count_replaced([1, 2, 2, 5], iter([2, 3, 5]))
     3
@@ -110,14 +110,14 @@ def count_replaced(times: Iterable[int], stored: Iterator[int]) -> int:
     return count
 
 
-def _set_aside(aside: IO[bytes], rows: list[tuple[int, int, int]]) -> tuple[int, int]:
+def _write_run(file: IO[bytes], rows: list[tuple[int, int, int]]) -> tuple[int, int]:
     rows.sort()
-    begin = aside.seek(0, 2)
-    aside.write(b"".join(_ROW.pack(*row) for row in rows))
+    begin = file.seek(0, 2)
+    file.write(b"".join(_ROW.pack(*row) for row in rows))
     return begin, len(rows)
 
 
-def _read_back(aside: IO[bytes], begin: int, count: int) -> Iterator[tuple[int, int, int]]:
+def _read_run(file: IO[bytes], begin: int, count: int) -> Iterator[tuple[int, int, int]]:
     for low in range(0, count, _READ_ROWS):
-        aside.seek(begin + low * _ROW.size)
-        yield from _ROW.iter_unpack(aside.read(min(_READ_ROWS, count - low) * _ROW.size))
+        file.seek(begin + low * _ROW.size)
+        yield from _ROW.iter_unpack(file.read(min(_READ_ROWS, count - low) * _ROW.size))

@@ -1,4 +1,4 @@
-"""Points of tables into series."""
+"""Importing the points of tables into series."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rstore.models.typed_points import TypedPoints, points_of_columns
 from rstore.progress import Report, Steps, step_of
 from rstore.store import Store
 from rstore.timestamps import iso_in_series
-from rstore.transfer.tabular.arrow import ParquetSheet, read_parquet
+from rstore.transfer.tabular.arrow import ParquetTable, read_parquet
 from rstore.transfer.tabular.axes import Axis, axis_of
-from rstore.transfer.tabular.delimited import Delimited, read_csv
-from rstore.transfer.tabular.duplicates import Orders, Row, count_replaced, first_twice, in_order
+from rstore.transfer.tabular.delimited import CsvTable, read_csv
+from rstore.transfer.tabular.duplicates import Row, TimeOrders, count_replaced, first_duplicate, in_order
 from rstore.transfer.tabular.kinds import Kind
-from rstore.transfer.tabular.layouts import Layout, Look, Piece, layout_of
+from rstore.transfer.tabular.layouts import BlockCounts, Layout, SeriesBlock, layout_of
 from rstore.transfer.tabular.options import TableOptions
-from rstore.transfer.tabular.sheets import Understood
+from rstore.transfer.tabular.table import Schema
 from rstore.transfer.tabular.times import Example
 from rstore.transfer.tabular.writing import Format, TableFile, format_of
 
@@ -36,15 +36,15 @@ _STORED_AS: Final = {Kind.INTEGER: "i8", Kind.REAL: "f8", Kind.TEXT: TEXT, Kind.
 
 @frozen
 class Imported:
-    """What an import has done. ``int()`` of it is the number of points.
+    """The result of an import. ``int()`` of it is the number of points.
 
     Args:
         rows: rows of the table that have a time.
-        points: points that were in them.
-        replaced: points in whose place others came: they were stored before, or stood further up in the table.
-        not_points: cells that are no point, because nothing stood in them, or ``NA`` and the like among numbers.
-        texts_among_numbers: texts in columns of numbers, and digits that stay texts because of a zero before them.
-        twice: local times that a place had twice, because clocks were put back.
+        points: points in these rows.
+        replaced: points that others replaced: they were stored before, or are further up in the table.
+        not_points: cells that are no point: empty ones, or ``NA`` and the like among numbers.
+        texts_among_numbers: texts in columns of numbers, and digits that stay texts because they begin with a zero.
+        twice: local times that occur twice, because clocks were put back.
 
     >>> int(Imported(rows=2, points=3))
     3
@@ -64,7 +64,7 @@ class Imported:
 def import_points(
     store: Store,
     file: TableFile,
-    format: Format | None = None,  # noqa: A002  # what it is called everywhere
+    format: Format | None = None,  # noqa: A002  # the usual name
     *,
     key: str | None = None,
     time: str | None = None,
@@ -77,48 +77,50 @@ def import_points(
     options: TableOptions | None = None,
     progress: Report | None = None,
 ) -> Imported:
-    """Store the points of a table, and return how many there were, and what was no point.
+    """Store the points of a table, and return counts of its rows, its points, and the cells that are no points.
 
-    Each column of values becomes a series of its name; with a ``key``, the only one becomes the series ``key``, and
-    several become ``key/column``. With ``rows`` each line is one point of the series ``key``: a dict of its columns, in
-    which an empty cell is None. With a ``key_column`` there is a series for each of its values. A table whose columns
-    begin with ``time`` and ``key`` has many series, as :func:`export_points` writes them: ``value`` is that of the
-    series, another column becomes ``key/column``.
+    Each column of values becomes a series of the same name. With a ``key``, a single column becomes the series ``key``,
+    and several columns become ``key/column``. With ``rows`` each row is one point of the series ``key``: a dict of its
+    columns, in which an empty cell is None. With a ``key_column`` there is a series for each value of this column. A
+    table whose columns begin with ``time`` and ``key`` has many series, as :func:`export_points` writes them: the
+    column ``value`` belongs to the series ``key``, another column becomes ``key/column``.
 
     Times are ints, or dates, with or without a time of the day and an offset: ``2026-11-01T09:00+01:00``,
     ``2026/11/01``, ``20261101``, ``31.12.2026``, ``12/31/2026 3:05 PM``. A new series gets their unit and time zone, as
     it would from a frame: so ``range(key, '2026-11-01')``, ``resample(key, '7D')`` and ``to='pandas'`` work.
 
-    In CSV what a column holds is decided by all of its cells. One of numbers has ints, or floats if any is one. Cells
-    in quotes, and columns with digits after a zero (``007``), are texts. An empty cell is no point, nor is ``NA`` and
-    the like in a column of numbers.
+    In CSV all cells of a column together decide its type. A column of numbers has ints, or floats if any cell is one.
+    Quoted cells, and columns with digits after a zero (``007``), are texts. An empty cell is no point, nor is ``NA``
+    and the like in a column of numbers.
 
-    What was exported comes back as the same points with the same ``key``, and ``rows`` for rows. Parquet keeps more
-    types of columns if it comes as a frame instead: ``store.extend(key, pyarrow.parquet.read_table(file))``.
+    An exported table is imported as the same points with the same ``key``, and with ``rows`` if it has rows. Parquet
+    keeps more types of columns if you store it as a frame: ``store.extend(key, pyarrow.parquet.read_table(file))``.
 
-    The whole table is checked before anything is stored, and small ones are stored all or nothing. It may be repeated.
+    The whole table is checked before anything is stored. A small table is stored all or nothing. An import may be
+    repeated.
 
     Args:
-        store: one that is not open is opened, and made if there is none, when the table was found to be good.
-        file: a name, which for CSV may end in ``.gz``, or an open file; one for text with ``newline=''``.
-        format: ``'csv'`` or ``'parquet'``; by default what the file's name ends in, else CSV.
-        key: that of the series, or what comes before those of several.
+        store: a writable store. If it is not open, the import opens it, and creates it if there is none, once the table
+            has been checked.
+        file: a name, which for CSV may end in ``.gz``, or an open file; open a text file with ``newline=''``.
+        format: ``'csv'`` or ``'parquet'``; by default the suffix of the file's name decides, else CSV.
+        key: the key of the series, or the prefix of the keys of several series.
         time: the column of times (default: the first one with dates, else the very first one if it has integers).
-        columns: those of values (default: all others); of a table without header the names of all of them.
-        key_column: the column that tells of which series a row is.
-        rows: make one series, whose values are the rows.
-        unit: ``s``, ``ms``, ``us`` or ``ns``: in what to count dates (default: as the series does, if it has a unit,
-            else ``ms``).
-        duplicates: ``'last'``: of several rows of one time in a series the last counts (default: they are refused).
-        strict: refuse a table that would replace points, or has cells that are no points, or texts among numbers.
-        options: how the table is written, where it does not tell.
-        progress: is told how many points were stored.
+        columns: the columns of values (default: all others); for a table without header the names of all columns.
+        key_column: the column with the keys of the series.
+        rows: make a single series, whose values are the rows.
+        unit: the unit in which to count dates: ``s``, ``ms``, ``us`` or ``ns`` (default: the unit of the series if it
+            has one, else ``ms``).
+        duplicates: ``'last'``: the last of several rows of one time in a series counts (default: they are refused).
+        strict: refuse a table that would replace points, or has empty cells, or texts among numbers.
+        options: how the table is written, where the table itself does not show it.
+        progress: is called with the number of points that are stored.
 
     Raises:
-        ValueError: there is no such column, or none of times; or no such unit.
-        StoreFileError: a row can't be read, its time is more exact than the unit, or that of a row before; its line is
-            named.
-        StoreError: there is no row.
+        ValueError: there is no such column, or no column of times, or no such unit.
+        StoreFileError: a row can't be read; its time is more exact than the unit; or an earlier row has the same time.
+            The error has the line.
+        StoreError: the table has no rows.
 
     >>> import io
     >>> import_points(store, io.StringIO('date,low,high\\n2026-11-01,3.5,9\\n2026-11-02,,11'))
@@ -141,20 +143,20 @@ def import_points(
         sheet = stack.enter_context(_opened(file, written, options, names))
         layout = layout_of(sheet, key, time, chosen, key_column, rows=rows)
         _check_texts(layout, options)
-        understood = sheet.understood(layout.time, layout.values)
+        schema = sheet.schema(layout.time, layout.values)
         session = core_of(store).session
         is_there = session.is_there()
         if is_there:
             stack.enter_context(session.while_open())
-        axes = cache(partial(axis_of, store if is_there else None, unit, understood, options.zone is not None))
-        table = _Table(layout, understood, axes)
+        axes = cache(partial(axis_of, store if is_there else None, unit, schema, options.zone is not None))
+        table = _TypedTable(layout, schema, axes)
         checked = _checked(table, store if is_there else None, duplicates, strict=strict)
-        stack.enter_context(session.while_open())  # not before: what is refused leaves no store behind
+        stack.enter_context(session.while_open())  # not before: an error leaves no new store behind
         return _stored(store, table, checked, progress)
 
 
 def _names(columns: Sequence[str] | None, options: TableOptions) -> tuple[Sequence[str] | None, Sequence[str] | None]:
-    """Return the names of all columns, if they are not in the table, and those of values, if they were chosen."""
+    """Return the names of all columns if the table has no header, and the columns of values if these were chosen."""
     if options.header:
         return None, columns
     if not columns:
@@ -164,7 +166,7 @@ def _names(columns: Sequence[str] | None, options: TableOptions) -> tuple[Sequen
 
 def _opened(
     file: Any, written: Format, options: TableOptions, names: Sequence[str] | None
-) -> AbstractContextManager[Delimited | ParquetSheet]:
+) -> AbstractContextManager[CsvTable | ParquetTable]:
     return read_parquet(file, options) if written == "parquet" else read_csv(file, options, names)
 
 
@@ -174,16 +176,16 @@ def _check_texts(layout: Layout, options: TableOptions) -> None:
         raise ValueError(f"there is no column {unknown[0]!r}: {', '.join(map(repr, layout.table.columns))}")
 
 
-class _Table(NamedTuple):
-    """A table whose columns are understood, and in what its series count their times."""
+class _TypedTable(NamedTuple):
+    """A table with the types of its columns, and the time axes of its series."""
 
     layout: Layout
-    found: Understood
+    schema: Schema
     axes: Callable[[str], Axis]
 
-    def pieces(self, look: Callable[[Look], object] = lambda _: None) -> Iterator[Piece]:
-        """Return its points."""
-        return self.layout.pieces(self.found, self.axes, look)
+    def series_blocks(self, count: Callable[[BlockCounts], object] = lambda _: None) -> Iterator[SeriesBlock]:
+        """Yield the points of the table."""
+        return self.layout.series_blocks(self.schema, self.axes, count)
 
 
 # -- check ------------------------------------------------------------------------------------------------------------
@@ -191,7 +193,7 @@ class _Table(NamedTuple):
 
 @define
 class _Checked:
-    """What was found in a table before anything is stored."""
+    """The counts of a table that was checked, before anything is stored."""
 
     rows: int = 0
     points: int = 0
@@ -200,32 +202,32 @@ class _Checked:
     twice: int = 0
     replaced: dict[str, int] = field(factory=dict)
 
-    def look(self, look: Look) -> None:
-        """Count what a block had."""
-        self.rows += look.rows
-        self.empty += look.empty
-        self.example = self.example or look.example
-        self.twice = look.twice
+    def add(self, counts: BlockCounts) -> None:
+        """Add the counts of a block."""
+        self.rows += counts.rows
+        self.empty += counts.empty
+        self.example = self.example or counts.example
+        self.twice = counts.twice
 
 
-def _checked(table: _Table, store: Store | None, duplicates: Duplicates, *, strict: bool) -> _Checked:
-    """Look at all points.
+def _checked(table: _TypedTable, store: Store | None, duplicates: Duplicates, *, strict: bool) -> _Checked:
+    """Check all points.
 
     Raises:
-        StoreFileError: a row can't be stored, or must not.
+        StoreFileError: a row can't be stored, or must not be.
     """
-    checked, orders = _Checked(), Orders()
-    for piece in table.pieces(checked.look):
-        checked.points += len(piece.times)
-        orders.add(piece)
-        if store is not None and not table.axes(piece.key).is_new:
-            there = _there(store, piece)
-            if there and strict:
-                line = next(line for line, time in zip(piece.lines, piece.times, strict=True) if time in there)
-                raise StoreFileError(line, f"{piece.key!r} has a point at that time already (strict)")
-            checked.replaced[piece.key] = checked.replaced.get(piece.key, 0) + len(there)
+    checked, orders = _Checked(), TimeOrders()
+    for block in table.series_blocks(checked.add):
+        checked.points += len(block.times)
+        orders.add(block)
+        if store is not None and not table.axes(block.key).is_new:
+            stored = _stored_times(store, block)
+            if stored and strict:
+                line = next(line for line, time in zip(block.lines, block.times, strict=True) if time in stored)
+                raise StoreFileError(line, f"{block.key!r} has a point at that time already (strict)")
+            checked.replaced[block.key] = checked.replaced.get(block.key, 0) + len(stored)
     if orders.unordered:
-        rows = partial(in_order, (piece for piece in table.pieces() if piece.key in orders.unordered))
+        rows = partial(in_order, (block for block in table.series_blocks() if block.key in orders.unordered))
         if strict or duplicates == "refuse":
             _check_times_differ(table, rows())
         else:
@@ -235,27 +237,27 @@ def _checked(table: _Table, store: Store | None, duplicates: Duplicates, *, stri
     return checked
 
 
-def _there(store: Store, piece: Piece) -> set[int]:
-    """Return the times of points at which their series has others."""
-    wanted = set(piece.times)
-    return {time for time, _ in store.points(piece.key, min(wanted), end=max(wanted)) if time in wanted}
+def _stored_times(store: Store, block: SeriesBlock) -> set[int]:
+    """Return the times of the block at which its series has points already."""
+    wanted = set(block.times)
+    return {time for time, _ in store.points(block.key, min(wanted), end=max(wanted)) if time in wanted}
 
 
-def _check_times_differ(table: _Table, rows: Iterator[Row]) -> None:
-    twice = first_twice(rows)
-    if twice is None:
+def _check_times_differ(table: _TypedTable, rows: Iterator[Row]) -> None:
+    duplicate = first_duplicate(rows)
+    if duplicate is None:
         return
-    time_axis = table.axes(twice.key).time_axis
-    time = twice.time if time_axis.unit is None else iso_in_series(twice.time, time_axis)
+    time_axis = table.axes(duplicate.key).time_axis
+    time = duplicate.time if time_axis.unit is None else iso_in_series(duplicate.time, time_axis)
     raise StoreFileError(
-        twice.second,
-        f"{twice.key!r} has {time} already in line {twice.first}: make a series for each value of a column with "
-        "--key-column (key_column=...), or let the last row count with --duplicates last (duplicates='last')",
+        duplicate.second,
+        f"{duplicate.key!r} has {time} already in line {duplicate.first}: make a series for each value of a column "
+        "with --key-column (key_column=...), or let the last row count with --duplicates last (duplicates='last')",
     )
 
 
-def _replaced(table: _Table, store: Store | None, rows: Iterator[Row]) -> dict[str, int]:
-    """Return how many points of series take the place of an earlier one, or of a stored one."""
+def _replaced(table: _TypedTable, store: Store | None, rows: Iterator[Row]) -> dict[str, int]:
+    """Return how many points of each series replace an earlier one of the table, or a stored one."""
     found = {}
     for key, group in groupby(rows, attrgetter("key")):
         known = () if store is None or table.axes(key).is_new else store.points(key)
@@ -263,9 +265,9 @@ def _replaced(table: _Table, store: Store | None, rows: Iterator[Row]) -> dict[s
     return found
 
 
-def _check_strictly(table: _Table, checked: _Checked) -> None:
-    if table.found.text is not None:
-        (line, cell), column = table.found.text
+def _check_strictly(table: _TypedTable, checked: _Checked) -> None:
+    if table.schema.text is not None:
+        (line, cell), column = table.schema.text
         raise StoreFileError(line, f"{cell[:60]!r} is a text, and in the column {column!r} there are numbers (strict)")
     if checked.example is not None:
         raise StoreFileError(checked.example.line, f"there is no value in the column {checked.example.cell!r} (strict)")
@@ -279,12 +281,12 @@ class _Points(NamedTuple):
 
     times: list[int]
     columns: list[list[Any]]
-    places: Sequence[int]
+    indexes: Sequence[int]
 
 
-def _stored(store: Store, table: _Table, checked: _Checked, progress: Report | None) -> Imported:
+def _stored(store: Store, table: _TypedTable, checked: _Checked, progress: Report | None) -> Imported:
     steps, begun = Steps(progress, checked.points), set[str]()
-    for chunk in _chunks(table.pieces()):
+    for chunk in _chunks(table.series_blocks()):
         with _step(steps), store.transaction():
             for key, points in chunk.items():
                 _store(store, table, key, points, is_first=key not in begun)
@@ -292,21 +294,21 @@ def _stored(store: Store, table: _Table, checked: _Checked, progress: Report | N
         steps.done += sum(len(points.times) for points in chunk.values())
         steps.report()
     replaced = sum(checked.replaced.values())
-    return Imported(checked.rows, checked.points, replaced, checked.empty, table.found.texts, checked.twice)
+    return Imported(checked.rows, checked.points, replaced, checked.empty, table.schema.texts, checked.twice)
 
 
-def _chunks(pieces: Iterator[Piece]) -> Iterator[dict[str, _Points]]:
-    """Yield points of series, so many that they fit into memory."""
+def _chunks(blocks: Iterator[SeriesBlock]) -> Iterator[dict[str, _Points]]:
+    """Yield chunks of points by series, each of which fits into memory."""
     chunk: dict[str, _Points] = {}
     count = 0
-    for piece in pieces:
-        if piece.key not in chunk:
-            chunk[piece.key] = _Points([], [[] for _ in piece.columns], piece.places)
-        points = chunk[piece.key]
-        points.times.extend(piece.times)
-        for column, values in zip(points.columns, piece.columns, strict=True):
+    for block in blocks:
+        if block.key not in chunk:
+            chunk[block.key] = _Points([], [[] for _ in block.columns], block.indexes)
+        points = chunk[block.key]
+        points.times.extend(block.times)
+        for column, values in zip(points.columns, block.columns, strict=True):
             column.extend(values)
-        count += len(piece.times)
+        count += len(block.times)
         if count >= _CHUNK_POINTS:
             yield chunk
             chunk, count = {}, 0
@@ -314,16 +316,16 @@ def _chunks(pieces: Iterator[Piece]) -> Iterator[dict[str, _Points]]:
         yield chunk
 
 
-def _store(store: Store, table: _Table, key: str, points: _Points, *, is_first: bool) -> None:
+def _store(store: Store, table: _TypedTable, key: str, points: _Points, *, is_first: bool) -> None:
     axis = table.axes(key)
     if axis.is_new and is_first and store.first(key) is not None:
         raise StoreError(f"{key!r} was written to meanwhile: import the table again")
     times, columns = _in_order(points)
-    store.extend(key, _as_stored(table, axis, times, columns, points.places))
+    store.extend(key, _as_stored(table, axis, times, columns, points.indexes))
 
 
 def _in_order(points: _Points) -> tuple[list[int], list[list[Any]]]:
-    """Return times in increasing order, of equal ones the last, with their values."""
+    """Return times in increasing order with their values. Of equal times, the last counts."""
     times, columns = points.times, points.columns
     if all(map(lt, times, times[1:])):
         return times, columns
@@ -333,22 +335,24 @@ def _in_order(points: _Points) -> tuple[list[int], list[list[Any]]]:
 
 
 def _as_stored(
-    table: _Table, axis: Axis, times: list[int], columns: list[list[Any]], places: Sequence[int]
+    table: _TypedTable, axis: Axis, times: list[int], columns: list[list[Any]], indexes: Sequence[int]
 ) -> TypedPoints | Iterator[tuple[int, Any]]:
-    layout, kinds = table.layout, table.found.kinds
+    layout, kinds = table.layout, table.schema.kinds
     if axis.time_axis.unit is not None:
-        names = [layout.values[at] if layout.rows else None for at in places]
-        parts = [(name, _STORED_AS[kinds[at]], column) for name, at, column in zip(names, places, columns, strict=True)]
+        names = [layout.values[at] if layout.rows else None for at in indexes]
+        parts = [
+            (name, _STORED_AS[kinds[at]], column) for name, at, column in zip(names, indexes, columns, strict=True)
+        ]
         return points_of_columns(times, axis.time_axis, parts, framed=layout.rows)
     if not layout.rows:
         return zip(times, columns[0], strict=True)
-    names = [layout.values[at] for at in places]
+    names = [layout.values[at] for at in indexes]
     rows = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
     return zip(times, rows, strict=True)
 
 
 def _step(steps: Steps) -> AbstractContextManager[None]:
-    """Return what tells of an error how many points were stored before, if any were."""
+    """Return a context that adds to an error how many points are stored already, if any are."""
     if not steps.done:
         return nullcontext()
     return step_of(

@@ -1,4 +1,4 @@
-"""What a column of cells holds, decided once for all of them.
+"""The type of a column, decided by all of its cells.
 
 ========= ============================================================================================================
 a column  becomes
@@ -29,18 +29,18 @@ from rstore.transfer.tabular.numerals import (
     is_code,
     is_word,
 )
-from rstore.transfer.tabular.options import NOTHING, TableOptions
+from rstore.transfer.tabular.options import MISSING, TableOptions
 from rstore.transfer.tabular.records import Quoted
 from rstore.transfer.tabular.times import Example
 
 Cell = str | None
-"""What stands between two delimiters; None if it is nothing, or blank."""
+"""The text between two delimiters; None if it is empty or blank."""
 
 _EXACT_DIGITS: Final = 15
 
 
 class Kind(Enum):
-    """What a column holds."""
+    """The type of a column."""
 
     INTEGER = "ints"
     REAL = "floats"
@@ -48,8 +48,8 @@ class Kind(Enum):
     TEXT = "texts"
 
 
-class Sort(Enum):
-    """What a cell looks like."""
+class CellKind(Enum):
+    """The form of a cell."""
 
     INTEGER = "an integer"
     LONG = "an integer that is not exact as a float"
@@ -58,142 +58,144 @@ class Sort(Enum):
     CODE = "digits after a zero"
     WORD = "nan or inf, as Python writes them"
     OTHER_WORD = "NaN or Infinity, as others do"
-    NOTHING = "NA and the like"
+    MISSING = "NA and the like"
     TEXT = "a text"
     QUOTED = "a text in quotes"
     QUOTED_COMMA = "a number with a comma, in quotes"
 
 
 class Reading(NamedTuple):
-    """How a column is read. If ``skips`` is set, ``NA`` and the like are no point in it."""
+    """How a column is read. With ``skips``, ``NA`` and the like are no points."""
 
     kind: Kind
     skips: bool = False
 
 
 @define
-class ColumnSeen:
-    """How many cells of each sort a column has, and the first of each."""
+class ColumnStats:
+    """The number of cells of each kind in a column, and the first of each."""
 
-    counts: Counter[Sort] = field(factory=Counter)
-    first: dict[Sort, Example] = field(factory=dict)
+    counts: Counter[CellKind] = field(factory=Counter)
+    first: dict[CellKind, Example] = field(factory=dict)
 
-    def add(self, lines: Sequence[int], cells: Sequence[Cell], sort: Callable[[str], Sort], *, quick: bool) -> None:
-        """Look at cells; ``quick`` if numbers have a point, and digits are not grouped."""
+    def add(
+        self, lines: Sequence[int], cells: Sequence[Cell], kind_of: Callable[[str], CellKind], *, quick: bool
+    ) -> None:
+        """Add cells. ``quick``: decimals have a point, and digits are not grouped."""
         filled = [cell for cell in cells if cell is not None]
         if not filled:
             return
         if quick and set(map(type, filled)) == {str}:
             joint = "\n".join(filled) + "\n"
             if are_small_integers(joint):
-                self._count(Sort.INTEGER, len(filled), lines, cells, filled[0])
+                self._count(CellKind.INTEGER, len(filled), lines, cells, filled[0])
                 return
             if are_plain_reals(joint):
                 real = next(cell for cell in filled if "." in cell)
-                self._count(Sort.REAL, len(filled), lines, cells, real)
+                self._count(CellKind.REAL, len(filled), lines, cells, real)
                 return
             for cell, count in Counter(filled).items():
-                self._count(sort(cell), count, lines, cells, cell)
+                self._count(kind_of(cell), count, lines, cells, cell)
             return
         for (cell, _), count in Counter(zip(filled, map(type, filled), strict=True)).items():
-            self._count(sort(cell), count, lines, cells, cell)
+            self._count(kind_of(cell), count, lines, cells, cell)
 
-    def _count(self, sort: Sort, count: int, lines: Sequence[int], cells: Sequence[Cell], cell: str) -> None:
-        self.counts[sort] += count
-        if sort not in self.first:
-            self.first[sort] = Example(lines[cells.index(cell)], cell)
+    def _count(self, kind: CellKind, count: int, lines: Sequence[int], cells: Sequence[Cell], cell: str) -> None:
+        self.counts[kind] += count
+        if kind not in self.first:
+            self.first[kind] = Example(lines[cells.index(cell)], cell)
 
 
-def sorter(commas: bool, numerals: Numerals) -> Callable[[str], Sort]:
-    """Return what tells of which sort a cell is.
+def classifier(commas: bool, numerals: Numerals) -> Callable[[str], CellKind]:
+    """Return a function that returns the kind of a cell.
 
     Args:
-        commas: a comma may begin decimals as well as the mark of ``numerals``.
+        commas: whether the decimal mark may be a comma as well as the one of ``numerals``.
     """
     other = Numerals(",", numerals.thousands) if commas else None
 
-    def number(cell: str) -> Sort | None:
+    def number(cell: str) -> CellKind | None:
         if numerals.is_integer(cell):
-            return Sort.INTEGER if len(cell) <= _EXACT_DIGITS else Sort.LONG
+            return CellKind.INTEGER if len(cell) <= _EXACT_DIGITS else CellKind.LONG
         if numerals.is_real(cell):
-            return Sort.REAL
+            return CellKind.REAL
         if other is not None and other.is_real(cell):
-            return Sort.COMMA
-        return Sort.CODE if is_code(cell) else None
+            return CellKind.COMMA
+        return CellKind.CODE if is_code(cell) else None
 
-    def sort(cell: str) -> Sort:
+    def kind_of(cell: str) -> CellKind:
         if type(cell) is Quoted:
-            return Sort.QUOTED_COMMA if has_comma(cell) else Sort.QUOTED
-        return number(cell) or _sort_of_text(cell)
+            return CellKind.QUOTED_COMMA if has_comma(cell) else CellKind.QUOTED
+        return number(cell) or _kind_of_text(cell)
 
-    return sort
+    return kind_of
 
 
-def _sort_of_text(cell: str) -> Sort:
+def _kind_of_text(cell: str) -> CellKind:
     if is_word(cell):
-        return Sort.WORD if cell in WORDS else Sort.OTHER_WORD
-    return Sort.NOTHING if cell in NOTHING else Sort.TEXT
+        return CellKind.WORD if cell in WORDS else CellKind.OTHER_WORD
+    return CellKind.MISSING if cell in MISSING else CellKind.TEXT
 
 
-def reading_of(counts: Counter[Sort], *, as_text: bool = False, skips: bool = True) -> Reading:
-    """Decide what a column holds.
+def reading_of(counts: Counter[CellKind], *, as_text: bool = False, skips: bool = True) -> Reading:
+    """Decide how a column is read.
 
     Args:
-        as_text: the caller wants texts.
-        skips: ``NA`` and the like may be no point.
+        as_text: whether the caller wants texts.
+        skips: whether ``NA`` and the like may be no points.
 
-    >>> reading_of(Counter({Sort.INTEGER: 2, Sort.REAL: 1, Sort.NOTHING: 1}))
+    >>> reading_of(Counter({CellKind.INTEGER: 2, CellKind.REAL: 1, CellKind.MISSING: 1}))
     Reading(kind=<Kind.REAL: 'floats'>, skips=True)
-    >>> reading_of(Counter({Sort.INTEGER: 2, Sort.CODE: 1})).kind, reading_of(Counter({Sort.TEXT: 1})).kind
+    >>> reading_of(Counter({CellKind.INTEGER: 2, CellKind.CODE: 1})).kind, reading_of(Counter({CellKind.TEXT: 1})).kind
     (<Kind.TEXT: 'texts'>, <Kind.TEXT: 'texts'>)
     """
-    sorts = {sort for sort, count in counts.items() if count}
-    if as_text or Sort.CODE in sorts:
+    kinds = {kind for kind, count in counts.items() if count}
+    if as_text or CellKind.CODE in kinds:
         return Reading(Kind.TEXT)
-    numbers, words = sorts & _NUMBERS, sorts & _WORDS
-    if not numbers and (not words or sorts - _WORDS):
-        return Reading(Kind.MIXED if Sort.WORD in sorts else Kind.TEXT)
-    if sorts & _TEXTS:
+    numbers, words = kinds & _NUMBERS, kinds & _WORDS
+    if not numbers and (not words or kinds - _WORDS):
+        return Reading(Kind.MIXED if CellKind.WORD in kinds else Kind.TEXT)
+    if kinds & _TEXTS:
         return Reading(Kind.MIXED)
-    if Sort.NOTHING in sorts and not skips:
+    if CellKind.MISSING in kinds and not skips:
         return Reading(Kind.MIXED)
     if numbers <= _INTEGERS and not words:
         return Reading(Kind.INTEGER, skips)
-    return Reading(Kind.MIXED if Sort.LONG in sorts else Kind.REAL, skips)
+    return Reading(Kind.MIXED if CellKind.LONG in kinds else Kind.REAL, skips)
 
 
-_INTEGERS: Final = frozenset({Sort.INTEGER, Sort.LONG})
-_NUMBERS: Final = _INTEGERS | {Sort.REAL, Sort.COMMA}
-_WORDS: Final = frozenset({Sort.WORD, Sort.OTHER_WORD})
-_TEXTS: Final = frozenset({Sort.TEXT, Sort.QUOTED, Sort.QUOTED_COMMA})
+_INTEGERS: Final = frozenset({CellKind.INTEGER, CellKind.LONG})
+_NUMBERS: Final = _INTEGERS | {CellKind.REAL, CellKind.COMMA}
+_WORDS: Final = frozenset({CellKind.WORD, CellKind.OTHER_WORD})
+_TEXTS: Final = frozenset({CellKind.TEXT, CellKind.QUOTED, CellKind.QUOTED_COMMA})
 
 
-def texts_among_numbers(seen: ColumnSeen) -> tuple[int, Example | None]:
-    """Return how many texts a column has in which there are numbers, or digits that are texts, and the first.
+def texts_among_numbers(seen: ColumnStats) -> tuple[int, Example | None]:
+    """Return the number of texts in a column that also has numbers or codes, and the first of these texts.
 
-    Digits are texts after a zero, and in quotes that they may have because of their commas: ``"2,2"``.
+    Digits after a zero count as texts, and so do quoted numbers, whose commas may need the quotes: ``"2,2"``.
     """
     counts = seen.counts
-    if Sort.CODE in counts:
-        digits = [sort for sort in (Sort.CODE, *_INTEGERS) if sort in counts]
-        return sum(counts[sort] for sort in digits), seen.first[Sort.CODE]
-    if not counts.keys() & (_NUMBERS | {Sort.QUOTED_COMMA}):
+    if CellKind.CODE in counts:
+        digits = [kind for kind in (CellKind.CODE, *_INTEGERS) if kind in counts]
+        return sum(counts[kind] for kind in digits), seen.first[CellKind.CODE]
+    if not counts.keys() & (_NUMBERS | {CellKind.QUOTED_COMMA}):
         return 0, None
-    texts = [sort for sort in _TEXTS if sort in counts]
-    if texts and Sort.NOTHING in counts:
-        texts.append(Sort.NOTHING)
-    examples = [seen.first[sort] for sort in texts]
-    return sum(counts[sort] for sort in texts), min(examples, default=None)
+    texts = [kind for kind in _TEXTS if kind in counts]
+    if texts and CellKind.MISSING in counts:
+        texts.append(CellKind.MISSING)
+    examples = [seen.first[kind] for kind in texts]
+    return sum(counts[kind] for kind in texts), min(examples, default=None)
 
 
-def decimal_of(columns: Sequence[ColumnSeen]) -> str:
-    """Return with what decimals begin in a table, where a comma may.
+def decimal_of(columns: Sequence[ColumnStats]) -> str:
+    """Return the decimal mark of a table in which it may be a comma.
 
     Raises:
-        StoreFileError: some begin with a point, and others with a comma.
+        StoreFileError: some decimals begin with a point, and others with a comma.
     """
-    points = [seen.first[Sort.REAL] for seen in columns if _has_point(seen)]
-    commas = [seen.first[Sort.COMMA] for seen in columns if Sort.COMMA in seen.first]
+    points = [seen.first[CellKind.REAL] for seen in columns if _has_point(seen)]
+    commas = [seen.first[CellKind.COMMA] for seen in columns if CellKind.COMMA in seen.first]
     if points and commas:
         point, comma = min(points), min(commas)
         raise StoreFileError(
@@ -204,16 +206,16 @@ def decimal_of(columns: Sequence[ColumnSeen]) -> str:
     return "," if commas else "."
 
 
-def _has_point(seen: ColumnSeen) -> bool:
-    return Sort.REAL in seen.first and "." in seen.first[Sort.REAL].cell
+def _has_point(seen: ColumnStats) -> bool:
+    return CellKind.REAL in seen.first and "." in seen.first[CellKind.REAL].cell
 
 
 def converter(reading: Reading, numerals: Numerals) -> Callable[[Sequence[Cell]], list[Any]]:
-    """Return what makes values of a column's cells; None for what is no point."""
+    """Return a function that converts the cells of a column to values; None if a cell is no point."""
     one = _CELLS[reading.kind]
 
     def convert(cells: Sequence[Cell]) -> list[Any]:
-        nothing = NOTHING if reading.skips else ()
+        nothing = MISSING if reading.skips else ()
         return [None if cell is None or cell in nothing else one(cell, numerals) for cell in cells]
 
     quick = _QUICK.get(reading.kind)
@@ -224,7 +226,7 @@ def converter(reading: Reading, numerals: Numerals) -> Callable[[Sequence[Cell]]
         try:
             return list(map(quick, cells))
         except (TypeError, ValueError):  # one is None, or NA
-            return [None if cell is None or cell in NOTHING else quick(cell) for cell in cells]
+            return [None if cell is None or cell in MISSING else quick(cell) for cell in cells]
 
     return convert_quickly
 
@@ -254,7 +256,7 @@ _CELLS: Final[dict[Kind, Callable[[str, Numerals], Any]]] = {
 
 
 def numerals_of(options: TableOptions) -> Numerals:
-    """Return how numbers are written, as far as it was said.
+    """Return how numbers are written, as far as the caller has said it.
 
     >>> numerals_of(TableOptions(thousands='.')).decimal
     ','

@@ -1,4 +1,4 @@
-"""Which cells of a table belong to which series, and the points that they are."""
+"""Which cells of a table belong to which series, and the points that these cells make."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import frozen
 from rstore.domain.errors import StoreError, StoreFileError
 from rstore.domain.names import check_name, exact
 from rstore.transfer.tabular.axes import Axis
-from rstore.transfer.tabular.sheets import Block, Sheet, Understood
+from rstore.transfer.tabular.table import Block, Schema, Table
 from rstore.transfer.tabular.times import Example
 
 _SAMPLE_ROWS: Final = 1 << 12
@@ -18,24 +18,24 @@ KEYED: Final = ("time", "key")
 _ROW: Final = (*KEYED, "value")
 
 
-class Piece(NamedTuple):
-    """Points of one series: in which lines they stand, their times, and the columns of their values.
+class SeriesBlock(NamedTuple):
+    """Points of one series: their lines in the table, their timestamps, and the columns of their values.
 
-    There is one column, or with ``rows`` one for each of theirs, with None where a cell is empty. ``places`` tells
-    where the columns stand in the table.
+    There is one column, or with ``rows`` one for each column of the rows, with None for an empty cell. ``indexes`` are
+    the indexes of these columns in the table.
     """
 
     key: str
     lines: Sequence[int]
     times: Sequence[int]
     columns: Sequence[Sequence[Any]]
-    places: Sequence[int]
+    indexes: Sequence[int]
 
 
-class Look(NamedTuple):
-    """What a block of a table had besides points: rows, and empty cells with the first of those.
+class BlockCounts(NamedTuple):
+    """The counts of a block of a table: its rows, and its empty cells with the first of them.
 
-    ``twice`` is how many times there were so far that a place has twice.
+    ``twice`` is the number of local times so far that occur twice because clocks were put back.
     """
 
     rows: int
@@ -46,69 +46,71 @@ class Look(NamedTuple):
 
 @frozen
 class Layout:
-    """Which cells of a line are points: its time, and values with the keys of their series, or with a cell for that.
+    """Which cells of a row are points: the column of times, columns of values by index, and a column of keys if any.
 
-    With ``rows`` all values of a line are one: a row, and ``values`` has the names of their columns.
+    A value belongs to the series whose key is the prefix, or the prefix and the cell with the key, followed by the text
+    in ``values``. With ``rows`` each row is one value, and ``values`` has the names of its columns.
     """
 
-    table: Sheet
+    table: Table
     time: int
     values: Mapping[int, str]
     key: int | None = None
     prefix: str = ""
     rows: bool = False
 
-    def pieces(
-        self, found: Understood, axes: Callable[[str], Axis], look: Callable[[Look], object] = lambda _: None
-    ) -> Iterator[Piece]:
-        """Yield the points of all rows, block by block. Empty cells are passed over, but in rows.
+    def series_blocks(
+        self, schema: Schema, axes: Callable[[str], Axis], count: Callable[[BlockCounts], object] = lambda _: None
+    ) -> Iterator[SeriesBlock]:
+        """Yield the points of all rows, block by block. Empty cells are skipped, except in rows.
 
         Args:
-            axes: tells in what a series counts its times.
-            look: is told of each block what it had besides.
+            axes: returns the time axis of a series.
+            count: is called with the counts of each block.
 
         Raises:
             StoreFileError: a cell is no time, or no key.
         """
-        times = found.times()
-        for whole in self.table.blocks():
-            lines, columns = self._with_times(whole)
+        times = schema.times()
+        for block in self.table.blocks():
+            lines, columns = self._with_times(block)
             keys = None if self.key is None else self._keys(lines, columns[self.key])
             stamps = times.read(lines, columns[self.time], keys)
-            values = {at: found.converters[at](columns[at]) for at in self.values}
-            look(self._look(lines, values, times.twice))
+            values = {at: schema.converters[at](columns[at]) for at in self.values}
+            count(self._counts(lines, values, times.twice))
             stamped: dict[Axis, Sequence[int]] = {}
-            for prefix, at in _groups(keys, self.prefix):
-                own = _Group(prefix, _taken(lines, at), _taken(stamps, at), {} if at is not None else stamped)
-                yield from self._of_group(own, {place: _taken(column, at) for place, column in values.items()}, axes)
+            for prefix, rows in _rows_by_prefix(keys, self.prefix):
+                group = _Group(prefix, _taken(lines, rows), _taken(stamps, rows), stamped if rows is None else {})
+                yield from self._of_group(group, {at: _taken(column, rows) for at, column in values.items()}, axes)
 
     def _of_group(
         self, group: _Group, values: Mapping[int, Sequence[Any]], axes: Callable[[str], Axis]
-    ) -> Iterator[Piece]:
+    ) -> Iterator[SeriesBlock]:
         if not group.lines:
             return
         if self.rows:
-            yield Piece(group.prefix, group.lines, group.stamps(group.prefix, axes), [*values.values()], [*values])
+            stamps = group.stamps(group.prefix, axes)
+            yield SeriesBlock(group.prefix, group.lines, stamps, [*values.values()], [*values])
             return
-        for place, column in values.items():
-            key = group.prefix + self.values[place]
-            there = None if None not in column else [at for at, value in enumerate(column) if value is not None]
-            if there is None or there:
-                stamps = group.stamps(key, axes)
-                yield Piece(key, _taken(group.lines, there), _taken(stamps, there), [_taken(column, there)], [place])
+        for at, column in values.items():
+            key = group.prefix + self.values[at]
+            rows = None if None not in column else [row for row, value in enumerate(column) if value is not None]
+            if rows is None or rows:
+                stamps = _taken(group.stamps(key, axes), rows)
+                yield SeriesBlock(key, _taken(group.lines, rows), stamps, [_taken(column, rows)], [at])
 
     def _with_times(self, block: Block) -> Block:
-        """Return the rows that have a time, or raise if there are others with values."""
+        """Return the rows that have a time, or raise if a row has values but no time."""
         lines, columns = block
         times = columns[self.time]
         if None not in times:
             return block
-        counted = [*self.values] if self.key is None else [*self.values, self.key]
-        for at, time in enumerate(times):
-            if time is None and any(columns[place][at] is not None for place in counted):
-                raise StoreFileError(lines[at], "'' is no time: there are values, and none in the column of times")
-        kept = [at for at, time in enumerate(times) if time is not None]
-        return Block(_taken(lines, kept), [_taken(column, kept) for column in columns])
+        others = [*self.values] if self.key is None else [*self.values, self.key]
+        for row, time in enumerate(times):
+            if time is None and any(columns[at][row] is not None for at in others):
+                raise StoreFileError(lines[row], "'' is no time: there are values, and none in the column of times")
+        rows = [row for row, time in enumerate(times) if time is not None]
+        return Block(_taken(lines, rows), [_taken(column, rows) for column in columns])
 
     def _keys(self, lines: Sequence[int], cells: Sequence[Any]) -> list[str]:
         known: dict[Any, str] = {}
@@ -122,20 +124,17 @@ class Layout:
                     raise StoreFileError(line, str(exc)) from None
         return [known[cell] for cell in cells]
 
-    def _look(self, lines: Sequence[int], values: Mapping[int, Sequence[Any]], twice: int) -> Look:
+    def _counts(self, lines: Sequence[int], values: Mapping[int, Sequence[Any]], twice: int) -> BlockCounts:
         if self.rows:
-            return Look(len(lines), 0, None, twice)
-        empty, examples = 0, []
-        for place, column in values.items():
-            if None in column:
-                nothing = sum(value is None for value in column)
-                empty += nothing
-                examples.append(Example(lines[list(column).index(None)], self.table.columns[place]))
-        return Look(len(lines), empty, min(examples, default=None), twice)
+            return BlockCounts(len(lines), 0, None, twice)
+        gaps = {at: column for at, column in values.items() if None in column}
+        empty = sum(value is None for column in gaps.values() for value in column)
+        firsts = [Example(lines[list(column).index(None)], self.table.columns[at]) for at, column in gaps.items()]
+        return BlockCounts(len(lines), empty, min(firsts, default=None), twice)
 
 
 class _Group(NamedTuple):
-    """Rows of a block that belong together: what their keys begin with, and their times, stamped for each axis."""
+    """Rows of a block whose keys have the same prefix, and their times. ``known`` caches the timestamps for an axis."""
 
     prefix: str
     lines: Sequence[int]
@@ -153,27 +152,27 @@ class _Group(NamedTuple):
         return self.known[axis]
 
 
-def _taken(values: Sequence[Any], at: Sequence[int] | None) -> Sequence[Any]:
-    return values if at is None else [values[row] for row in at]
+def _taken(values: Sequence[Any], rows: Sequence[int] | None) -> Sequence[Any]:
+    return values if rows is None else [values[row] for row in rows]
 
 
-def _groups(keys: Sequence[str] | None, prefix: str) -> Iterator[tuple[str, Sequence[int] | None]]:
-    """Yield what the keys of rows begin with, and which rows these are, None for all."""
+def _rows_by_prefix(keys: Sequence[str] | None, prefix: str) -> Iterator[tuple[str, Sequence[int] | None]]:
+    """Yield each prefix of keys with its rows, None for all rows."""
     if keys is None:
         yield prefix, None
         return
     groups: dict[str, list[int]] = {}
-    for at, key in enumerate(keys):
-        groups.setdefault(key, []).append(at)
+    for row, key in enumerate(keys):
+        groups.setdefault(key, []).append(row)
     for key, rows in groups.items():
         yield prefix + key, rows
 
 
-# -- which columns are what -------------------------------------------------------------------------------------------
+# -- the layout that the caller asks for ------------------------------------------------------------------------------
 
 
 def layout_of(
-    table: Sheet,
+    table: Table,
     key: str | None,
     time: str | None,
     columns: Sequence[str] | None,
@@ -181,66 +180,76 @@ def layout_of(
     *,
     rows: bool,
 ) -> Layout:
-    """Tell which columns are what.
+    """Return the layout of a table, for the names that the caller has given, with defaults for the others.
 
     Raises:
-        ValueError: they are not there.
-        StoreError: there is no row.
-        StoreFileError: the names of columns are a row.
+        ValueError: a column is not there.
+        StoreError: the table has no rows.
+        StoreFileError: the header is a row of data.
     """
-    names, key = list(table.columns), None if key is None else check_name("key", key)
+    key = None if key is None else check_name("key", key)
     time, key_column = (None if name is None else exact(name) for name in (time, key_column))
     columns = None if columns is None else list(map(exact, columns))
-    first = next(table.blocks(_SAMPLE_ROWS), None)
-    for name in (time, key_column, *(columns or ())):
-        if name is not None and names.count(name) != 1:
-            _check_first_cells(table)
-            raise ValueError(
-                f"there is {'no' if name not in names else 'more than one'} column {name!r}: {_listed(names)}"
-            )
-    if first is None:
-        _check_first_cells(table)
-    at = names.index(time) if time is not None else None if first is None else _time_column(table, first)
-    if at is not None:
-        table.check_header(at, None if first is None else _first_cell(first, at))
-    if first is None or at is None:
-        raise StoreError(f"there are no rows in the table, only the names of columns: {_listed(names)}")
-    keyed = key_column is None and columns is None and _is_keyed(names) and at == names.index("time")
-    with_keys = "key" if keyed else key_column
-    cell = None if with_keys is None else names.index(with_keys)
-    wanted = [name for place, name in enumerate(names) if place not in (at, cell)] if columns is None else columns
+    names, first = list(table.columns), next(table.blocks(_SAMPLE_ROWS), None)
+    _check_named(table, [name for name in (time, key_column, *(columns or ())) if name is not None])
+    time_at = _time_index(table, first, time)
+    is_keyed = key_column is None and columns is None and _is_keyed(names) and time_at == names.index("time")
+    key_name = "key" if is_keyed else key_column
+    key_at = None if key_name is None else names.index(key_name)
+    wanted = [name for at, name in enumerate(names) if at not in (time_at, key_at)] if columns is None else columns
     if not wanted or len(set(wanted)) < len(wanted):
         raise ValueError(f"pass columns=..., each once, of these: {_listed(names)}")
-    places = {names.index(name): name for name in wanted}
-    if cell is not None:
-        alone = "value" if keyed else wanted[0] if len(wanted) == 1 else None
-        values = places if rows else {at: "" if name == alone else f"/{name}" for at, name in places.items()}
-        return Layout(table, at, values, cell, "" if key is None else f"{key}/", rows)
+    values, is_single = {names.index(name): name for name in wanted}, len(wanted) == 1
+    if key_at is not None:
+        own = "value" if is_keyed else wanted[0] if is_single else None
+        suffixes = values if rows else {at: "" if name == own else f"/{name}" for at, name in values.items()}
+        return Layout(table, time_at, suffixes, key_at, "" if key is None else f"{key}/", rows)
     if rows:
         if key is None:
             raise ValueError("pass key=..., that of the series whose points the rows are")
-        return Layout(table, at, places, None, key, rows)
+        return Layout(table, time_at, values, None, key, rows)
     if key is not None:
-        places = {at: key if len(wanted) == 1 else f"{key}/{name}" for at, name in places.items()}
-    return Layout(table, at, places)
+        values = {at: key if is_single else f"{key}/{name}" for at, name in values.items()}
+    return Layout(table, time_at, values)
 
 
-def _check_first_cells(table: Sheet) -> None:
-    """Raise if one of the names of columns is a date: then there is no row of names."""
+def _check_named(table: Table, wanted: Iterable[str]) -> None:
+    names = list(table.columns)
+    for name in wanted:
+        if (count := names.count(name)) != 1:
+            _check_no_dates(table)
+            raise ValueError(f"there is {'more than one' if count else 'no'} column {name!r}: {_listed(names)}")
+
+
+def _check_no_dates(table: Table) -> None:
+    """Raise if the name of a column is a date: then the table has no header."""
     for at, name in enumerate(table.columns):
         if table.is_date(name):
             table.check_header(at, None)
 
 
+def _time_index(table: Table, first: Block | None, time: str | None) -> int:
+    """Return the index of the column of times, after a check that the header is no row of data."""
+    names = list(table.columns)
+    if first is None:
+        _check_no_dates(table)
+        if time is not None:
+            table.check_header(names.index(time), None)
+        raise StoreError(f"there are no rows in the table, only the names of columns: {_listed(names)}")
+    at = _find_times(table, first) if time is None else names.index(time)
+    table.check_header(at, _first_cell(first, at))
+    return at
+
+
 def _is_keyed(names: Sequence[str]) -> bool:
-    """Tell whether each line says of which series it is."""
+    """Return whether each row has the key of its series."""
     return sorted(names) == sorted(_ROW) or (tuple(names[:2]) == KEYED and len(names) > 2)
 
 
-def _time_column(table: Sheet, block: Block) -> int:
-    """Return the first column that has dates, by the first cell that it has, else the very first if it has integers.
+def _find_times(table: Table, block: Block) -> int:
+    """Return the first column that begins with a date, else the very first column if it has integers.
 
-    An integer elsewhere is no time: a table whose dates are written in another way would come in as nonsense.
+    An integer in another column is no time: a table with dates in an unknown form would be imported as nonsense.
     """
     first = [_first_cell(block, at) for at in range(len(block.columns))]
     times = [at for at, cell in enumerate(first) if cell is not None and table.is_time(cell)]

@@ -1,4 +1,4 @@
-"""Cells that are numbers, and texts that look like one."""
+"""Cells that are numbers, and texts that look like numbers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final
 
 from attrs import frozen
 
-from rstore.transfer.tabular.options import NOTHING
+from rstore.transfer.tabular.options import MISSING
 from rstore.transfer.tabular.records import has_to_be_quoted, quoted
 
 WORDS: Final = frozenset({"nan", "inf", "-inf"})
-"""How Python writes floats that are no numbers. They are floats wherever they stand."""
+"""Floats that are no finite numbers, as Python writes them. They are floats in any column."""
 
 _MORE_WORDS: Final = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _CODE: Final = re.compile(r"[+-]?0[0-9]+")
@@ -26,33 +26,33 @@ _PLAIN_REALS: Final = re.compile(
 
 
 def is_word(text: str) -> bool:
-    """Tell whether a text is a float that is no number, in any spelling: ``NaN``, ``-Infinity``."""
+    """Return whether a text is a float that is no finite number, in any spelling: ``NaN``, ``-Infinity``."""
     return _MORE_WORDS.fullmatch(text) is not None
 
 
 def is_code(text: str) -> bool:
-    """Tell whether a text is digits after a zero, as in numbers of accounts or stations: ``007``."""
+    """Return whether a text is digits after a zero, as in codes of accounts or stations: ``007``."""
     return _CODE.fullmatch(text) is not None
 
 
 def has_comma(text: str) -> bool:
-    """Tell whether a text is a number that has a comma: ``2,2`` or ``1,234.5``."""
+    """Return whether a text is a number with a comma: ``2,2`` or ``1,234.5``."""
     return _COMMA.fullmatch(text) is not None
 
 
 def are_small_integers(joint: str) -> bool:
-    """Tell whether lines, each with its line end, are integers of up to 15 digits: those that are exact floats."""
+    """Return whether lines, each with its line end, are integers of up to 15 digits, which are exact as floats."""
     return _PLAIN.fullmatch(joint) is not None
 
 
 def are_plain_reals(joint: str) -> bool:
-    """Tell whether lines, each with its line end, are such integers, or numbers with a point."""
+    """Return whether lines, each with its line end, are such integers, or numbers with a point."""
     return _PLAIN_REALS.fullmatch(joint) is not None
 
 
 @frozen(slots=False)
 class Numerals:
-    """How numbers are written: with which ``decimal`` mark, and what groups ``thousands``, if anything does."""
+    """How numbers are written: the ``decimal`` mark, and the mark between ``thousands``, empty if there is none."""
 
     decimal: str = "."
     thousands: str = ""
@@ -71,15 +71,15 @@ class Numerals:
         return rf"[1-9][0-9]{{0,2}}(?:{re.escape(self.thousands)}[0-9]{{3}})+|" if self.thousands else ""
 
     def is_integer(self, text: str) -> bool:
-        """Tell whether a text is an integer, and no code."""
+        """Return whether a text is an integer, and no code."""
         return self._integer.fullmatch(text) is not None
 
     def is_real(self, text: str) -> bool:
-        """Tell whether a text is a number that is written with decimals or an exponent."""
+        """Return whether a text is a number with decimals or an exponent."""
         return self._real.fullmatch(text) is not None and not is_code(text) and not self.is_integer(text)
 
     def number(self, text: str) -> int | float | None:
-        """Return the number that a text is, None if it is none.
+        """Return the number in a text, None if the text is no number.
 
         >>> german = Numerals(',', '.')
         >>> german.number('1.234,5'), german.number('1.234'), german.number('1.23'), german.number('007')
@@ -97,7 +97,7 @@ class Numerals:
 
 
 def written(value: object) -> str:
-    """Return how a number or a text stands in a cell so that it is read as what it is.
+    """Return a number or a text as a cell that is read as the same value.
 
     >>> [written(value) for value in (1.5, 'fog', '1.5', 'NA', ' x', '', True)]
     ['1.5', 'fog', '"1.5"', '"NA"', '" x"', '""', 'True']
@@ -114,4 +114,4 @@ def _written_float(value: float) -> str:
 
 
 def _is_mistakable(text: str) -> bool:
-    return not text or text in NOTHING or _NUMBER.fullmatch(text) is not None or is_word(text) or has_to_be_quoted(text)
+    return not text or text in MISSING or _NUMBER.fullmatch(text) is not None or is_word(text) or has_to_be_quoted(text)

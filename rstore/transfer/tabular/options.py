@@ -1,4 +1,4 @@
-"""How a table is written, where it does not tell."""
+"""How a table is written, where the table itself does not show it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from attrs import Attribute, field, frozen
 
 from rstore.bins import named_zone
 
-NOTHING: Final = frozenset({"NA", "N/A", "n/a", "NULL", "null", "-", "#N/A"})
-"""Cells that are no point in a column of numbers; in any other column they are texts."""
+MISSING: Final = frozenset({"NA", "N/A", "n/a", "NULL", "null", "-", "#N/A"})
+"""Cells that are no points in a column of numbers. In any other column they are texts."""
 
 _DECIMALS: Final = (".", ",")
 _THOUSANDS: Final = (",", ".", " ", "'", "\u2019", "\u00a0", "\u202f", "_")
@@ -44,19 +44,19 @@ def _texts(given: Collection[str]) -> frozenset[str]:
 
 @frozen(kw_only=True)
 class TableOptions:
-    """How a table is written, where that is not to be found out from it. All of it is optional.
+    """How a table is written, where the table itself does not show it. All options may be left out.
 
     Args:
-        delimiter: what separates cells: one character (default: what the names of columns are separated by).
-        header: the first record holds the names of columns. With False, ``columns=`` of
+        delimiter: the character between cells (default: the one between the names of columns).
+        header: whether the first record has the names of columns. If not, ``columns=`` of
             :func:`~rstore.transfer.import_points` names all of them, in their order.
-        decimal: ``'.'`` or ``','`` (default: ``','`` where cells such as ``2,2`` stand between other delimiters).
-        thousands: what groups digits in ``1,234,567`` (default: nothing does).
-        null: texts that are no point, in any column, also in quotes (default: ``NA``, ``N/A``, ``n/a``, ``NULL``,
-            ``null``, ``-`` and ``#N/A``, in columns that hold only numbers otherwise).
+        decimal: ``'.'`` or ``','`` (default: ``','`` if there are cells such as ``2,2`` between other delimiters).
+        thousands: the mark between groups of digits, as in ``1,234,567`` (default: none).
+        null: texts that mean an empty cell, in any column, even if quoted (default: ``NA``, ``N/A``, ``n/a``, ``NULL``,
+            ``null``, ``-`` and ``#N/A``, in columns of numbers only).
         text: columns whose cells stay texts, whatever they look like.
         date_format: how times are written, as for :meth:`datetime.datetime.strptime`: ``'%m/%d/%Y %H:%M'``.
-        zone: the time zone of times without an offset, such as ``'Europe/Berlin'``, which new series then have.
+        zone: the time zone of times without an offset, such as ``'Europe/Berlin'``. New series get it.
 
     >>> TableOptions(decimal=',', null=['n.a.', '-999']).decimal
     ','

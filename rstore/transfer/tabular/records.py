@@ -1,7 +1,7 @@
-"""Delimited text, cut into records of cells.
+"""CsvTable text, cut into records of cells.
 
-The reader is our own. The csv module can't tell a cell in quotes from one without, nor where a quote was opened, and
-its limit for the size of a cell is a setting of the whole process. A line without quotes is one call of ``str.split``.
+This is not the csv module: that does not distinguish quoted cells from others, nor say where a quote was opened, and
+its limit for the size of a cell applies to the whole process. A line without quotes is one call of ``str.split``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from rstore.domain.errors import StoreFileError
 
 DELIMITERS: Final = ",;\t|"
-"""What may separate cells, if nothing else is said: the one that is most frequent in the names of columns."""
+"""The delimiters to choose from: the one that is most frequent in the names of columns."""
 
 _TABS: Final = (".tsv", ".tab", ".tsv.gz", ".tab.gz")
 _QUOTE: Final = '"'
@@ -25,7 +25,7 @@ _MOST_CHARACTERS: Final = 1 << 30  # of one cell: a value has at most 1 GB
 
 
 def delimiter_of(name: str) -> str | None:
-    """Return what separates cells in a file of this name, None if the name does not say it.
+    """Return the delimiter of a file with this name, None if the name does not show it.
 
     >>> delimiter_of('a.TSV.gz'), delimiter_of('a.csv')
     ('\\t', None)
@@ -34,13 +34,13 @@ def delimiter_of(name: str) -> str | None:
 
 
 class Quoted(str):
-    """A cell that stood in quotes: its writer says that it is a text."""
+    """A quoted cell: its writer marks it as a text."""
 
     __slots__ = ()
 
 
 class Dialect(NamedTuple):
-    """How a file separates its cells. ``skipped`` lines come before the first record."""
+    """The delimiter of a file, and the number of lines before its first record."""
 
     delimiter: str
     skipped: int = 0
@@ -49,17 +49,16 @@ class Dialect(NamedTuple):
 def dialect_of(lines: Iterable[str], delimiter: str | None = None) -> Dialect:
     """Return the dialect of a text that begins with these lines.
 
-    A first line ``sep=;``, as Excel writes it, is obeyed. Otherwise delimiters are counted in the first record, outside
-    of quotes.
+    A first line ``sep=;``, as Excel writes it, decides. Otherwise the most frequent delimiter in the first record
+    does, outside of quotes.
 
     >>> dialect_of(['"a,b";c;d']), dialect_of(['sep=|', 'a|b'])
     (Dialect(delimiter=';', skipped=0), Dialect(delimiter='|', skipped=1))
     """
     remaining = iter(lines)
     first = next(remaining, "")
-    told = _SEPARATOR_LINE.fullmatch(first)
-    if told is not None:
-        return Dialect(delimiter or told[1], 1)
+    if separator := _SEPARATOR_LINE.fullmatch(first):
+        return Dialect(delimiter or separator[1], 1)
     if delimiter is not None:
         return Dialect(delimiter)
     record = _first_record(chain((first,), remaining))
@@ -68,7 +67,7 @@ def dialect_of(lines: Iterable[str], delimiter: str | None = None) -> Dialect:
 
 
 def _first_record(lines: Iterator[str]) -> str:
-    """Return lines up to the one after which no quote is open."""
+    """Return the lines up to the first one after which no quote is open."""
     found, quotes = [], 0
     for line in lines:
         found.append(line)
@@ -79,10 +78,10 @@ def _first_record(lines: Iterator[str]) -> str:
 
 
 def records(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
-    r"""Return the records of a text: the number of the line in which each begins, and its cells.
+    r"""Yield the records of a text: the number of the line in which each begins, and its cells.
 
-    Cells in quotes are :class:`Quoted`. Blanks around the quotes do not count. A quote inside of a cell that did not
-    begin with one is a character like any other.
+    Quoted cells are :class:`Quoted`. Blanks around the quotes do not count. In a cell that does not begin with a quote,
+    a quote is a character like any other.
 
     Raises:
         StoreFileError: a quote is never closed, or something follows a closing quote.
@@ -99,7 +98,7 @@ def records(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, list[
 def records_of(
     numbered: Iterator[tuple[int, str]], following: Iterator[tuple[int, str]], delimiter: str
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield the records that begin in numbered lines; they go on in the ``following`` ones."""
+    """Yield the records that begin in numbered lines, and may end in the ``following`` ones."""
     between = f"{_QUOTE}{delimiter}{_QUOTE}"
     for number, line in numbered:
         if _QUOTE not in line:
@@ -109,7 +108,7 @@ def records_of(
 
 
 def _all_quoted(line: str, between: str) -> list[str] | None:
-    """Return the cells of a line in which each is in quotes and has none inside; None if it is another one."""
+    """Return the cells of a line in which each is quoted and has no quote inside; None for any other line."""
     line = line.rstrip(_LINE_END)
     if line[0] != _QUOTE or line[-1] != _QUOTE:
         return None
@@ -118,9 +117,9 @@ def _all_quoted(line: str, between: str) -> list[str] | None:
 
 
 def columns_of(lines: Sequence[str], delimiter: str, width: int) -> list[list[str]] | None:
-    r"""Return the columns of lines, each of which is a record of so many cells; None if they have to be looked at.
+    r"""Return the columns of lines if each is a record of ``width`` cells without quotes, else None.
 
-    No list is made for each record, which takes half of the time.
+    This makes no list for each record, which would take half of the time.
 
     >>> columns_of(['1,2\r\n', '3,4\r\n'], ',', 2), columns_of(['1,2\n', '\n'], ',', 2), columns_of(['"1",2'], ',', 2)
     ([['1', '3'], ['2', '4']], None, None)
@@ -135,7 +134,7 @@ def columns_of(lines: Sequence[str], delimiter: str, width: int) -> list[list[st
 
 
 class _Record:
-    """A record in which there are quotes: it is read cell by cell, and may go on in the next lines."""
+    """A record with quotes, which is read cell by cell, and may continue in the next lines."""
 
     def __init__(self, number: int, line: str, following: Iterator[tuple[int, str]], delimiter: str) -> None:
         self._number, self._line, self._following, self._delimiter = number, line, following, delimiter
@@ -175,7 +174,7 @@ class _Record:
         return Quoted(text)
 
     def _up_to_quote(self, begin: int) -> tuple[str, int]:
-        """Return what stands in quotes, and the place after the closing one."""
+        """Return the quoted text, and the index after the closing quote."""
         opened, parts, size = self._number, [], 0
         while True:
             end = self._line.find(_QUOTE, begin)
@@ -203,13 +202,13 @@ class _Record:
         return at
 
 
-# -- the other way ----------------------------------------------------------------------------------------------------
+# -- writing ----------------------------------------------------------------------------------------------------------
 
 _TO_QUOTE: Final = re.compile(f'["\r\n{re.escape(DELIMITERS)}]')
 
 
 def has_to_be_quoted(text: str) -> bool:
-    """Tell whether a cell would be cut, or lose blanks, without quotes."""
+    """Return whether a cell without quotes would be cut, or lose blanks."""
     return text != text.strip() or _TO_QUOTE.search(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Columns of times. How one writes its dates is decided by all of its cells, in :func:`form_of`."""
+"""Columns of times. All cells of a column decide the form of its dates, in :func:`form_of`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from rstore.transfer.tabular.clocks import (
     NANOSECONDS,
     REMEMBERED,
     YEAR_LAST,
-    Whole,
+    NumberAmongDates,
     clock_of,
     day_of,
     eight_digits,
-    formatted,
     halves,
     number_of_day,
-    rare,
+    parse_format,
+    parse_iso,
     year_first,
 )
 from rstore.transfer.tabular.numerals import are_small_integers
@@ -38,15 +38,18 @@ _ORDERS: Final = (DAY_FIRST, MONTH_FIRST)
 
 
 class Example(NamedTuple):
-    """A cell, and the line in which it stands first."""
+    """A cell, and the first line with it."""
 
     line: int
     cell: str
 
 
 @define
-class TimesSeen:
-    """What was seen in a column of times, with the first example of each."""
+class TimeStats:
+    """The first example of each form of times in a column.
+
+    ``whole`` is an integer, ``eight`` one that may be a date; ``either`` may begin with the day or the month.
+    """
 
     whole: Example | None = None
     eight: Example | None = None
@@ -59,10 +62,10 @@ class TimesSeen:
     _known: dict[str, None] = field(factory=dict)
 
     def add(self, lines: Sequence[int], cells: Sequence[str]) -> None:
-        """Look at cells.
+        """Add cells.
 
         Raises:
-            StoreFileError: one is no time.
+            StoreFileError: a cell is no time.
         """
         if are_small_integers("\n".join(cells) + "\n"):
             self._add_integers(lines, cells)
@@ -83,11 +86,11 @@ class TimesSeen:
             bare = dict.fromkeys(date for date, clock in pairs if not clock)
             for date in bare:
                 self._add_alone(Example(dates[date], date))
-        except _NoTimeError:
+        except _UnknownFormError:
             self._add_one_by_one(lines, cells)
 
     def _add_integers(self, lines: Sequence[int], cells: Sequence[str]) -> None:
-        """Look at integers: one that is no date of eight digits is enough to know of."""
+        """Add integers. One example that is no date of eight digits is enough."""
         if not cells:
             return
         at = next((at for at, cell in enumerate(cells) if eight_digits(cell) is None), None)
@@ -97,7 +100,7 @@ class TimesSeen:
             self.whole = self.whole or Example(lines[at], cells[at])
 
     def _add_one_by_one(self, lines: Sequence[int], cells: Sequence[str]) -> None:
-        """Look at cells of which some are in a form of ISO 8601 that is rare, or no times."""
+        """Add cells, some of which have a rare form of ISO 8601, or are no times."""
         for line, cell in zip(lines, cells, strict=True):
             date, clock = halves(cell)
             try:
@@ -106,9 +109,9 @@ class TimesSeen:
                     self._add_date(Example(line, date))
                 else:
                     self._add_alone(Example(line, date))
-            except _NoTimeError:
+            except _UnknownFormError:
                 try:
-                    _, offset = rare(cell)
+                    _, offset = parse_iso(cell)
                 except ValueError as exc:
                     raise StoreFileError(line, str(exc)) from None
                 self._add_offset(Example(line, cell), offset)
@@ -118,7 +121,7 @@ class TimesSeen:
         try:
             clock = clock_of(example.cell)
         except ValueError as exc:
-            raise _NoTimeError(example) from exc
+            raise _UnknownFormError(example) from exc
         self._add_offset(example, clock.offset)
 
     def _add_offset(self, example: Example, offset: int | None) -> None:
@@ -128,7 +131,7 @@ class TimesSeen:
             self.aware = self.aware or example
 
     def _add_alone(self, example: Example) -> None:
-        """Look at a cell that is a number, or a date without a time of the day."""
+        """Add a cell that is a number, or a date without a time of the day."""
         if INTEGER.fullmatch(example.cell):
             if eight_digits(example.cell) is None:
                 self.whole = self.whole or example
@@ -144,11 +147,11 @@ class TimesSeen:
         parts = YEAR_LAST.fullmatch(example.cell)
         if parts is None:
             if year_first(example.cell) is None and eight_digits(example.cell) is None:
-                raise _NoTimeError(example)
+                raise _UnknownFormError(example)
             self.dates = self.dates or example
         elif parts[2] == ".":
             if number_of_day(parts[4], parts[3], parts[1]) is None:
-                raise _NoTimeError(example)
+                raise _UnknownFormError(example)
             self.dates = self.dates or example
         else:
             self._add_order(example, parts)
@@ -159,7 +162,7 @@ class TimesSeen:
         by_day = number_of_day(parts[4], parts[3], parts[1]) is not None
         by_month = number_of_day(parts[4], parts[1], parts[3]) is not None
         if not by_day and not by_month:
-            raise _NoTimeError(example)
+            raise _UnknownFormError(example)
         if by_day and by_month:
             if parts[1] != parts[3]:
                 self.either = self.either or example
@@ -169,16 +172,16 @@ class TimesSeen:
             self.month_first = self.month_first or example
 
 
-class _NoTimeError(Exception):
-    """A cell is not in a form that is known here."""
+class _UnknownFormError(Exception):
+    """The form of a cell is unknown here."""
 
 
 @frozen
 class TimeForm:
     """How a column of times is read.
 
-    ``are_dates`` tells dates from plain integers, and ``is_aware`` whether they have an offset from UTC. ``order`` is
-    :data:`DAY_FIRST` or :data:`MONTH_FIRST`.
+    ``are_dates`` is whether the times are dates, and not plain integers; ``is_aware`` is whether they have an offset
+    from UTC. ``order`` is :data:`DAY_FIRST` or :data:`MONTH_FIRST`.
     """
 
     are_dates: bool
@@ -189,11 +192,11 @@ class TimeForm:
 
     @property
     def series_zone(self) -> str | None:
-        """The time zone that a new series has: what was said, else UTC if the times have an offset."""
+        """The time zone of a new series: the given one, else UTC if the times have an offset."""
         return self.zone or ("UTC" if self.is_aware else None)
 
     def reader(self) -> TimeReader:
-        """Return what reads the cells of a column, from the first row of the table to the last."""
+        """Return a reader of the column, which starts at the first row of the table."""
         return TimeReader(self)
 
 
@@ -206,22 +209,24 @@ class TimeReader:
 
     @property
     def twice(self) -> int:
-        """How many times there were that a place has twice, because clocks were put back."""
+        """The number of local times that occur twice, because clocks were put back."""
         return 0 if self._local is None else self._local.twice
 
     def read(self, lines: Sequence[int], cells: Sequence[str], keys: Sequence[str | None] | None = None) -> list[int]:
-        """Return cells as nanoseconds from 1970; integers alone are what they are.
+        """Return cells as nanoseconds from 1970. In a column of integers, these stay as they are.
 
         Args:
-            keys: those of the series of the rows, if there are several.
+            keys: the keys of the rows, if there are several series.
 
         Raises:
-            StoreFileError: a time is beyond 64 bits, or clocks were put forward past it.
+            StoreFileError: a time is beyond 64 bits, or did not exist since clocks were put forward.
         """
         if not self._form.are_dates:
             return _integers(lines, cells)
         if self._form.date_format is not None:
-            found = [formatted(line, cell, self._form.date_format)[0] for line, cell in zip(lines, cells, strict=True)]
+            found = [
+                parse_format(line, cell, self._form.date_format)[0] for line, cell in zip(lines, cells, strict=True)
+            ]
         else:
             found = self._read(lines, cells)
         return found if self._local is None else self._local.utc(lines, found, keys)
@@ -240,8 +245,8 @@ class TimeReader:
     def _other(line: int, cell: str) -> int:
         try:
             if INTEGER.fullmatch(cell):
-                return Whole(check_time("a time", int(cell)))
-            nanoseconds, offset = rare(cell)
+                return NumberAmongDates(check_time("a time", int(cell)))
+            nanoseconds, offset = parse_iso(cell)
         except (ValueError, OverflowError) as exc:
             raise StoreFileError(line, str(exc)) from None
         return nanoseconds - (offset or 0) * NANOSECONDS
@@ -270,11 +275,11 @@ class _Clocks(dict[str, int]):
         return self[text]
 
 
-def form_of(seen: TimesSeen, options: TableOptions) -> TimeForm:
-    """Decide how a column of times is read, by all that was seen in it.
+def form_of(seen: TimeStats, options: TableOptions) -> TimeForm:
+    """Decide how a column of times is read, by the forms of all its cells.
 
     Raises:
-        StoreFileError: it can be read in more ways than one.
+        StoreFileError: the column can be read in more than one way.
     """
     order = _order(seen)
     dated = seen.dates or seen.day_first or seen.month_first or seen.either or seen.aware or seen.naive
@@ -289,7 +294,7 @@ def form_of(seen: TimesSeen, options: TableOptions) -> TimeForm:
     return TimeForm(are_dates=True, is_aware=seen.aware is not None, order=order, zone=options.zone)
 
 
-def _order(seen: TimesSeen) -> str:
+def _order(seen: TimeStats) -> str:
     if seen.day_first is not None and seen.month_first is not None:
         raise StoreFileError(
             seen.month_first.line,
@@ -310,46 +315,46 @@ def _slashed(cell: str) -> str:
 
 
 def is_time(cell: str, options: TableOptions) -> bool:
-    """Tell whether a cell may be a time."""
+    """Return whether a cell may be a time."""
     try:
         if options.date_format is not None:
-            formatted(1, cell, options.date_format)
+            parse_format(1, cell, options.date_format)
         else:
-            TimesSeen().add([1], [cell])
+            TimeStats().add([1], [cell])
     except StoreFileError:
         return False
     return True
 
 
 def is_date(cell: str, options: TableOptions) -> bool:
-    """Tell whether a cell may be a time, and is no integer."""
+    """Return whether a cell may be a time, and is no integer."""
     return (options.date_format is not None or not INTEGER.fullmatch(cell)) and is_time(cell, options)
 
 
-class TimesLook:
-    """A look at a column of times, from the first row of a table to the last."""
+class TimeScan:
+    """A scan of a column of times, from the first row of the table to the last."""
 
     def __init__(self, options: TableOptions) -> None:
-        self._options, self._seen, self._is_aware = options, TimesSeen(), False
+        self._options, self._seen, self._is_aware = options, TimeStats(), False
 
     def add(self, lines: Sequence[int], cells: Sequence[str | None]) -> None:
-        """Look at cells.
+        """Add cells.
 
         Raises:
-            StoreFileError: one is no time.
+            StoreFileError: a cell is no time.
         """
         filled = [(line, cell) for line, cell in zip(lines, cells, strict=True) if cell is not None]
         if self._options.date_format is None:
             self._seen.add([line for line, _ in filled], [cell for _, cell in filled])
             return
         for line, cell in filled:
-            self._is_aware = formatted(line, cell, self._options.date_format)[1]
+            self._is_aware = parse_format(line, cell, self._options.date_format)[1]
 
     def form(self) -> TimeForm:
         """Return how the column is read.
 
         Raises:
-            StoreFileError: it can be read in more ways than one.
+            StoreFileError: the column can be read in more than one way.
         """
         if self._options.date_format is None:
             return form_of(self._seen, self._options)

@@ -1,4 +1,4 @@
-"""Tables as they are written, row by row: CSV, and Parquet if pyarrow is installed."""
+"""Writing tables row by row: CSV, and Parquet if pyarrow is installed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from rstore.transfer.tabular.numerals import written as as_written
 from rstore.transfer.tabular.records import delimiter_of, has_to_be_quoted, quoted
 
 TableFile: TypeAlias = TextFile | BinaryFile
-"""A file by its name, or one that is open: for text if it is CSV, for bytes if it is Parquet."""
+"""A file by its name, or an open one: for text if it is CSV, for bytes if it is Parquet."""
 
 Format: TypeAlias = Literal["csv", "parquet"]
-"""The formats that there are."""
+"""The formats of tables."""
 
 BATCH_ROWS: Final = 1 << 14
 
@@ -29,7 +29,7 @@ _LIKE_DATES: Final = range(18_000_101, 22_000_000)  # with a sign, 20261101 is n
 
 
 class Line(NamedTuple):
-    """A line of a table that is written: a timestamp, what that means, and the cells of the other columns."""
+    """A line of a table: a timestamp, its time axis, and the cells of the other columns."""
 
     time: int
     axis: TimeAxis
@@ -37,7 +37,7 @@ class Line(NamedTuple):
 
 
 def format_of(file: TableFile, given: str | None) -> Format:
-    """Return the format of a table: as was said, or as the name of its file says; else CSV.
+    """Return the format of a table: the given one, or the one of the file's name, else CSV.
 
     Raises:
         ValueError: there is no such format.
@@ -53,9 +53,9 @@ def format_of(file: TableFile, given: str | None) -> Format:
 
 
 def write_csv(file: TableFile, columns: Sequence[str], lines: Callable[[], Iterator[Line]], steps: Steps) -> None:
-    """Write a table; times with a unit as dates.
+    """Write a table. Times with a unit become dates.
 
-    Texts that would be read as something else, or as nothing, are in quotes.
+    A text that would be read as something else, or as an empty cell, is quoted.
 
     Raises:
         TypeError: a value is neither a number nor a text.
@@ -76,7 +76,7 @@ def write_csv(file: TableFile, columns: Sequence[str], lines: Callable[[], Itera
 
 
 def _name(name: str) -> str:
-    """Return the name of a column as it is written: one that is empty is no empty line."""
+    """Return the name of a column as a cell. An empty one is quoted, or its line might be an empty line."""
     return quoted(name) if not name or has_to_be_quoted(name) else name
 
 
@@ -107,7 +107,7 @@ def parquet_library() -> Any:
     """Return the library that reads and writes Parquet.
 
     Raises:
-        StoreError: it is not installed.
+        StoreError: pyarrow is not installed.
     """
     try:
         from pyarrow import parquet
@@ -117,7 +117,7 @@ def parquet_library() -> Any:
 
 
 def write_parquet(file: TableFile, columns: Sequence[str], lines: Callable[[], Iterator[Line]], steps: Steps) -> None:
-    """Write a table, whose columns have a type that holds all their values. All lines are read twice to find it.
+    """Write a table whose columns have types for all their values. Finding these reads all lines once more.
 
     Raises:
         TypeError: there is no such type.
@@ -141,7 +141,7 @@ def write_parquet(file: TableFile, columns: Sequence[str], lines: Callable[[], I
 
 
 def _schema(columns: Sequence[str], lines: Iterator[Line]) -> Any:
-    """Return the types of columns: that of the times, and of others the narrowest that holds what is in all pages."""
+    """Return the types of columns: of times, and for each other column the narrowest one for all its values."""
     import pyarrow
 
     axes = set()

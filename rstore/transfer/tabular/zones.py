@@ -1,4 +1,4 @@
-"""Times of the day in a place, where clocks are put forward and back."""
+"""Local times of a time zone, where clocks are put forward and back."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _START: Final = datetime.datetime(1970, 1, 1)  # noqa: DTZ001  # times here have
 _SECOND: Final = datetime.timedelta(seconds=1)
 
 
-_NEAR: Final = 3 * 3600 * _NANOSECONDS  # further apart, rows say nothing about each other
+_NEAR: Final = 3 * 3600 * _NANOSECONDS  # rows further apart say nothing about each other
 
 
 class _Before(NamedTuple):
-    """The row before, if clocks were put back around that day."""
+    """The row before, if clocks were put back around its day."""
 
     local: int
     is_second: bool
 
 
 class LocalTimes:
-    """Reads times of a place from the first row to the last.
+    """Converts local times to UTC, from the first row to the last.
 
-    A time that comes twice is the second one if a row with that time, or a later one, went before.
+    A time that occurs twice is the second one if the row before it has the same or a later time.
     """
 
     def __init__(self, zone: str) -> None:
@@ -40,13 +40,13 @@ class LocalTimes:
         self._of_day = lru_cache(4096)(self._offset_of_day)
 
     def utc(self, lines: Sequence[int], times: Sequence[int], keys: Sequence[str | None] | None) -> list[int]:
-        """Return local times in nanoseconds as those of UTC.
+        """Return local times as UTC, both in nanoseconds.
 
         Args:
-            keys: those of the series of the rows, if there are several.
+            keys: the keys of the rows, if there are several series.
 
         Raises:
-            StoreFileError: clocks were put forward past one.
+            StoreFileError: there was no such local time, since clocks were put forward.
         """
         found = []
         for at, local in enumerate(times):
@@ -60,7 +60,7 @@ class LocalTimes:
         return found
 
     def _offset_of_day(self, day: int) -> int | None:
-        """Return the offset of a whole day in seconds, None if it changes around that day."""
+        """Return the offset of a whole day in seconds; None if it changes around that day."""
         hours = range((day - 1) * 24, (day + 2) * 24 + 1, 12)
         found = {self._at(hour * 3600, fold) for hour in hours for fold in (0, 1)}
         return found.pop() if len(found) == 1 else None
