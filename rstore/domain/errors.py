@@ -71,7 +71,7 @@ class StoreConflictError(StoreIntegrityError):
 
     def __str__(self) -> str:
         if self.kind.startswith("once/"):
-            return f"a token of {self.key!r} was used meanwhile: what was to be done once has been done"
+            return f"a token of {self.key!r} was used meanwhile: the write that it marks is done already"
         if self.expected == 0:
             return f"{self.kind} {self.key!r} should be new, and there is one already, at version {self.actual}"
         return (

@@ -56,7 +56,7 @@ def calculated(function: Callable[..., Any], *operands: Any) -> Any:
     """Return the result of a function, where scalars of NumPy count as the numbers of Python that they equal.
 
     Where Python has no result and NumPy has one (a float divided by zero), NumPy's counts. Beside an operand that is no
-    number, such as an array, a scalar stays as it is, since it decides on the type of the result.
+    number, such as an array, a scalar stays as it is: it decides on the type of the result.
 
     >>> calculated(lambda a, b: a + b, 100, 200)
     300

@@ -79,7 +79,7 @@ def pack_columns(count: int, index: bytes, values: bytes) -> bytes:
 
 
 def unpack_columns(data: bytes) -> tuple[int, bytes, bytes]:
-    """Return what :func:`pack_columns` was given.
+    """Return the arguments of :func:`pack_columns`.
 
     Raises:
         struct.error: the data are cut off.

@@ -48,8 +48,8 @@ class _Key(NamedTuple):
 class Cipher:
     """Encrypts with the first key, decrypts with any.
 
-    Each scope (a stream's name, as bytes) has a subkey of its own, made by HKDF-SHA256 (RFC 5869), so that random
-    96-bit nonces stay far below the 2**32 messages that NIST SP 800-38D allows for one key.
+    Each scope (a stream's name, as bytes) has a subkey of its own, made by HKDF-SHA256 (RFC 5869). NIST SP 800-38D
+    allows 2**32 messages with random 96-bit nonces for one key: each subkey stays far below that.
     """
 
     def __init__(self, keys: str | bytes | Sequence[str | bytes]) -> None:

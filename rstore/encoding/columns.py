@@ -3,9 +3,9 @@
 A *table* is a sequence of values of a series, kept by column. It reads as Python values, without NumPy: a table of one
 column gives scalars, one of several gives dicts ``{column: value}``. Nothing here depends on a library for frames.
 
-In bytes a table is ``size of the header | header | blocks``. The header is JSON. From it alone a reader of the segment
-learns the unit and zone of its times, and the name, type and block sizes of each column. Each block begins at a
-multiple of 8 bytes; numbers are little-endian.
+In bytes a table is ``size of the header | header | blocks``. The header is JSON, and enough to read the segment: it
+has the unit and zone of the times, and the name, type and block sizes of each column. Each block begins at a multiple
+of 8 bytes; numbers are little-endian.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Frames in and out of series: pandas, polars, Arrow and NumPy, each imported when a caller asks for it.
 
-Each library has a module in this package with three functions: ``owns`` tells whether an object is one of its frames,
-``read`` makes a :class:`~rstore.frames.frame.Frame` of that, and ``show`` makes one of its frames of a ``Frame``.
+Each library has a module in this package with three functions: ``owns`` tells whether an object is a frame of the
+library. ``read`` returns such a frame as a :class:`~rstore.frames.frame.Frame`, and ``show`` does the reverse.
 """
 
 from __future__ import annotations

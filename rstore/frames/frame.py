@@ -269,7 +269,7 @@ def _with_columns_fitted(key: str, frame: Frame, known: Sequence[Layout]) -> Fra
 
 
 def _name(layout: Layout, column: Column) -> str | None:
-    """Return the name of a frame's column, by which it is told from others; None for the values of a series."""
+    """Return the name that identifies a column of a frame; None for the values of a series."""
     return column.name if layout.framed or len(layout.columns) > 1 else None
 
 
