@@ -157,3 +157,17 @@ print(*[name for name in {DRIVERS!r} if name in sys.modules])
 
 def test_the_driver_is_imported_when_it_is_needed() -> None:
     assert run("import sys, rstore; rstore.Store('never-opened.db'); print('sqlite3' in sys.modules)") == "True"
+
+
+def test_no_module_has_more_than_400_lines_and_no_function_more_than_40() -> None:
+    """Docstrings of functions do not count: those of the public surface are pages of the manual."""
+    sources = sorted(ROOT.rglob("*.py"))
+    assert [path.name for path in sources if len(path.read_text(encoding="utf-8").splitlines()) > 400] == []
+    functions = [node for tree in MODULES.values() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert [node.name for node in functions if lines_of_code(node) > 40] == []
+
+
+def lines_of_code(node: ast.FunctionDef) -> int:
+    first, last = node.body[0], node.end_lineno or node.lineno
+    is_documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    return last - (first.end_lineno or 0 if is_documented else node.lineno - 1)

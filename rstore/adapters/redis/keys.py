@@ -15,7 +15,7 @@ i:<name>    zset   the spans of those records. All scores are 0: they are double
 g:, o:      hash   retired records, young and old: rewrites took them away, earlier readers still need them. They expire
 gs, os      set    the streams that have retired records, young and old, so that a discard finds these. They live longer
 s:<random>  list   the uploaded parts of a large write
-promised    hash   the streams that are prepared for a transaction, and its id: see ``cluster/two_phase.py``
+promised    hash   the streams that are prepared for a transaction, and its id: see ``two_phase.py``
 p:<txid>    list   a call that is prepared for a transaction: number of keys, keys, arguments of the script
 notes       hash   the states of the transactions that this partition coordinates
 =========== ====== ====================================================================================================

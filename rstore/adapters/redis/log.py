@@ -4,7 +4,7 @@ Its keys are described in ``keys.py``, the bytes in them in ``codec.py``. Writes
 each atomic. Reads are plain commands, and hold no lock (``snapshot.py``).
 
 On a cluster a namespace has several partitions, which may be on different nodes (``cluster/router.py``). A write to
-more than one of them is a transaction (``cluster/two_phase.py``). Readers ask all of them at once.
+more than one of them is a transaction (``two_phase.py``). Readers ask all of them at once.
 """
 
 from __future__ import annotations

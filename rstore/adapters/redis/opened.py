@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rstore.adapters.redis.cluster.router import Servers
-from rstore.adapters.redis.cluster.two_phase import Transactions
 from rstore.adapters.redis.codec import stored_number
 from rstore.adapters.redis.keys import Location, Partition, partition_of, stream_name
 from rstore.adapters.redis.node import Request, Run
 from rstore.adapters.redis.positions import Clock, Place
 from rstore.adapters.redis.scripts import ADVANCE
+from rstore.adapters.redis.two_phase import Transactions
 from rstore.domain.checkpoints import number
 from rstore.domain.log import Record
 from rstore.domain.streams import Stream

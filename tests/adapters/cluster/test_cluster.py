@@ -22,8 +22,8 @@ from freezegun import freeze_time
 from rstore import Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters.dsn import open_log
 from rstore.adapters.redis import write
-from rstore.adapters.redis.cluster.two_phase import Transaction, Transactions
 from rstore.adapters.redis.keys import Partition, partition_of
+from rstore.adapters.redis.two_phase import Transaction, Transactions
 from rstore.admin.check import check
 from rstore.domain.erasure import REKEY
 from rstore.domain.log import Batch, Copy, Entry, Log, Rewrite
@@ -309,7 +309,8 @@ _DIE = """
     import os, sys
     from rstore import Store
     from rstore.adapters.redis import scripts, write
-    from rstore.adapters.redis.cluster import router, two_phase
+    from rstore.adapters.redis import two_phase
+    from rstore.adapters.redis.cluster import router
 
     write._PARTS_BYTES = 1000
     dsn, moment, step, pairs = sys.argv[1], *sys.argv[2].split(), eval(sys.stdin.read())

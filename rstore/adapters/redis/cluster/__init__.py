@@ -1,1 +1,1 @@
-"""Redis Cluster: requests to many nodes, and writes to several of them."""
+"""Redis Cluster: which node keeps a partition, and requests to many nodes at once."""
