@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from rstore.domain.errors import StoreError, StoreNotAvailableError
+
+T = TypeVar("T")
 
 _NOTHING: Final = re.compile("(;|, and) nothing was stored.*")
 _REPORTED: Final = 1_000
@@ -55,6 +57,13 @@ class Steps:
         self.done += 1
         if self.done % _REPORTED == 0:
             self.report()
+
+    def counted(self, records: Iterable[T]) -> Iterator[T]:
+        """Yield records, count each once the caller has dealt with it, and report at the end."""
+        for record in records:
+            yield record
+            self.step()
+        self.report()
 
     def report(self) -> None:
         """Report the number of records so far."""

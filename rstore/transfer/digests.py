@@ -6,6 +6,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
+from itertools import takewhile
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.domain.log import Head, LogReader, Position, Record
@@ -107,14 +108,9 @@ def tally(
 ) -> Tally:
     """Return the sum of everything that a copy of a log includes, up to the record at a position."""
     done = Tally(contents)
-    for position, stream, record in copied_records(log, None):
-        if until is not None and position > until:
-            break
+    found = takewhile(lambda found: until is None or not found[0] > until, copied_records(log, None))
+    for _, stream, record in (steps or Steps(None)).counted(found):
         done.add(stream, record)
-        if steps is not None:
-            steps.step()
-    if steps is not None:
-        steps.report()
     for head in heads_of(log):
         done.add_head(head.stream, head.version, head.live)
     return done

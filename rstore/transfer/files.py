@@ -27,6 +27,11 @@ DAMAGED: Final = (EOFError, gzip.BadGzipFile, zlib.error)
 _OPTIONS: Final[dict[str, Any]] = {"encoding": "utf-8", "newline": ""}
 
 
+def name_of(file: TextFile | BinaryFile) -> str:
+    """Return the name of a file; empty if it was given open."""
+    return os.fspath(file) if isinstance(file, str | os.PathLike) else ""
+
+
 @contextmanager
 def written(file: TextFile) -> Iterator[TextIO]:
     """Yield a file to write text to. A named file is complete at the end, or unchanged if anything fails."""

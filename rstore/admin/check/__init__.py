@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
@@ -15,8 +15,7 @@ from rstore.admin.check.problem import Problem, attempted, message_of
 from rstore.admin.check.records import flaws
 from rstore.core import core_of
 from rstore.domain.errors import StoreError
-from rstore.domain.log import Position, Record
-from rstore.domain.streams import COPY, ES, KEYS, KV, SS, TS, Stream, kind_of
+from rstore.domain.streams import COPY, ES, KEYS, KV, SS, TS, kind_of
 from rstore.encoding.envelope import Envelope
 from rstore.encoding.sealing import is_encrypted
 from rstore.progress import Report, Steps
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Info", "Problem", "check", "info"]
 
 _IN_CLEAR: Final = "it is in clear, and the namespace is protected: rekey() with plaintext=True encrypts it"
-
-_Found: TypeAlias = tuple[Position, Stream, Record]
 
 
 @frozen
@@ -73,7 +70,7 @@ def info(store: Store, progress: Report | None = None) -> Info:
     records: Counter[str] = Counter()
     size = encrypted = 0
     oldest = newest = None
-    for _, stream, record in _counted(log.follow(), progress):
+    for _, stream, record in Steps(progress).counted(log.follow()):
         if stream.kind in (COPY, KEYS):
             continue
         records[kind_of(stream)] += 1
@@ -124,7 +121,7 @@ def check(store: Store, progress: Report | None = None) -> Iterator[Problem]:
 
 def _records(indexes: Indexes, envelope: Envelope, progress: Report | None, *, is_protected: bool) -> Iterator[Problem]:
     """Yield the problems of single records, and add each record to the summary of its stream."""
-    found = _counted(indexes.log.follow(), progress)
+    found = Steps(progress).counted(indexes.log.follow())
     while True:
         step = attempted(lambda: next(found, None))
         if isinstance(step, StoreError):
@@ -141,11 +138,3 @@ def _records(indexes: Indexes, envelope: Envelope, progress: Report | None, *, i
             yield Problem(*stream, record.version, flaw)
         if is_protected and stream.kind != COPY and not is_encrypted(record.data):
             yield Problem(*stream, record.version, _IN_CLEAR)
-
-
-def _counted(found: Iterable[_Found], progress: Report | None) -> Iterator[_Found]:
-    steps = Steps(progress)
-    for each in found:
-        yield each
-        steps.step()
-    steps.report()

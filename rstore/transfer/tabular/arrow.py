@@ -21,7 +21,7 @@ from rstore.transfer.tabular.options import TableOptions
 from rstore.transfer.tabular.table import BLOCK_CELLS, Block, Schema
 from rstore.transfer.tabular.times import TimeScan, is_date
 from rstore.transfer.tabular.writing import parquet_library
-from rstore.transfer.tabular.zones import LocalTimes
+from rstore.transfer.tabular.zones import TimeReader
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -84,7 +84,7 @@ class ParquetTable:
             form = scan.form()
             return Schema(form.are_dates, form.is_aware, form.series_zone, form.reader, converters, kinds)
         zone = kind.tz if pyarrow.types.is_timestamp(kind) else None
-        times = partial(_Times, own if zone is None else None)
+        times = partial(TimeReader, _times, own if zone is None else None)
         return Schema(not pyarrow.types.is_integer(kind), zone is not None, own or zone, times, converters, kinds)
 
 
@@ -127,26 +127,14 @@ def _kind_of(kind: Any) -> Kind:
     return Kind.TEXT if _is_text(kind) else Kind.MIXED
 
 
-class _Times:
-    """Reads a column of times. With a time zone, they are local times without an offset."""
-
-    def __init__(self, zone: str | None) -> None:
-        self._local = None if zone is None else LocalTimes(zone)
-
-    @property
-    def twice(self) -> int:
-        """The number of local times that occur twice."""
-        return 0 if self._local is None else self._local.twice
-
-    def read(self, lines: Sequence[int], cells: Sequence[Any], keys: Sequence[str | None] | None = None) -> list[int]:
-        """Return cells as nanoseconds from 1970. In a column of integers, these stay as they are."""
-        found = []
-        for line, cell in zip(lines, cells, strict=True):
-            try:
-                found.append(_time_of(cell))
-            except (TypeError, ValueError, OverflowError) as exc:
-                raise StoreFileError(line, str(exc)) from None
-        return found if self._local is None else self._local.utc(lines, found, keys)
+def _times(lines: Sequence[int], cells: Sequence[Any]) -> list[int]:
+    found = []
+    for line, cell in zip(lines, cells, strict=True):
+        try:
+            found.append(_time_of(cell))
+        except (TypeError, ValueError, OverflowError) as exc:
+            raise StoreFileError(line, str(exc)) from None
+    return found
 
 
 def _time_of(cell: Any) -> int:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from rstore.domain.errors import StoreFileError
-from rstore.domain.spans import check_time
 from rstore.encoding.columns import UNITS, TimeAxis
 from rstore.store import Store
-from rstore.transfer.tabular.clocks import NANOSECONDS, NumberAmongDates
+from rstore.transfer.tabular.clocks import NANOSECONDS, NumberAmongDates, check_times
 from rstore.transfer.tabular.table import Schema
 
 _CALENDAR: Final = range(-62_135_596_800, 253_402_300_800)  # seconds from 1970, of the years 1 to 9999
@@ -43,12 +42,7 @@ class Axis(NamedTuple):
         for line, time in zip(lines, times, strict=True) if factor > 1 else ():
             if time % factor and type(time) is not NumberAmongDates:
                 raise StoreFileError(line, self._inexact(time))
-        if found and not -(2**63) <= min(found) <= max(found) < 2**63:
-            for line, stamp in zip(lines, found, strict=True):
-                try:
-                    check_time("a time", stamp)
-                except OverflowError as exc:
-                    raise StoreFileError(line, f"{exc}, counted in {self.unit!r}") from None
+        check_times(lines, found, f", counted in {self.unit!r}")
         return found
 
     def _whole(self, line: int, time: int, stamp: int) -> int:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from rstore.domain.errors import StoreFileError
+from rstore.domain.spans import check_time
 from rstore.encoding.columns import UNITS
 
 NANOSECONDS: Final = UNITS["ns"]
@@ -40,6 +42,16 @@ class NumberAmongDates(int):
     """A number in a column of dates: a time beyond the calendar, in the unit of its series."""
 
     __slots__ = ()
+
+
+def check_times(lines: Sequence[int], times: Sequence[int], suffix: str = "") -> None:
+    """Raise a StoreFileError with the first line whose time is beyond 64 bits."""
+    if times and not -(2**63) <= min(times) <= max(times) < 2**63:
+        for line, time in zip(lines, times, strict=True):
+            try:
+                check_time("a time", time)
+            except OverflowError as exc:
+                raise StoreFileError(line, f"{exc}{suffix}") from None
 
 
 class Clock(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -11,7 +10,7 @@ from typing import Final, TextIO
 from attrs import frozen
 
 from rstore.domain.errors import StoreError, StoreFileError
-from rstore.transfer.files import TextFile, read_again
+from rstore.transfer.files import TextFile, name_of, read_again
 from rstore.transfer.tabular.kinds import (
     Cell,
     ColumnStats,
@@ -43,7 +42,6 @@ def read_csv(file: TextFile, options: TableOptions, names: Sequence[str] | None 
     Raises:
         StoreFileError: the file is empty, or no text.
     """
-    named = os.fspath(file) if isinstance(file, str | os.PathLike) else ""
     with read_again(file) as begin:
 
         def lines() -> Iterator[str]:
@@ -52,7 +50,7 @@ def read_csv(file: TextFile, options: TableOptions, names: Sequence[str] | None 
             return chain((first.removeprefix("\ufeff"),) if first else (), text)
 
         _check_encoding(next(lines(), ""))
-        dialect = dialect_of(lines(), options.delimiter or delimiter_of(named))
+        dialect = dialect_of(lines(), options.delimiter or delimiter_of(name_of(file)))
         first = next(records(lines(), dialect), (1, []))
         if not any(first[1]):
             raise StoreFileError(1, "the file is empty, or does not begin with the names of columns")

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from rstore.transfer.tabular.kinds import Kind
 from rstore.transfer.tabular.times import Example
+from rstore.transfer.tabular.zones import TimeReader
 
 BLOCK_CELLS: Final = 1 << 17
 """The number of cells in a block."""
@@ -23,17 +24,6 @@ class Block(NamedTuple):
 
     lines: Sequence[int]
     columns: Sequence[Sequence[Any]]
-
-
-class ReadsTimes(Protocol):
-    """Reads a column of times from the first row of a table to the last."""
-
-    @property
-    def twice(self) -> int:
-        """The number of local times that occur twice, because clocks were put back."""
-
-    def read(self, lines: Sequence[int], cells: Sequence[Any], keys: Sequence[str | None] | None = None) -> list[int]:
-        """Return cells as nanoseconds from 1970. In a column of integers, these stay as they are."""
 
 
 class Text(NamedTuple):
@@ -54,7 +44,7 @@ class Schema(NamedTuple):
     are_dates: bool
     is_aware: bool
     zone: str | None
-    times: Callable[[], ReadsTimes]
+    times: Callable[[], TimeReader]
     converters: Mapping[int, Convert]
     kinds: Mapping[int, Kind]
     texts: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from attrs import define, field, frozen
@@ -21,6 +22,7 @@ from rstore.transfer.tabular.clocks import (
     REMEMBERED,
     YEAR_LAST,
     NumberAmongDates,
+    check_times,
     clock_of,
     day_of,
     eight_digits,
@@ -32,7 +34,7 @@ from rstore.transfer.tabular.clocks import (
 )
 from rstore.transfer.tabular.numerals import are_small_integers
 from rstore.transfer.tabular.options import TableOptions
-from rstore.transfer.tabular.zones import LocalTimes
+from rstore.transfer.tabular.zones import TimeReader
 
 _ORDERS: Final = (DAY_FIRST, MONTH_FIRST)
 
@@ -197,59 +199,36 @@ class TimeForm:
 
     def reader(self) -> TimeReader:
         """Return a reader of the column, which starts at the first row of the table."""
-        return TimeReader(self)
+        if not self.are_dates:
+            return TimeReader(_integers)
+        parse = partial(_dates, self.order) if self.date_format is None else partial(_formatted, self.date_format)
+        return TimeReader(parse, None if self.is_aware else self.zone)
 
 
-class TimeReader:
-    """Reads a column of times from the first row of a table to the last."""
+def _formatted(date_format: str, lines: Sequence[int], cells: Sequence[str]) -> list[int]:
+    return [parse_format(line, cell, date_format)[0] for line, cell in zip(lines, cells, strict=True)]
 
-    def __init__(self, form: TimeForm) -> None:
-        self._form = form
-        self._local = LocalTimes(form.zone) if form.zone is not None and not form.is_aware else None
 
-    @property
-    def twice(self) -> int:
-        """The number of local times that occur twice, because clocks were put back."""
-        return 0 if self._local is None else self._local.twice
-
-    def read(self, lines: Sequence[int], cells: Sequence[str], keys: Sequence[str | None] | None = None) -> list[int]:
-        """Return cells as nanoseconds from 1970. In a column of integers, these stay as they are.
-
-        Args:
-            keys: the keys of the rows, if there are several series.
-
-        Raises:
-            StoreFileError: a time is beyond 64 bits, or did not exist since clocks were put forward.
-        """
-        if not self._form.are_dates:
-            return _integers(lines, cells)
-        if self._form.date_format is not None:
-            found = [
-                parse_format(line, cell, self._form.date_format)[0] for line, cell in zip(lines, cells, strict=True)
-            ]
-        else:
-            found = self._read(lines, cells)
-        return found if self._local is None else self._local.utc(lines, found, keys)
-
-    def _read(self, lines: Sequence[int], cells: Sequence[str]) -> list[int]:
-        days, clocks, found = _Days(self._form.order), _Clocks(), []
-        for at, cell in enumerate(cells):
-            date, _, clock = cell.partition("T" if "T" in cell else " ")
-            try:
-                found.append(days[date] + clocks[clock])
-            except ValueError:
-                found.append(self._other(lines[at], cell))
-        return found
-
-    @staticmethod
-    def _other(line: int, cell: str) -> int:
+def _dates(order: str, lines: Sequence[int], cells: Sequence[str]) -> list[int]:
+    days, clocks, found = _Days(order), _Clocks(), []
+    for at, cell in enumerate(cells):
+        date, _, clock = cell.partition("T" if "T" in cell else " ")
         try:
-            if INTEGER.fullmatch(cell):
-                return NumberAmongDates(check_time("a time", int(cell)))
-            nanoseconds, offset = parse_iso(cell)
-        except (ValueError, OverflowError) as exc:
-            raise StoreFileError(line, str(exc)) from None
-        return nanoseconds - (offset or 0) * NANOSECONDS
+            found.append(days[date] + clocks[clock])
+        except ValueError:
+            found.append(_other(lines[at], cell))
+    return found
+
+
+def _other(line: int, cell: str) -> int:
+    """Return a time that is a number, or has a rare form of ISO 8601."""
+    try:
+        if INTEGER.fullmatch(cell):
+            return NumberAmongDates(check_time("a time", int(cell)))
+        nanoseconds, offset = parse_iso(cell)
+    except (ValueError, OverflowError) as exc:
+        raise StoreFileError(line, str(exc)) from None
+    return nanoseconds - (offset or 0) * NANOSECONDS
 
 
 class _Days(dict[str, int]):
@@ -363,10 +342,5 @@ class TimeScan:
 
 def _integers(lines: Sequence[int], cells: Sequence[str]) -> list[int]:
     found = list(map(int, cells))
-    if found and not -(2**63) <= min(found) <= max(found) < 2**63:
-        for line, number in zip(lines, found, strict=True):
-            try:
-                check_time("a time", number)
-            except OverflowError as exc:
-                raise StoreFileError(line, str(exc)) from None
+    check_times(lines, found)
     return found

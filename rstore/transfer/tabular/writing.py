@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
@@ -13,7 +12,7 @@ from rstore.domain.scalars import is_missing, plain
 from rstore.encoding.columns import TimeAxis
 from rstore.progress import Steps
 from rstore.timestamps import iso_in_series
-from rstore.transfer.files import BinaryFile, TextFile, written, written_bytes
+from rstore.transfer.files import BinaryFile, TextFile, name_of, written, written_bytes
 from rstore.transfer.tabular.numerals import written as as_written
 from rstore.transfer.tabular.records import delimiter_of, has_to_be_quoted, quoted
 
@@ -42,8 +41,7 @@ def format_of(file: TableFile, given: str | None) -> Format:
     Raises:
         ValueError: there is no such format.
     """
-    named = os.fspath(file) if isinstance(file, str | os.PathLike) else ""
-    found = given or ("parquet" if named.endswith((".parquet", ".pq")) else "csv")
+    found = given or ("parquet" if name_of(file).endswith((".parquet", ".pq")) else "csv")
     if found not in ("csv", "parquet"):
         raise ValueError(f"format is 'csv' or 'parquet', not {found!r}")
     return cast("Format", found)
@@ -61,8 +59,7 @@ def write_csv(file: TableFile, columns: Sequence[str], lines: Callable[[], Itera
         TypeError: a value is neither a number nor a text.
         ValueError: a text has lone surrogates.
     """
-    named = os.fspath(file) if isinstance(file, str | os.PathLike) else ""
-    delimiter = delimiter_of(named) or ","
+    delimiter = delimiter_of(name_of(file)) or ","
     with written(cast("TextFile", file)) as text:
         text.write(delimiter.join(map(_name, columns)) + "\n")
         for line in lines():

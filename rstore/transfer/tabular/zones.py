@@ -1,11 +1,11 @@
-"""Local times of a time zone, where clocks are put forward and back."""
+"""Reading times from first row to last, and local times where clocks are put forward and back."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rstore.bins import named_zone
 from rstore.domain.errors import StoreFileError
@@ -25,6 +25,31 @@ class _Before(NamedTuple):
 
     local: int
     is_second: bool
+
+
+class TimeReader:
+    """Reads a column of times from the first row of a table to the last."""
+
+    def __init__(self, parse: Callable[[Sequence[int], Sequence[Any]], list[int]], zone: str | None = None) -> None:
+        """Take a function of lines and their cells, and the time zone if these are local times."""
+        self._parse, self._local = parse, None if zone is None else LocalTimes(zone)
+
+    @property
+    def twice(self) -> int:
+        """The number of local times so far that occur twice, because clocks were put back."""
+        return 0 if self._local is None else self._local.twice
+
+    def read(self, lines: Sequence[int], cells: Sequence[Any], keys: Sequence[str | None] | None = None) -> list[int]:
+        """Return cells as nanoseconds from 1970. In a column of integers, these stay as they are.
+
+        Args:
+            keys: the keys of the rows, if there are several series.
+
+        Raises:
+            StoreFileError: a time is beyond 64 bits, or did not exist since clocks were put forward.
+        """
+        found = self._parse(lines, cells)
+        return found if self._local is None else self._local.utc(lines, found, keys)
 
 
 class LocalTimes:
