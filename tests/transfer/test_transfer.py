@@ -45,6 +45,7 @@ from rstore.history import follow as following
 from rstore.transfer import (
     Digest,
     Progress,
+    TableOptions,
     copy,
     copying,
     digest,
@@ -1325,6 +1326,13 @@ class TestPoints:
         assert export_points(memory, "s", tmp_path / "a.parquet") == 0
         with pytest.raises(StoreError, match="no rows"):
             import_points(memory, tmp_path / "a.parquet")
+
+    def test_integers_are_no_local_times(self, memory: Store, tmp_path: Path) -> None:
+        memory.extend("s", (1_000, 1.0), (2_000_000_000_000, 2.0))
+        for name in ("a.csv", "a.parquet"):
+            export_points(memory, "s", tmp_path / name)
+            import_points(memory, tmp_path / name, key=name, options=TableOptions(zone="Europe/Berlin"))
+            assert memory.range(name) == memory.range("s")
 
     def test_dates_of_parquet(self, tmp_path: Path) -> None:
         import pyarrow

@@ -83,9 +83,9 @@ class ParquetTable:
                 scan.add(lines, columns[time])
             form = scan.form()
             return Schema(form.are_dates, form.is_aware, form.series_zone, form.reader, converters, kinds)
-        zone = kind.tz if pyarrow.types.is_timestamp(kind) else None
-        times = partial(TimeReader, _times, own if zone is None else None)
-        return Schema(not pyarrow.types.is_integer(kind), zone is not None, own or zone, times, converters, kinds)
+        zone, are_dates = getattr(kind, "tz", None), not pyarrow.types.is_integer(kind)
+        times = partial(TimeReader, _times, own if are_dates and zone is None else None)
+        return Schema(are_dates, zone is not None, own or zone, times, converters, kinds)
 
 
 def _is_text(kind: Any) -> bool:
