@@ -33,12 +33,6 @@ from rstore.protection import Appender, CheckedWriter
 from rstore.session import Session
 from rstore.state_cache import StateCache
 
-WRITER: Final = "rstore.projection"
-"""The word of a note that names the projection which wrote a record.
-
-Where records of several writers were joined, it is a list of all writers, in which None stands for all others.
-"""
-
 ATTEMPTS: Final = 100
 _BACKOFF_SECONDS: Final = 0.001
 _BACKOFF_MOST: Final = 0.05
@@ -163,7 +157,7 @@ class Core:
     @classmethod
     def of(
         cls,
-        title: str,
+        class_name: str,
         connect: Callable[[bool], Adapter],
         envelope: Envelope,
         namespace: str,
@@ -176,7 +170,7 @@ class Core:
         """Return the core of a store that is not open yet.
 
         Args:
-            title: the name of its class.
+            class_name: the name of the store's class.
             connect: returns the log of the namespace, frozen or not.
             other_key: whether the keys may be others than those of the namespace.
         """
@@ -187,9 +181,9 @@ class Core:
             cache.clear()
             writer.forget()
 
-        shown = f"<{title} {base.name} namespace={namespace!r} {'frozen' if frozen else 'writable'}>"
+        title = f"<{class_name} {base.name} namespace={namespace!r} {'frozen' if frozen else 'writable'}>"
         session = Session(base, connect, forget)
-        return cls(shown, namespace, session, base, envelope, writer, frozen, history, freq, cache)
+        return cls(title, namespace, session, base, envelope, writer, frozen, history, freq, cache)
 
     @property
     def name(self) -> str:
@@ -263,7 +257,7 @@ class Core:
             raise StoreConflictError(*stream, expect, version)
 
     def marker(self, stream: Stream, once: str, item: str = "") -> Batch:
-        """Return the batch that marks an idempotency key as used. Its stream is in the partition of the other."""
+        """Return the batch that marks an idempotency key as used. It shares the partition of ``stream``."""
         token = check_name("token", once, empty=False)
         kind = f"{ONCE}/{sha256(f'{stream.kind} {token}'.encode()).hexdigest()[:32]}"
         marker = Stream(kind, stream.key)
@@ -302,8 +296,20 @@ class Surface(ReadSurface):
     _core: Core
 
 
-reading_of: Final[Callable[[ReadSurface], Reading]] = attrgetter("_core")
-"""Return the reading of a store or a view. The other packages of rstore work on it."""
+_state_of: Final[Callable[[ReadSurface], Reading]] = attrgetter("_core")
+
+
+def reading_of(store: ReadSurface) -> Reading:
+    """Return the reading of a store or a view. The other packages of rstore work on it.
+
+    >>> reading_of('app.db')
+    Traceback (most recent call last):
+        ...
+    TypeError: this takes a Store or a view of one, not str: open it with Store(...)
+    """
+    if not isinstance(store, ReadSurface):
+        raise TypeError(f"this takes a Store or a view of one, not {type(store).__name__}: open it with Store(...)")
+    return _state_of(store)
 
 
 def core_of(store: ReadSurface) -> Core:
@@ -318,6 +324,13 @@ def core_of(store: ReadSurface) -> Core:
     return core
 
 
+WRITER: Final = "rstore.projection"
+"""The word of a note that names the projection which wrote a record.
+
+Where records of several writers were joined, it is a list of all writers, in which None stands for all others.
+"""
+
+
 def writers_in(words: Mapping[str, Any]) -> set[str | None]:
     """Return the projections that a note names; None stands for all other writers.
 
@@ -330,9 +343,8 @@ def writers_in(words: Mapping[str, Any]) -> set[str | None]:
 
 def running() -> tuple[int, int]:
     """Return the identity of the running thread and asyncio task."""
-    asyncio = sys.modules.get(
-        "asyncio"
-    )  # not imported here: that takes its time, and where no code has, there is no task
+    # asyncio is not imported here, since that takes its time: where no code has imported it, there is no task
+    asyncio = sys.modules.get("asyncio")
     try:
         task = None if asyncio is None else asyncio.current_task()
     except RuntimeError:  # no loop is running here

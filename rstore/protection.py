@@ -80,7 +80,7 @@ class CheckedWriter:
             return self._log.append(batches)
         return self._append_first(batches, batches[0].recorded)
 
-    def settle(self, recorded: int) -> None:
+    def ensure_check_value(self, recorded: int) -> None:
         """Check the keys as :meth:`append` does, and store the check value: a rewrite that follows stores none."""
         if not self._is_settled:
             self._append_first((), recorded)

@@ -140,10 +140,10 @@ def _outermost(core: Core) -> Iterator[None]:
             raise StoreError("a transaction has to end where it began: nothing of it was stored") from exc
     batches = active.log.batches(now())
     if batches:
-        _settle(core, active, batches, core.writer.append(batches))
+        _keep_states(core, active, batches, core.writer.append(batches))
 
 
-def _settle(core: Core, active: ActiveTransaction, batches: Sequence[Batch], versions: Sequence[int]) -> None:
+def _keep_states(core: Core, active: ActiveTransaction, batches: Sequence[Batch], versions: Sequence[int]) -> None:
     """Cache the states that were folded inside, under the versions that their events have got."""
     for (stream, *_), version in zip(batches, versions, strict=True):
         folded = active.states.get(stream.key) if stream.kind == ES else None

@@ -12,7 +12,7 @@ from rstore.core import WRITER, Core, Surface, check_keys, writers_in
 from rstore.domain.erasure import COMPACT, NOTHING_GONE, PRUNE, Plan, measured, sized
 from rstore.domain.errors import StoreConflictError, StorePayloadError
 from rstore.domain.event_state import obsolete
-from rstore.domain.log import UNPLACED, Entry, Head, Reclaimed, Record, Rewrite
+from rstore.domain.log import ALL_VERSIONS, UNPLACED, Entry, Head, Reclaimed, Record, Rewrite
 from rstore.domain.operators import DELITEM, EXTEND, REMOVE
 from rstore.domain.paging import pages
 from rstore.domain.series import SEGMENT, Run
@@ -276,7 +276,7 @@ def _plan_prune(core: Core, stream: Stream, remove: bool, before: int) -> Plan:
     snapshots = Stream(SS, stream.key)
     rewrites = [
         Rewrite(stream, head.version, dropped, live=None if stays else False),
-        Rewrite(snapshots, None, range(TIME_MAX), live=False),
+        Rewrite(snapshots, None, ALL_VERSIONS, live=False),
     ]
     gone = {stream: [(version, sizes[version]) for version in dropped], snapshots: sized(core.log.read(snapshots))}
     return Plan(rewrites, gone)

@@ -72,7 +72,7 @@ class _Rekeying:
 
     def run(self) -> int:
         """Reseal records until all are encrypted with the first key; return how many were resealed."""
-        self.core.writer.settle(now())
+        self.core.writer.ensure_check_value(now())
         for _ in range(_WAITS):
             self._catch_up()
             if all(map(self.core.envelope.sealer.is_current, self._newest())):

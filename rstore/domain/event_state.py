@@ -122,9 +122,8 @@ def obsolete(changes: Iterable[tuple[int, str, str]], lasting: Container[int] = 
     for version, item, op in changes:
         ended = {*kept} if op == DELETE else {item}
         if version in lasting:
-            stays |= (
-                ended  # later events too: they may have been recorded before this one, and a view shows them without it
-            )
+            # later events stay too: they may have been recorded before this one, and a view shows them without it
+            stays |= ended
         if op == DELETE or op in RESETS:
             dropped += [each for name in ended - stays for each in kept.pop(name, ())]
         if op == DELETE:

@@ -24,6 +24,8 @@ from rstore.domain.streams import Stream
 
 VERSION_MAX: Final = 2**62 - 1
 """No version is greater: above it are those of records that wait for the end of a transaction."""
+ALL_VERSIONS: Final = range(VERSION_MAX + 1)
+"""Drops all records of a stream, whatever is appended meanwhile."""
 
 
 class Position(Protocol):
@@ -92,7 +94,7 @@ class Head(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Which records of a stream to read, and in which order: those that meet all of its conditions.
+    """Selects records of a stream: those that meet all conditions. It also says in which order, and how many.
 
     Attributes:
         start, end: only records whose span touches ``start..end`` (not reversed).
@@ -116,7 +118,7 @@ class Query(NamedTuple):
     limit: int | None = None
 
     def matching(self, records: Iterable[Record]) -> Iterator[Record]:
-        """Return those of some records that meet the conditions. ``alive`` is not among them: see :meth:`above`.
+        """Return the records that meet the conditions on a single record. For ``alive`` see :meth:`above`.
 
         Rejected: a method that tells it of one record. Its call takes as long as all the comparisons.
 

@@ -142,9 +142,8 @@ class _Projector(Generic[S]):
                     self._fed(due)
                 self.core.log.append([self._progress(checkpoint, self.version)])
         except StoreConflictError:
-            self.size = max(
-                1, self.size // 2
-            )  # a smaller batch reads less, and leaves others less time to come in between
+            # a smaller batch reads less, and leaves others less time to come in between
+            self.size = max(1, self.size // 2)
             raise
         self.size = min(_BATCH, 2 * self.size)
 

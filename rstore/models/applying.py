@@ -110,7 +110,7 @@ def _apply_once(core: Core, changes: _Changes) -> State | None:
     """Apply changes once. Whatever fails may fail because the marker is there: they were applied before."""
     try:
         return _apply(core, changes)
-    except StoreIntegrityError:
+    except StoreIntegrityError:  # also a conflict, which is one
         marker = changes.marker
         found = None if marker is None else core.log.last((marker.stream,))[0]
         if marker is None or found is None:
@@ -142,7 +142,7 @@ def _apply(core: Core, changes: _Changes) -> State | None:
             raise StoreConflictError(*stream, expect, current.version)
     try:
         return _record(core, changes, current)
-    except StoreIntegrityError:
+    except StoreIntegrityError:  # the changes do not fold; or they conflict, since the cached state was out of date
         head = core.log.head(stream)
         version = head.version if head else 0
         if version == current.version:
@@ -172,7 +172,7 @@ def _record(core: Core, changes: _Changes, current: EventState) -> State | None:
     entries = [core.entry(stream, step.op, step.body, item=step.item, start=time, end=time) for step in steps]
     batches = [Batch(stream, entries, now(), current.version, live=not folded.deleted)]
     if marker is not None:
-        batches.append(_told(core, stream, marker, current.version, len(steps)))
+        batches.append(_marking(core, stream, marker, current.version, len(steps)))
     snapshot = None if late else _snapshot(core, stream, current)
     versions = core.append([*batches, *([snapshot] if snapshot else ())])
     tail = len(steps) if snapshot else folded.tail
@@ -180,7 +180,7 @@ def _record(core: Core, changes: _Changes, current: EventState) -> State | None:
     return None if folded.deleted else state
 
 
-def _told(core: Core, stream: Stream, marker: Batch, version: int, count: int) -> Batch:
+def _marking(core: Core, stream: Stream, marker: Batch, version: int, count: int) -> Batch:
     """Return a marker that names the records of a call: a version, and how many records follow it."""
     active = core.active.get()
     after, earlier = (version, 0) if active is None else active.log.origin(stream)

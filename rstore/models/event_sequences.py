@@ -179,12 +179,6 @@ class EventSequenceWriter(Surface):
             delete_sequence(self._core, stream.key, version, when)
 
 
-# -- read -------------------------------------------------------------------------------------------------------------
-
-
-# -- write ------------------------------------------------------------------------------------------------------------
-
-
 def _shown(found: EventState, withtimestamp: bool) -> Any:
     state = copied(found.state)
     return (found.time, state) if withtimestamp else state

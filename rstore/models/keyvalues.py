@@ -10,10 +10,9 @@ from itertools import islice
 from typing import Any, Final, Self
 
 from rstore.core import Core, Reading, ReadSurface, Surface, check_expect, check_key, check_keys, check_one, now
-from rstore.domain.log import Batch, Head, Record, Rewrite
+from rstore.domain.log import ALL_VERSIONS, Batch, Head, Record, Rewrite
 from rstore.domain.operators import DELITEM, SETITEM
 from rstore.domain.paging import newest
-from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import KV, Stream
 
 _PAGE: Final = 256
@@ -255,8 +254,8 @@ def _delete(core: Core, streams: Sequence[Stream], expect: int | None) -> None:
     if core.history or core.active.get() is not None:
         core.append([_deletion(core, stream, expect)._replace(if_live=True) for stream in streams])
     else:
-        core.writer.settle(now())
-        core.base.rewrite([Rewrite(stream, expect, range(TIME_MAX), live=False) for stream in streams])
+        core.writer.ensure_check_value(now())
+        core.base.rewrite([Rewrite(stream, expect, ALL_VERSIONS, live=False) for stream in streams])
 
 
 def delete_values(core: Core, heads: Sequence[Head]) -> None:
@@ -280,7 +279,8 @@ def _take(core: Core, stream: Stream, *, load: bool = True) -> Any:
     if core.history or core.active.get() is not None:
         core.append((_deletion(core, stream, record.version),))
     else:
-        core.writer.settle(now())
+        core.writer.ensure_check_value(now())
+        # what is appended meanwhile is not among the versions that go: the rewrite expects this one
         core.base.rewrite([Rewrite(stream, record.version, range(record.version + 1), live=False)])
     return value
 

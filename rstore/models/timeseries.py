@@ -37,7 +37,7 @@ from rstore.models.extending import (
     runs_given,
     segment,
 )
-from rstore.models.segments import Point, axis_of, last_of, layout_of, points_of, rows_of, runs_of
+from rstore.models.segments import Point, axis_of, is_new, last_of, layout_of, points_of, rows_of, runs_of
 from rstore.models.spool import Spool
 from rstore.models.stamps import gaps_of, reader_of, span_of, step_of
 from rstore.timestamps import Length, Stamp, is_timedelta, length_in_series
@@ -239,7 +239,10 @@ class TimeSeriesReader(ReadSurface):
         if fill is not None:
             _one_of(FILLS, "fill", fill)
         way, stream = _one_of(HOWS, "how", how), Stream(TS, check_key(key))
-        times = axis_of(self._core, stream) or TimeAxis()
+        axis = axis_of(self._core, stream)
+        if axis is None and not isinstance(freq, int) and is_new(self._core, stream)[0]:
+            return Points() if to is None else frames.framed(Points(), TimeAxis(), to, None)  # as of range
+        times = axis or TimeAxis()
         wanted = grid(cast("int | str", length_in_series(freq, times) if is_timedelta(freq) else freq), times)
         runs = runs_of(self._core, stream, *span_of(self._core, stream, start, end))
         first = next(runs, None)
@@ -343,9 +346,6 @@ class TimeSeriesWriter(Surface):
             self._core.decide(partial(remove_span, self._core, stream, *span, version), attempts)
 
 
-# -- read --------------------------------------------------------------------------------------------------------------
-
-
 def _framed(
     core: Reading, key: str, start: Stamp | None, end: Stamp | None, freq: Length | None, n: int | None, to: str
 ) -> Any:
@@ -355,9 +355,6 @@ def _framed(
     unpack, merged = frames.as_arrays()
     rows = rows_of(core, stream, *span_of(core, stream, start, end), unpack=unpack, merged=merged)
     return frames.shown(rows, step, _check_n(n), partial(layout_of, core, stream), to)
-
-
-# -- write -------------------------------------------------------------------------------------------------------------
 
 
 def _one_of(table: Mapping[str, T], what: str, name: str) -> T:

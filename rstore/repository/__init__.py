@@ -195,6 +195,10 @@ class Repository(Generic[M]):
         >>> tickets.do('42', lambda ticket: {'done': True})
         Ticket(title='Write the manual', done=True)
         """
+        if not callable(decide):
+            raise TypeError(
+                f"decide is a function of an instance, such as Account.deposit, not {type(decide).__name__}"
+            )
         attempt = partial(self._do, key, lambda model: decide(model, *args, **kwargs))
         return core_of(self._store).decide(attempt)
 

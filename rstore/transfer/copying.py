@@ -12,9 +12,8 @@ from attrs import frozen
 from rstore.core import Core, ReadSurface, core_of, now, reading_of
 from rstore.domain.capabilities import Restorable
 from rstore.domain.errors import StoreError, StoreNotEmptyError
-from rstore.domain.log import Batch, Copy, Entry, Head, LogReader, Position, Record, Rewrite
+from rstore.domain.log import ALL_VERSIONS, Batch, Copy, Entry, Head, LogReader, Position, Record, Rewrite
 from rstore.domain.operators import DELITEM, ONCE
-from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import COPY, KV, ORIGIN, Stream, kind_of
 from rstore.encoding.sealing import Sealer
 from rstore.progress import Report, Steps, step_of
@@ -153,7 +152,7 @@ class Restoration:
         origin = Entry(0, 0, secrets.token_hex(8), COPY, b"")
         with step_of(_RESUMES):
             self._writer.append([Batch(ORIGIN, (origin,), now(), replace=True)])
-            self._log.rewrite([Rewrite(_MARKER, None, range(TIME_MAX), live=False)])
+            self._log.rewrite([Rewrite(_MARKER, None, ALL_VERSIONS, live=False)])
 
     def _mark(self, checkpoint: str) -> None:
         """Store the checkpoint that is reached. If another process does the same, that is a conflict."""
@@ -186,6 +185,12 @@ class _Copying:
             count.add(*first[1:])
         words = self._source.namespace, origin, count.digest().sha, "sealed anew" if self._is_resealed else "as it is"
         return sha256("\0".join(words).encode()).hexdigest()[:32]
+
+    def check(self) -> None:
+        """Raise if the oldest record cannot be sealed for the target: the keys of the source are missing, say."""
+        first = next(copied_records(self._source.log, None), None)
+        if first is not None:
+            self._sealed(*first[1:])
 
     def run(self) -> Digest:
         """Copy the missing records, and compare both endpoints."""
@@ -267,13 +272,13 @@ class _Copying:
         return tally(there.log, contents=contents[0], until=self._position, steps=steps), target
 
 
-def copy(source: Store, target: Store, *, progress: Report | None = None) -> Digest:
+def copy(source: Store, target: Store, *, plain: bool = False, progress: Report | None = None) -> Digest:
     """Copy a namespace with all its history to another backend or namespace, and return the digest of what is there.
 
     Versions, times, who and why, and the order of the log stay as they are. The target has its own positions,
     checkpoints of followers and snapshots, and its projections start anew. If both stores have the same namespace and
     the same keys, or none, the payloads are copied unopened. Otherwise the copy opens them with the keys of the source
-    and seals them for the target: encrypted only if the target has a key.
+    and seals them for the target. If only the source has a key, that takes ``plain=True``.
 
     The target has to be empty. The copy takes little memory. If it is interrupted, even by ``kill -9``, call it again:
     it goes on where it was. At the end it reads and compares both stores.
@@ -283,13 +288,16 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
             copied, too, if the writes come to an end; an erasure makes the copy fail.
         target: a writable store, into which nobody else writes. If it is not open, the copy opens it, and creates it if
             there is none, once the source has proved to be complete.
+        plain: decrypt: store in clear what is encrypted in the source.
         progress: is called with the number of records that are copied, and later with those that are compared.
 
     Raises:
         ValueError: source and target are the same.
+        StoreMissingKeyError: the source is encrypted, and has to be opened with its key.
         StoreNotEmptyError: the target has other data.
-        StoreError: the source is itself an interrupted copy; or both stores differ at the end; or writes to the source
-            did not end. On PostgreSQL, any open transaction holds back records that were written after it began.
+        StoreError: the copy would decrypt; or the source is itself an interrupted copy; or both stores differ at the
+            end; or writes to the source did not end. On PostgreSQL, any open transaction holds back records that were
+            written after it began.
 
     >>> store['greeting'] = 'hello'
     >>> with Store('memory://', frozen=False) as other:
@@ -300,9 +308,16 @@ def copy(source: Store, target: Store, *, progress: Report | None = None) -> Dig
     there, here = Endpoint.of(source), Endpoint.of(target)
     if (there.name, there.namespace) == (here.name, here.namespace) and here.name != _NAMELESS:
         raise ValueError(f"source and target are the same: namespace {here.namespace!r} of {here.name}")
+    if there.sealer.has_key and not (here.sealer.has_key or plain):
+        raise StoreError(
+            f"{here.name} would hold in clear what is encrypted in {there.name}: open the target with key=..., or pass "
+            "plain=True; nothing was stored"
+        )
     there.check_whole()
+    copying = _Copying(there, here, core, progress)
+    copying.check()
     with core.session.while_open():  # an error before this leaves no new store behind
-        return _Copying(there, here, core, progress).run()
+        return copying.run()
 
 
 def digest(store: Store, progress: Report | None = None) -> Digest:

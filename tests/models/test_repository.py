@@ -647,3 +647,9 @@ def test_a_deleted_instance_is_as_unknown_until_it_is_created_again(store: Store
     assert accounts.revert("a", created.timestamp) == accounts["a"] == Account("Ada")
     with pytest.raises(KeyError):
         accounts.revert("unknown", created.timestamp)
+
+
+def test_a_decision_is_a_function(store: Store) -> None:
+    accounts = Repository(store, Account)
+    with pytest.raises(TypeError, match=r"decide is a function of an instance, such as Account.deposit, not str"):
+        accounts.do("1", "pay")  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections import Counter
 from typing import Any
@@ -341,3 +342,10 @@ def test_the_calendar_ends_with_the_year_9999() -> None:
         store.extend("late", pd.Series([1], late))
         with pytest.raises(ValueError, match="in no year from 1 to 9999"):
             store.resample("late", "1D")
+
+
+@pytest.mark.parametrize("freq", [10, "1h", datetime.timedelta(hours=1)])
+def test_a_series_that_is_unknown_has_no_bins_as_it_has_no_points(freq: Any) -> None:
+    with Store("memory://", frozen=False) as store:
+        assert store.resample("nope", freq) == store.range("nope") == []
+        assert len(store.resample("nope", freq, to="pandas")) == 0

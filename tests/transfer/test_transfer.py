@@ -232,7 +232,7 @@ class TestCopy:
             Store(tmp_path / "target.db", namespace, key=to_key, frozen=False) as target,
         ):
             fill(source)
-            found = copy(source, target)
+            found = copy(source, target, plain=to_key is None)
             assert found == digest(target)
             assert shown(target) == shown(source)
             assert all(
@@ -240,6 +240,33 @@ class TestCopy:
                 for _, stream, record in follow(target)
                 if stream != ORIGIN
             )
+
+    @pytest.mark.parametrize("namespace", ["default", "other"])
+    def test_a_copy_decrypts_only_if_it_is_told_to(self, tmp_path: Path, namespace: str) -> None:
+        target = tmp_path / "target.db"
+        with Store(tmp_path / "source.db", key=KEY, frozen=False) as source:
+            source["pin"] = "SECRET"
+            with pytest.raises(StoreError, match=r"in clear what is encrypted in .*plain=True; nothing was stored"):
+                copy(source, Store(target, namespace, frozen=False))
+            assert not target.exists()
+            copy(source, Store(target, namespace, frozen=False), plain=True)
+        with Store(target, namespace) as found:
+            assert found["pin"] == "SECRET"
+
+    def test_a_copy_that_lacks_the_key_leaves_nothing_that_stands_in_the_way(self, tmp_path: Path) -> None:
+        target = Store(tmp_path / "target.db", "other", key=KEY, frozen=False)
+        with Store(tmp_path / "source.db", key=KEY, frozen=False) as source:
+            source["a"] = 1
+            with Store(tmp_path / "source.db") as without_key, pytest.raises(StoreMissingKeyError):
+                copy(without_key, Store(tmp_path / "target.db", "other", frozen=False))
+            assert not (tmp_path / "target.db").exists()
+            copy(source, target)
+        with target:
+            assert target["a"] == 1
+
+    def test_a_copy_takes_stores_and_says_so(self) -> None:
+        with pytest.raises(TypeError, match=r"a Store or a view of one, not str: open it with Store"):
+            copy("a.db", "b.db")  # type: ignore[arg-type]
 
     def test_what_can_not_be_opened_is_not_copied_to_another_name(self, tmp_path: Path) -> None:
         with Store(tmp_path / "source.db", key=KEY, frozen=False) as source:
