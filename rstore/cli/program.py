@@ -107,7 +107,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "discard()": "`rstore discard`",
     "pass columns=..., each once, of these": "say --column, each once, of these",
     "pass unit=": "say --unit ",
-    "pass key=..., that": "say with --series that",
+    "pass key=..., the key": "say with --series the key",
     "rekey() with plaintext=True": "`rstore rekey --plaintext`",
     "rekey()": "`rstore rekey`",
     "pass one that its follow() has yielded": "say one that `rstore follow` has shown",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from rstore.encoding.columns import UNITS
+
 
 class Unit(NamedTuple):
     """A unit of POSIX timestamps: its name, and how many of them make a second."""
@@ -28,10 +30,8 @@ class Unit(NamedTuple):
         return timestamp / self.per_second
 
 
-SECONDS, MILLISECONDS = Unit("s", 1), Unit("ms", 1000)
-MICROSECONDS, NANOSECONDS = Unit("us", 1_000_000), Unit("ns", 1_000_000_000)
-
-_UNITS: Final = (SECONDS, MILLISECONDS, MICROSECONDS, NANOSECONDS)
+_UNITS: Final = tuple(Unit(name, per_second) for name, per_second in UNITS.items())
+SECONDS, MILLISECONDS, MICROSECONDS, NANOSECONDS = _UNITS
 _CALENDAR: Final = (-62_135_400_000, 253_402_200_000)
 """In seconds: from the year 1 to 9999, without a day or two at the edges."""
 _FIRST_YEAR, _LAST_YEAR = 100_000_000, 10_000_000_000
@@ -44,7 +44,7 @@ def named(name: str | None) -> Unit | None:
     >>> named('us').per_second
     1000000
     """
-    return next((unit for unit in _UNITS if unit.name == name), None)
+    return None if name is None else Unit(name, UNITS[name])
 
 
 def spanned(first: int, last: int) -> Unit | None:

@@ -209,9 +209,9 @@ class _Copying:
                 return digest
             if is_quiet and next(copied_records(self._source.log, self._position), None) is None:
                 raise StoreError(
-                    f"what was copied of {' and '.join(kinds)} is not what is in {self._source.name}: something "
-                    "was erased there meanwhile, somebody else wrote to the target, or something is damaged; discard() "
-                    "the target and copy again"
+                    f"the copied records of {' and '.join(kinds)} differ from those in {self._source.name}: somebody "
+                    "erased records there meanwhile, or wrote to the target, or a record is damaged; discard() the "
+                    "target and copy again"
                 )
         raise StoreError(
             f"{self._source.name} was written to as fast as it was copied: call it again when nobody writes there, "

@@ -100,7 +100,7 @@ def read_again(file: TextFile) -> Iterator[Callable[[], TextIO]]:
                 "the file is text in UTF-16: convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)"
             ) from None
         byte = f"0x{exc.object[exc.start]:02x}"
-        raise StoreError(f"the file is no text in UTF-8, which has no byte {byte} there: convert it first") from None
+        raise StoreError(f"the file is no text in UTF-8, where byte {byte} is invalid: convert it first") from None
 
 
 @contextmanager

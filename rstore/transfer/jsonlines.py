@@ -226,8 +226,8 @@ def _stored(lines: Callable[[], TextIO], found: _File, target: Endpoint, core: C
     if kinds := here.differing(found.tally):
         # nothing is discarded: the difference may be what somebody else has written since the namespace was empty
         raise StoreError(
-            f"what is stored of {' and '.join(kinds)} is not what is in the file: somebody else wrote to "
-            f"{target.name} meanwhile, or something is damaged; discard() it and load again"
+            f"the stored records of {' and '.join(kinds)} differ from those in the file: somebody else wrote to "
+            f"{target.name} meanwhile, or a record is damaged; discard() it and load again"
         )
     digest = tally(target.log).digest() if source else here.digest()
     restoration.finish()  # last: without the marker, a repeated load would find the namespace not empty
@@ -288,7 +288,7 @@ def _checked(lines: Iterator[_Line], target: Endpoint) -> _File:
             if line.fields != _totals(sums[0].digest(), heads, hashed.hexdigest()):
                 raise line.error("the file is not as it was exported: something was changed or is missing")
         else:
-            raise line.error("neither a record, a head nor the end of an export")
+            raise line.error("the line is neither a record, a head nor the end of an export")
         hashed.update(line.text.encode() + b"\n")
     if not is_complete:
         raise StoreFileError(line.number + 1, "the file is cut off: the last line of an export is missing")
@@ -334,7 +334,7 @@ def _lines(file: TextIO) -> Iterator[_Line]:
             text = line.rstrip("\r\n")
             yield _Line(number, text, _fields(number, text))
     except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as exc:
-        raise StoreFileError(number + 1, f"the file is damaged or no text ({exc})") from exc
+        raise StoreFileError(number + 1, f"the file is damaged, or it is no text ({exc})") from exc
 
 
 def _fields(number: int, text: str) -> Mapping[str, Any]:
@@ -343,7 +343,7 @@ def _fields(number: int, text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
-        raise StoreFileError(number, "no JSON object")
+        raise StoreFileError(number, "the line is no JSON object")
     return fields
 
 

@@ -147,7 +147,7 @@ class TestMalformed:
             ("t,x,y\n1,2\n", "line 2: there are fewer cells than columns: 2 of 3"),
             ("t,x\n1,2,3\n", "line 2: there are more cells than columns: 3, and 2 names"),
             ("t,x\n1,2\nsoon,\n", "line 3: 'soon' is no time"),
-            ("t,x\n1,2\n,3\n", "line 3: '' is no time: there are values"),
+            ("t,x\n1,2\n,3\n", "line 3: '' is no time: the row has values"),
             ("", "line 1: the file is empty"),
             ("t,x\n", "no rows in the table"),
             ("t,x,x\n1,2,3\n", "each once"),
@@ -361,6 +361,9 @@ class TestTimes:
         seen.add([2, 3], ["01/02/2024", "13/02/2024"])
         seen.add([4], ["02/01/2024"])
         assert form_of(seen, TableOptions()).reader().read([4], ["02/01/2024"]) == [(JAN_1 + DAY) * 10**6]
+
+    def test_a_day_with_the_number_of_its_month_has_one_meaning(self, read: Read) -> None:
+        assert read("when,x\n1/01/2024,1\n") == {"x": [(JAN_1, 1)]}
 
     def test_integers_stay_what_they_are(self, read: Read) -> None:
         assert read("t,x\n20240101,1\n20241399,2\n") == {"x": [(20_240_101, 1), (20_241_399, 2)]}

@@ -26,7 +26,7 @@ REMEMBERED: Final = 1 << 17
 INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 _EIGHT: Final = re.compile(r"(18|19|20|21)([0-9]{2})([0-9]{2})([0-9]{2})")
 _YEAR_FIRST: Final = re.compile(r"([0-9]{4})([-/.])([0-9]{1,2})\2([0-9]{1,2})")
-YEAR_LAST: Final = re.compile(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4})")
+_YEAR_LAST: Final = re.compile(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4})")
 _CLOCK: Final = re.compile(
     r"(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?)?"
     r"\s*(?P<half>[AaPp][Mm])?\s*(?P<offset>[Zz]|[+-][0-9]{2}(?::?[0-9]{2}(?::[0-9]{2})?)?)?"
@@ -119,28 +119,21 @@ def day_of(text: str, order: str) -> int | None:
     >>> day_of(\'31.12.1970\', DAY_FIRST), day_of(\'01/02/1970\', MONTH_FIRST), day_of(\'1970-02-30\', DAY_FIRST)
     (364, 1, None)
     """
-    parts = YEAR_LAST.fullmatch(text)
-    if parts is None:
-        day = year_first(text)
-        return eight_digits(text) if day is None else day
-    if parts[2] == "." or order == DAY_FIRST:
-        return number_of_day(parts[4], parts[3], parts[1])
-    return number_of_day(parts[4], parts[1], parts[3])
-
-
-def year_first(text: str) -> int | None:
-    """Return the day of a date that begins with the year; None if the text is none."""
-    parts = _YEAR_FIRST.fullmatch(text)
-    return None if parts is None else number_of_day(parts[1], parts[3], parts[4])
+    if (parts := _YEAR_LAST.fullmatch(text)) is not None:
+        begins_with_day = parts[2] == "." or order == DAY_FIRST
+        return _day(parts[4], parts[3], parts[1]) if begins_with_day else _day(parts[4], parts[1], parts[3])
+    if (parts := _YEAR_FIRST.fullmatch(text)) is not None:
+        return _day(parts[1], parts[3], parts[4])
+    return eight_digits(text)
 
 
 def eight_digits(text: str) -> int | None:
     """Return the day of a date of eight digits; None if the text is none."""
     parts = _EIGHT.fullmatch(text)
-    return None if parts is None else number_of_day(parts[1] + parts[2], parts[3], parts[4])
+    return None if parts is None else _day(parts[1] + parts[2], parts[3], parts[4])
 
 
-def number_of_day(year: str, month: str, day: str) -> int | None:
+def _day(year: str, month: str, day: str) -> int | None:
     """Return a day, counted from 1970; None if there is no such day."""
     try:
         return datetime.date(int(year), int(month), int(day)).toordinal() - _EPOCH

@@ -108,7 +108,7 @@ class Layout:
         others = [*self.values] if self.key is None else [*self.values, self.key]
         for row, time in enumerate(times):
             if time is None and any(columns[at][row] is not None for at in others):
-                raise StoreFileError(lines[row], "'' is no time: there are values, and none in the column of times")
+                raise StoreFileError(lines[row], "'' is no time: the row has values, but no time")
         rows = [row for row, time in enumerate(times) if time is not None]
         return Block(_taken(lines, rows), [_taken(column, rows) for column in columns])
 
@@ -206,7 +206,7 @@ def layout_of(
         return Layout(table, time_at, suffixes, key_at, "" if key is None else f"{key}/", rows)
     if rows:
         if key is None:
-            raise ValueError("pass key=..., that of the series whose points the rows are")
+            raise ValueError("pass key=..., the key of the series that gets the rows")
         return Layout(table, time_at, values, None, key, rows)
     if key is not None:
         values = {at: key if is_single else f"{key}/{name}" for at, name in values.items()}
@@ -257,7 +257,7 @@ def _find_times(table: Table, block: Block) -> int:
     if not dates and times[:1] != [0]:
         raise ValueError(
             "no column has times, which are dates in ISO 8601, or ints in the first column: name the one that has "
-            f"them with --time (time=...), of {_listed(table.columns)}; how they are written says --date-format (in "
+            f"them with --time (time=...), of {_listed(table.columns)}; --date-format says how they are written (in "
             "Python TableOptions(date_format=...))"
         )
     return (dates or times)[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
@@ -20,17 +19,14 @@ from rstore.transfer.tabular.clocks import (
     MONTH_FIRST,
     NANOSECONDS,
     REMEMBERED,
-    YEAR_LAST,
     NumberAmongDates,
     check_times,
     clock_of,
     day_of,
     eight_digits,
     halves,
-    number_of_day,
     parse_format,
     parse_iso,
-    year_first,
 )
 from rstore.transfer.tabular.numerals import are_small_integers
 from rstore.transfer.tabular.options import TableOptions
@@ -146,32 +142,19 @@ class TimeStats:
     def _add_date(self, example: Example) -> None:
         if example.cell in self._known:
             return
-        parts = YEAR_LAST.fullmatch(example.cell)
-        if parts is None:
-            if year_first(example.cell) is None and eight_digits(example.cell) is None:
-                raise _UnknownFormError(example)
+        by_day, by_month = (day_of(example.cell, order) for order in _ORDERS)
+        if by_day is None and by_month is None:
+            raise _UnknownFormError(example)
+        if by_day == by_month:
             self.dates = self.dates or example
-        elif parts[2] == ".":
-            if number_of_day(parts[4], parts[3], parts[1]) is None:
-                raise _UnknownFormError(example)
-            self.dates = self.dates or example
+        elif by_month is None:
+            self.day_first = self.day_first or example
+        elif by_day is None:
+            self.month_first = self.month_first or example
         else:
-            self._add_order(example, parts)
+            self.either = self.either or example
         if len(self._known) < REMEMBERED:
             self._known[example.cell] = None
-
-    def _add_order(self, example: Example, parts: re.Match[str]) -> None:
-        by_day = number_of_day(parts[4], parts[3], parts[1]) is not None
-        by_month = number_of_day(parts[4], parts[1], parts[3]) is not None
-        if not by_day and not by_month:
-            raise _UnknownFormError(example)
-        if by_day and by_month:
-            if parts[1] != parts[3]:
-                self.either = self.either or example
-        elif by_day:
-            self.day_first = self.day_first or example
-        else:
-            self.month_first = self.month_first or example
 
 
 class _UnknownFormError(Exception):
