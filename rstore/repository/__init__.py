@@ -79,7 +79,8 @@ class Repository(Generic[M]):
         Args:
             store: a Store, or a view of its past.
             model: an attrs class or dataclass. Values of type int, float, str, bool, bytes or None are stored as they
-                are. cattrs structures all others into what JSON can hold (``pip install 'rlib-store[models]'``).
+                are, and not checked. cattrs structures all others into what JSON can hold (``pip install
+                'rlib-store[models]'``).
             prefix: the beginning of the keys in the store (default: the name of the class and a slash). No other keys
                 of event sequences may begin with it.
             upcast: for items of earlier versions of the class that have no field now: the new name of the field, or

@@ -14,8 +14,10 @@ import pytest
 import typer
 
 import rstore
+from rstore.cli.changes import parse_changes
 from rstore.cli.exit_codes import EXIT_CODES
 from rstore.cli.program import program
+from rstore.domain.operators import OPERATORS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -51,7 +53,7 @@ def test_the_snippets_of_a_page_run_one_after_the_other(
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for snippet in [BEFORE.get(page, ""), *SNIPPET.findall((DOCS / page).read_text("utf-8"))]:
-        exec(compile(snippet, page, "exec"), names)
+        exec(compile(snippet, page, "exec", dont_inherit=True), names)
 
 
 def test_each_page_is_in_the_navigation() -> None:
@@ -139,3 +141,12 @@ def test_the_reference_has_each_command_and_each_exit_code() -> None:
     commands = typer.main.get_command(program()).commands  # type: ignore[attr-defined]  # it is a group
     assert set(commands) == set(re.findall(r"^\| `([\w-]+)` \| .* \| .*rstore .* \|$", page, re.MULTILINE))
     assert {str(code) for code in EXIT_CODES} == set(re.findall(r"^\| (\d+) \|", page, re.MULTILINE))
+
+
+def test_the_reference_has_each_operator_and_how_to_type_it() -> None:
+    page = (DOCS / "reference" / "operators.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \| .* \| `(.+)` \|$", page, re.MULTILINE)
+    names = [re.findall(r"\w+", cell) for cell, _ in rows]
+    assert sorted(name for each in names for name in each) == sorted(OPERATORS)
+    typed = [parse_changes([word.replace("\\|", "|")])["item"][0] for _, word in rows]
+    assert typed == [OPERATORS[first].function for first, *_ in names]

@@ -40,7 +40,7 @@ def test_the_snippets_run_as_written(
         monkeypatch.setattr(rstore.Store, "_key", key)
         names: dict[str, object] = {}
         for snippet in snippets_of(page):
-            exec(compile(snippet, page, "exec"), names)
+            exec(compile(snippet, page, "exec", dont_inherit=True), names)
 
 
 def test_there_are_snippets_of_all_three_models_and_of_a_serializer() -> None:
