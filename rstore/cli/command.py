@@ -107,7 +107,7 @@ def command(
         access: how the command uses its store. A command that writes takes the :class:`WriteOptions`.
         at: whether the command takes ``--at``, and reads from ``session.view``.
     """
-    shared: list[type[Any]] = [ReadOptions] * at + [WriteOptions] * (access in _WRITING) + [Target]
+    shared: list[Any] = [ReadOptions] * at + [WriteOptions] * (access in _WRITING) + [Target]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         _, *own = inspect.signature(function, eval_str=True).parameters.values()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any, Final, TypeVar, get_type_hints
+from functools import cache
+from typing import Annotated, Any, Final, TypeVar, cast, get_type_hints
 
 import typer
 from attrs import field, fields
@@ -23,6 +24,7 @@ def flag(name: str, *, help: str, panel: str | None = None) -> Any:  # noqa: A00
     return option(name, help=help, panel=panel, default=False)
 
 
+@cache  # each start declares some 30 commands, and reading annotations takes a millisecond
 def parameters_of(options: type) -> list[inspect.Parameter]:
     """Return a keyword parameter for each field of a class that is an option."""
     hints = get_type_hints(options)
@@ -40,4 +42,5 @@ def parameters_of(options: type) -> list[inspect.Parameter]:
 
 def taken_from(given: dict[str, Any], options: type[T]) -> T:
     """Remove the options of a class from all that were typed, and return them as a value of that class."""
-    return options(**{each.name: given.pop(each.name) for each in parameters_of(options)})
+    names = [each.name for each in parameters_of(cast("Any", options))]
+    return options(**{name: given.pop(name) for name in names})
