@@ -44,8 +44,8 @@ class Compaction(Surface):
         Args:
             remove: whether to erase a key whose state is empty.
             dry_run: erase nothing, and return how much would be saved. A frozen store can do this, too.
-            before: keep all events that happened or were stored after this time, as :meth:`Store.at` takes it, and the
-                events that the states from then on build on. No view of a later time changes, nor does ``past`` of
+            before: keep all events that happened or were stored after this time, and the events that later states
+                build on. :meth:`Store.at` takes the same times. No view of a later time changes, nor does ``past`` of
                 later times in it.
 
         >>> for n in range(3):

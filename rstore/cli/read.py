@@ -140,7 +140,7 @@ def range_(
     """Show the points of a time series.
 
     Timestamps are ints of any meaning. You can give times such as 'yesterday' if the series was stored from a frame of
-    datetimes, or if its timestamps look like POSIX seconds, milliseconds, microseconds or nanoseconds.
+    datetimes. You can also do so if its timestamps look like POSIX seconds, milliseconds, microseconds or nanoseconds.
 
     Example: rstore range temperature --start '2 hours ago'
     """

@@ -177,11 +177,11 @@ def check(session: Session) -> None:
 
     Example: rstore check --key-file app.key
     """
-    from rstore.admin.check import check as look
+    from rstore.admin.check import check as check_store
 
     columns = [Column("kind", TEXT, "dim"), Column("key", TEXT, "yellow"), Column("version", COUNT), Column("problem")]
     with reported("records") as report:
-        count = session.out.rows(columns, look(session.store, report))
+        count = session.out.rows(columns, check_store(session.store, report))
     if count:
         session.out.flush()
         raise typer.Exit(NEGATIVE)

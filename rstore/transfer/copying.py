@@ -273,7 +273,7 @@ class _Copying:
 
 
 def copy(source: Store, target: Store, *, plain: bool = False, progress: Report | None = None) -> Digest:
-    """Copy a namespace with all its history to another backend or namespace, and return the digest of what is there.
+    """Copy a namespace with all its history to another backend or namespace, and return the digest of the copy.
 
     Versions, times, who and why, and the order of the log stay as they are. The target has its own positions,
     checkpoints of followers and snapshots, and its projections start anew. If both stores have the same namespace and

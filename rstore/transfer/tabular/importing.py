@@ -82,8 +82,8 @@ def import_points(
     Each column of values becomes a series of the same name. With a ``key``, a single column becomes the series ``key``,
     and several columns become ``key/column``. With ``rows`` each row is one point of the series ``key``: a dict of its
     columns, in which an empty cell is None. With a ``key_column`` there is a series for each value of this column. A
-    table whose columns begin with ``time`` and ``key`` has many series, as :func:`export_points` writes them: the
-    column ``value`` belongs to the series ``key``, another column becomes ``key/column``.
+    table whose columns begin with ``time`` and ``key`` has many series, as :func:`export_points` writes them. Its
+    column ``value`` belongs to the series ``key``; another column becomes ``key/column``.
 
     Times are ints, or dates, with or without a time of the day and an offset: ``2026-11-01T09:00+01:00``,
     ``2026/11/01``, ``20261101``, ``31.12.2026``, ``12/31/2026 3:05 PM``. A new series gets their unit and time zone, as

@@ -48,8 +48,8 @@ class BlockCounts(NamedTuple):
 class Layout:
     """Which cells of a row are points: the column of times, columns of values by index, and a column of keys if any.
 
-    A value belongs to the series whose key is the prefix, or the prefix and the cell with the key, followed by the text
-    in ``values``. With ``rows`` each row is one value, and ``values`` has the names of its columns.
+    The key of a value's series is the prefix, then the cell with the key if there is one, then the text in ``values``.
+    With ``rows`` each row is one value, and ``values`` has the names of its columns.
     """
 
     table: Table

@@ -1,7 +1,7 @@
 """CsvTable text, cut into records of cells.
 
-This is not the csv module: that does not distinguish quoted cells from others, nor say where a quote was opened, and
-its limit for the size of a cell applies to the whole process. A line without quotes is one call of ``str.split``.
+This is not the csv module, which does not distinguish quoted cells from others, nor say where a quote was opened. Its
+limit for the size of a cell also applies to the whole process. A line without quotes is one call of ``str.split``.
 """
 
 from __future__ import annotations

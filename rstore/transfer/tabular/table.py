@@ -37,7 +37,7 @@ class Schema(NamedTuple):
     """The types of the columns of a table.
 
     ``are_dates`` is whether the times are dates, and not plain integers; ``is_aware`` is whether they have an offset
-    from UTC; ``zone`` is the time zone of new series. ``texts`` is the number of texts among numbers, ``text`` the
+    from UTC. ``zone`` is the time zone of new series. ``texts`` is the number of texts among numbers, ``text`` the
     first of them.
     """
 
