@@ -35,9 +35,9 @@ from rstore import (
     StoreWrongKeyError,
 )
 from rstore.adapters.memory import MemoryLog, Space
-from rstore.adapters.sqlite import log as sqlite
+from rstore.adapters.sqlite import reading as sqlite
 from rstore.admin.check import check, info
-from rstore.domain import log
+from rstore.domain import paging
 from rstore.domain.log import Batch, Entry
 from rstore.domain.streams import COPY, ES, KV, ORIGIN, PROJECT, SS, TS, Stream
 from rstore.encoding.sealing import is_encrypted
@@ -688,7 +688,7 @@ def test_large_values_are_not_held_all_at_once(tmp_path: Path, monkeypatch: pyte
     large, many, chance = 1 << 19, 24, random.Random(0)
     for module in (sqlite, following):
         monkeypatch.setattr(module, "_PAGE_BYTES", large)
-    for module, name in ((log, "_ASKED_BYTES"), (copying, "_BATCH_BYTES")):
+    for module, name in ((paging, "_PAGE_BYTES"), (copying, "_BATCH_BYTES")):
         monkeypatch.setattr(module, name, large)
     file = tmp_path / "all.jsonl"
     with (
