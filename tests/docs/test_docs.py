@@ -150,3 +150,11 @@ def test_the_reference_has_each_operator_and_how_to_type_it() -> None:
     assert sorted(name for each in names for name in each) == sorted(OPERATORS)
     typed = [parse_changes([word.replace("\\|", "|")])["item"][0] for _, word in rows]
     assert typed == [OPERATORS[first].function for first, *_ in names]
+
+
+def test_a_first_reading_of_the_source_is_a_short_one() -> None:
+    _, section = (DOCS / "architecture.md").read_text("utf-8").split("### A first reading\n")
+    files = re.findall(r"^\d\. `([\w/]+\.py)`", section, re.MULTILINE)
+    assert "domain/log.py" in files
+    lines = sum(len((Path(rstore.__file__).parent / file).read_text("utf-8").splitlines()) for file in files)
+    assert 1_000 < lines < 1_750, "the page says that it is some 1,500 lines"

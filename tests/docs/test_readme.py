@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
 import pytest
+from vega_datasets import local_data
 
 import rstore
 import rstore.store
 from rstore.adapters.dsn import open_log
 from rstore.domain.log import Connector
 from tests.conftest import BACKENDS, KEY
+from tests.support.command import run
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/howto/deciding.md", "docs/howto/models.md", "docs/howto/forgetting.md")
@@ -47,3 +50,21 @@ def test_there_are_snippets_of_all_three_models_and_of_a_serializer() -> None:
     text = "".join(snippets_of("README.md"))
     for word in ("kv.set(", "ts.extend(", "es.apply(", "class JsonStore(Store)"):
         assert word in text
+
+
+def test_the_commands_run_one_after_the_other_on_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, block = (ROOT / "README.md").read_text("utf-8").split("$ export RSTORE_DSN=shop.db\n")
+    commands, _, _ = block.partition("```")
+    (tmp_path / "weather.csv").write_bytes(Path(local_data.seattle_weather.filepath).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RSTORE_DSN", "shop.db")
+
+    printed = {}
+    for command in commands.replace("postgresql://user@host/db", "elsewhere.db").splitlines():
+        _, _, *words = shlex.split(command)
+        printed[words[0]] = run(*words)
+    assert "130" in printed["apply"]
+    assert "the second booking was a mistake" in printed["log"]
+    assert (tmp_path / "weather.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "elsewhere.db").exists()
+    assert printed["check"] == ""
