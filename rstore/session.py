@@ -51,7 +51,7 @@ class Session:
     def leave(self) -> None:
         """Close it, if no other block needs it any more."""
         with self._entering:
-            self._entered -= 1
+            self._entered = max(0, self._entered - 1)
             if not self._entered:
                 self.close()
 

@@ -17,9 +17,10 @@ from rstore.cli.progress import reported
 from rstore.cli.reading import Key, Kind, bounds, check_kind, kind_of, show_state, time_of, timestamp_of, unit_of
 from rstore.cli.units import MILLISECONDS
 from rstore.cli.values import parse_value
-from rstore.core import now
+from rstore.core import now, reading_of
 from rstore.domain.log import Reclaimed
 from rstore.domain.streams import ES, TS
+from rstore.models.event_states import is_live
 
 app = typer.Typer()
 
@@ -54,7 +55,7 @@ def delete(session: Session, keys: Keys, kind: Kind = None) -> None:
     """
     check_usage(check_kind(kind) != TS, "delete takes no series: remove deletes its points")
     store, is_es = session.store, kind == ES
-    unknown = [key for key in keys if (store.current(key) is None if is_es else not store.has(key))]
+    unknown = [key for key in keys if not (is_live(reading_of(store), key) if is_es else store.has(key))]
     if unknown:
         noun = "event sequence" if is_es else "value"
         raise CommandError(f"there is no {noun} {', '.join(map(repr, unknown))}: nothing was deleted")

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 from attrs import Factory, define
 
 from rstore.core import WRITER, Core, Surface, now, writers_in
-from rstore.domain.errors import StoreConflictError, StorePayloadError
+from rstore.domain.errors import StoreConflictError, StoreError, StorePayloadError
 from rstore.domain.log import Batch, Position, Record
 from rstore.domain.names import check_name
 from rstore.domain.operators import SKIP
@@ -214,7 +214,8 @@ class Projecting(Surface):
             kind, prefix, wait: as in :meth:`follow`.
             rebuild: delete the projection's output, and begin again with the first change. The keys, series and
                 event sequences that only it has written to are deleted in one transaction with its checkpoint; their
-                past stays.
+                past stays. The log tells who wrote: records that ``prune``, ``compact`` or ``history=False`` took away
+                no longer do, so delete such output yourself.
             on_error: the fate of a change that cannot be read, or at which ``fn`` raises. ``raise``: the projection
                 stops there. ``skip``: the writes of ``fn`` for it are taken back, :meth:`skipped` lists it, and the
                 projection goes on. A function gets the change and the error instead; the projection goes on when it
@@ -239,6 +240,9 @@ class Projecting(Surface):
         """
         self._core.check_writable()
         name = check_name("projection", name, empty=False)
+        note = self._core.note.get()
+        if note is not None and note.words.get(WRITER) == name:
+            raise StoreError(f"projection {name!r} is at work: its function can't call project() for it again")
         work = _Projector(self._core, self, name, wanted(kind, prefix), fn, check_on_error(on_error))
         if rebuild:
             self._core.decide(work.begin_again)

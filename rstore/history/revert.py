@@ -51,7 +51,7 @@ class Revision(Surface):
         """Bring a key back to its state at ``t``, by new changes. Nothing is erased; its history shows this too.
 
         ``t`` is a valid time for an event sequence, whose state is returned, and a transaction time for a value
-        (``kind='kv'``) or a series (``kind='ts'``).
+        (``kind='kv'``) or a series (``kind='ts'``). At a time before the first change the key is deleted.
 
         Raises:
             KeyError: there is no such key.

@@ -21,6 +21,7 @@ from rstore.domain.names import check_name
 from rstore.domain.operators import DELETE, DELITEM, ONCE, OPERATORS, SNAPSHOT, parse
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, SS, Stream
+from rstore.domain.transaction import PROVISIONAL
 from rstore.encoding.bodies import NOTHING, Body
 from rstore.models.event_states import State, copied, current_of, current_state, facts_of, past_state
 from rstore.timestamps import Moment, posix_ms
@@ -124,7 +125,10 @@ def _state_after(core: Core, stream: Stream, marker: Record) -> State | None:
     after, count = map(int, marker.item.split("."))
     head = core.log.head(stream)
     following = sorted(core.log.read(stream, Query(after=after)), key=attrgetter("version"))[:count]
-    is_whole = len(following) == count and all(record.recorded == marker.recorded for record in following)
+    # records inside a transaction are all there, and have the time of their own call
+    is_whole = len(following) == count and all(
+        record.recorded == marker.recorded or record.version >= PROVISIONAL for record in following
+    )
     if head is None or not is_whole or 0 < after < head.floor or following[0].version <= head.floor:
         return current_of(core, stream.key) or {}
     records = (record for record in core.log.read(stream) if record.version <= following[-1].version)

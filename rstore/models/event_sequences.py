@@ -163,7 +163,9 @@ class EventSequenceWriter(Surface):
 
         Raises:
             StoreConflictError: the sequence is at another version than expected.
-            StoreIntegrityError: an item has an event at ``t`` already, or a later event builds on what is deleted.
+            StoreIntegrityError: an item has an event at ``t`` already, or a later event builds on what is deleted. Keys
+                before that one stay deleted: each is a write of its own.
+            OverflowError: the latest event is at the end of 64 bits, and there is no later time for the deletion.
 
         >>> store.apply('account', {'balance': 10}, t=1000)
         {'balance': 10}

@@ -58,6 +58,12 @@ def current_of(core: Reading, key: str) -> State | None:
     return copied(found.state) if found is not None and not found.deleted else None
 
 
+def is_live(core: Reading, key: str) -> bool:
+    """Tell whether there is such an event sequence. No value has to be loaded for that."""
+    found = current_state(core, key)
+    return found is not None and not found.deleted
+
+
 def past_state(core: Reading, stream: Stream, t: int) -> EventState | None:
     """Fold all events up to ``t`` from the newest snapshot that counts; None if there is no such stream."""
     horizon = t

@@ -338,6 +338,7 @@ class TimeSeriesWriter(Surface):
         Raises:
             StoreConflictError: the series is at another version than expected.
         """
+        self._core.check_writable()
         streams = [Stream(TS, key) for key in check_keys(keys)]
         version = check_one(check_expect(expect), streams)
         spans = [span_of(self._core, stream, start, end) for stream in streams]

@@ -14,7 +14,7 @@ from rstore.domain.streams import ES
 from rstore.history.changes import Change
 from rstore.history.diff import Diff
 from rstore.models.applying import apply_if
-from rstore.models.event_states import copied, current_state
+from rstore.models.event_states import copied, current_state, is_live
 from rstore.repository.decisions import Changes, decided, recorded, steps_of
 from rstore.repository.mapping import ModelMapping, Upcast
 from rstore.store import Store
@@ -122,8 +122,7 @@ class Repository(Generic[M]):
         return self._mapping.load(key, state)
 
     def __contains__(self, key: str) -> bool:
-        found = current_state(reading_of(self._store), self._name(key))  # no value has to be loaded
-        return found is not None and not found.deleted
+        return is_live(reading_of(self._store), self._name(key))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import ANY
@@ -61,6 +63,19 @@ def test_an_event_sequence_is_deleted_where_that_is_said(place: Store) -> None:
     assert "nothing was deleted" in fail("delete", "account", "--kind", "es", code=1)
     assert "remove deletes its points" in fail("delete", "account", "--kind", "ts", code=2)
     assert json.loads(run("prune", "account", "--json"))["records"] == 3
+
+
+@pytest.mark.slow
+def test_an_event_sequence_whose_values_cannot_be_loaded_is_deleted(
+    place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("gone_for_good")
+    module.Gone = type("Gone", (), {"__module__": module.__name__})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    place.apply("account", {"owner": module.Gone()})
+    monkeypatch.delitem(sys.modules, module.__name__)
+    run("delete", "account", "--kind", "es")
+    assert place.eventsources() == []
 
 
 NOTHING_ERASED = "nothing was erased: this is what would be erased without --dry-run\n"

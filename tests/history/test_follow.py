@@ -945,3 +945,12 @@ class TestRebuild:
         with pytest.raises(StoreError, match="others have written to kv 'n/changes' too"):
             store.project("p", write_all_kinds, prefix="k", rebuild=True)
         assert store["n/changes"] == 5
+
+
+def test_a_projection_that_calls_itself_is_told_so(store: Store) -> None:
+    def again(change: Change, inside: Store) -> None:
+        inside.project("mine", again)
+
+    store["price"] = 1
+    with pytest.raises(StoreError, match="projection 'mine' is at work: its function can't call project"):
+        store.project("mine", again)

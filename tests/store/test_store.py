@@ -1044,3 +1044,16 @@ def test_options_behind_a_bare_name_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"write 'sqlite://{name}'")):
         Store(name)
     assert repr(Store(Path(name))) == f"<Store sqlite://{name} namespace='default' frozen>"
+
+
+def test_a_block_that_ends_without_a_beginning_leaves_the_store_usable(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a.db", frozen=False)
+    store.__exit__(None, None, None)
+    with store:
+        store["a"] = 1
+
+
+def test_a_frozen_store_refuses_a_removal_of_nothing_too(tmp_path: Path) -> None:
+    Store(tmp_path / "a.db", frozen=False).open().close()
+    with Store(tmp_path / "a.db") as frozen, pytest.raises(FrozenStoreError):
+        frozen.remove()

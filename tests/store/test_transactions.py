@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from freezegun import freeze_time
 
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreIntegrityError
 from rstore.domain.log import Batch, Entry, Log
@@ -555,3 +556,13 @@ def test_a_log_above_a_log_has_as_many_newest_records_as_there_is_room_for(log: 
     assert [len(above.last(asked, room=room)) for room in (0, 2_900, 4_900, 6_900)] == [2, 2, 4, 6]
     assert above.last(asked, room=4_900) == whole[:4]
     assert list(newest(above, asked)) == whole
+
+
+def test_a_call_repeated_in_its_own_transaction_returns_what_the_first_one_did(store: Store) -> None:
+    with store.transaction():
+        for second, changes in enumerate(({"n": 1}, {"n": 2})):
+            with freeze_time(f"2026-01-01T00:00:0{second}Z"):
+                store.apply("k", changes, once="x" if second else None)
+        with freeze_time("2026-01-01T00:00:09Z"):
+            store.apply("k", {"n": 9})
+            assert store.apply("k", {"n": 3}, once="x") == {"n": 2}
