@@ -9,12 +9,9 @@ import datetime
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from reprlib import Repr
-from typing import TYPE_CHECKING, Any, Final, SupportsIndex, TypeVar
+from typing import Any, Final, SupportsIndex, TypeVar
 
 from rstore.encoding.unreadable import Unreadable
-
-if TYPE_CHECKING:
-    from rstore.history.changes import Change
 
 T = TypeVar("T")
 
@@ -53,23 +50,10 @@ class Points(Listed[tuple[int, Any]]):
     """
 
     def _repr_html_(self) -> str:
-        return table(_counted(len(self), "point"), ("timestamp", "value"), self, tuple)
+        return table(counted(len(self), "point"), ("timestamp", "value"), self, tuple)
 
 
-class History(Listed["Change"]):
-    """The changes of a key, as :meth:`Store.history` returns them."""
-
-    def _repr_html_(self) -> str:
-        header = ("recorded", "kind", "timestamp", "item", "op", "value", "who", "why")
-        return table(_counted(len(self), "change"), header, self, _cells)
-
-
-def _cells(change: Change) -> Sequence[Any]:
-    recorded = _moment(change.recorded)
-    return recorded, change.kind, change.timestamp, change.item, change.op, change.value, change.who, change.why
-
-
-def _moment(recorded: int) -> str:
+def moment(recorded: int) -> str:
     """Return POSIX milliseconds as a date and time in UTC, or as a number outside the years of datetimes."""
     try:
         return f"{_EPOCH + datetime.timedelta(milliseconds=recorded):%Y-%m-%d %H:%M:%S} UTC"
@@ -77,7 +61,8 @@ def _moment(recorded: int) -> str:
         return f"{recorded} ms"
 
 
-def _counted(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """Return a number of things, in the plural but for one."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 

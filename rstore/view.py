@@ -16,7 +16,8 @@ from rstore.timestamps import Moment, posix_ms
 _REFUSED: Final = frozenset(
     (
         *("set", "set_many", "delete", "pop", "popitem", "setdefault", "update", "clear"),
-        *("extend", "remove", "apply", "delete_events", "prune", "revert", "update_with"),
+        *("extend", "remove", "apply", "delete_events", "revert", "update_with", "context", "transaction", "transact"),
+        *("project", "prune", "compact", "rekey", "protect", "unprotect", "discard"),
     )
 )
 """The writing calls of a store, which a view refuses."""

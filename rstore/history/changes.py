@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +15,7 @@ from rstore.domain.operators import DELETE, DELITEM, EVENTS, EXTEND, REMOVE, SET
 from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.diff import Diff, difference, states_at
-from rstore.html import History
+from rstore.html import Listed, counted, moment, table
 from rstore.timestamps import Moment, posix_ms
 
 _OPS: Final[Mapping[str, Collection[str]]] = {KV: (SETITEM, DELITEM), TS: (EXTEND, REMOVE), ES: EVENTS}
@@ -52,6 +52,19 @@ class Change(NamedTuple):
     kind: str
     key: str
     more: dict[str, Any]
+
+
+class History(Listed[Change]):
+    """The changes of a key, as :meth:`Store.history` returns them: a list, and in notebooks a table."""
+
+    def _repr_html_(self) -> str:
+        header = ("recorded", "kind", "timestamp", "item", "op", "value", "who", "why")
+        return table(counted(len(self), "change"), header, self, _cells)
+
+
+def _cells(change: Change) -> Sequence[Any]:
+    recorded = moment(change.recorded)
+    return recorded, change.kind, change.timestamp, change.item, change.op, change.value, change.who, change.why
 
 
 class HistoryReader(ReadSurface):

@@ -20,6 +20,7 @@ from rstore import (
     Store,
     StoreConflictError,
     StoreError,
+    View,
 )
 from rstore.admin.check import check
 from rstore.domain.log import Batch, Rewrite
@@ -155,6 +156,14 @@ class TestAt:
             with pytest.raises(FrozenStoreError, match="the past can't be written to"):
                 write()
         assert store["k"] == 1
+
+    def test_every_call_of_a_store_that_writes_is_refused_in_it(self, store: Store) -> None:
+        of_a_store_alone = {"open", "close", "namespaces", "backup", "is_protected", "skipped", "follow"}
+        others = {name for name in dir(Store) if not name.startswith("_") and not hasattr(View, name)}
+        view = store.at(NOON)
+        for name in others - of_a_store_alone:
+            with pytest.raises(FrozenStoreError, match="the past can't be written to"):
+                getattr(view, name)()
 
     def test_of_what_was_pruned_it_does_not_invent_a_state(self, store: Store, clock: Any) -> None:
         store.apply("k", {"n": 1})
