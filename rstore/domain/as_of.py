@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rstore.domain.log import (
-    EVERYTHING,
-    PRESENT,
-    Head,
-    LogReader,
-    Position,
-    Query,
-    Record,
-    Replay,
-    ReplayQuery,
-)
+from rstore.domain.log import EVERYTHING, PRESENT, Head, LogReader, Position, Query, Record, Replay, ReplayQuery
 from rstore.domain.operators import DELETE
 from rstore.domain.rules import folded_version
 from rstore.domain.streams import ES, Stream

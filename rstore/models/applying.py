@@ -7,13 +7,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from rstore.core import (
-    ATTEMPTS,
-    Core,
-    check_expect,
-    check_key,
-    now,
-)
+from rstore.core import ATTEMPTS, Core, check_expect, check_key, now
 from rstore.domain.errors import StoreConflictError, StoreIntegrityError
 from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.log import Batch, Query, Record

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, overload
 
-from rstore.core import (
-    ReadSurface,
-    Surface,
-    check_expect,
-    check_key,
-    check_keys,
-    check_one,
-)
+from rstore.core import ReadSurface, Surface, check_expect, check_key, check_keys, check_one
 from rstore.domain.event_state import EventState, loaded
 from rstore.domain.log import Query
 from rstore.domain.names import check_name

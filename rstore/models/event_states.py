@@ -6,10 +6,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from rstore.core import (
-    Past,
-    Reading,
-)
+from rstore.core import Past, Reading
 from rstore.domain.errors import StoreError, StoreIntegrityError, StorePayloadError
 from rstore.domain.event_state import EventState, Fact, Unloaded, fold, loaded
 from rstore.domain.log import Record, Replay, ReplayQuery

@@ -8,23 +8,14 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from rstore.core import (
-    ATTEMPTS,
-    Core,
-    now,
-)
+from rstore.core import ATTEMPTS, Core, now
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Entry
 from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import Run, split
 from rstore.domain.streams import Stream
 from rstore.encoding.rows import joined
-from rstore.models.segments import (
-    bare_runs,
-    extent_of,
-    is_new,
-    layouts_of,
-)
+from rstore.models.segments import bare_runs, extent_of, is_new, layouts_of
 from rstore.models.spool import Reiterable, Spool
 from rstore.models.typed_points import TypedPoints
 

@@ -6,19 +6,12 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-from rstore.core import (
-    Reading,
-    check_key,
-)
+from rstore.core import Reading, check_key
 from rstore.domain.series import gaps
 from rstore.domain.spans import TIME_MAX, TIME_MIN, check_time
 from rstore.domain.streams import TS, Stream
 from rstore.encoding.columns import TimeAxis
-from rstore.models.segments import (
-    axis_of,
-    bare_runs,
-    is_new,
-)
+from rstore.models.segments import axis_of, bare_runs, is_new
 from rstore.timestamps import Length, Stamp, exactly_in_series, in_series, is_datetime, is_timedelta, length_in_series
 
 

@@ -9,17 +9,7 @@ from typing import Any, TypeVar, cast, overload
 
 from rstore import frames
 from rstore.bins import grid
-from rstore.core import (
-    ATTEMPTS,
-    Reading,
-    ReadSurface,
-    Surface,
-    check_expect,
-    check_key,
-    check_keys,
-    check_one,
-    now,
-)
+from rstore.core import ATTEMPTS, Reading, ReadSurface, Surface, check_expect, check_key, check_keys, check_one, now
 from rstore.domain.duplicates import Duplicates, check_duplicates
 from rstore.domain.log import Batch
 from rstore.domain.names import check_name

@@ -19,16 +19,7 @@ from rstore.encoding.sealing import Sealer
 from rstore.progress import Report, Steps, step_of
 from rstore.protection import STREAM, CheckedWriter
 from rstore.store import Store
-from rstore.transfer.digests import (
-    Digest,
-    Tally,
-    copied_records,
-    heads_of,
-    is_behind,
-    opened_by,
-    pages_of_heads,
-    tally,
-)
+from rstore.transfer.digests import Digest, Tally, copied_records, heads_of, is_behind, opened_by, pages_of_heads, tally
 
 _MARKER: Final = Stream(COPY, "")
 _BATCH_RECORDS: Final = 1_000

@@ -8,18 +8,7 @@ from rstore.domain.log import Batch, Head, Log
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, KV, TS, Stream
 from tests.conftest import Backend, case
-from tests.contract.conftest import (
-    ALL,
-    MANY,
-    SERIES,
-    append,
-    entries,
-    entry,
-    keys,
-    rewrite,
-    then,
-    versions,
-)
+from tests.contract.conftest import ALL, MANY, SERIES, append, entries, entry, keys, rewrite, then, versions
 
 
 class TestThen:

@@ -12,17 +12,7 @@ import pytest
 
 from rstore.domain.log import Batch, Log
 from rstore.domain.streams import KV, TS, Stream
-from tests.contract.conftest import (
-    ALL,
-    EVENTS,
-    MANY,
-    OTHER,
-    SERIES,
-    append,
-    entries,
-    entry,
-    rewrite,
-)
+from tests.contract.conftest import ALL, EVENTS, MANY, OTHER, SERIES, append, entries, entry, rewrite
 
 
 class TestFollow:

@@ -7,16 +7,7 @@ import pytest
 from rstore.domain.log import Batch, Log
 from rstore.domain.streams import ES, KV, TS, Stream
 from tests.conftest import in_turn
-from tests.contract.conftest import (
-    ALL,
-    MANY,
-    append,
-    entries,
-    entry,
-    keys,
-    rewrite,
-    versions,
-)
+from tests.contract.conftest import ALL, MANY, append, entries, entry, keys, rewrite, versions
 
 ODD_KEYS = ["", " ", "%", "%%", "'", "*", "**", ".", "?", "A", "[a]", "\\", "_", "__", "a", "a ", "a%b", "a*b", "a_b"]
 ODD_KEYS += [

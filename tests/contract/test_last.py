@@ -9,18 +9,7 @@ from rstore.domain.log import Batch, Log, Record
 from rstore.domain.paging import newest
 from rstore.domain.streams import ES, KV, TS, Stream
 from tests.conftest import case
-from tests.contract.conftest import (
-    ALL,
-    EVENTS,
-    OTHER,
-    SERIES,
-    append,
-    entries,
-    entry,
-    head_of,
-    rewrite,
-    starts,
-)
+from tests.contract.conftest import ALL, EVENTS, OTHER, SERIES, append, entries, entry, head_of, rewrite, starts
 
 if TYPE_CHECKING:
     import pytest

@@ -14,16 +14,7 @@ from rstore.domain.log import Copy, Entry, Head, Log, Query, Reclaimed, Record
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, TS, Stream
 from tests.conftest import Backend
-from tests.contract.conftest import (
-    SERIES,
-    append,
-    entries,
-    entry,
-    rewrite,
-    then,
-    versions,
-    without_position,
-)
+from tests.contract.conftest import SERIES, append, entries, entry, rewrite, then, versions, without_position
 
 EDGES = [TIME_MIN, TIME_MIN + 1, -(2**62), -1025, -1, 0, 1, 7, 8, 1023, 1024, 2**53 + 1, 2**62, TIME_MAX - 1, TIME_MAX]
 TIMES = st.integers(-20, 20) | st.sampled_from(EDGES) | st.integers(TIME_MIN, TIME_MAX)

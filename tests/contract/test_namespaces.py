@@ -10,18 +10,7 @@ from rstore.domain.errors import StoreNotAvailableError
 from rstore.domain.log import Log
 from rstore.domain.streams import KV, TS, Stream
 from tests.conftest import Apart, Backend
-from tests.contract.conftest import (
-    ALL,
-    OTHER,
-    SERIES,
-    append,
-    entries,
-    entry,
-    everything,
-    keys,
-    rewrite,
-    starts,
-)
+from tests.contract.conftest import ALL, OTHER, SERIES, append, entries, entry, everything, keys, rewrite, starts
 
 
 class TestDiscard:

@@ -10,19 +10,7 @@ from rstore.domain.log import Batch, Log, Query
 from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, level
 from rstore.domain.streams import KV, TS, Stream
 from tests.conftest import case, in_turn
-from tests.contract.conftest import (
-    ALL,
-    EVENTS,
-    MANY,
-    OTHER,
-    SERIES,
-    append,
-    entries,
-    entry,
-    rewrite,
-    starts,
-    versions,
-)
+from tests.contract.conftest import ALL, EVENTS, MANY, OTHER, SERIES, append, entries, entry, rewrite, starts, versions
 
 SPANS = [(0, 0), (5, 5), (5, 6), (0, 100), (90, 100), (-50, 4), (101, 300), (-1000, 1000), (6, 6), (7, 7)]
 

@@ -10,17 +10,7 @@ from rstore.domain.log import Log, Query, ReplayQuery
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import SS, TS, Stream
 from tests.conftest import in_turn
-from tests.contract.conftest import (
-    ALL,
-    EVENTS,
-    append,
-    entries,
-    entry,
-    head_of,
-    rewrite,
-    starts,
-    versions,
-)
+from tests.contract.conftest import ALL, EVENTS, append, entries, entry, head_of, rewrite, starts, versions
 
 SNAPSHOTS = Stream(SS, "events")
 

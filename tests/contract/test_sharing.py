@@ -10,15 +10,7 @@ import pytest
 
 from rstore.domain.log import Batch, Log
 from rstore.domain.streams import TS, Stream
-from tests.contract.conftest import (
-    MANY,
-    OTHER,
-    SERIES,
-    append,
-    entries,
-    starts,
-    versions,
-)
+from tests.contract.conftest import MANY, OTHER, SERIES, append, entries, starts, versions
 
 
 class TestSharing:

@@ -8,18 +8,7 @@ from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Head, Log
 from rstore.domain.streams import ES, KV, TS, Stream
 from tests.conftest import Backend
-from tests.contract.conftest import (
-    ALL,
-    EVENTS,
-    OTHER,
-    SERIES,
-    append,
-    entries,
-    head_of,
-    rewrite,
-    starts,
-    versions,
-)
+from tests.contract.conftest import ALL, EVENTS, OTHER, SERIES, append, entries, head_of, rewrite, starts, versions
 
 
 class TestVersions:

@@ -9,12 +9,7 @@ import pytest
 from rstore.domain.errors import StoreClosedError
 from rstore.domain.log import Log
 from tests.conftest import Backend
-from tests.contract.conftest import (
-    OTHER,
-    SERIES,
-    append,
-    entries,
-)
+from tests.contract.conftest import OTHER, SERIES, append, entries
 
 
 class TestWait:

@@ -13,15 +13,7 @@ from typing import Any
 import pytest
 from freezegun import freeze_time
 
-from rstore import (
-    Diff,
-    FrozenStoreError,
-    JsonStore,
-    Store,
-    StoreConflictError,
-    StoreError,
-    View,
-)
+from rstore import Diff, FrozenStoreError, JsonStore, Store, StoreConflictError, StoreError, View
 from rstore.admin.check import check
 from rstore.domain.log import Batch, Rewrite
 from rstore.domain.streams import ES, KV, TS, Stream

@@ -13,15 +13,7 @@ from typing import Any
 
 import pytest
 
-from rstore import (
-    Change,
-    JsonStore,
-    Store,
-    StoreMissingKeyError,
-    StorePayloadError,
-    StorePlaintextError,
-    Unreadable,
-)
+from rstore import Change, JsonStore, Store, StoreMissingKeyError, StorePayloadError, StorePlaintextError, Unreadable
 from rstore.cli.describe import describe
 from rstore.cli.program import run
 from rstore.domain.log import Batch, Entry

@@ -9,13 +9,7 @@ from typing import Any, TypeAlias
 import psycopg
 
 from rstore.adapters.postgresql import statements as sql
-from rstore.adapters.postgresql.batching import (
-    Chunk,
-    checked_size,
-    chunked,
-    copies_to_restore,
-    records_to_put,
-)
+from rstore.adapters.postgresql.batching import Chunk, checked_size, chunked, copies_to_restore, records_to_put
 from rstore.adapters.postgresql.server import Connection, Row
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Copy, Entry, Reclaimed, Rewrite

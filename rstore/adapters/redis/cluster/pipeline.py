@@ -6,14 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from redis.exceptions import (
-    AskError,
-    BusyLoadingError,
-    ClusterDownError,
-    NoScriptError,
-    RedisError,
-    TryAgainError,
-)
+from redis.exceptions import AskError, BusyLoadingError, ClusterDownError, NoScriptError, RedisError, TryAgainError
 
 from rstore.adapters.redis.connection import Command, Connection
 from rstore.adapters.redis.errors import is_busy

@@ -35,15 +35,7 @@ from rstore.adapters.redis.connection import Command
 from rstore.adapters.redis.dsn import Server, address_of
 from rstore.adapters.redis.errors import UNKNOWN, translated
 from rstore.adapters.redis.keys import Partition
-from rstore.adapters.redis.node import (
-    Node,
-    Request,
-    Run,
-    check_facts,
-    check_write_probes,
-    fact_queries,
-    write_probes,
-)
+from rstore.adapters.redis.node import Node, Request, Run, check_facts, check_write_probes, fact_queries, write_probes
 from rstore.adapters.redis.scripts import Script
 from rstore.domain.errors import StoreClosedError, StoreNotAvailableError
 
