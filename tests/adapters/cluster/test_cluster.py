@@ -528,7 +528,7 @@ def test_a_copy_keeps_what_a_dead_writer_had_decided_and_says_so(
     monkeypatch.setattr(target._core.base, "restore", beaten)
     with Store("memory://", frozen=False) as source:
         source.set_many(dict.fromkeys(keys, "copied"))
-        with pytest.raises(StoreError, match=r"copied of kv is not .* somebody else wrote .* discard\(\)"):
+        with pytest.raises(StoreError, match=r"copied records of kv differ .* wrote to the target.* discard\(\)"):
             copy(source, target)
     assert target.get_many(keys) == dict.fromkeys(keys, "kept")
 
