@@ -51,8 +51,7 @@ class Session(Generic[C]):
         cls.here = object()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=Session.begin_process)
+os.register_at_fork(after_in_child=Session.begin_process)
 
 
 class Pool(Generic[C]):

@@ -6,8 +6,6 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from rstore.domain.log import Batch, Log
 from rstore.domain.streams import TS, Stream
 from tests.contract.conftest import MANY, OTHER, SERIES, append, entries, starts, versions
@@ -54,7 +52,6 @@ class TestSharing:
             rest = pool.submit(list, reading).result()
         assert starts([first, *rest]) == list(range(MANY))
 
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
     def test_a_log_may_be_used_after_fork_by_both_sides(self, log: Log) -> None:
         append(log, SERIES, entries(1))
         child = os.fork()

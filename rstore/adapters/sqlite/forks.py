@@ -36,8 +36,7 @@ class Forks:
         self._pools: WeakSet[Forkable] = WeakSet()
         self._stopped: list[Forkable] = []
         self._inherited: list[tuple[str, object]] = []
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
+        os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
 
     def watch(self, pool: Forkable) -> None:
         """Look after a pool for as long as it is used."""
