@@ -94,7 +94,7 @@ class _Namespace:
     feed: list[tuple[int, Stream, int]] = Factory(list)
     erased: int = 0
 
-    def found(self, stream: Stream, version: int) -> Record | None:
+    def record(self, stream: Stream, version: int) -> Record | None:
         """Return a record, unless it was erased."""
         records = self.streams.get(stream)
         return None if records is None else records.records.get(version)
@@ -103,7 +103,7 @@ class _Namespace:
         """Count records that were erased. When they are most of the feed, make a new one without them."""
         self.erased += number
         if 2 * self.erased > len(self.feed):
-            self.feed = [place for place in self.feed if self.found(*place[1:])]
+            self.feed = [place for place in self.feed if self.record(*place[1:])]
             self.erased = 0
 
 
@@ -334,7 +334,7 @@ class MemoryLog:
             feed = namespace.feed
             places = range(bisect_right(feed, number(after), key=itemgetter(0)), len(feed))
         for position, stream, version in map(feed.__getitem__, places):
-            record = namespace.found(stream, version)
+            record = namespace.record(stream, version)
             if record is not None:
                 yield position, stream, record
                 self._check_open()

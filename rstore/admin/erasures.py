@@ -9,7 +9,7 @@ from typing import Final
 from attrs import Factory, define
 
 from rstore.core import Core, now
-from rstore.domain.erasure import ERASURES, Erasure, Plan, erasure_of, span, to_words, told
+from rstore.domain.erasure import ERASURES, Erasure, Plan, erased_by, erasure_of, span, to_words
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Entry, Reclaimed
 from rstore.domain.streams import Stream
@@ -46,7 +46,7 @@ class Eraser:
             StoreConflictError: a stream is not at the version that its rewrite expects.
         """
         if self.dry_run or not plan.rewrites:
-            return plan.saved
+            return plan.reclaimed
         self.record([plan])
         return self.core.base.rewrite(plan.rewrites)
 
@@ -71,7 +71,7 @@ class Eraser:
     def _erase_batch(self, batch: Sequence[tuple[Plan, Callable[[], Reclaimed]]]) -> Reclaimed:
         saved = Reclaimed(0, 0)
         if self.dry_run:
-            return reduce(Reclaimed.plus, (plan.saved for plan, _ in batch), saved)
+            return reduce(Reclaimed.plus, (plan.reclaimed for plan, _ in batch), saved)
         self.record([plan for plan, _ in batch])
         for plan, again in batch:
             try:
@@ -85,7 +85,7 @@ class Eraser:
         plans = list(plans)
         gone = {stream: {version for version, _ in each} for plan in plans for stream, each in plan.gone.items()}
         known = self._recorded if gone.keys() <= self._recorded.keys() else {}
-        self._append(map(erasure_of, told(plans, known)))
+        self._append(map(erasure_of, erased_by(plans, known)))
         self._recorded = {stream: known.get(stream, set()) | versions for stream, versions in gone.items()}
 
     def record_all(self) -> None:

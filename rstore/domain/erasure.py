@@ -23,9 +23,9 @@ OPERATIONS: Final = (PRUNE, COMPACT, REKEY)
 """What leaves an erasure: the operators of its stream."""
 
 RANGES: Final = 1024
-"""So many ranges of versions of one stream are told in one piece, at most."""
+"""The most ranges of versions of one stream in one piece."""
 WEIGHT: Final = 1 << 15
-"""So many bytes has an erasure, or about: it is told in several records if there is more to tell."""
+"""About how many bytes an erasure has. An operation that erases more writes several."""
 _PLACE_BYTES: Final = 7
 
 
@@ -96,8 +96,8 @@ class Plan(NamedTuple):
     sha256: str | None = None
 
     @property
-    def saved(self) -> Reclaimed:
-        """What the rewrites will have saved."""
+    def reclaimed(self) -> Reclaimed:
+        """What the rewrites will have taken out of the log."""
         sizes = [size for records in self.gone.values() for _, size in records]
         return Reclaimed(len(sizes) - self.put.records, sum(sizes) - self.put.bytes)
 
@@ -111,11 +111,11 @@ def measured(payloads: Iterable[bytes]) -> tuple[Reclaimed, str | None]:
     >>> measured([])
     (Reclaimed(records=0, bytes=0), None)
     """
-    found, saved = sha256(), Reclaimed(0, 0)
+    digest, total = sha256(), Reclaimed(0, 0)
     for data in payloads:
-        found.update(data)
-        saved = Reclaimed(saved.records + 1, saved.bytes + len(data))
-    return saved, found.hexdigest() if saved.records else None
+        digest.update(data)
+        total = total.plus(Reclaimed(1, len(data)))
+    return total, digest.hexdigest() if total.records else None
 
 
 def sized(records: Iterable[Record]) -> list[tuple[int, int]]:
@@ -139,11 +139,11 @@ def ranges(versions: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield first, last
 
 
-def told(plans: Iterable[Plan], known: Mapping[Stream, set[int]]) -> Iterator[tuple[Erased, ...]]:
-    """Yield the records that plans take away, in pieces for one record each, without those told before.
+def erased_by(plans: Iterable[Plan], known: Mapping[Stream, set[int]]) -> Iterator[tuple[Erased, ...]]:
+    """Yield the records that plans take away, in pieces that fit into one erasure each, without those already known.
 
     >>> plan = Plan((), {Stream('kv', 'a'): [(1, 20), (2, 30)], Stream('kv', 'b'): [(3, 10)]})
-    >>> list(told([plan], {Stream('kv', 'b'): {3}}))
+    >>> list(erased_by([plan], {Stream('kv', 'b'): {3}}))
     [(Erased(kind='kv', key='a', versions=((1, 2),), records=2, bytes=50, sha256=None),)]
     """
     pieces = (

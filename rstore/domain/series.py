@@ -159,20 +159,20 @@ def overlay(
     holes: list[Layer] = []
     low = start
 
-    def settled(high: int) -> Iterator[Run]:
+    def advance(high: int) -> Iterator[Run]:
         nonlocal low, holes
         while ends and ends[0] < high:
             edge = min(heappop(ends) + 1, high)
             if len(segments) > 1 and edge > low:
-                yield from _settle(segments, holes, low, edge, merged)
+                yield from _visible(segments, holes, low, edge, merged)
                 low = edge
         if high > low:
-            yield from _settle(segments, holes, low, high, merged)
+            yield from _visible(segments, holes, low, high, merged)
             low = high
         holes = [hole for hole in holes if hole.end >= low]
 
     for layer in layers:
-        yield from settled(layer.start)
+        yield from advance(layer.start)
         if any(_hides(hole, layer) for hole in holes):
             continue
         if layer.load is None:
@@ -181,7 +181,7 @@ def overlay(
         else:
             heappush(segments, (layer.start, layer.version, _Segment(layer)))
             heappush(ends, layer.end)
-    yield from settled(end + 1)
+    yield from advance(end + 1)
 
 
 def _hides(hole: Layer, other: Layer) -> bool:
@@ -189,7 +189,7 @@ def _hides(hole: Layer, other: Layer) -> bool:
     return hole.version > other.version and hole.end >= other.end
 
 
-def _settle(
+def _visible(
     segments: list[tuple[int, int, _Segment]], holes: list[Layer], low: int, high: int, merged: Merge
 ) -> Iterator[Run]:
     """Yield the visible points in ``[low, high)``."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rstore import Change, Erasure, FrozenStoreError, Reclaimed, Store, StoreError
 from rstore.adapters.memory import MemoryLog, Space
 from rstore.admin.check import check, info
-from rstore.domain.erasure import ERASURES, RANGES, WEIGHT, Plan, measured, ranges, told
+from rstore.domain.erasure import ERASURES, RANGES, WEIGHT, Plan, erased_by, measured, ranges
 from rstore.domain.log import Log, Rewrite
 from rstore.domain.streams import Stream
 from rstore.transfer import copy, export, load
@@ -345,7 +345,7 @@ class TestSize:
 
     def test_a_long_story_is_told_in_pieces(self) -> None:
         gone = [(version, 10) for version in range(0, 20 * RANGES, 2)]
-        found = list(told([Plan((), {Stream("es", "k"): gone})], {}))
+        found = list(erased_by([Plan((), {Stream("es", "k"): gone})], {}))
         assert all(len(each.versions) <= RANGES for some in found for each in some)
         assert sum(each.records for some in found for each in some) == len(gone)
         assert sum(each.bytes for some in found for each in some) == 10 * len(gone)

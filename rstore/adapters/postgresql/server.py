@@ -116,7 +116,7 @@ class Server:
             "fallback_application_name": "rstore",
         }
         return cls(
-            _shown(given), waits | given | {"client_encoding": "utf8"}, durability == "full", timeout, ours != ["off"]
+            _name(given), waits | given | {"client_encoding": "utf8"}, durability == "full", timeout, ours != ["off"]
         )
 
     @property
@@ -170,7 +170,8 @@ def _bad_uri(reason: str) -> str:
     return "it is not a PostgreSQL URI: special characters in a user name, password or host have to be %-encoded"
 
 
-def _shown(given: Mapping[str, Any]) -> str:
+def _name(given: Mapping[str, Any]) -> str:
+    """Return an address as it may be shown."""
     hosts, ports = str(given.get("host") or given.get("hostaddr") or ""), str(given.get("port") or "")
     port = f":{ports}" if ports else ""
     user = f"{given['user']}@" if given.get("user") else ""

@@ -93,7 +93,7 @@ class StoredHead(NamedTuple):
         """Tell whether a version is of an earlier fencing epoch: its record may have been lost since it was seen."""
         return self.floor < version < self.version - self.version % EPOCH_SIZE
 
-    def shown(self, stream: Stream) -> Head:
+    def as_head(self, stream: Stream) -> Head:
         return Head(stream, self.version, self.floor, bool(self.live), self.died)
 
 

@@ -56,12 +56,12 @@ def first_within(opened: Opened, streams: Sequence[Stream], room: int) -> list[S
     return next(within(room, zip(streams, sizes, strict=True)))
 
 
-def shown(opened: Opened, locations: Sequence[Location], until: int | None) -> list[Head | None]:
+def heads_of(opened: Opened, locations: Sequence[Location], until: int | None) -> list[Head | None]:
     """Return the heads of streams, as of a time if there is one; None for a stream that is not there then."""
     looks = [Request(at.slot, [(b"GETRANGE", at.head, 0, HEAD_END)]) for at in locations]
     heads = [unpack_head(packed) for (packed,) in opened.servers.ask_each(looks)]
     if until is None:
-        return [head and head.shown(at.stream) for head, at in zip(heads, locations, strict=True)]
+        return [head and head.as_head(at.stream) for head, at in zip(heads, locations, strict=True)]
     earlier = _earlier(opened, locations, heads, until, whole=False)
     return [
         head and _head_then(at.stream, head, earlier.get(index, head))
@@ -165,5 +165,5 @@ class _Listing:
         ]
         found = [(each, names) for (each, _), (names,) in zip(starts, self.opened.servers.ask_each(looks), strict=True)]
         locations = [Location(each, stream_named(name)) for each, names in found for name in names]
-        heads = iter(shown(self.opened, locations, self.until))
+        heads = iter(heads_of(self.opened, locations, self.until))
         return [[(name, next(heads)) for name in names] for _, names in found]

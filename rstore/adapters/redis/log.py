@@ -19,7 +19,7 @@ from rstore.adapters.redis import feed
 from rstore.adapters.redis.cluster.router import Servers, connect
 from rstore.adapters.redis.codec import HEAD_END, MAX_NUMBER, unpack_head
 from rstore.adapters.redis.dsn import Server
-from rstore.adapters.redis.heads import count_live, first_within, listed, newest, shown
+from rstore.adapters.redis.heads import count_live, first_within, heads_of, listed, newest
 from rstore.adapters.redis.keys import Partition
 from rstore.adapters.redis.namespace import create_partitions, discard, find_partitions, list_namespaces
 from rstore.adapters.redis.opened import Opened
@@ -177,10 +177,10 @@ class RedisLog:
         at = opened.locate(stream)
         if until is not None:
             opened.await_writers(until, [stream])
-            (found,) = shown(opened, [at], until)
+            (found,) = heads_of(opened, [at], until)
             return found
         head = unpack_head(*opened.servers.at(at.slot).ask((b"GETRANGE", at.head, 0, HEAD_END)))
-        return head and head.shown(stream)
+        return head and head.as_head(stream)
 
     def heads(
         self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None

@@ -32,7 +32,7 @@ def replay_by_script(servers: Servers, location: Location, query: ReplayQuery) -
         raise damaged()
     records = sorted(map(unpack_record, tail), key=attrgetter("start", "version"))
     counted = [record for record in records if record.start <= end and record.recorded <= until]
-    return Replay(head.shown(location.stream), snapshot, counted)
+    return Replay(head.as_head(location.stream), snapshot, counted)
 
 
 def replay_by_reads(servers: Servers, location: Location, query: ReplayQuery) -> Replay | None:
@@ -55,7 +55,7 @@ def replay_by_reads(servers: Servers, location: Location, query: ReplayQuery) ->
             tried = head.version, head.generation
             continue
         records = Snapshot(servers, location, head).select(Query(end=end, after=folded, until=until))
-        return Replay(head.shown(location.stream), snapshot, list(records))
+        return Replay(head.as_head(location.stream), snapshot, list(records))
 
 
 def _replay_after(servers: Servers, location: Location, query: Query) -> Replay | None:
@@ -64,8 +64,8 @@ def _replay_after(servers: Servers, location: Location, query: Query) -> Replay 
         return None
     seen = Snapshot(servers, location, head)
     if head.is_before_gap(query.after) and not seen.has(query.after):
-        return Replay(head.shown(location.stream)._replace(floor=head.version), None, [])
-    return Replay(head.shown(location.stream), None, list(seen.select(query)))
+        return Replay(head.as_head(location.stream)._replace(floor=head.version), None, [])
+    return Replay(head.as_head(location.stream), None, list(seen.select(query)))
 
 
 def _snapshots(location: Location) -> Location:

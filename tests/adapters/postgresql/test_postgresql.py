@@ -80,7 +80,7 @@ def fill(store: Store) -> None:
     store.apply("events", {"n": (operator.add, 1)})
 
 
-def shown(store: Store) -> list[object]:
+def contents(store: Store) -> list[object]:
     series = store.range("series", 10, n=5), store.last("series"), store.timeseries()
     return [dict(store), *series, store.current("events"), store.eventsources(), len(list(store._core.log.follow()))]
 
@@ -391,7 +391,7 @@ def test_a_role_that_may_only_select_reads_everything_and_writes_nothing(databas
         db.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA rstore TO {role}")
         try:
             with Store(dsn_with(database, user=role), key=key) as reader:
-                assert shown(reader) == shown(store)
+                assert contents(reader) == contents(store)
                 assert reader.namespaces() == ["default"]
                 assert list(check(reader)) == []
                 with pytest.raises(FrozenStoreError):
@@ -421,7 +421,7 @@ def test_the_rights_that_the_docs_grant_suffice(database: str, role: str, frozen
             db.execute(statement.replace(f"TO {role}", f"TO {login}"))
         try:
             with Store(dsn_with(database, user=login), "other", frozen=frozen) as theirs:
-                assert shown(theirs) == shown(store)
+                assert contents(theirs) == contents(store)
                 if not frozen:
                     fill(theirs)
                     theirs.delete("a")
@@ -441,7 +441,7 @@ def test_a_session_that_is_read_only_can_be_read_and_says_so_to_writers(database
     with Store(database, frozen=False) as store:
         fill(store)
         with Store(read_only) as reader:
-            assert shown(reader) == shown(store)
+            assert contents(reader) == contents(store)
         with pytest.raises(StoreNotAvailableError, match=r"read-only.*frozen=True"):
             Store(read_only, frozen=False).open()
 
@@ -451,11 +451,11 @@ def test_a_hot_standby_can_be_read_and_says_so_to_writers(server: Postgres) -> N
         fill(store)
         with server.standby() as standby:
             with Store(standby.dsn) as reader:
-                assert shown(reader) == shown(store)
+                assert contents(reader) == contents(store)
                 store["a"] = "later"
                 store.extend("series", (50_000, 1.0))
                 deadline = time.monotonic() + 20
-                while shown(reader) != shown(store):
+                while contents(reader) != contents(store):
                     assert time.monotonic() < deadline
             with pytest.raises(StoreNotAvailableError, match=r"standby.*frozen=True"):
                 Store(standby.dsn, frozen=False).open()
@@ -511,19 +511,19 @@ def test_a_newer_schema_is_refused_and_left_alone(database: str, frozen: bool) -
 def test_an_earlier_schema_is_brought_up_to_date_by_the_first_writer(database: str) -> None:
     with Store(database, frozen=False) as store:
         fill(store)
-        before = shown(store)
+        before = contents(store)
         *_, (checkpoint, _, last) = store._core.log.follow()
     with connect(database) as db:
         db.execute("DROP FUNCTION rstore.timeline, rstore.epoch")
         db.execute("ALTER TABLE rstore.about DROP COLUMN timeline")
         db.execute("UPDATE rstore.about SET schema_version = 1")
     with Store(database) as reader:
-        assert shown(reader) == before
+        assert contents(reader) == before
         for _ in range(2):
             with Store(database, frozen=False) as store:
-                assert shown(store)[:-1] == before[:-1]
+                assert contents(store)[:-1] == before[:-1]
                 store.apply("events", {"n": (operator.add, 1)})
-                before = shown(store)
+                before = contents(store)
         new = [record.version for _, _, record in reader._core.log.follow(checkpoint)]
     assert len(new) == 2
     assert min(new) > last.version
@@ -581,9 +581,9 @@ def test_discard_leaves_nothing_of_the_namespace_and_all_of_the_others(database:
         with connect(database) as db:
             db.execute("CREATE TABLE theirs (x int)")
             db.execute("INSERT INTO theirs VALUES (1)")
-            before = shown(yours)
+            before = contents(yours)
             mine.discard()
-            assert shown(yours) == before
+            assert contents(yours) == before
             assert db.execute("SELECT * FROM theirs").fetchall() == [(1,)]
             assert db.execute("SELECT name FROM rstore.namespace").fetchall() == [("yours",)]
         yours.discard()
@@ -1041,7 +1041,7 @@ def test_nothing_is_left_in_a_session_that_a_pooler_could_give_to_somebody_else(
     with Store(f"{database}&prepare=off&durability=normal", frozen=False) as store:
         for _ in range(8):
             fill(store)
-            shown(store)
+            contents(store)
             abandoned = store.points("series")
             next(abandoned)
             del abandoned

@@ -110,7 +110,7 @@ def fill(store: Store, events: int = 300) -> None:
         store.apply("events", {"n": (operator.add, 1)})
 
 
-def shown(store: Store) -> list[object]:
+def contents(store: Store) -> list[object]:
     series = store.range("series", 10, n=5), store.first("series"), store.last("series"), store.timeseries()
     events = store.current("events"), store.past("events", 0), len(store.events("events")), store.eventsources()
     pairs = dict(store), store.get("b"), store.get_many(["a", "b", "c"]), store.has("c"), len(store), store.find("*")
@@ -133,7 +133,7 @@ def write(log: Log, *starts: int, stream: Stream = S, **options: Any) -> int:
     return log.append([Batch(stream, entries(*starts), 1, **options)])[0]
 
 
-def told(error: BaseException | None) -> str:
+def traceback_of(error: BaseException | None) -> str:
     """All that a traceback shows of an error and of its causes."""
     assert error is not None
     return "".join(traceback.format_exception(error)) + repr(error)
@@ -290,7 +290,7 @@ def test_a_user_who_may_only_read_reads_everything_and_writes_nothing(
     store = opened(stack, server.dsn, key=key)
     fill(store)
     theirs = opened(stack, reader, key=key, frozen=True)
-    assert shown(theirs) == shown(store)
+    assert contents(theirs) == contents(store)
     assert "default" in theirs.namespaces()
     assert list(check(theirs)) == []
     points = theirs.points("series")
@@ -300,7 +300,7 @@ def test_a_user_who_may_only_read_reads_everything_and_writes_nothing(
     store.apply("events", {"n": (operator.add, 1)})
     store.delete("a")
     assert [first, *points] == [(-1, 0), *((t, t * 1.5) for t in range(10_000))]
-    assert shown(theirs) == shown(store)
+    assert contents(theirs) == contents(store)
     for call in (lambda: theirs.set("a", 1), theirs.discard, lambda: theirs.apply("events", {"n": 1})):
         with pytest.raises(FrozenStoreError):
             call()
@@ -344,10 +344,10 @@ def test_a_replica_can_be_read(server: Valkey, stack: ExitStack, replica: Valkey
     store = opened(stack, f"{server.dsn}?replicas=1")
     fill(store)
     reader = opened(stack, replica.dsn, frozen=True)
-    assert shown(reader) == shown(store)
+    assert contents(reader) == contents(store)
     store["a"] = "later"
     store.extend("series", (50_000, 1.0))
-    assert shown(reader) == shown(store)
+    assert contents(reader) == contents(store)
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["a namespace", "a new namespace"])
@@ -415,7 +415,7 @@ def test_a_server_that_was_killed_is_missed_and_used_again_when_it_is_back(guard
         for _ in range(2):
             with pytest.raises(StoreNotAvailableError, match=f"{HOST}:{guarded.port}") as caught:
                 call()
-            assert SECRET not in told(caught.value)
+            assert SECRET not in traceback_of(caught.value)
         guarded.restart()
         call()
         store["b"] = store["a"]
@@ -540,7 +540,7 @@ def test_where_no_server_is_opening_fails_at_once() -> None:
     with pytest.raises(StoreNotAvailableError, match=f"{HOST}:{port}.*reached") as caught:
         store.open()
     assert time.monotonic() - started < 20
-    assert SECRET not in told(caught.value) + repr(store)
+    assert SECRET not in traceback_of(caught.value) + repr(store)
 
 
 @pytest.mark.parametrize("fault", ["silent", "deaf"])
@@ -598,7 +598,7 @@ def test_a_server_that_is_busy_with_a_script_is_waited_for(
 def test_without_memory_to_spare_nothing_is_stored_and_all_is_read(server: Valkey, stack: ExitStack) -> None:
     store = opened(stack, server.dsn)
     fill(store)
-    before, keys = shown(store), keys_of(server)
+    before, keys = contents(store), keys_of(server)
     server.command("CONFIG SET", "maxmemory", 1)
     try:
         calls: list[Callable[[], object]] = [
@@ -612,7 +612,7 @@ def test_without_memory_to_spare_nothing_is_stored_and_all_is_read(server: Valke
         for call in calls:
             with pytest.raises(StoreNotAvailableError, match=r"memory is full.*nothing was stored"):
                 call()
-            assert shown(store) == before
+            assert contents(store) == before
         assert keys_of(server) == keys
     finally:
         server.command("CONFIG SET", "maxmemory", 0)
@@ -622,13 +622,13 @@ def test_without_memory_to_spare_nothing_is_stored_and_all_is_read(server: Valke
 def test_memory_that_gets_full_during_a_large_append_leaves_nothing_of_it(server: Valkey, stack: ExitStack) -> None:
     store = opened(stack, server.dsn)
     fill(store)
-    before, keys = shown(store), keys_of(server)
+    before, keys = contents(store), keys_of(server)
     used = int(server.command("INFO", "memory")["used_memory"])
     server.command("CONFIG SET", "maxmemory", used + (20 << 20))
     try:
         with pytest.raises(StoreNotAvailableError, match=r"memory is full.*nothing was stored"):
             store.extend("series", ((t, os.urandom(1 << 16)) for t in range(1000)))
-        assert shown(store) == before
+        assert contents(store) == before
         assert keys_of(server) == keys
     finally:
         server.command("CONFIG SET", "maxmemory", 0)
@@ -642,7 +642,7 @@ def test_a_server_that_would_evict_the_log_is_refused_to_writers(server: Valkey,
     try:
         with pytest.raises(StoreNotAvailableError, match=r"evicts.*noeviction"):
             Store(server.dsn, frozen=False).open()
-        assert shown(opened(stack, server.dsn, frozen=True)) == shown(store)
+        assert contents(opened(stack, server.dsn, frozen=True)) == contents(store)
     finally:
         server.command("CONFIG SET", "maxmemory-policy", "noeviction")
 
@@ -790,7 +790,7 @@ def test_a_password_may_be_anything_and_is_not_told(server: Valkey, stack: ExitS
         with pytest.raises(StoreNotAvailableError, match=f"{host}.*password") as caught:
             wrong.open()
         for secret in (word, encoded, SECRET):
-            assert secret not in told(caught.value) + repr(wrong)
+            assert secret not in traceback_of(caught.value) + repr(wrong)
     server.command("ACL DELUSER", "ada")
 
 
@@ -837,7 +837,7 @@ def test_a_missing_password_is_asked_for(stack: ExitStack) -> None:
 def test_a_bad_dsn_is_a_value_error_that_keeps_its_secret(dsn: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         Store(dsn).open()
-    assert SECRET not in told(caught.value)
+    assert SECRET not in traceback_of(caught.value)
 
 
 def test_an_unknown_option_names_ours() -> None:
