@@ -11,7 +11,7 @@ from typing import Any
 from rstore.adapters.sqlite import statements as sql
 from rstore.adapters.sqlite.file import Connection
 from rstore.adapters.sqlite.reading import StreamRow, find
-from rstore.domain.log import Batch, Copy, Reclaimed, Record, Rewrite
+from rstore.domain.log import Batch, Copy, Reclaimed, Rewrite
 from rstore.domain.rules import check_expected, merged_copies
 from rstore.domain.spans import bit, level_of
 from rstore.domain.streams import Stream
@@ -75,11 +75,14 @@ def restore(db: Connection, copies: Sequence[Copy]) -> None:
     heads, records = merged_copies(copies)
     # a new stream begins at version 0, whatever the namespace's floor is: versions come from elsewhere
     known = {stream: find(db, stream) or _create_stream(db, stream, 0) for stream in heads}
-    missing = [(stream, record) for stream, record in records if record.version > known[stream].version]
     levels = {stream: row.levels for stream, row in known.items()}
-    for stream, record in missing:
-        levels[stream] |= bit(level_of(stream, record.start, record.end))
-    db.executemany(sql.INSERT, (_row(known[stream].id, stream, record) for stream, record in missing))
+    missing = []
+    for stream, (version, _, recorded, start, end, *rest) in records:
+        if version > known[stream].version:
+            of_level = level_of(stream, start, end)
+            levels[stream] |= bit(of_level)
+            missing.append((known[stream].id, version, recorded, start, end, of_level, *rest))
+    db.executemany(sql.INSERT, missing)
     born: Counter[str] = Counter()
     for stream, copy in heads.items():
         row = known[stream]
@@ -147,9 +150,3 @@ def _among(versions: Collection[int]) -> tuple[str, tuple[Any, ...]]:
     if isinstance(versions, range) and versions.step == 1:
         return sql.IN_RANGE, (versions.start, versions.stop)
     return sql.LISTED, (json.dumps(list(versions)),)
-
-
-def _row(number: int, stream: Stream, record: Record) -> tuple[Any, ...]:
-    """Return a record as a row of the stream with this id."""
-    version, _, recorded, start, end, *rest = record
-    return number, version, recorded, start, end, level_of(stream, start, end), *rest
