@@ -157,10 +157,11 @@ def _each_way(statement: str) -> Ways:
     return Ways(*(statement.format(which=which) for which in (_NEWEST, _BY_TIME, _IF_NEAR)))
 
 
-LAST: Final = _each_way(f"""
-SELECT {_OF_R}, s.id, s.namespace FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
+_FROM_STREAM: Final = """FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {which}
 WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
-    AND s.kind = %(kind)s AND s.key = %(key)s""")
+    AND s.kind = %(kind)s AND s.key = %(key)s"""
+
+LAST: Final = _each_way(f"\nSELECT {_OF_R}, s.id, s.namespace {_FROM_STREAM}")
 
 # The name is compared too: a schema that was dropped and made anew uses its ids again.
 LAST_OF_ID: Final = _each_way(f"""
@@ -200,10 +201,7 @@ SELECT key, version, floor, live, died FROM rstore.stream
 WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %s AND key {above} %s {live}
 ORDER BY key LIMIT %s"""
 
-HEAD_BY_TIME: Final = _each_way("""
-SELECT r.version, r.op FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {which}
-WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
-    AND s.kind = %(kind)s AND s.key = %(key)s""")
+HEAD_BY_TIME: Final = _each_way(f"\nSELECT r.version, r.op {_FROM_STREAM}")
 
 # A stream that was not written to since the time needs no look at its records: its last operator follows from whether
 # it lives.

@@ -75,8 +75,7 @@ def last(db: Connection, stream: Stream, until: int | None) -> Record | None:
     """Return the newest record: the most frequent read of all, a third faster if the stream's id is known."""
     known = db.ids.get(stream)
     if known is not None:
-        statement = sql.LAST_OF_ID.newest if until is None else sql.LAST_OF_ID.by_time
-        row = db.execute(statement, {"id": known, "until": until}).fetchone()
+        row = db.execute(sql.LAST_OF_ID.by(until), {"id": known, "until": until}).fetchone()
         if row is not None:
             return Record._make(row)
     values = {"namespace": db.namespace, "kind": stream.kind, "key": stream.key, "until": until}

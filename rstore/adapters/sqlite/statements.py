@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.resources import files
-from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from rstore.domain.log import Entry, Query
@@ -128,10 +127,12 @@ SIZES: Final = _each_way(f"SELECT s.key, length(r.data) + coalesce(length(r.meta
 
 # -- streams ----------------------------------------------------------------------------------------------------------
 
-STREAM: Final = """
+_WITH_NEWEST: Final = f"""FROM rstore_stream AS s LEFT JOIN rstore_record AS r ON r.position =
+    ({_NEWEST.format(stream="s.id")})"""
+
+STREAM: Final = f"""
 SELECT s.id, s.live, s.levels, s.floor, s.died, max(s.floor, coalesce(r.version, 0)), r.recorded
-FROM rstore_stream AS s LEFT JOIN rstore_record AS r ON r.position =
-    (SELECT position FROM rstore_record WHERE stream = s.id ORDER BY version DESC LIMIT 1)
+{_WITH_NEWEST}
 WHERE s.namespace = ? AND s.kind = ? AND s.key = ?"""
 
 _LIST: Final = """
@@ -171,12 +172,11 @@ RAISE_FLOOR: Final = "UPDATE rstore_namespace SET floor = max(floor, ?) WHERE id
 # -- records ----------------------------------------------------------------------------------------------------------
 
 # One entry for a live stream whose level is known: no other table changes, so one statement is the transaction.
-APPEND_ONE: Final = """
+APPEND_ONE: Final = f"""
 INSERT INTO rstore_record (stream, version, recorded, start, "end", level, item, op, data, meta)
 SELECT s.id, max(s.floor, coalesce(r.version, 0)) + 1, max(coalesce(r.recorded, :recorded), :recorded),
     :start, :end, :level, :item, :op, :data, :meta
-FROM rstore_stream AS s LEFT JOIN rstore_record AS r ON r.position =
-    (SELECT position FROM rstore_record WHERE stream = s.id ORDER BY version DESC LIMIT 1)
+{_WITH_NEWEST}
 WHERE s.namespace = :namespace AND s.kind = :kind AND s.key = :key AND s.live
     AND (:level IS NULL OR (s.levels >> :level) & 1)
     AND (:expect IS NULL OR :expect = max(s.floor, coalesce(r.version, 0)))
@@ -244,6 +244,7 @@ def records(kind: str, number: int, levels: int, died: int, query: Query) -> tup
     given = [(text, values) for text, values in filters if values is not None]
     each = f"SELECT {_COLUMNS} FROM rstore_record {where}" + "".join(f" AND {text}" for text, _ in given)
     order = "DESC" if reverse else "ASC"
-    values = [value for part in parts for value in chain(part, *(own for _, own in given))]
+    own = [value for _, values in given for value in values]
+    values = [value for part in parts for value in (*part, *own)]
     statement = f"{' UNION ALL '.join([each] * len(parts))} ORDER BY 4 {order}, 2 {order} LIMIT ?"
     return statement, [*values, -1 if limit is None else limit]
