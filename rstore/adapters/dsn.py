@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from typing import Final
@@ -82,14 +82,6 @@ def _file(path: str, options: Options, *, adopt: bool = False) -> Connector:
     return partial(SqliteLog, path, options.durability, options.timeout, adopt=adopt)
 
 
-def _postgresql(address: Address) -> Connector:
-    return _served("postgresql", "psycopg", "PostgresqlLog", address)
-
-
-def _redis(address: Address) -> Connector:
-    return _served("redis", "redis", "RedisLog", address)
-
-
 def _served(name: str, driver: str, log: str, address: Address) -> Connector:
     try:
         adapter = import_module(f"rstore.adapters.{name}.log")
@@ -99,6 +91,8 @@ def _served(name: str, driver: str, log: str, address: Address) -> Connector:
     return partial(getattr(adapter, log), server)
 
 
+_postgresql: Final = partial(_served, "postgresql", "psycopg", "PostgresqlLog")
+_redis: Final = partial(_served, "redis", "redis", "RedisLog")
 _SCHEMES: Final[Mapping[str, Callable[[Address], Connector]]] = {
     "sqlite": _sqlite,
     "memory": _memory,
@@ -140,7 +134,9 @@ def open_log(dsn: str | os.PathLike[str]) -> Connector:
     scheme = match[1].lower()
     connect = _SCHEMES.get(scheme)
     if connect is None:
-        raise ValueError(f"unknown scheme {scheme}://: use a file name or {_listed(f'{name}://' for name in _SCHEMES)}")
+        raise ValueError(
+            f"unknown scheme {scheme}://: use a file name or {' or '.join(f'{name}://' for name in _SCHEMES)}"
+        )
     rest, _, query = match[2].partition("?")
     return connect(Address(scheme, rest, *_options(query)))
 
@@ -151,7 +147,7 @@ def _options(query: str) -> tuple[str, Options]:
     ours = {name: value for _, name, value in pairs if name in ("durability", "timeout")}
     durability = ours.get("durability", Options().durability)
     if durability not in _DURABILITIES:
-        raise ValueError(f"durability is {_listed(_DURABILITIES)}, not {durability!r}")
+        raise ValueError(f"durability is {' or '.join(_DURABILITIES)}, not {durability!r}")
     try:
         timeout = float(ours.get("timeout", _TIMEOUT))
     except ValueError:
@@ -165,7 +161,3 @@ def _pairs(query: str) -> list[tuple[str, str, str]]:
     """Return the parts of a query, each as it stands, and decoded as a name and its value."""
     parts = [part for part in query.split("&") if part]
     return [(part, unquote_plus(part.partition("=")[0]), unquote_plus(part.partition("=")[2])) for part in parts]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return " or ".join(names)

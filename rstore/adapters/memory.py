@@ -13,7 +13,7 @@ from typing import Final
 
 from attrs import Factory, define, field
 
-from rstore.domain.checkpoints import dotted, number, undotted
+from rstore.domain.checkpoints import number, undotted
 from rstore.domain.errors import StoreClosedError
 from rstore.domain.log import (
     EVERYTHING,
@@ -153,13 +153,12 @@ class MemoryLog:
     def append(self, batches: Sequence[Batch]) -> list[int]:
         with self._space.lock:
             namespace = self._writable()
-            versions = []
             for batch in batches:
                 _expect(namespace, batch)
             recorded = max((_recorded(namespace, batch) for batch in batches), default=0)
             # all entries are made before anything is changed: if one can't be, nothing is left behind
-            for batch, entries in [(batch, list(batch.entries)) for batch in batches]:
-                versions.append(self._append(namespace, batch, entries, recorded))
+            drained = [(batch, list(batch.entries)) for batch in batches]
+            versions = [self._append(namespace, batch, entries, recorded) for batch, entries in drained]
             self._space.written.notify_all()
             return versions
 
@@ -346,7 +345,7 @@ class MemoryLog:
             return self._space.written.wait(seconds)
 
     def checkpoint(self, position: Position) -> str:
-        return dotted((number(position),))
+        return str(number(position))
 
     def position(self, checkpoint: str) -> Position:
         return undotted(checkpoint, 1)[0]

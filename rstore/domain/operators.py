@@ -68,7 +68,7 @@ def name_of(function: object) -> str:
         name = getattr(function, "__name__", type(function).__name__)
         raise TypeError(
             f"{name} can't be applied (to store a tuple that begins with it, write (operator.setitem, value)): "
-            f"use one of the module operator's {_listed()}"
+            f"use one of the module operator's {', '.join(sorted(OPERATORS))}"
         ) from None
 
 
@@ -102,7 +102,3 @@ def parse(item: str, change: object) -> tuple[str, Any]:
 
 def _is_operator(change: object) -> bool:
     return callable(change) and getattr(change, "__hash__", None) is not None and change in _NAMES
-
-
-def _listed() -> str:
-    return ", ".join(sorted(OPERATORS))

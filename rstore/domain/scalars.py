@@ -11,10 +11,8 @@ from numbers import Number
 from operator import is_not
 from typing import Any, Final
 
-_PRESENT: Final = frozenset({bool, int, str, bytes})
-"""Types without a missing value; most values are of one of them."""
-
-_PLAIN: Final = _PRESENT | {float}
+_PLAIN: Final = frozenset({bool, int, float, str, bytes})
+"""Most values are of one of these types, so it is looked for first."""
 
 _NUMBERS: Final = frozenset("biufc")
 """The kinds of NumPy's types whose scalars are numbers: bools, ints with and without sign, floats and complex ones."""

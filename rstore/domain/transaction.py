@@ -33,8 +33,6 @@ PROVISIONAL: Final = VERSION_MAX + 1
 """Versions from here on are those of records that are not appended yet: above all that a log gives out."""
 
 _BY_TIME: Final = attrgetter("start", "version")
-
-
 _PENDING: Final = "pending"
 
 
@@ -52,6 +50,9 @@ class _Written:
     records: list[Record] = Factory(list)
     live: bool = True
     replaced: bool = False
+
+    def entries(self) -> list[Entry]:
+        return [Entry(*record[3:]) for record in self.records]
 
 
 class Transaction:
@@ -76,7 +77,7 @@ class Transaction:
         if not self._written and len(self._seen) < 2:
             return []
         writes = [
-            Batch(stream, list(map(_entry, done.records)), recorded, self._seen.get(stream), done.live, done.replaced)
+            Batch(stream, done.entries(), recorded, self._seen.get(stream), done.live, done.replaced)
             for stream, done in self._written.items()
         ]
         read_only = [(stream, version) for stream, version in self._seen.items() if stream not in self._written]
@@ -264,10 +265,6 @@ def check_stored(checkpoint: str) -> None:
     if checkpoint.startswith(_PENDING):
         problem = "is of a change that its transaction had not stored yet: go on after one that is stored"
         raise ValueError(f"{checkpoint[:60]!r} {problem}")
-
-
-def _entry(record: Record) -> Entry:
-    return Entry(record.start, record.end, record.item, record.op, record.data, record.meta)
 
 
 def unerasable() -> StoreError:

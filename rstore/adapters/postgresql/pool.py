@@ -38,7 +38,7 @@ class PostgresqlPool:
             errors=(psycopg.Error,),
             translated=server.translated,
         )
-        self.lease, self.check_open = self._pool.lease, self._pool.check_open
+        self.lease, self.check_open, self.close = self._pool.lease, self._pool.check_open, self._pool.close
 
     def open(self) -> None:
         """Look for the schema and the namespace, or make them if the log may be written."""
@@ -51,10 +51,6 @@ class PostgresqlPool:
                 db.rows(sql.ARRIVE)
                 self._fences = True
                 db.rows(sql.OPEN_NAMESPACE, (self._server.patience, self._server.durable, self._namespace))
-
-    def close(self) -> None:
-        """Close the connections that are idle; the others follow when they are given back."""
-        self._pool.close()
 
     def _connect(self) -> Connection:
         db = self._server.connect(fences=self._fences)

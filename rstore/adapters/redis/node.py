@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, NamedTuple
 
 from redis.exceptions import (
@@ -153,8 +153,10 @@ class Node:
         Raises:
             StoreNotAvailableError: a new epoch is not known to be safe.
         """
-        connection.send([each for meta, before in partitions for each in (*before, _fencing(meta))])
-        replies = [[connection.reply() for _ in (*before, meta)][-1] for meta, before in partitions]
+        # the whole script, not its digest: such calls are rare
+        fencing = [(*before, (b"EVAL", FENCE.source, 1, meta)) for meta, before in partitions]
+        connection.send(list(chain.from_iterable(fencing)))
+        replies = [[connection.reply() for _ in commands][-1] for commands in fencing]
         if 1 in replies:
             waits = self.confirmations(connection)
             connection.send(waits)
@@ -305,11 +307,6 @@ def fact_queries(*, writing: bool) -> list[Command]:
 def write_probes(partition: Partition, *, writing: bool) -> list[Command]:
     """Return commands that need write permission. Sent at open, they show a missing right before the first write."""
     return [(b"HDEL", partition.meta, b""), (b"INFO", b"server")] if writing else []
-
-
-def _fencing(meta: bytes) -> Command:
-    """Return a command that fences a partition. It has the whole script: such calls are too rare to use its digest."""
-    return b"EVAL", FENCE.source, 1, meta
 
 
 def check_write_probes(name: str, replies: Iterable[Any]) -> None:

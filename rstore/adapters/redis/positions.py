@@ -33,7 +33,7 @@ class Place:
 def checkpoint_of(position: Position) -> str:
     if isinstance(position, Place):
         return dotted((position.n, position.partition, *position.seen))
-    return dotted((number(position),))
+    return str(number(position))
 
 
 def position_of(checkpoint: str, partitions: int) -> Position:

@@ -12,7 +12,7 @@ from rstore.adapters.sqlite import statements as sql
 from rstore.adapters.sqlite.backup import back_up
 from rstore.adapters.sqlite.file import SqliteFile
 from rstore.adapters.sqlite.pool import SqlitePool
-from rstore.domain.checkpoints import dotted, number, undotted
+from rstore.domain.checkpoints import number, undotted
 from rstore.domain.log import (
     EVERYTHING,
     PRESENT,
@@ -210,7 +210,7 @@ class SqliteLog:
         return found
 
     def checkpoint(self, position: Position) -> str:
-        return dotted((number(position),))
+        return str(number(position))
 
     def position(self, checkpoint: str) -> Position:
         return undotted(checkpoint, 1)[0]

@@ -26,7 +26,8 @@ class SqlitePool:
             errors=DriverError,
             translated=file.translated,
         )
-        self.lease, self.check_open, self.end_session = self._pool.lease, self._pool.check_open, self._pool.end_session
+        self.lease, self.check_open = self._pool.lease, self._pool.check_open
+        self.close, self.end_session = self._pool.close, self._pool.end_session
         self._writing, self._connecting = threading.Lock(), threading.Lock()
         self._held_for_fork = False
         self._connected: WeakSet[Connection] = WeakSet()
@@ -38,10 +39,6 @@ class SqlitePool:
         self._file.forget_identity()
         with self._pool.opening() as db:
             self._file.check_namespace(db)
-
-    def close(self) -> None:
-        """Close the connections that are idle; the others follow when they are given back."""
-        self._pool.close()
 
     def _connect(self) -> Connection:
         with self._connecting:

@@ -40,10 +40,7 @@ from rstore.adapters.redis.scripts import Script
 from rstore.domain.errors import StoreClosedError, StoreNotAvailableError
 
 _RETRY_SECONDS: Final = 0.02
-_PROMPT: Final = (
-    AskError,
-    NoScriptError,
-)  # sent again without a pause: to another node, or with the script
+_PROMPT: Final = (AskError, NoScriptError)  # sent again without a pause: to another node, or with the script
 _PROMPT_ROUNDS: Final = 4
 _DENIED: Final = (AuthenticationError, AuthorizationError)
 _UNREACHED: Final = (LostError, LateError, OSError)
