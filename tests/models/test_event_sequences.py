@@ -1071,3 +1071,10 @@ def test_snapshots_and_deletions_agree(backend: Backend, key: str | None, cls: t
             assert reader.past("long", life * 1000 + 499) == {"n": 299, f"item of life {life}": 299}
             assert reader.past("long", life * 1000 + 500) is None
     assert list(check(store)) == []
+
+
+def test_calls_that_build_on_the_state_find_none_of_a_deleted_sequence(store: Store) -> None:
+    store.apply("a", {"n": 1})
+    store.delete_events("a")
+    assert store.apply("a", {}) is None
+    assert store.update_with("a", lambda state: {"m": len(state)}, default={}, kind="es") == {"m": 0}
