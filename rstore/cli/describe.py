@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from rstore.cli.advice import translated
 from rstore.cli.changes import SIGNS
 from rstore.cli.output import COUNT, MOMENT, TEXT, Column, Form
 from rstore.cli.times import show_time
@@ -122,7 +123,7 @@ OPERAND: Final = Form(_show_operand, _show_operand, lambda operand: to_json(oper
 
 def show_unreadable(value: Unreadable) -> str:
     """Return the placeholder for a value that can't be read."""
-    return f"(unreadable: {show_text(value.reason)})"
+    return f"(unreadable: {show_text(translated(value.reason))})"
 
 
 def _show_change(change: Change) -> str:
@@ -135,7 +136,7 @@ def _show_change(change: Change) -> str:
 
 def _change_to_json(change: Change) -> Any:
     if isinstance(change.value, Unreadable):
-        return {"unreadable": change.value.reason, "error": change.value.error}
+        return {"unreadable": translated(change.value.reason), "error": change.value.error}
     if change.op in OPERATIONS:
         return to_words(change.value)
     if change.op == REMOVE:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import typer
 
 from rstore.cli import plot, read, streams, transfer, write
+from rstore.cli.advice import translated
 from rstore.cli.command import options_before
 from rstore.cli.exit_codes import EXIT_CODES, INTERRUPTED, NEGATIVE, OK, PIPE, STORE, USAGE, CommandError
 from rstore.cli.values import show_text
@@ -33,7 +34,7 @@ def run(words: Sequence[str]) -> int:
     streams.replace_closed()
     code, message = _outcome(words)
     if message:
-        streams.print_error(f"rstore: {_line(message)}")
+        streams.print_error(f"rstore: {show_text(' '.join(translated(message).split()))}")
     streams.flush()
     return code
 
@@ -81,38 +82,6 @@ def _ending(exc: Exception) -> tuple[str, int]:
     if isinstance(exc, CommandError):
         return str(exc), exc.code
     return next((message(exc), code) for kinds, message, code in _ENDINGS if isinstance(exc, kinds))
-
-
-def _line(message: str) -> str:
-    """Return a message as one line that no terminal can interpret, with advice for the command line."""
-    for advice, typed in ADVICE.items():
-        message = message.replace(advice, typed)
-    return show_text(" ".join(message.split()))
-
-
-ADVICE: Final[Mapping[str, str]] = {
-    "open it with frozen=False to create it": "`rstore set` and others that write make one",
-    "open it with plaintext=True to read unencrypted values too": "--plaintext reads those too",
-    "open the store with key=[new, old]": "put it into a --key-file, in a line before the old one",
-    "open the store with key=..., or write in clear beside them": (
-        "say the key with --key-file, --ask-key or RSTORE_KEY, or --plain to write in clear beside them"
-    ),
-    "open the store with key=...": "say the key with --key-file, --ask-key or RSTORE_KEY",
-    "pass the one that it was written with, or a list with old and new keys": "add its line to the --key-file",
-    "pass that one too, as key=[new, old]": "add its line to the --key-file",
-    "open the store with other_key=True": "say --other-key",
-    "open it with that": "say which --serializer",
-    "or open it with frozen=True": "or only read it",
-    "open it with frozen=True, or ": "",
-    "discard()": "`rstore discard`",
-    "pass columns=..., each once, of these": "say --column, each once, of these",
-    "pass unit=": "say --unit ",
-    "pass key=..., the key": "say with --series the key",
-    "rekey() with plaintext=True": "`rstore rekey --plaintext`",
-    "rekey()": "`rstore rekey`",
-    "pass one that its follow() has yielded": "say one that `rstore follow` has shown",
-}
-"""The library's advice to programmers, and the same advice for a user of the command."""
 
 
 def _usage_message(exc: Any) -> str:

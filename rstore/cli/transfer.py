@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 from attrs import astuple
 
+from rstore.cli.advice import translated
 from rstore.cli.command import TRANSFER, Access, Session, command
 from rstore.cli.exit_codes import NEGATIVE, CommandError, check_usage
 from rstore.cli.formats import format_of_name, source_of
@@ -181,7 +182,8 @@ def check(session: Session) -> None:
 
     columns = [Column("kind", TEXT, "dim"), Column("key", TEXT, "yellow"), Column("version", COUNT), Column("problem")]
     with reported("records") as report:
-        count = session.out.rows(columns, check_store(session.store, report))
+        problems = check_store(session.store, report)
+        count = session.out.rows(columns, (each._replace(message=translated(each.message)) for each in problems))
     if count:
         session.out.flush()
         raise typer.Exit(NEGATIVE)

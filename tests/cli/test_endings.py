@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from pkgutil import resolve_name
@@ -17,7 +19,7 @@ import pytest
 
 from rstore import Store
 from rstore.cli import main
-from rstore.cli.program import ADVICE
+from rstore.cli.advice import ADVICE, translated
 from rstore.cli.program import run as run_here
 from tests.conftest import KEY, OTHER_KEY
 from tests.support.command import COMMAND, LIBRARY, NOW, fail, file_name, run, use_again
@@ -120,9 +122,56 @@ def test_it_tells_its_version(say: Callable[..., str]) -> None:
     assert say("--version") == f"rstore {version('rlib-store')}\n"
 
 
+MODULES = [path for path in LIBRARY.rglob("*.py") if "cli" not in path.parts]
+ADVICE_IN_PYTHON = re.compile(r"\w\(\)|\b[A-Za-z_]+=(?:\.\.\.|True|False|\[|')|TableOptions")
+ONLY_PROGRAMS_MEET = (
+    "a checkpoint is a str that follow() has yielded",
+    "use it in a 'with' block, or call open() first",
+    "open it with frozen=False to write",
+    "store its .",
+    "give what JSON can hold, or its str()",
+    "its function can't call project() for it again",
+    "use transact(..., once=...)",
+    "pass plain=True",
+)
+
+
 @pytest.mark.parametrize("advice", ADVICE)
-def test_advice_for_who_types_is_for_something_that_the_library_says(advice: str) -> None:
-    assert any(advice in path.read_text("utf-8") for path in LIBRARY.rglob("*.py") if "cli" not in path.parts)
+def test_each_translated_advice_is_in_a_message_of_the_library(advice: str) -> None:
+    assert any(advice in path.read_text("utf-8") for path in MODULES)
+
+
+def test_no_message_advises_a_user_of_the_command_to_write_python() -> None:
+    messages = [translated(message) for path in MODULES for message in messages_of(path)]
+    reachable = [message for message in messages if not any(each in message for each in ONLY_PROGRAMS_MEET)]
+    assert len(messages) > len(reachable) > 500
+    assert [message for message in reachable if ADVICE_IN_PYTHON.search(message)] == []
+
+
+def messages_of(path: Path) -> Iterator[str]:
+    """Yield the texts in a module that may be messages: those with a blank, in one line, but no docstrings or SQL."""
+    tree = ast.parse(path.read_text("utf-8"))
+    ignored = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            ignored |= set(map(id, node.values))
+    for node in ast.walk(tree):
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        text = "".join(part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str))
+        if id(node) not in ignored and " " in text and "\n" not in text and not text.startswith("SELECT"):
+            yield text
+
+
+def test_a_check_and_a_log_give_their_advice_to_a_user_of_the_command(file: Store, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(KEY)
+    file["price"] = 1
+    run("protect", "--key-file", str(tmp_path / "keys"), "--plaintext")
+    run("set", "pin", "1", "--key-file", str(tmp_path / "keys"))
+    problems = run("check", "--key-file", str(tmp_path / "keys"), "--plaintext", code=1)
+    assert "`rstore rekey --plaintext` encrypts it" in problems
+    for words in (("check",), ("log",), ("log", "--json")):
+        printed = run(*words, code=int(words[0] == "check"))
+        assert "encrypted: say the key with --key-file, --ask-key or RSTORE_KEY" in printed
 
 
 def test_a_traceback_is_shown_to_who_asks_for_it(file: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -185,7 +185,7 @@ def test_how_a_table_is_written_is_said_where_it_does_not_tell(file: Store, say:
 def test_what_an_import_refuses_says_how_to_go_on(file: Store) -> None:
     twice = fail("import", "-", code=3, stdin=GERMAN)
     assert "line 3: 'ort' has 2025-12-31T00:00:00.000 already in line 2" in twice
-    assert "--key-column" in twice
+    assert "with --key-column, or let the last row count with --duplicates last" in twice
     assert "(strict)" in fail("import", "-", "--strict", "--key-column", "ort", code=3, stdin=GERMAN)
     assert "--no-header and --columns go together" in fail("import", "-", "--no-header", code=2, stdin="1,2\n")
     assert "leave out --column" in fail("import", "-", "--no-header", "--columns", "a", "-c", "b", code=2, stdin="1\n")

@@ -152,7 +152,7 @@ class TestMalformed:
             ("t,x\n", "no rows in the table"),
             ("t,x,x\n1,2,3\n", "each once"),
             ("1,2\n3,4\n", "line 1: '1' is a time, so this is a row, and names of columns are missing"),
-            ("2024-01-01;5\n", "pass --no-header, and the names with --columns"),
+            ("2024-01-01;5\n", "pass TableOptions(header=False), and the names with columns=[...]"),
         ],
     )
     def test_it_is_refused_with_its_line(self, read: Read, text: str, problem: str) -> None:
@@ -346,7 +346,7 @@ class TestTimes:
             (["2024-01-01", "2024-02-30"], "line 3: '2024-02-30' is no time"),
             (["2024-01-01", "2024-01-02 25:00"], "line 3: '2024-01-02 25:00' is no time"),
             (["2024-01-01", "5"], "line 3: 5 is a number, and other times in its column are dates"),
-            (["2024-01-01", "soon"], "--date-format"),
+            (["2024-01-01", "soon"], "say it with TableOptions(date_format=...)"),
         ],
     )
     def test_what_may_be_meant_in_two_ways_or_none_is_refused(self, read: Read, cells: list[str], problem: str) -> None:
@@ -419,8 +419,7 @@ class TestSeveralRowsOfOneTime:
         problem = refused(read, self.STATES)
         assert "has 2024-01-01T00:00:00.000 already in line 2: make a series for each value of a column" in problem
         assert problem.startswith("line 3: ")
-        assert "--key-column" in problem
-        assert "duplicates='last'" in problem
+        assert "with key_column=..., or let the last row count with duplicates='last'" in problem
         assert "nothing was stored" in problem
 
     def test_a_column_of_keys_makes_a_series_of_each(self, read: Read) -> None:
@@ -572,7 +571,7 @@ class TestFirstClass:
         day = "t,x\n2024-01-02,2\n"
         import_points(store, io.StringIO(day), options=TableOptions(zone="Europe/Berlin"))
         with pytest.raises(
-            StoreFileError, match=r"'x' are in the time zone Europe/Berlin.* say in which zone .* --zone"
+            StoreFileError, match=r"'x' are in the time zone Europe/Berlin.* say in which zone .* TableOptions\(zone"
         ):
             import_points(store, io.StringIO(day))
         assert import_points(store, io.StringIO(day), options=TableOptions(zone="UTC")).replaced == 0

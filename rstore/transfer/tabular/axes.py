@@ -76,7 +76,7 @@ def axis_of(store: Store | None, unit: str | None, schema: Schema, has_zone: boo
         if own.zone is not None and schema.are_dates and not (schema.is_aware or has_zone):
             raise ValueError(
                 f"the times of {key!r} are in the time zone {own.zone}, and those here have no offset from UTC: say in "
-                f"which zone they are with --zone (in Python TableOptions(zone=...))"
+                "which zone they are with TableOptions(zone=...)"
             )
         return Axis(own.unit if schema.are_dates else None, own, is_own=True)
     is_new = store is None or store.first(key) is None

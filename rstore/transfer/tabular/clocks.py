@@ -35,7 +35,7 @@ _FRACTION: Final = re.compile(r"[.,]([0-9]+)")
 
 DAY_FIRST: Final = "%d/%m/%Y"
 MONTH_FIRST: Final = "%m/%d/%Y"
-HOW: Final = "say it with --date-format (in Python TableOptions(date_format=...))"
+HOW: Final = "say it with TableOptions(date_format=...)"
 
 
 class NumberAmongDates(int):

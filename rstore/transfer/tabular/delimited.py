@@ -155,7 +155,7 @@ class CsvTable:
             raise StoreFileError(
                 1 + self._dialect.skipped,
                 f"{name.strip()!r} is a time, so this is a row, and names of columns are missing: pass "
-                "--no-header, and the names with --columns (in Python TableOptions(header=False), columns=[...])",
+                "TableOptions(header=False), and the names with columns=[...]",
             )
 
     def schema(self, time: int, values: Iterable[int]) -> Schema:

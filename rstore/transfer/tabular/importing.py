@@ -160,7 +160,7 @@ def _names(columns: Sequence[str] | None, options: TableOptions) -> tuple[Sequen
     if options.header:
         return None, columns
     if not columns:
-        raise ValueError("of a table without header pass columns=..., the names of all of its columns in their order")
+        raise ValueError("of a table without header pass columns=[...], the names of all of its columns in their order")
     return columns, None
 
 
@@ -252,7 +252,7 @@ def _check_times_differ(table: _TypedTable, rows: Iterator[Row]) -> None:
     raise StoreFileError(
         duplicate.second,
         f"{duplicate.key!r} has {time} already in line {duplicate.first}: make a series for each value of a column "
-        "with --key-column (key_column=...), or let the last row count with --duplicates last (duplicates='last')",
+        "with key_column=..., or let the last row count with duplicates='last'",
     )
 
 

@@ -201,7 +201,7 @@ def decimal_of(columns: Sequence[ColumnStats]) -> str:
         raise StoreFileError(
             max(point.line, comma.line),
             f"decimals begin with a point in {point.cell!r}, line {point.line}, and with a comma in {comma.cell!r}, "
-            f"line {comma.line}: say which with --decimal and --thousands (in Python TableOptions(decimal=...))",
+            f"line {comma.line}: say which with TableOptions(decimal=..., thousands=...)",
         )
     return "," if commas else "."
 

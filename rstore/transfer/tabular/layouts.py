@@ -257,8 +257,7 @@ def _find_times(table: Table, block: Block) -> int:
     if not dates and times[:1] != [0]:
         raise ValueError(
             "no column has times, which are dates in ISO 8601, or ints in the first column: name the one that has "
-            f"them with --time (time=...), of {_listed(table.columns)}; --date-format says how they are written (in "
-            "Python TableOptions(date_format=...))"
+            f"them with time=..., of {_listed(table.columns)}; TableOptions(date_format=...) says how they are written"
         )
     return (dates or times)[0]
 
