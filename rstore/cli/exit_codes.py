@@ -15,7 +15,7 @@ PIPE: Final = 141
 EXIT_CODES: Final[Mapping[int, str]] = {
     OK: "done",
     NEGATIVE: "there is no such key, check found problems, or you said no",
-    USAGE: "the command was not written as it has to be",
+    USAGE: "the command line is wrong: an argument or option is missing, unknown or invalid",
     STORE: "the store, a file or a server refused it; nothing was stored, unless the message says otherwise",
     INTERRUPTED: "interrupted with Ctrl-C",
     PIPE: "the reader of the output went away, as in `| head`",

@@ -21,6 +21,7 @@ _SUFFIXES: Final[Mapping[str, FileFormat]] = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
 }
+TABLE_SUFFIXES: Final = [suffix for suffix, found in _SUFFIXES.items() if found != "jsonl"]
 _GZIP: Final = b"\x1f\x8b"
 _PARQUET: Final = b"PAR1"
 _SAMPLE_BYTES: Final = 1 << 12

@@ -14,7 +14,7 @@ from attrs import astuple
 from rstore.cli.advice import translated
 from rstore.cli.command import TRANSFER, Access, Session, command
 from rstore.cli.exit_codes import NEGATIVE, CommandError, check_usage
-from rstore.cli.formats import format_of_name, source_of
+from rstore.cli.formats import TABLE_SUFFIXES, format_of_name, source_of
 from rstore.cli.output import COUNT, TEXT, Column
 from rstore.cli.progress import reported
 from rstore.cli.tables import FormatOptions, PointOptions
@@ -62,7 +62,8 @@ def export(
     stdout: Any = sys.stdout.buffer if written == "parquet" else sys.stdout
     target = stdout if file == "-" else file
     if written == "jsonl":
-        check_usage(not series, "--series is for tables, CSV or Parquet: JSON Lines hold everything")
+        advice = f"name the file {', '.join(TABLE_SUFFIXES)}, or say --format csv or --format parquet"
+        check_usage(not series, f"--series is for tables, and JSON Lines hold everything: {advice}")
         with reported("records") as report:
             _show(session, _DIGEST, transfer.export(session.store, target, report), file)
     else:

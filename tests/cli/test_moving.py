@@ -157,6 +157,13 @@ def test_tables_of_points(file: Store, tmp_path: Path, say: Callable[..., str]) 
     ]
 
 
+@pytest.mark.parametrize("name", ["x.xlsx", "x.jsonl", "-"])
+def test_an_export_of_some_series_that_is_no_table_names_the_suffixes_of_tables(file: Store, name: str) -> None:
+    file.extend("x", (1, 2))
+    advice = "name the file .csv, .tsv, .tab, .txt, .parquet, .pq, or say --format csv or --format parquet"
+    assert advice in fail("export", name, "-s", "x", code=2)
+
+
 GERMAN = "tag;ort;regen;code\n31.12.2025;Ulm;2,2;007\n31.12.2025;Bonn;-;008\n"
 
 
