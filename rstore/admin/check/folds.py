@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
+from itertools import chain, islice
 from typing import Any
 
 from rstore.admin.check.problem import Problem, message_of
@@ -63,7 +64,7 @@ class Folds:
         Snapshots that lack an earlier event, which came in later, are added to ``late``.
         """
         snapshots = self._snapshots(key, wanted)
-        following = next(snapshots, None)  # before the events: so these include all that any snapshot has folded
+        first = list(islice(snapshots, 1))  # before the events: so these include all that any snapshot has folded
         events = (record for record in self._log.read(Stream(ES, key)) if record.version <= limit)
         folded, waiting = EventState(), next(events, None)
 
@@ -73,7 +74,7 @@ class Folds:
                 yield waiting
                 waiting = next(events, None)
 
-        for snapshot in _chained(following, snapshots):
+        for snapshot in chain(first, snapshots):
             folded = self._fold(key, folded, until(snapshot.start))
             if folded.version > folded_version(snapshot):
                 late.add(folded_version(snapshot))
@@ -134,9 +135,3 @@ class Folds:
 def _is_comparable(value: Any) -> bool:
     """Return whether a value can be compared: it equals a copy of itself."""
     return not any(difference({"": value}, {"": deepcopy(value)}))
-
-
-def _chained(first: Record | None, rest: Iterable[Record]) -> Iterator[Record]:
-    if first is not None:
-        yield first
-        yield from rest

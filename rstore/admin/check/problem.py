@@ -38,6 +38,4 @@ def attempted(read: Callable[[], T]) -> T | StoreError:
 
 def message_of(error: StoreError) -> str:
     """Return the message of an error without the name of the stream, which the problem has anyway."""
-    if not isinstance(error, StorePayloadError):
-        return str(error)
-    return f"{error.problem} ({error.detail})" if error.detail else error.problem
+    return error.reason if isinstance(error, StorePayloadError) else str(error)
