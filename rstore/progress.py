@@ -31,11 +31,11 @@ Report: TypeAlias = Callable[[Progress], object]
 def step_of(advice: str) -> Iterator[None]:
     """Replace "nothing was stored" in an error of one of many steps by advice that is true for all of them.
 
-    >>> with step_of("the rest is: call it again"):
+    >>> with step_of("not every record is copied: call it again"):
     ...     raise StoreError("the disk is full; nothing was stored")
     Traceback (most recent call last):
         ...
-    rstore.domain.errors.StoreError: the disk is full; the rest is: call it again
+    rstore.domain.errors.StoreError: the disk is full; not every record is copied: call it again
     """
     try:
         yield

@@ -140,7 +140,7 @@ class _Rekeying:
     def _rewrite(self, rewrites: Sequence[Rewrite]) -> StoreConflictError | None:
         """Rewrite all streams except those that others have rewritten meanwhile, and return one such conflict."""
         try:
-            with step_of("not all of it is encrypted with the first key yet: call rekey() again when that is seen to"):
+            with step_of("not every record is encrypted with the first key yet: fix the cause and call rekey() again"):
                 self.core.base.rewrite(rewrites)
         except StoreConflictError as exc:
             if len(rewrites) == 1:

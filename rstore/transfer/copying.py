@@ -29,8 +29,7 @@ _MAX_ROUNDS: Final = 3
 _MAX_WAITS: Final = 50
 _WAIT_SECONDS: Final = 0.2
 _RESUMES: Final = (
-    "not all of it has arrived: call it again when that is seen to, and it goes on where it was; "
-    "or discard() what is there"
+    "not every record has arrived: fix the cause and call it again, and it resumes; or discard() the namespace"
 )
 BATCH_HEADS: Final = 1_000
 """The number of heads that are stored at once."""
@@ -56,7 +55,7 @@ class Endpoint:
         if self.log.last([_MARKER]) != [None]:
             raise StoreError(
                 f"namespace {self.namespace!r} in {self.name} has only a part of what was copied or loaded into "
-                "it: call that again, and it goes on where it was; or discard() what is there"
+                "it: call the copy or load again, and it resumes; or discard() the namespace"
             )
 
 
@@ -78,7 +77,7 @@ def _no_copy() -> StoreError:
 
 
 class Restoration:
-    """Restores records batch by batch into an empty namespace, or goes on where an earlier call was interrupted.
+    """Restores records batch by batch into an empty namespace, or resumes an earlier call that was interrupted.
 
     A marker in the namespace holds the checkpoint of the source after each batch. A batch that was interrupted before
     its marker is restored once more, which changes nothing.
@@ -109,7 +108,7 @@ class Restoration:
         self._core.envelope.check(_MARKER, marker)
         identity, _, checkpoint = marker.item.partition(" ")
         if identity != self._identity:
-            problem = "holds a part of something else, whose copy was interrupted"
+            problem = "holds a part of another source, whose copy was interrupted"
             raise StoreNotEmptyError(self._log.name, self._core.namespace, problem)
         self._version = marker.version
         return checkpoint
@@ -206,7 +205,7 @@ class _Copying:
                 )
         raise StoreError(
             f"{self._source.name} was written to as fast as it was copied: call it again when nobody writes there, "
-            "and it goes on where it was"
+            "and it resumes"
         )
 
     def _copy_records(self, steps: Steps) -> None:
@@ -244,7 +243,7 @@ class _Copying:
             self._source.log.wait(self._position, _WAIT_SECONDS)
         raise StoreError(
             f"{self._source.name} is written to without a pause, or another writer's transaction holds back what "
-            "came after it began: call it again when that has ended, and it goes on where it was"
+            "came after it began: call it again when that has ended, and it resumes"
         )
 
     def _flush(self) -> None:
@@ -271,8 +270,8 @@ def copy(source: Store, target: Store, *, plain: bool = False, progress: Report 
     the same keys, or none, the payloads are copied unopened. Otherwise the copy opens them with the keys of the source
     and seals them for the target. If only the source has a key, that takes ``plain=True``.
 
-    The target has to be empty. The copy takes little memory. If it is interrupted, even by ``kill -9``, call it again:
-    it goes on where it was. At the end it reads and compares both stores.
+    The target has to be empty. The copy takes little memory. If it is interrupted, even by ``kill -9``, call it again,
+    and it resumes. At the end it reads and compares both stores.
 
     Args:
         source: the store to copy; it may be frozen. Nobody should write to it meanwhile. Records that are written are

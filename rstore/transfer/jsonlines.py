@@ -174,8 +174,8 @@ class _File:
 def load(store: Store, file: TextFile, progress: Report | None = None) -> Digest:
     """Restore a file of :func:`export` into an empty namespace, and return the digest of the namespace.
 
-    The whole file is checked before anything is written. If the load is interrupted, call it again with the same file:
-    it goes on where it was. If the namespace has the same name, the payloads are restored as they are, encrypted ones
+    The whole file is checked before anything is written. If the load is interrupted, call it again with the same file,
+    and it resumes. If the namespace has the same name, the payloads are restored as they are, encrypted ones
     even without a key. For another name they are opened, and sealed with the keys of the store.
 
     Args:
@@ -219,7 +219,7 @@ def _stored(lines: Callable[[], TextIO], found: _File, target: Endpoint, core: C
         _restore(_lines(lines()), restoration, restored, adopt, Steps(progress, found.tally.records))
     except StoreFileError as exc:  # it was complete when it was checked
         raise StoreError(
-            f"line {exc.line}: {exc.problem}: the file was changed while it was loaded; discard() what is there and "
+            f"line {exc.line}: {exc.problem}: the file was changed while it was loaded; discard() the namespace and "
             "load it again"
         ) from exc
     here = tally(target.log, contents=opened_by(target.sealer) if source else None)
@@ -227,7 +227,7 @@ def _stored(lines: Callable[[], TextIO], found: _File, target: Endpoint, core: C
         # nothing is discarded: the difference may be what somebody else has written since the namespace was empty
         raise StoreError(
             f"the stored records of {' and '.join(kinds)} differ from those in the file: somebody else wrote to "
-            f"{target.name} meanwhile, or a record is damaged; discard() it and load again"
+            f"{target.name} meanwhile, or a record is damaged; discard() the namespace and load again"
         )
     digest = tally(target.log).digest() if source else here.digest()
     restoration.finish()  # last: without the marker, a repeated load would find the namespace not empty

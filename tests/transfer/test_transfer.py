@@ -332,9 +332,9 @@ class TestCopy:
             target._core.base.restore = failing(target._core.base.restore, 3)  # type: ignore[method-assign]
             with pytest.raises(Interrupt):
                 copy(plain, target)
-            with pytest.raises(StoreNotEmptyError, match="a part of something else"):
+            with pytest.raises(StoreNotEmptyError, match="a part of another source"):
                 copy(twin, target)  # whose positions are others, though it holds the same
-            with pytest.raises(StoreNotEmptyError, match="a part of something else"):
+            with pytest.raises(StoreNotEmptyError, match="a part of another source"):
                 load(target, io.StringIO(exported(plain)))
             assert copy(plain, target) == digest(plain)
 
@@ -417,7 +417,7 @@ class TestCopy:
             plain["meanwhile"] = plain.get("meanwhile", 0) + 1
 
         with Store("memory://", frozen=False) as target:
-            with pytest.raises(StoreError, match=r"call it again when .* and it goes on where it was"):
+            with pytest.raises(StoreError, match=r"call it again when .* and it resumes"):
                 copy(plain, target, progress=write)
             assert copy(plain, target) == digest(plain)
 
@@ -464,7 +464,9 @@ class TestCopy:
 class TestFailed:
     """What a backend says of one write is true of that: of the whole, more has to be said."""
 
-    AGAIN = r"disk is full; not all of it has arrived: call it again .* goes on where it was; or discard\(\)"
+    AGAIN = (
+        r"disk is full; not every record has arrived: .* call it again, and it resumes; or discard\(\) the namespace"
+    )
 
     @pytest.mark.parametrize("again", [copy, lambda source, target: load(target, io.StringIO(exported(source)))])
     @pytest.mark.parametrize(("name", "at"), [("restore", 1), ("restore", 4), ("append", 4), ("rewrite", 1)])
@@ -488,7 +490,8 @@ class TestFailed:
         monkeypatch.setattr(importing, "_CHUNK_POINTS", 10)
         monkeypatch.setattr(delimited, "BLOCK_CELLS", 20)
         table = io.StringIO("t,x\n" + "".join(f"{t},{t}\n" for t in range(100)))
-        for at, words in ((1, "full; nothing was stored"), (3, "full; 20 points are stored: import the table again")):
+        again = "full; 20 points are stored: fix the cause and import the table again, which replaces them"
+        for at, words in ((1, "full; nothing was stored"), (3, again)):
             with monkeypatch.context() as patch:
                 patch.setattr(memory._core.base, "append", full(memory._core.base.append, at))
                 with pytest.raises(StoreNotAvailableError, match=words):
@@ -498,12 +501,13 @@ class TestFailed:
 
     def test_a_rekey_goes_on_with_the_rest(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(following, "_PAGE", 10)
+        words = r"full; not every record .* yet: fix the cause and call rekey\(\) again"
         with Store(tmp_path / "a.db", key=KEY, frozen=False) as store:
             store.set_many({f"k{number}": number for number in range(40)})
         with Store(tmp_path / "a.db", key=[OTHER_KEY, KEY], frozen=False) as store:
             with monkeypatch.context() as patch:
                 patch.setattr(store._core.base, "rewrite", full(store._core.base.rewrite, 3))
-                with pytest.raises(StoreNotAvailableError, match=r"full; not all .* yet: call rekey\(\) again"):
+                with pytest.raises(StoreNotAvailableError, match=words):
                     store.rekey()
             assert store.rekey() == 20
 
@@ -631,10 +635,10 @@ class TestKilled:
             assert ["call it again" in problem.message for problem in check(target) if problem.kind == "copy"] == [True]
             fresh = Store(tmp_path / "fresh.db", namespace, frozen=False)
             for take in (lambda: exported(target), lambda: copy(target, fresh)):
-                with pytest.raises(StoreError, match=r"only a part of .* call that again"):
+                with pytest.raises(StoreError, match=r"only a part of .* call the copy or load again"):
                     take()
             assert not (tmp_path / "fresh.db").exists()
-            with pytest.raises(StoreNotEmptyError, match=r"a part of something else.* discard\(\)"), fresh:
+            with pytest.raises(StoreNotEmptyError, match=r"a part of another source.* discard\(\)"), fresh:
                 load(target, io.StringIO(exported(fresh)))
             killed(file, dsn, namespace, 0)
         assert shown(target) == shown(plain)

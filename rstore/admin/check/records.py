@@ -70,7 +70,7 @@ def flaws(envelope: Envelope, stream: Stream, record: Record) -> Iterator[str]:
     if stream == ORIGIN:
         return
     if stream.kind == COPY:
-        yield "a copy or load into this namespace was interrupted: call it again, or discard() what is there"
+        yield "a copy or load into this namespace was interrupted: call it again, or discard() the namespace"
     kind = _KINDS.get(kind_of(stream))
     is_known = kind is not None and record.op in kind.ops
     if kind is not None and not is_known:

@@ -355,6 +355,4 @@ def _step(steps: Steps) -> AbstractContextManager[None]:
     """Return a context that adds to an error how many points are stored already, if any are."""
     if not steps.done:
         return nullcontext()
-    return step_of(
-        f"{steps.done:,} points are stored: import the table again when that is seen to, and it replaces them"
-    )
+    return step_of(f"{steps.done:,} points are stored: fix the cause and import the table again, which replaces them")
