@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -92,6 +93,15 @@ class TestRewrite:
         rewrite(log, SERIES, live=False)
         assert head_of(log, SERIES) == Head(SERIES, newest + 3, newest + 3, False)
 
+    def test_with_bump_version_false_version_and_floor_stay(self, log: Log) -> None:
+        append(log, SERIES, entries(1, 2, 3))
+        before = head_of(log, SERIES)
+        first, second, _ = log.read(SERIES)
+        log.rewrite([Rewrite(SERIES, None, [first.version], bump_version=False)])
+        log.rewrite([Rewrite(SERIES, None, [second.version], [second._replace(data=b"!")], bump_version=False)])
+        assert [(record.start, record.data) for record in log.read(SERIES)] == [(2, b"!"), (3, b"")]
+        assert head_of(log, SERIES) == before
+
     def test_one_that_finds_nothing_to_change_does_nothing(self, log: Log) -> None:
         newest = append(log, SERIES, entries(1, 2))
         append(log, OTHER, entries(1), live=False)
@@ -112,6 +122,13 @@ class TestRewrite:
         assert log.head(SERIES) is log.head(OTHER) is None
         assert (list(log.heads(TS, live=False)), log.count(TS), list(log.follow())) == ([], 0, [])
         assert (log.last([SERIES]), list(log.read(SERIES)), log.replay(SERIES)) == ([None], [], None)
+
+    def test_also_one_that_an_append_has_left_without_both(self, log: Log) -> None:
+        append(log, SERIES, entries(1))
+        append(log, SERIES, [], live=False, replace=True)
+        assert head_of(log, SERIES).live is False
+        assert rewrite(log, SERIES) == Reclaimed(0, 0)
+        assert log.head(SERIES) is None
 
     def test_an_emptied_stream_that_lives_is_not_forgotten(self, log: Log) -> None:
         append(log, SERIES, entries(1))
@@ -152,6 +169,18 @@ class TestRewrite:
         rewrite(log, SERIES, [death])
         assert starts(log.read(SERIES)) == [1, 3]
         assert starts(log.read(SERIES, Query(alive=True))) == [3]
+
+    def test_what_is_put_for_a_record_that_has_gone_is_passed_over_or_conflicts(self, log: Log) -> None:
+        append(log, SERIES, [entry(1, data=b"one"), entry(2, data=b"two")])
+        append(log, SERIES, entries(3), live=False)
+        append(log, SERIES, entries(4))
+        first, second, *_ = log.read(SERIES)
+        rewrite(log, SERIES, [first.version])
+        with suppress(StoreConflictError):
+            found = rewrite(log, SERIES, [first.version, second.version], [first._replace(data=b"new", end=9)])
+            assert found == Reclaimed(1, 3)
+        assert 1 not in starts(log.read(SERIES))
+        assert starts(log.read(SERIES, Query(alive=True))) == [4]
 
     def test_a_conflict_changes_nothing_in_any_stream(self, log: Log) -> None:
         log.append([Batch(stream, entries(1, 2, 3), 1) for stream in (SERIES, OTHER)])

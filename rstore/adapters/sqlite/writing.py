@@ -107,11 +107,12 @@ def rewrite_stream(db: Connection, rewrite: Rewrite) -> Reclaimed:
     levels, kept = row.levels, []
     for record in rewrite.put:
         of_level = level_of(rewrite.stream, record.start, record.end)
-        levels |= bit(of_level)
-        kept.append(record.version)
-        size -= len(record.data)
         places = (record.recorded, record.start, record.end, of_level, *record[5:])
-        db.execute(sql.REPLACE, (*places, row.id, record.version))
+        # a record that was erased does not come back
+        if db.execute(sql.REPLACE, (*places, row.id, record.version)).rowcount:
+            levels |= bit(of_level)
+            kept.append(record.version)
+            size -= len(record.data)
     db.execute(sql.DELETE + dropped, (row.id, json.dumps(kept), *versions))
     version = row.version + rewrite.bump_version
     if live or _has_records(db, row):
