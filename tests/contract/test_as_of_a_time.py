@@ -24,7 +24,7 @@ class TestThen:
             added = [entry(0 if kind == KV else (17 * recorded + i) % 90, op="setitem") for i in range(10)]
             append(log, stream, added, recorded=recorded)
         append(log, other, [entry()], recorded=350)
-        known = versions_in_order(log, stream)
+        known = sorted(versions(log, stream))
         rewrite(log, stream, known[50:440])
         rewrite(log, stream, known[900::2])
         append(log, stream, [entry(op="setitem")], recorded=0)  # no earlier than what is there
@@ -107,7 +107,3 @@ class TestThen:
             assert frozen.last([SERIES, self.KEY], until) == log.last([SERIES, self.KEY], until)
             assert frozen.head(self.KEY, until) == log.head(self.KEY, until)
             assert list(frozen.heads(TS, until=until)) == list(log.heads(TS, until=until))
-
-
-def versions_in_order(log: Log, stream: Stream) -> list[int]:
-    return sorted(versions(log, stream))

@@ -96,6 +96,20 @@ class TestReplay:
         assert self.replayed(folded, after=0)[1] == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
         assert self.replayed(folded, after=known[-1]) == (None, [])
 
+    def test_until_bounds_records_and_snapshots_but_not_the_head(self, log: Log) -> None:
+        for recorded in (1, 2, 3):
+            newest = append(log, EVENTS, entries(10 * recorded), recorded=recorded)
+            append(log, SNAPSHOTS, [entry(10 * recorded, item=str(newest), data=b"%d" % recorded)], recorded=recorded)
+            append(log, EVENTS, entries(10 * recorded + 5), recorded=recorded)
+        known = versions(log, EVENTS)
+        assert self.replayed(log, until=0) == (None, [])
+        assert self.replayed(log, until=1) == (b"1", [15])
+        assert self.replayed(log, until=2) == (b"2", [25])
+        assert self.replayed(log, until=2, horizon=19) == (b"1", [15, 20, 25])
+        assert self.replayed(log, until=2, after=0) == (None, [10, 15, 20, 25])
+        assert self.replayed(log, until=2, after=known[0]) == (None, [15, 20, 25])
+        assert self.replayed(log, until=2, after=known[4]) == (None, [])
+
     def test_of_two_snapshots_of_one_time_the_newer_counts(self, folded: Log) -> None:
         newest = head_of(folded, EVENTS).version
         append(folded, SNAPSHOTS, [entry(100, item=str(newest), data=b"ten")])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rstore.domain.errors import StoreConflictError, StoreError
-from rstore.domain.log import VERSION_MAX, Copy, Log, Query, Reclaimed, Record
+from rstore.domain.log import VERSION_MAX, Copy, Head, Log, Query, Reclaimed, Record
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, TS, Stream
 from tests.contract.conftest import (
@@ -107,6 +107,12 @@ class TestRestore:
         before = everything(log, SERIES)
         log.restore(copies)
         assert everything(log, SERIES) == before
+
+    def test_a_head_of_the_version_that_is_there_leaves_the_floor(self, log: Log) -> None:
+        log.restore([Copy(SERIES, 2, True, 0, [record(1), record(2)])])
+        version = append(log, SERIES, entries(3))
+        log.restore([Copy(SERIES, version, False, version)])
+        assert head_of(log, SERIES) == Head(SERIES, version, 2, False, version)
 
     def test_a_head_alone_may_be_restored(self, log: Log) -> None:
         log.restore([Copy(SERIES, 4, True, 0, [record(4)]), Copy(OTHER, 9, True, 0), Copy(EVENTS, 3, False, 3)])

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from rstore.domain.log import Batch, Log
-from rstore.domain.streams import TS, Stream
+from rstore.domain.streams import ES, KV, TS, Stream
 from tests.contract.conftest import MANY, OTHER, SERIES, append, entries, starts, versions
 
 
@@ -43,6 +43,24 @@ class TestSharing:
                 assert (head.version - head.floor) % 3 == 0 if head else True
             writer.result()
         assert len(list(log.read(SERIES))) == 90
+
+    def test_the_newest_records_are_those_of_one_moment(self, log: Log) -> None:
+        streams = [Stream(kind, "key") for kind in (KV, TS, ES)]  # in one partition, where a namespace has several
+        done = threading.Event()
+
+        def write() -> None:
+            try:
+                for number in range(100):
+                    log.append([Batch(stream, entries(number), number) for stream in streams])
+            finally:
+                done.set()
+
+        with ThreadPoolExecutor(1) as pool:
+            writer = pool.submit(write)
+            while not done.is_set():
+                for options in ({}, {"room": 1 << 20}):
+                    assert len(set(starts(filter(None, log.last(streams, **options))))) <= 1
+            writer.result()
 
     def test_an_iterator_may_be_handed_to_another_thread(self, log: Log) -> None:
         append(log, SERIES, entries(*range(MANY)))
