@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, overload
 from attrs import frozen
 
 from rstore.domain.series import SEGMENT
-from rstore.encoding.packing import pack_texts, unpack_texts
+from rstore.encoding.texts import Texts, coded_if_it_pays, pack, unpack
 
 UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """The units of timestamps, and how many of each make a second."""
@@ -47,6 +47,7 @@ IN_UNITS: Final = frozenset({"time", "duration"})
 """The kinds of columns that hold ints of a unit: times, counted from 1970, and durations."""
 
 TEXT: Final = "text"
+_CODED: Final = "coded text"  # in bytes only: it tells how a column of texts is kept there
 OBJECT: Final = "object"
 """A column of values of any type: they are dumped like the values of any other series."""
 
@@ -221,6 +222,7 @@ def _joined(parts: Sequence[Any], code: str | None) -> Any:
 
 
 def _taken(values: Any, rows: Sequence[int], code: str | None) -> Any:
+    values = values.tolist() if isinstance(values, Texts) else values
     chosen = [values[row] for row in rows]
     return chosen if code is None else _view(struct.pack(f"{len(chosen)}{code}", *chosen), code)
 
@@ -242,17 +244,18 @@ def encode(table: Table, dump: Dump) -> bytes:
     columns = []
     for column, values, absent in zip(table.layout.columns, table.data, table.absent, strict=True):
         mask = b"" if absent is None else _bytes_of(absent, "B")
-        block = _block(column.kind, values, dump)
+        kept, block = _block(column, values, dump)
         blocks += (mask, block)
-        columns.append([*column, _size(mask), _size(block)])
+        columns.append([*kept, _size(mask), _size(block)])
     header = json.dumps([table.layout.times, table.layout.framed, columns], separators=(",", ":")).encode()
     return b"".join(_aligned([struct.pack("<I", len(header)) + header, *blocks]))
 
 
-def _block(kind: str, values: Any, dump: Dump) -> Any:
-    if kind == TEXT:
-        return pack_texts(values)
-    return dump(values) if kind == OBJECT else _bytes_of(values, FORMATS[kind])
+def _block(column: Column, values: Any, dump: Dump) -> tuple[Column, Any]:
+    if column.kind == TEXT:
+        texts = values if isinstance(values, Texts) else coded_if_it_pays(values)
+        return column if texts.codes is None else column._replace(kind=_CODED), pack(texts)
+    return column, dump(values) if column.kind == OBJECT else _bytes_of(values, FORMATS[column.kind])
 
 
 def _size(block: Any) -> int:
@@ -275,7 +278,7 @@ def decode(data: bytes, count: int, load: Load) -> Table:
     (size,) = struct.unpack_from("<I", data)
     times, framed, columns = json.loads(data[4 : 4 + size])
     found = tuple(Column(*column[:5]) for column in columns)
-    unknown = {column.kind for column in found} - {*FORMATS, TEXT, OBJECT}
+    unknown = {column.kind for column in found} - {*FORMATS, TEXT, _CODED, OBJECT}
     if unknown:
         raise UnknownColumnError(f"columns of kind {', '.join(map(repr, unknown))}")
     blocks = iter(_blocks(memoryview(data), 4 + size, [size for column in columns for size in column[5:7]]))
@@ -284,7 +287,8 @@ def decode(data: bytes, count: int, load: Load) -> Table:
         mask, block = next(blocks), next(blocks)
         absent.append(_column(mask, "B", count) if mask else None)
         values.append(_values(column.kind, block, count, load))
-    return Table(Layout(TimeAxis(*times), found, framed), values, absent)
+    known = tuple(column._replace(kind=TEXT) if column.kind == _CODED else column for column in found)
+    return Table(Layout(TimeAxis(*times), known, framed), values, absent)
 
 
 def _blocks(data: memoryview, start: int, sizes: Sequence[int]) -> list[memoryview]:
@@ -301,7 +305,9 @@ def _blocks(data: memoryview, start: int, sizes: Sequence[int]) -> list[memoryvi
 def _values(kind: str, block: memoryview, count: int, load: Load) -> Any:
     if kind == OBJECT:
         return load(count, bytes(block))
-    return unpack_texts(count, bytes(block)) if kind == TEXT else _column(block, FORMATS[kind], count)
+    if kind in (TEXT, _CODED):
+        return unpack(count, block, is_coded=kind == _CODED)
+    return _column(block, FORMATS[kind], count)
 
 
 def _column(block: memoryview, code: str, count: int) -> Any:

@@ -71,6 +71,11 @@ class Envelope:
         self.sealer = Sealer(namespace, cipher, plaintext=plaintext)
         self.entry, self.check = self.sealer.entry, self.sealer.check  # not methods: a call less for each write
 
+    @property
+    def has_dump(self) -> bool:
+        """Whether values are dumped by the user's own function, which gets each value that has no other type."""
+        return self._dump is not None
+
     # -- values to bodies ---------------------------------------------------------------------------------------------
 
     def dump(self, key: str, value: Any) -> Body:

@@ -11,14 +11,16 @@ from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, islice, pairwise
 from operator import sub
-from typing import Final
+from typing import Any, Final
 
 WIDTHS: Final = b"BHIQ"
 REGULAR: Final = ord("R")
 
 
 def pack_ints(ints: Sequence[int]) -> bytes:
-    """Pack integers from 0 up, with a first byte that tells their width."""
+    """Pack integers from 0 up, with a first byte that tells their width. A memoryview keeps the width that it has."""
+    if isinstance(ints, memoryview) and sys.byteorder == "little":
+        return ints.format.encode() + ints.tobytes()
     top = max(ints, default=0)
     width = next(chr(code) for code in WIDTHS if top < 1 << 8 * array(chr(code)).itemsize)
     column = array(width, ints)
@@ -27,8 +29,8 @@ def pack_ints(ints: Sequence[int]) -> bytes:
     return width.encode() + column.tobytes()
 
 
-def unpack_ints(count: int, data: bytes) -> tuple[Sequence[int], bytes]:
-    """Return the integers, and the bytes that follow them."""
+def unpack_ints(count: int, data: Any) -> tuple[array[int], Any]:
+    """Return the integers, and the bytes that follow them: those of a memoryview are a view too."""
     if data[0] not in WIDTHS:
         raise ValueError("a column of unknown width")
     column = array(chr(data[0]))

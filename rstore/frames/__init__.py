@@ -102,7 +102,7 @@ def framed(points: Sequence[tuple[int, Any]], times: TimeAxis, to: str, kind: La
 def _show(frame: Frame, to: str) -> Any:
     try:
         return library(to).show(frame)
-    except UnicodeEncodeError:
+    except UnicodeError:
         raise ValueError(f"{to} has no type for a text with lone surrogates: leave out to=") from None
 
 

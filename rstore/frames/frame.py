@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 from attrs import evolve, frozen
 
+from rstore.domain.errors import StoreNotAvailableError
 from rstore.domain.names import exact
 from rstore.domain.series import Run
 from rstore.encoding.columns import (
@@ -23,6 +24,9 @@ from rstore.encoding.columns import (
     TimeAxis,
     name_of_times,
 )
+from rstore.encoding.texts import Texts
+from rstore.frames import library
+from rstore.frames.texts import cut
 from rstore.frames.times import Ints, order_of, rescaled, unit_of
 
 ANY_ZONE: Final = "*"
@@ -45,7 +49,9 @@ def columns_of(table: Table) -> list[Values]:
 
 
 def chosen(values: Any, rows: Ints) -> Any:
-    """Return the values in these rows: of an array as an array, of a list as a list."""
+    """Return the values in these rows: of an array as an array, of a list or of texts as a list."""
+    if isinstance(values, Texts):
+        values = values.tolist()
     return [values[row] for row in rows.tolist()] if isinstance(values, list) else np.asarray(values)[rows]
 
 
@@ -118,10 +124,15 @@ def runs(frame: Frame) -> Iterator[Run]:
     size, times = frame.table.layout.rows, cast("Any", frame.times)
     for low in range(0, len(frame), size):
         if frame.order is None:
-            yield times[low : low + size], frame.table[low : low + size]
+            yield times[low : low + size], _cut(frame.table[low : low + size])
         else:
             rows = frame.order[low : low + size]
             yield times[rows], taken(frame.table, rows)
+
+
+def _cut(table: Table) -> Table:
+    data = [cut(values) if isinstance(values, Texts) else values for values in table.data]
+    return Table(table.layout, data, table.absent)
 
 
 # -- columns ----------------------------------------------------------------------------------------------------------
@@ -149,11 +160,39 @@ def object_column(name: str | None, values: list[Any], dtype: str = "") -> Value
 
 def text_column(name: str | None, texts: list[Any], dtype: str = "") -> Values:
     """Return texts as a column; a value that is no str is missing."""
-    absent = np.fromiter((not isinstance(text, str) for text in texts), np.uint8, len(texts))
     column = Column(name, TEXT, dtype=dtype)
-    if not absent.any():
+    if set(map(type, texts)) <= {str}:
         return Values(column, texts)
+    absent = np.fromiter((not isinstance(text, str) for text in texts), np.uint8, len(texts))
     return Values(column, [text if isinstance(text, str) else "" for text in texts], absent)
+
+
+def with_texts(frame: Frame) -> Frame:
+    """Return a frame whose columns of objects that are all texts, or None, are columns of texts.
+
+    pandas shows them as objects still. An enum or another subclass of str stays an object.
+    """
+    columns = [
+        _texts(column.name, data) if column.kind == OBJECT and _are_texts(data) else values
+        for values in columns_of(frame.table)
+        for column, data, _ in (values,)
+    ]
+    layout = evolve(frame.table.layout, columns=tuple(values.column for values in columns))
+    table = Table(layout, [values.data for values in columns], [values.absent for values in columns])
+    return Frame(frame.times, table, frame.order)
+
+
+def _texts(name: str | None, texts: list[str | None]) -> Values:
+    try:
+        found: Values = library("arrow").read_texts(name, texts)
+    except (StoreNotAvailableError, UnicodeError):
+        found = text_column(name, texts)
+    return found._replace(column=found.column._replace(dtype=OBJECT))
+
+
+def _are_texts(values: list[Any]) -> bool:
+    types = set(map(type, values))
+    return str in types and types <= {str, type(None)}
 
 
 def guessed_column(name: str | None, values: list[Any]) -> Values:

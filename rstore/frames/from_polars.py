@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from rstore.domain.errors import StoreNotAvailableError
 from rstore.encoding.columns import IN_UNITS, OBJECT, TEXT, Column, TimeAxis
+from rstore.frames import library
 from rstore.frames.choosing import Choice, time_column
 from rstore.frames.frame import (
     Frame,
@@ -58,7 +60,7 @@ def _read_times(series: Any) -> tuple[Ints, TimeAxis]:
 def _column(series: Any) -> Values:
     dtype = series.dtype
     if dtype in (pl.String, pl.Categorical, pl.Enum):
-        return text_column(series.name, series.cast(pl.String).to_list())
+        return _read_texts(series.name, series.cast(pl.String))
     if not (dtype in (pl.Float64, pl.Float32, pl.Boolean, pl.Datetime, pl.Duration) or _is_integer(dtype)):
         return object_column(series.name, series.to_list())
     missing = series.is_null().to_numpy() if series.null_count() else None
@@ -69,6 +71,21 @@ def _column(series: Any) -> Values:
     if dtype != pl.Datetime:
         return values
     return values._replace(column=Column(series.name, "time", dtype.time_unit, dtype.time_zone))
+
+
+def _read_texts(name: str, series: Any) -> Values:
+    try:
+        found: Values = library("arrow").read_column(name, series.to_arrow())
+    except StoreNotAvailableError:
+        return text_column(name, series.to_list())
+    return found
+
+
+def _shown_texts(values: Values) -> Any:
+    try:
+        return pl.Series(library("arrow").show_column(values), dtype=pl.String)
+    except StoreNotAvailableError:
+        return pl.Series(shown_array(values).tolist(), dtype=pl.String)
 
 
 def show(frame: Frame) -> Any:
@@ -98,7 +115,7 @@ def _datetimes(times: Any, unit: str, zone: str | None) -> Any:
 def _shown(values: Values) -> Any:
     column, data, missing = values
     if column.kind == TEXT:
-        return pl.Series(shown_array(values).tolist(), dtype=pl.String)
+        return _shown_texts(values)
     if column.kind == OBJECT:
         return _objects(shown_array(values).tolist())
     if column.kind in IN_UNITS and column.unit is not None:

@@ -9,8 +9,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from rstore.domain.series import Run, thin
-from rstore.encoding.columns import FORMATS, IN_UNITS, OBJECT, Column, Layout, Table, TimeAxis, is_row
+from rstore.encoding.columns import FORMATS, IN_UNITS, OBJECT, TEXT, Column, Layout, Table, TimeAxis, is_row
 from rstore.encoding.rows import stretches
+from rstore.encoding.texts import Texts, coded_if_it_pays
+from rstore.frames import texts
 from rstore.frames.frame import Frame, Values, columns_of, frame_of, guessed_column, object_column
 from rstore.frames.times import joint_times
 
@@ -190,9 +192,10 @@ def _column(name: str | None, parts: Sequence[tuple[int, Values | None]]) -> Val
         dtype = np.result_type(*(_dtype(part.column.kind) for part in present))
         data = _joined([_numbers(part, count, dtype) for count, part in parts])
         column = column if column.kind in IN_UNITS else column._replace(kind=f"{dtype.kind}{dtype.itemsize}")
+    elif column.kind == TEXT:
+        data = texts.joined([_texts(part, count) for count, part in parts])
     else:
-        listed = _as_objects if column.kind == OBJECT else _as_they_are
-        data = [value for count, part in parts for value in listed(part, count)]
+        data = [value for count, part in parts for value in _as_objects(part, count)]
     if column.kind == OBJECT or all(part is not None and part.absent is None for _, part in parts):
         return Values(column, data)
     return Values(column, data, _joined([_mask(part, count) for count, part in parts]))
@@ -224,8 +227,9 @@ def _numbers(part: Values | None, count: int, dtype: Any) -> Any:
     return np.asarray(data if isinstance(data, np.ndarray) else np.frombuffer(data, _dtype(part.column.kind)), dtype)
 
 
-def _as_they_are(part: Values | None, count: int) -> Sequence[Any]:
-    return [""] * count if part is None else part.data
+def _texts(part: Values | None, count: int) -> Texts:
+    data = [""] * count if part is None else part.data
+    return data if isinstance(data, Texts) else coded_if_it_pays(data)
 
 
 def _as_objects(part: Values | None, count: int) -> Sequence[Any]:

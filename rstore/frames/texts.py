@@ -1,0 +1,86 @@
+"""Columns of texts by NumPy: cut into segments, and put together, without a look at the texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from rstore.encoding.texts import Texts, pays
+from rstore.frames.times import Ints
+
+
+def ints(buffer: Any) -> Any:
+    """Return unsigned ints, in a list or a buffer, as an array."""
+    return np.fromiter(buffer, np.uint64, len(buffer)) if isinstance(buffer, list) else np.asarray(buffer)
+
+
+def ends(lengths: Any) -> Ints:
+    """Return the offsets of texts with these lengths.
+
+    >>> ends([2, 0, 3]).tolist()
+    [0, 2, 2, 5]
+    """
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(ints(lengths), out=offsets[1:])
+    return offsets
+
+
+def of_offsets(offsets: Ints, data: Any) -> Texts:
+    """Return texts that lie between offsets into bytes, which begin at any number."""
+    data = memoryview(data)[int(offsets[0]) : int(offsets[-1])]
+    return Texts(narrow(np.diff(offsets)), data, None, memoryview(offsets - offsets[0]))
+
+
+def narrow(array: Any) -> memoryview:
+    """Return ints from 0 up as a buffer of the narrowest type that holds them."""
+    top = int(array.max()) if len(array) else 0
+    width = 1 if top < 1 << 8 else 2 if top < 1 << 16 else 4
+    narrowest: Any = np.ascontiguousarray(array, f"u{width}")
+    return memoryview(narrowest)
+
+
+def cut(texts: Texts) -> Texts:
+    """Return texts of a segment as they are best stored: ints in their narrowest type, and no text that no row has."""
+    if texts.codes is None:
+        return Texts(narrow(ints(texts.lengths)), texts.data)
+    codes, lengths = ints(texts.codes), ints(texts.lengths)
+    used = np.bincount(codes, minlength=len(lengths)) > 0
+    if not pays(int(used.sum()), len(codes)):
+        return _plain(texts)
+    if used.all():
+        return texts
+    offsets = texts.offsets
+    data = b"".join(texts.data[offsets[at] : offsets[at + 1]] for at in np.flatnonzero(used).tolist())
+    return Texts(narrow(lengths[used]), data, narrow((np.cumsum(used) - 1)[codes]))
+
+
+def _plain(texts: Texts) -> Texts:
+    if texts.codes is None:
+        return texts
+    different = _different(texts)
+    codes = ints(texts.codes)
+    return Texts(narrow(ints(texts.lengths)[codes]), b"".join(map(different.__getitem__, codes.tolist())))
+
+
+def _different(texts: Texts) -> list[bytes]:
+    data = bytes(texts.data)
+    return [data[low:high] for low, high in pairwise(ends(texts.lengths).tolist())]
+
+
+def joined(parts: Sequence[Texts]) -> Texts:
+    """Return texts one after the other: coded, if all of them are."""
+    if len(parts) == 1:
+        return parts[0]
+    if any(part.codes is None for part in parts):
+        parts = list(map(_plain, parts))
+        return Texts(narrow(np.concatenate([ints(part.lengths) for part in parts])), b"".join(p.data for p in parts))
+    numbers: dict[bytes, int] = {}
+    codes = []
+    for part in parts:
+        places = [numbers.setdefault(text, len(numbers)) for text in _different(part)]
+        codes.append(np.array(places, np.uint32)[ints(part.codes)])
+    lengths = np.fromiter(map(len, numbers), np.uint64, len(numbers))
+    return Texts(narrow(lengths), b"".join(numbers), narrow(np.concatenate(codes)))
