@@ -14,9 +14,12 @@ from rstore.encoding.rows import stretches
 from rstore.encoding.texts import Texts, coded_if_it_pays
 from rstore.frames import texts
 from rstore.frames.frame import Frame, Values, columns_of, frame_of, guessed_column, object_column
+from rstore.frames.room import Room
 from rstore.frames.times import joint_times
 
 _NUMBERS: Final = frozenset(FORMATS) - IN_UNITS - {"b1"}
+
+_STAGE: Final = 1 << 25  # bytes
 
 _Piece: TypeAlias = tuple[int, dict[str | None, Values | None]]
 """The number of rows, and the values of each column, None if all are missing.
@@ -56,7 +59,8 @@ def gathered(runs: Iterable[Run], kind: Callable[[], Layout | None]) -> Frame:
     Raises:
         ValueError: the times are in several units.
     """
-    found = list(chain.from_iterable(map(stretches, runs)))
+    room = Room(_STAGE)
+    found = [(stamps, _copied(values, room)) for stamps, values in chain.from_iterable(map(stretches, runs))]
     times = joint_times([stamps for stamps, _ in found])
     pieces = [values for _, values in found]
     if not any(isinstance(values, Table) for values in pieces) and (layout := kind()) is not None:
@@ -65,6 +69,15 @@ def gathered(runs: Iterable[Run], kind: Callable[[], Layout | None]) -> Frame:
     if len(layouts) == 1 and all(isinstance(values, Table) for values in pieces):
         return Frame(times, _united(layouts[0], [_piece(table, alone=False) for table in pieces]))
     return Frame(times, _brought_together(pieces, layouts))
+
+
+def _copied(values: Any, room: Room) -> Any:
+    """Return a table whose numbers lie in other memory: then the next record takes that of this one."""
+    if not isinstance(values, Table):
+        return values
+    pairs = zip(values.layout.columns, values.data, strict=True)
+    data = [room.joined([_array(each, column.kind)]) if column.kind in FORMATS else each for column, each in pairs]
+    return Table(values.layout, data, values.absent)
 
 
 def _empty(layout: Layout) -> Table:
@@ -172,9 +185,10 @@ def _unless_nothing(name: str | None, values: list[Any]) -> Values | None:
 
 def _united(layout: Layout, pieces: Sequence[_Piece], keys: Sequence[str | None] | None = None) -> Table:
     names = [column.name for column in layout.columns]
+    room = Room(8 * len(names) * sum(count for count, _ in pieces))
     merged = []
     for key, name in zip(keys or names, names, strict=True):
-        merged.append(_column(name, [(count, values.get(key)) for count, values in pieces]))
+        merged.append(_column(name, [(count, values.get(key)) for count, values in pieces], room))
     return Table(
         Layout(layout.times, tuple(each.column for each in merged), layout.framed),
         [each.data for each in merged],
@@ -182,7 +196,7 @@ def _united(layout: Layout, pieces: Sequence[_Piece], keys: Sequence[str | None]
     )
 
 
-def _column(name: str | None, parts: Sequence[tuple[int, Values | None]]) -> Values:
+def _column(name: str | None, parts: Sequence[tuple[int, Values | None]], room: Room) -> Values:
     """Return the parts of a column, each with its number of values, as one; the values of a part None are missing."""
     present = [part for _, part in parts if part is not None]
     if not present:
@@ -190,7 +204,7 @@ def _column(name: str | None, parts: Sequence[tuple[int, Values | None]]) -> Val
     column = _common([part.column for part in present])._replace(name=name)
     if column.kind in FORMATS:
         dtype = np.result_type(*(_dtype(part.column.kind) for part in present))
-        data = _joined([_numbers(part, count, dtype) for count, part in parts])
+        data = room.joined([_numbers(part, count, dtype) for count, part in parts])
         column = column if column.kind in IN_UNITS else column._replace(kind=f"{dtype.kind}{dtype.itemsize}")
     elif column.kind == TEXT:
         data = texts.joined([_texts(part, count) for count, part in parts])
@@ -198,7 +212,7 @@ def _column(name: str | None, parts: Sequence[tuple[int, Values | None]]) -> Val
         data = [value for count, part in parts for value in _as_objects(part, count)]
     if column.kind == OBJECT or all(part is not None and part.absent is None for _, part in parts):
         return Values(column, data)
-    return Values(column, data, _joined([_mask(part, count) for count, part in parts]))
+    return Values(column, data, room.joined([_mask(part, count) for count, part in parts]))
 
 
 def _common(columns: Sequence[Column]) -> Column:
@@ -223,8 +237,11 @@ def _dtype(kind: str) -> Any:
 def _numbers(part: Values | None, count: int, dtype: Any) -> Any:
     if part is None:
         return np.zeros(count, dtype)
-    data = part.data
-    return np.asarray(data if isinstance(data, np.ndarray) else np.frombuffer(data, _dtype(part.column.kind)), dtype)
+    return np.asarray(_array(part.data, part.column.kind), dtype)
+
+
+def _array(data: Any, kind: str) -> Any:
+    return data if isinstance(data, np.ndarray) else np.frombuffer(data, _dtype(kind))
 
 
 def _texts(part: Values | None, count: int) -> Texts:
@@ -242,8 +259,3 @@ def _mask(part: Values | None, count: int) -> Any:
     if part is None:
         return np.ones(count, np.uint8)
     return np.zeros(count, np.uint8) if part.absent is None else np.frombuffer(part.absent, np.uint8)
-
-
-def _joined(arrays: Sequence[Any]) -> Any:
-    """Return arrays one after the other, in memory that the caller may change."""
-    return arrays[0] if len(arrays) == 1 and arrays[0].flags.writeable else np.concatenate(arrays)

@@ -21,7 +21,7 @@ from rstore.domain.rules import head_then
 from rstore.domain.streams import Stream
 
 PAGE: Final = 256
-_PAGE_BYTES: Final = 8 << 20
+_PAGE_BYTES: Final = 1 << 20  # of larger pages the system takes the memory back, and clears it anew for the next one
 
 _RECORD: Final = {(int, int, int, int, int, str, str, bytes, meta) for meta in (bytes, type(None))}
 _STREAM: Final = {(int, int, int, int, int, int, recorded) for recorded in (int, type(None))}
