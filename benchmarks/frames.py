@@ -1,7 +1,9 @@
-"""Ten million float points as a frame, beside NumPy's own files and Parquet: ``python benchmarks/frames.py [rounds]``.
+"""Frames of numbers and texts, beside NumPy's own files and Parquet: ``python -m benchmarks.frames [rounds] [words]``.
 
-Each figure is the median over the rounds. All writers wait until their data are on the disk. All readers read data that
-were just written, from the system's cache. Each peak is that of a process of its own, above that of making the frame.
+Only frames are measured whose names have one of the words. Each figure is the median over the rounds. Speeds are in
+millions of cells a second, and ratios those of the time to that of the first rival. All writers wait until their data
+are on the disk. All readers read data that were just written, from the system's cache. Each peak is that of a process
+of its own, above that of making the frame.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ import pandas as pd
 
 from rstore import Store
 
-POINTS = 10_000_000
+POINTS = 5_000_000
+ROWS = 1_000_000  # of texts, and of frames of several columns
 KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
 
 
@@ -55,11 +58,38 @@ def counts() -> pd.Series:
     return pd.Series(np.random.default_rng(1).poisson(0.01, POINTS).astype(float), regular().index)
 
 
+def few_texts() -> pd.Series:
+    """Make texts of which there are five."""
+    words = np.array(["open", "closed", "pending", "in review", "déjà vu"], object)
+    return texts(words[np.random.default_rng(1).integers(0, len(words), ROWS)].tolist())
+
+
+def different_texts() -> pd.Series:
+    """Make texts of which hardly two are the same."""
+    dice = np.random.default_rng(1)
+    return texts([f"message {n} of {many}" for n, many in enumerate(dice.integers(0, ROWS, ROWS).tolist())])
+
+
+def texts(values: list[str]) -> pd.Series:
+    """Make a Series of texts, one a second."""
+    return pd.Series(values, np.arange(len(values)).astype("M8[s]"), name="text", dtype="str")
+
+
+def wide() -> pd.DataFrame:
+    """Make ten columns of noise."""
+    noise = np.random.default_rng(1).standard_normal((10, ROWS))
+    return pd.DataFrame({f"column {i}": row for i, row in enumerate(noise)}, np.arange(ROWS).astype("M8[s]"))
+
+
 FRAMES: dict[str, Callable[[], Any]] = {
     "a pandas Series, one value a second": regular,
     "a NumPy pair, irregular times": irregular,
     "a pandas Series of prices": prices,
     "a pandas Series of counts, nearly all zero": counts,
+    "a pandas Series of texts, five of them": few_texts,
+    "a pandas Series of texts that differ": different_texts,
+    "the same texts as objects": lambda: different_texts().astype(object),
+    "a pandas DataFrame of ten columns": wide,
 }
 
 
@@ -88,8 +118,9 @@ def read_raw(path: Path) -> Any:
 
 
 def write_parquet(path: Path, frame: Any) -> None:
-    times, values = arrays(frame)
-    pd.DataFrame({"noise": values}, times).to_parquet(path)
+    if isinstance(frame, tuple):
+        frame = pd.Series(frame[1], frame[0])
+    (frame.to_frame("value") if isinstance(frame, pd.Series) else frame).to_parquet(path)
     to_disk(path)
 
 
@@ -103,15 +134,21 @@ def read_store(path: Path, to: str, key: str | None = None) -> Any:
         return store.range("series", to=to)
 
 
-def rivals(to: str) -> dict[str, Rival]:
+def rivals(frame: Any) -> dict[str, Rival]:
     """Return the rivals by name. All others are compared with the first."""
+    to = "numpy" if isinstance(frame, tuple) else "pandas"
     return {
-        "numpy tofile, fromfile": Rival(write_raw, read_raw),
+        **({"numpy tofile, fromfile": Rival(write_raw, read_raw)} if cells(frame) == POINTS else {}),
         "pandas to_parquet, read_parquet": Rival(write_parquet, pd.read_parquet),
         "rstore": Rival(write_store, partial(read_store, to=to)),
         "rstore, encrypted": Rival(partial(write_store, key=KEY), partial(read_store, to=to, key=KEY)),
         "rstore, durability=normal": Rival(partial(write_store, durability="normal"), partial(read_store, to=to)),
     }
+
+
+def cells(frame: Any) -> int:
+    """Return how many values a frame has."""
+    return len(frame[0]) if isinstance(frame, tuple) else frame.size
 
 
 def timed(function: Callable[[], Any]) -> float:
@@ -124,23 +161,22 @@ def timed(function: Callable[[], Any]) -> float:
 def measure(name: str, rounds: int) -> None:
     """Print the table of a frame."""
     frame = FRAMES[name]()
-    to = "numpy" if isinstance(frame, tuple) else "pandas"
     taken: dict[str, list[tuple[float, float, int]]] = {}
     for turn in range(rounds):
-        everybody = list(rivals(to).items())
+        everybody = list(rivals(frame).items())
         for rival, (write, read) in everybody[turn:] + everybody[:turn]:  # the first rival finds no memory warm
             with tempfile.TemporaryDirectory(dir=os.environ.get("RSTORE_BENCH_DIR")) as folder:
                 path = Path(folder) / "file"
                 times = timed(partial(write, path, frame)), timed(partial(read, path))
                 taken.setdefault(rival, []).append((*times, path.stat().st_size))
     print(f"{name}\n{'':34}{'in':>12}{'ratio':>8}{'out':>12}{'ratio':>8}{'on disk':>10}")
-    raw_in, raw_out, _ = map(median, zip(*taken["numpy tofile, fromfile"], strict=True))
-    for rival in rivals(to):
+    raw_in, raw_out, _ = map(median, zip(*taken[next(iter(rivals(frame)))], strict=True))
+    for rival in rivals(frame):
         rows = taken[rival]
         seconds_in, seconds_out, size = map(median, zip(*rows, strict=True))
         print(
-            f"  {rival:32}{POINTS / seconds_in / 1e6:8.1f} M/s{seconds_in / raw_in:8.2f}"
-            f"{POINTS / seconds_out / 1e6:8.1f} M/s{seconds_out / raw_out:8.2f}{size / 1e6:7.0f} MB",
+            f"  {rival:32}{cells(frame) / seconds_in / 1e6:8.1f} M/s{seconds_in / raw_in:8.2f}"
+            f"{cells(frame) / seconds_out / 1e6:8.1f} M/s{seconds_out / raw_out:8.2f}{size / 1e6:7.0f} MB",
             flush=True,
         )
 
@@ -168,10 +204,11 @@ with open("/proc/self/status") as status:  # the peak of getrusage includes that
 
 def main() -> None:
     """Print the tables."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    rounds, words = int(sys.argv[1]) if len(sys.argv) > 1 else 3, sys.argv[2:]
     print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}, pandas {pd.__version__}, {os.cpu_count()} cores")
     for name in FRAMES:
-        measure(name, rounds)
+        if not words or any(word in name for word in words):
+            measure(name, rounds)
     made, written, read = map(peak, ("made", "in", "out"))
     print(f"peak memory: frame made {made:.0f} MB, written {written:.0f} MB, dropped and read again {read:.0f} MB")
 

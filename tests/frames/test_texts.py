@@ -61,6 +61,9 @@ def test_texts_come_back_as_they_were(store: Store, name: str) -> None:
     assert store.range(name, to="polars")["value"].to_list() == listed
     assert store.range(name, to="numpy")[1].tolist() == listed
     assert store.last(name) == (len(listed) - 1, listed[-1])
+    store.extend("unsorted", given[::-1])
+    assert_same(store.range("unsorted", to="pandas"), given)
+    store.remove("unsorted")
     store.extend(name, series(["over"]))
     assert [text for _, text in store.range(name, end=9)] == ["over", *listed[1:10]]
     assert store.range(name, to="pandas", end=9).tolist()[0] == "over"
@@ -168,6 +171,12 @@ def test_few_texts_take_a_byte_for_a_row(backend: Backend) -> None:
     store.extend("few", series(["a rather long text", "another one", "é"] * 7_000))
     store.extend("listed", (np.arange(21_000), np.array(["a rather long text", "another one", "é"] * 7_000)))
     assert all(sum(len(record.data) for record in records(backend, key)) < 22_000 for key in ("few", "listed"))
+
+
+def test_a_segment_has_only_the_texts_of_its_rows() -> None:
+    days = Texts([1] * 26, bytes(range(97, 123)), memoryview(bytes([3, 25, 3, 3] * 40)))
+    assert (cut(days).tolist(), bytes(cut(days).data)) == (days.tolist(), b"dz")
+    assert (cut(days[:4]).tolist(), cut(days[:4]).codes) == (["d", "z", "d", "d"], None)
 
 
 def test_texts_are_kept_in_these_bytes() -> None:
