@@ -10,6 +10,7 @@ of 8 bytes; numbers are little-endian.
 
 from __future__ import annotations
 
+import datetime
 import json
 import struct
 import sys
@@ -40,16 +41,26 @@ FORMATS: Final = {
     "b1": "?",
     "time": "q",
     "duration": "q",
+    "date": "i",
 }
 """The kinds of columns whose values have one width, and the format of each in :mod:`struct`."""
 
 IN_UNITS: Final = frozenset({"time", "duration"})
 """The kinds of columns that hold ints of a unit: times, counted from 1970, and durations."""
 
+DATE: Final = "date"
+"""A column of dates, in days from 1970."""
+
 TEXT: Final = "text"
 _CODED: Final = "coded text"  # in bytes only: it tells how a column of texts is kept there
 OBJECT: Final = "object"
 """A column of values of any type: they are dumped like the values of any other series."""
+
+EPOCH: Final = datetime.date(1970, 1, 1).toordinal()
+"""The day from which dates are counted, in the count of Python."""
+
+DAYS: Final = range(datetime.date.min.toordinal() - EPOCH, datetime.date.max.toordinal() - EPOCH + 1)
+"""The days that a date of Python can be."""
 
 _TIME_NAMES: Final = ("time", "timestamp", "index", "rstore_time")
 """Names for a column of times that needs one and has none of its own: the first that is not taken counts."""
@@ -181,6 +192,8 @@ class Table(Sequence[Any]):
         listed: list[Any] = values if isinstance(values, list) else values.tolist()
         if self.layout.columns[i].kind in IN_UNITS:
             listed = [None if value == NOT_A_TIME else value for value in listed]
+        elif self.layout.columns[i].kind == DATE:
+            listed = [datetime.date.fromordinal(day + EPOCH) for day in listed]
         if absent is not None:
             listed = [None if missing else value for value, missing in zip(listed, absent, strict=True)]
         return listed
@@ -307,7 +320,10 @@ def _values(kind: str, block: memoryview, count: int, load: Load) -> Any:
         return load(count, bytes(block))
     if kind in (TEXT, _CODED):
         return unpack(count, block, is_coded=kind == _CODED)
-    return _column(block, FORMATS[kind], count)
+    column = _column(block, FORMATS[kind], count)
+    if kind == DATE and count and not (min(column) in DAYS and max(column) in DAYS):
+        raise ValueError("a day is no date")
+    return column
 
 
 def _column(block: memoryview, code: str, count: int) -> Any:

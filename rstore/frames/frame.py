@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
@@ -13,6 +14,9 @@ from rstore.domain.errors import StoreNotAvailableError
 from rstore.domain.names import exact
 from rstore.domain.series import Run
 from rstore.encoding.columns import (
+    DATE,
+    DAYS,
+    EPOCH,
     FORMATS,
     IN_UNITS,
     NOT_A_TIME,
@@ -26,7 +30,7 @@ from rstore.encoding.columns import (
 )
 from rstore.encoding.texts import Texts
 from rstore.frames import library
-from rstore.frames.texts import cut
+from rstore.frames.texts import cut, ints
 from rstore.frames.times import Ints, order_of, rescaled, unit_of
 
 ANY_ZONE: Final = "*"
@@ -49,8 +53,10 @@ def columns_of(table: Table) -> list[Values]:
 
 
 def chosen(values: Any, rows: Ints) -> Any:
-    """Return the values in these rows: of an array as an array, of a list or of texts as a list."""
+    """Return the values in these rows: of an array as an array, of a list as a list."""
     if isinstance(values, Texts):
+        if values.codes is not None:
+            return Texts(values.lengths, values.data, memoryview(ints(values.codes)[rows]), values.offsets)
         values = values.tolist()
     return [values[row] for row in rows.tolist()] if isinstance(values, list) else np.asarray(values)[rows]
 
@@ -167,19 +173,24 @@ def text_column(name: str | None, texts: list[Any], dtype: str = "") -> Values:
     return Values(column, [text if isinstance(text, str) else "" for text in texts], absent)
 
 
-def with_texts(frame: Frame) -> Frame:
-    """Return a frame whose columns of objects that are all texts, or None, are columns of texts.
+def with_types(frame: Frame) -> Frame:
+    """Return a frame whose columns of objects that are all texts, or all dates, or None, have that type.
 
     pandas shows them as objects still. An enum or another subclass of str stays an object.
     """
-    columns = [
-        _texts(column.name, data) if column.kind == OBJECT and _are_texts(data) else values
-        for values in columns_of(frame.table)
-        for column, data, _ in (values,)
-    ]
+    columns = [_typed(values) if values.column.kind == OBJECT else values for values in columns_of(frame.table)]
     layout = evolve(frame.table.layout, columns=tuple(values.column for values in columns))
     table = Table(layout, [values.data for values in columns], [values.absent for values in columns])
     return Frame(frame.times, table, frame.order)
+
+
+def _typed(values: Values) -> Values:
+    types = set(map(type, values.data)) - {type(None)}
+    typed = _TYPED.get(types.pop()) if len(types) == 1 else None
+    if typed is None:
+        return values
+    found = typed(values.column.name, values.data)
+    return found._replace(column=found.column._replace(dtype=OBJECT))
 
 
 def _texts(name: str | None, texts: list[str | None]) -> Values:
@@ -187,12 +198,28 @@ def _texts(name: str | None, texts: list[str | None]) -> Values:
         found: Values = library("arrow").read_texts(name, texts)
     except (StoreNotAvailableError, UnicodeError):
         found = text_column(name, texts)
-    return found._replace(column=found.column._replace(dtype=OBJECT))
+    return found
 
 
-def _are_texts(values: list[Any]) -> bool:
-    types = set(map(type, values))
-    return str in types and types <= {str, type(None)}
+def _dates(name: str | None, dates: list[datetime.date | None]) -> Values:
+    days = np.fromiter((EPOCH if day is None else day.toordinal() for day in dates), np.int64, len(dates)) - EPOCH
+    missing = np.fromiter((day is None for day in dates), np.uint8, len(dates))
+    return date_column(name, days, missing)
+
+
+_TYPED: Final[dict[type, Callable[[str | None, list[Any]], Values]]] = {str: _texts, datetime.date: _dates}
+
+
+def date_column(name: str | None, days: Any, absent: Any = None) -> Values:
+    """Return days from 1970 as a column of dates.
+
+    Raises:
+        ValueError: a day is no date of Python.
+    """
+    if len(days) and not (int(days.min()) in DAYS and int(days.max()) in DAYS):
+        raise ValueError(f"dates are of the years 1 to 9999, and not {days.min()} to {days.max()} days from 1970")
+    mask = np.asarray(absent, np.uint8) if absent is not None and absent.any() else None
+    return Values(Column(name, DATE), np.asarray(days, "<i4"), mask)
 
 
 def guessed_column(name: str | None, values: list[Any]) -> Values:

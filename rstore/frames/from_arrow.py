@@ -7,10 +7,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rstore.encoding.columns import IN_UNITS, OBJECT, TEXT, Column, TimeAxis
+from rstore.encoding.columns import DATE, IN_UNITS, OBJECT, TEXT, Column, TimeAxis
 from rstore.encoding.texts import Texts, coded_if_it_pays, pays
 from rstore.frames.choosing import Choice, time_column
-from rstore.frames.frame import Frame, Values, are_same, array_column, columns_of, frame_of, labels, object_column
+from rstore.frames.frame import (
+    Frame,
+    Values,
+    are_same,
+    array_column,
+    columns_of,
+    date_column,
+    frame_of,
+    labels,
+    object_column,
+)
 from rstore.frames.from_numpy import missing_times, shown_array
 from rstore.frames.texts import ends, ints, narrow, of_offsets
 from rstore.frames.times import Ints, whole_times
@@ -65,6 +75,9 @@ def read_column(name: str | None, array: Any) -> Values:
         return Values(Column(name, TEXT), _texts(array), _absent(array))
     array = _decoded(array)
     of_type = array.type
+    if pa.types.is_date(of_type):
+        days = array.cast(pa.date32(), safe=False).view(pa.int32())
+        return date_column(name, days.fill_null(0).to_numpy(), _absent(array))
     in_units = pa.types.is_timestamp(of_type) or pa.types.is_duration(of_type)
     if not (in_units or pa.types.is_integer(of_type) or pa.types.is_floating(of_type) or pa.types.is_boolean(of_type)):
         return object_column(name, array.to_pylist())
@@ -144,7 +157,8 @@ def show_column(values: Values) -> Any:
     if column.kind == OBJECT:
         return _objects(column.name, shown_array(values).tolist())
     if column.kind not in IN_UNITS:
-        return pa.array(data, mask=None if absent is None else np.asarray(absent, bool))
+        array = pa.array(data, mask=None if absent is None else np.asarray(absent, bool))
+        return array.view(pa.date32()) if column.kind == DATE else array
     of_type = pa.timestamp(column.unit, column.zone) if column.kind == "time" else pa.duration(column.unit)
     return pa.array(data, mask=missing_times(values)).view(of_type)
 

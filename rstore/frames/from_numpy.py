@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rstore.encoding.columns import IN_UNITS, NOT_A_TIME, OBJECT, TEXT, TimeAxis
+from rstore.encoding.columns import DATE, IN_UNITS, NOT_A_TIME, OBJECT, TEXT, TimeAxis
 from rstore.frames.frame import (
     ANY_ZONE,
     Frame,
@@ -78,6 +78,8 @@ def shown_array(values: Values) -> Any:
     missing = None if absent is None else np.asarray(absent, bool)
     if column.kind in (TEXT, OBJECT):
         return _filled(_objects(data), missing, None)
+    if column.kind == DATE:
+        return _filled(np.asarray(data).astype("M8[D]").astype(object), missing, None)
     if column.kind in IN_UNITS:
         return _filled(data, missing, NOT_A_TIME).view(f"<{'M' if column.kind == 'time' else 'm'}8[{column.unit}]")
     if column.dtype == "float16":

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from rstore.domain.errors import StoreNotAvailableError
-from rstore.encoding.columns import OBJECT, TEXT, TimeAxis
+from rstore.encoding.columns import DATE, OBJECT, TEXT, TimeAxis
 from rstore.encoding.texts import Texts
 from rstore.frames.frame import (
     Frame,
@@ -142,9 +142,8 @@ def show(frame: Frame) -> Any:
 
 
 def _series(values: Values, index: Any) -> Any:
-    column = values.column
-    dtype = object if OBJECT in (column.kind, column.dtype) else None  # pandas 3 takes objects that are texts for texts
-    return pd.Series(_shown(values), index, dtype, column.name, copy=False)
+    shown = _shown(values)  # with its type: pandas 3 takes objects that are texts for texts
+    return pd.Series(shown, index, shown.dtype, values.column.name, copy=False)
 
 
 def _index(times: Ints, axis: TimeAxis) -> Any:
@@ -167,7 +166,7 @@ def _shown(values: Values) -> Any:
         return _datetimes(shown_array(values).view(np.int64), column.unit, column.zone)
     if column.kind == TEXT:
         return _shown_texts(values, pd.api.types.pandas_dtype(_TEXTS if column.dtype in ("", "str") else column.dtype))
-    if column.kind in (OBJECT, "duration"):
+    if column.kind in (OBJECT, DATE, "duration"):
         return shown_array(values)
     if column.dtype not in _NULLABLE and (absent is None or column.kind in ("f8", "f4")):
         return shown_array(values)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from rstore.domain.errors import StoreNotAvailableError
-from rstore.encoding.columns import IN_UNITS, OBJECT, TEXT, Column, TimeAxis
+from rstore.encoding.columns import DATE, IN_UNITS, OBJECT, TEXT, Column, TimeAxis
 from rstore.frames import library
 from rstore.frames.choosing import Choice, time_column
 from rstore.frames.frame import (
@@ -17,6 +17,7 @@ from rstore.frames.frame import (
     are_same,
     array_column,
     columns_of,
+    date_column,
     frame_of,
     labels,
     object_column,
@@ -61,6 +62,9 @@ def _column(series: Any) -> Values:
     dtype = series.dtype
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         return _read_texts(series.name, series.cast(pl.String))
+    if dtype == pl.Date:
+        missing = series.is_null().to_numpy() if series.null_count() else None
+        return date_column(series.name, series.to_physical().fill_null(0).to_numpy(), missing)
     if not (dtype in (pl.Float64, pl.Float32, pl.Boolean, pl.Datetime, pl.Duration) or _is_integer(dtype)):
         return object_column(series.name, series.to_list())
     missing = series.is_null().to_numpy() if series.null_count() else None
@@ -124,7 +128,7 @@ def _shown(values: Values) -> Any:
         is_time = column.kind == "time"
         series = _datetimes(counts, column.unit, column.zone) if is_time else _durations(counts, column.unit)
     else:
-        series = pl.Series(data)
+        series = pl.Series(data).cast(pl.Date) if column.kind == DATE else pl.Series(data)
     if missing is None:
         return series
     return pl.select(pl.when(~pl.Series(np.asarray(missing, bool))).then(series)).to_series()

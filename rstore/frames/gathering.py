@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from rstore.domain.series import Run, thin
-from rstore.encoding.columns import FORMATS, IN_UNITS, OBJECT, TEXT, Column, Layout, Table, TimeAxis, is_row
+from rstore.encoding.columns import DATE, FORMATS, IN_UNITS, OBJECT, TEXT, Column, Layout, Table, TimeAxis, is_row
 from rstore.encoding.rows import stretches
 from rstore.encoding.texts import Texts, coded_if_it_pays
 from rstore.frames import texts
@@ -17,8 +17,9 @@ from rstore.frames.frame import Frame, Values, columns_of, frame_of, guessed_col
 from rstore.frames.room import Room
 from rstore.frames.times import joint_times
 
-_NUMBERS: Final = frozenset(FORMATS) - IN_UNITS - {"b1"}
+_NUMBERS: Final = frozenset(FORMATS) - IN_UNITS - {"b1", DATE}
 
+_DTYPES: Final = {"b1": "?", DATE: "<i4"}
 _STAGE: Final = 1 << 25  # bytes
 
 _Piece: TypeAlias = tuple[int, dict[str | None, Values | None]]
@@ -205,7 +206,7 @@ def _column(name: str | None, parts: Sequence[tuple[int, Values | None]], room: 
     if column.kind in FORMATS:
         dtype = np.result_type(*(_dtype(part.column.kind) for part in present))
         data = room.joined([_numbers(part, count, dtype) for count, part in parts])
-        column = column if column.kind in IN_UNITS else column._replace(kind=f"{dtype.kind}{dtype.itemsize}")
+        column = column._replace(kind=f"{dtype.kind}{dtype.itemsize}") if column.kind in _NUMBERS else column
     elif column.kind == TEXT:
         data = texts.joined([_texts(part, count) for count, part in parts])
     else:
@@ -231,7 +232,7 @@ def _common(columns: Sequence[Column]) -> Column:
 
 
 def _dtype(kind: str) -> Any:
-    return np.dtype("<i8" if kind in IN_UNITS else "?" if kind == "b1" else f"<{kind}")
+    return np.dtype("<i8" if kind in IN_UNITS else _DTYPES.get(kind, f"<{kind}"))
 
 
 def _numbers(part: Values | None, count: int, dtype: Any) -> Any:

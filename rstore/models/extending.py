@@ -56,7 +56,7 @@ def extend_with_frames(core: Core, frames: Mapping[Stream, Frame]) -> None:
 
 
 def _batch_of_frame(core: Core, stream: Stream, frame: Frame, spool: Spool, version: int | None = None) -> Batch:
-    from rstore.frames.frame import fitted, runs, with_texts
+    from rstore.frames.frame import fitted, runs, with_types
     from rstore.frames.times import pack_times
 
     def entries(fitting: Frame) -> Iterator[Entry]:
@@ -68,7 +68,7 @@ def _batch_of_frame(core: Core, stream: Stream, frame: Frame, spool: Spool, vers
     known = None if new else list(islice(layouts_of(core, stream), 2))
     fitting = fitted(stream.key, frame, known)
     if fitting.has_objects and not core.envelope.has_dump:
-        fitting = with_texts(fitting)
+        fitting = with_types(fitting)
     expect = found if new and version is None else version
     sealed: Iterable[Entry] = Reiterable(partial(entries, fitting))
     if fitting.has_objects or fitting.is_short:  # the user's own _dump is not called while the log is held
