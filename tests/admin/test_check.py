@@ -415,9 +415,9 @@ def filled(backend: Backend) -> Store:
     ("statement", "expected"),
     [
         ("UPDATE rstore_record SET level = 9 WHERE stream = {series} AND version = 2", {"it is not found by its span"}),
-        ("UPDATE rstore_stream SET levels = 1 WHERE id = {series}", {"it is not found by its span"}),
-        ("UPDATE rstore_stream SET live = 0 WHERE id = {price}", {"the key is not live after setitem"}),
-        ("UPDATE rstore_stream SET floor = 99 WHERE id = {account}", set()),
+        ("UPDATE rstore_head SET levels = 1 WHERE id = {series}", {"it is not found by its span"}),
+        ("UPDATE rstore_head SET live = 0 WHERE id = {price}", {"the key is not live after setitem"}),
+        ("UPDATE rstore_head SET floor = 99 WHERE id = {account}", set()),
         ("UPDATE rstore_count SET live = live + 1 WHERE kind = 'kv'", {"3 live streams are counted, and 2 are listed"}),
         ("DELETE FROM rstore_record WHERE stream = {account} AND version = 3", {"the record before it is missing"}),
         ("DELETE FROM rstore_record WHERE stream = {series} AND version = 1", {"the record before it is missing"}),
@@ -433,7 +433,7 @@ def test_sqlite_tables_that_were_tampered_with_are_found(
     backend: Backend, filled: Store, sqlite: sqlite3.Connection, statement: str, expected: set[str]
 ) -> None:
     ids = {
-        stream.key: sqlite.execute("SELECT id FROM rstore_stream WHERE kind = ? AND key = ?", stream).fetchone()[0]
+        stream.key: sqlite.execute("SELECT id FROM rstore_head WHERE kind = ? AND key = ?", stream).fetchone()[0]
         for stream in (PRICE, SERIES, ACCOUNT)
     }
     sqlite.execute(statement.format(**ids))
@@ -451,7 +451,7 @@ def test_an_entry_that_an_index_has_lost_is_found(backend: Backend, filled: Stor
     sqlite.execute("PRAGMA writable_schema = ON")
     sqlite.execute("DELETE FROM sqlite_schema WHERE name = 'rstore_record_span'")
     sqlite.execute("PRAGMA schema_version = 1001")
-    (series,) = sqlite.execute("SELECT id FROM rstore_stream WHERE kind = 'ts' AND key = 'series'").fetchone()
+    (series,) = sqlite.execute("SELECT id FROM rstore_head WHERE kind = 'ts' AND key = 'series'").fetchone()
     columns = 'stream, version, recorded, start, "end", level, item, op, data, meta'
     sqlite.execute(
         f'INSERT INTO rstore_record ({columns}) SELECT stream, version + 1, recorded, start, "end", level, item, op, '

@@ -11,10 +11,11 @@ from typing import Any
 
 from rstore.domain.log import Batch, Entry, Head, Log, Query, Reclaimed, Record, Rewrite
 from rstore.domain.spans import TIME_MAX
-from rstore.domain.streams import ES, TS, Stream
+from rstore.domain.streams import ES, KV, TS, Stream
 
 SERIES = Stream(TS, "series")
 OTHER = Stream(TS, "other")
+KEY = Stream(KV, "key")
 EVENTS = Stream(ES, "events")
 ALL = range(TIME_MAX)
 MANY = 600  # more than two pages of any adapter

@@ -14,7 +14,7 @@ from rstore.domain.log import Copy, Entry, Head, Log, Query, Reclaimed, Record
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, TS, Stream
 from tests.conftest import Backend
-from tests.contract.conftest import SERIES, append, entries, entry, rewrite, then, versions, without_position
+from tests.contract.conftest import KEY, SERIES, append, entries, entry, rewrite, then, versions, without_position
 
 EDGES = [TIME_MIN, TIME_MIN + 1, -(2**62), -1025, -1, 0, 1, 7, 8, 1023, 1024, 2**53 + 1, 2**62, TIME_MAX - 1, TIME_MAX]
 TIMES = st.integers(-20, 20) | st.sampled_from(EDGES) | st.integers(TIME_MIN, TIME_MAX)
@@ -104,13 +104,14 @@ class TestProperties:
     @given(data=st.data())
     def test_any_sequence_of_writes_leaves_what_a_list_would_hold(self, backend: Backend, data: st.DataObject) -> None:
         log = backend.log(f"n{next(NUMBERS)}")
-        model = Model()
+        model, stream = Model(), data.draw(st.sampled_from([SERIES, KEY]))
         for _ in range(data.draw(st.integers(1, 8))):
             if data.draw(st.booleans(), "append?"):
-                added, recorded = data.draw(st.lists(made_entries(), max_size=4)), data.draw(st.integers(0, 9))
+                times = data.draw(st.sampled_from([1, 1, 1, 40]))
+                added, recorded = data.draw(st.lists(made_entries(), max_size=4)) * times, data.draw(st.integers(0, 9))
                 live, replace = data.draw(st.booleans()), data.draw(st.booleans())
                 before = model.version if model.known else 0
-                newest = append(log, SERIES, added, recorded=recorded, live=live, replace=replace, expect=before)
+                newest = append(log, stream, added, recorded=recorded, live=live, replace=replace, expect=before)
                 model.append(newest, added, recorded, live, replace)
             else:
                 known = sorted(record.version for record in model.records)
@@ -126,27 +127,27 @@ class TestProperties:
                     if data.draw(st.booleans(), "put?")
                 ]
                 live_after = data.draw(st.sampled_from([None, True, False]))
-                saved = rewrite(log, SERIES, drop, put, live_after)
+                saved = rewrite(log, stream, drop, put, live_after)
                 assert saved == model.rewrite(set(drop), put, live_after)
-            self.agree(log, model)
+            self.agree(log, stream, model)
         log.discard()
         log.close()
 
     @staticmethod
-    def agree(log: Log, model: Model) -> None:
-        head = log.head(SERIES)
+    def agree(log: Log, stream: Stream, model: Model) -> None:
+        head = log.head(stream)
         assert (head is not None) == model.known
-        assert log.count(TS) == model.live == len(list(log.heads(TS)))
+        assert log.count(stream.kind) == model.live == len(list(log.heads(stream.kind)))
         if head is not None:
             assert (head.version, head.live) == (model.version, model.live)
             assert head.floor <= head.version
         for query in ({}, {"alive": True}, {"reverse": True, "limit": 3}, {"span": (0, 9)}, {"until": 4}, {"after": 3}):
-            found = [record._replace(position=None) for record in asked(log, SERIES, query)]
+            found = [record._replace(position=None) for record in asked(log, stream, query)]
             assert found == naive(model.records, model.died, query)
         followed = [record for _, _, record in log.follow()]
         by_version = sorted(model.records, key=lambda record: record.version)
         assert [record._replace(position=None) for record in followed] == by_version
-        assert log.last([SERIES]) == (followed[-1:] or [None])
+        assert log.last([stream]) == (followed[-1:] or [None])
 
     @on_every_backend
     @given(data=st.data())

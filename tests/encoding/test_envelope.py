@@ -575,10 +575,8 @@ def test_rows_swapped_in_the_file_do_not_open(tmp_path: Path) -> None:
     with Store(tmp_path / "a.db", key=KEY, frozen=False) as store:
         store.set_many({"admin": "alice", "guest": "mallory"})
     with closing(sqlite3.connect(tmp_path / "a.db")) as db, db:
-        (one, data), (other, more) = db.execute(
-            "SELECT position, data FROM rstore_record WHERE op = 'setitem'"
-        ).fetchall()
-        db.executemany("UPDATE rstore_record SET data = ? WHERE position = ?", [(data, other), (more, one)])
+        (one, data), (other, more) = db.execute("SELECT id, data FROM rstore_head WHERE kind = 'kv'").fetchall()
+        db.executemany("UPDATE rstore_head SET data = ? WHERE id = ?", [(data, other), (more, one)])
 
     with Store(tmp_path / "a.db", key=KEY) as store:
         for key in ("admin", "guest"):

@@ -12,18 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rstore.adapters.pool import Session
 from rstore.adapters.sqlite import statements as sql
 from rstore.domain.errors import StoreError, StoreNotAvailableError
 from rstore.domain.rules import no_namespace
-from rstore.domain.streams import Stream
 
 _LONGEST_SECONDS: Final = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 _RETRY_SECONDS: Final = 0.005
 _IMMUTABLE: Final = "mode=ro&immutable=1"
-_IDS: Final = 16_384
 _ATTEMPTS: Final = 5
 
 _MESSAGES: Final = {
@@ -53,9 +51,8 @@ DriverError = (sqlite3.Error, UnicodeDecodeError)
 class Connection(sqlite3.Connection):
     """A connection that knows the id of its namespace; 0 if there is none.
 
-    ``place`` is the device and inode of its file, whatever the file's name leads to by now. ``ids`` caches the ids of
-    streams: the id of a stream that is gone finds nothing. A ``fleeting`` connection sees the file as it was when the
-    connection was opened, and serves one call only.
+    ``place`` is the device and inode of its file, whatever the file's name leads to by now. A ``fleeting`` connection
+    serves one call only: it sees the file as it was when the connection was opened, or in the schema that it had then.
     """
 
     session: Session[Connection]
@@ -63,10 +60,6 @@ class Connection(sqlite3.Connection):
     place: tuple[int, int] | None = None
     fleeting: bool = False
     closed: bool = False
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.ids: dict[Stream, int] = {}
 
     def close(self) -> None:
         super().close()
@@ -76,12 +69,6 @@ class Connection(sqlite3.Connection):
         # else Python warns of iterators that were dropped, though the store that they read from was closed
         with suppress(sqlite3.ProgrammingError):  # it could not be opened
             self.close()
-
-    def remember(self, stream: Stream, key: int) -> None:
-        """Keep the id of a stream, and forget all others if there are too many."""
-        if len(self.ids) >= _IDS:
-            self.ids.clear()
-        self.ids[stream] = key
 
 
 class SqliteFile:
@@ -138,7 +125,10 @@ class SqliteFile:
         try:
             if not self._frozen:
                 self._prepare(db)
-            if self._schema_version(db):
+            if version := self._schema_version(db):
+                if version < sql.SCHEMA_VERSION:
+                    _run(db, sql.SHOW_AS_NEW)
+                    db.fleeting = True
                 row = db.execute(sql.NAMESPACE, (self._namespace,)).fetchone()
                 db.namespace = row[0] if row else 0
             is_found = self._locate() == found
@@ -155,7 +145,7 @@ class SqliteFile:
         if not is_found:
             db.close()
             return None
-        db.place, db.fleeting = found, mode == _IMMUTABLE
+        db.place, db.fleeting = found, db.fleeting or mode == _IMMUTABLE
         return db
 
     def _mode(self) -> str:
@@ -176,7 +166,7 @@ class SqliteFile:
         self._log_ahead(db)
         db.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'full' else 'NORMAL'}")
         db.execute("PRAGMA fullfsync = ON")  # on macOS, where fsync alone does not reach the disk
-        if self._schema_version(db) == 0:
+        if self._schema_version(db) < sql.SCHEMA_VERSION:
             with immediate(db):
                 self._create_schema(db)
         row = db.execute(sql.NAMESPACE, (self._namespace,)).fetchone()
@@ -205,16 +195,18 @@ class SqliteFile:
             time.sleep(_RETRY_SECONDS)
 
     def _create_schema(self, db: Connection) -> None:
-        if self._schema_version(db) == 0:  # nobody was faster
-            for statement in sql.schema():
-                db.execute(statement)
-            identify(db)
+        version = self._schema_version(db)
+        if version < sql.SCHEMA_VERSION:  # nobody was faster
+            for name in sql.CREATE if version == 0 else sql.MIGRATE:
+                _run(db, name)
+            if version == 0:
+                identify(db)
             db.execute(f"PRAGMA user_version = {sql.SCHEMA_VERSION}")
 
     def _schema_version(self, db: Connection) -> int:
         """Return the version of the schema; 0 if the file holds nothing of a store."""
         version, is_ours = db.execute(sql.VERSION).fetchone()
-        if version == (sql.SCHEMA_VERSION if is_ours else 0):
+        if version in (range(1, sql.SCHEMA_VERSION + 1) if is_ours else (0,)):
             return int(version)
         reason = (
             f"has schema version {version}, this rstore knows {sql.SCHEMA_VERSION}: install a newer rstore"
@@ -324,6 +316,11 @@ class SqliteFile:
         if primary in _MESSAGES:
             return StoreNotAvailableError(f"{self.name}: {_MESSAGES[primary]}")
         return StoreError(f"{self.name}: {_DAMAGED.get(primary, str(error))}")
+
+
+def _run(db: sqlite3.Connection, script: str) -> None:
+    for statement in sql.script(script):
+        db.execute(statement)
 
 
 def identify(db: sqlite3.Connection) -> None:

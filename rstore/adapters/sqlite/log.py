@@ -30,7 +30,7 @@ from rstore.domain.log import (
 from rstore.domain.paging import within
 from rstore.domain.rules import folded_version
 from rstore.domain.spans import TIME_MAX
-from rstore.domain.streams import SS, Stream
+from rstore.domain.streams import KV, SS, Stream
 from rstore.domain.waiting import wait_for_change
 
 _LOOK_SECONDS: Final = 0.01
@@ -217,8 +217,8 @@ class SqliteLog:
 
 
 def _is_simple(batch: Batch) -> bool:
-    """Tell whether a batch may change nothing but the records of its stream."""
-    return batch.live and not batch.replace and isinstance(batch.entries, list | tuple) and len(batch.entries) == 1
+    """Tell whether one statement may be enough for a batch."""
+    return batch.live and writing.is_single(batch) and (not batch.replace or batch.stream.kind == KV)
 
 
 def _next(key: str) -> str:

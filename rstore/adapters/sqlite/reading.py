@@ -49,9 +49,22 @@ def find(db: Connection, stream: Stream) -> StreamRow | None:
     return None if row is None else StreamRow._make(_checked(row, _STREAM))
 
 
+def find_many(db: Connection, streams: Sequence[Stream]) -> dict[Stream, StreamRow]:
+    """Return those streams that there are."""
+    if len(streams) == 1:
+        rows = [(stream, find(db, stream)) for stream in streams]
+        return {stream: row for stream, row in rows if row is not None}
+    found = {}
+    for kind in {stream.kind for stream in streams}:
+        keys = json.dumps([stream.key for stream in streams if stream.kind == kind])
+        for key, *row in db.execute(sql.STREAMS, (db.namespace, kind, keys)).fetchall():
+            found[Stream(kind, key)] = StreamRow._make(_checked(row, _STREAM))
+    return found
+
+
 def head_by_time(db: Connection, stream: Stream, until: int) -> Head | None:
     values = {"namespace": db.namespace, "kind": stream.kind, "key": stream.key, "until": until}
-    row = db.execute(sql.HEAD_BY_TIME, values).fetchone()
+    row = db.execute(sql.HEAD_BY_TIME.by(stream.kind, until), values).fetchone()
     return None if row is None else head_then(stream, *row)
 
 
@@ -67,23 +80,17 @@ def heads(db: Connection, kind: str, low: str, *, live: bool) -> list[Head]:
 def heads_by_time(db: Connection, kind: str, low: str, until: int) -> list[Head]:
     """Return a page of heads as of a time, from a key on."""
     values = {"namespace": db.namespace, "kind": kind, "low": low, "until": until, "page": PAGE}
-    listed = (_checked(row, _LISTED_BY_TIME) for row in db.execute(sql.LIST_BY_TIME, values).fetchall())
+    listed = (_checked(row, _LISTED_BY_TIME) for row in db.execute(sql.LIST_BY_TIME.by(kind, until), values).fetchall())
     return [head_then(Stream(kind, key), version, op) for key, version, op in listed]
 
 
 def last(db: Connection, stream: Stream, until: int | None) -> Record | None:
-    """Return the newest record: the most frequent read of all, a third faster if the stream's id is known."""
-    known = db.ids.get(stream)
-    if known is not None:
-        row = db.execute(sql.LAST_OF_ID.by(until), {"id": known, "until": until}).fetchone()
-        if row is not None:
-            return Record._make(row)
-    values = {"namespace": db.namespace, "kind": stream.kind, "key": stream.key, "until": until}
-    row = db.execute(sql.LAST.by(until), values).fetchone()
-    if row is None:
-        return None
-    db.remember(stream, row[0])
-    return Record._make(row[1:])
+    """Return the newest record: for a key's, the most frequent read of all, this takes one row."""
+    statement = sql.LAST.by(stream.kind, until)
+    row = db.execute(
+        statement, {"namespace": db.namespace, "kind": stream.kind, "key": stream.key, "until": until}
+    ).fetchone()
+    return None if row is None else Record._make(row)
 
 
 def of_many(
@@ -93,7 +100,7 @@ def of_many(
     for kind in {stream.kind for stream in streams}:
         keys = json.dumps([stream.key for stream in streams if stream.kind == kind])
         values = {"keys": keys, "namespace": db.namespace, "kind": kind, "until": until}
-        for key, *row in db.execute(ways.by(until), values).fetchall():
+        for key, *row in db.execute(ways.by(kind, until), values).fetchall():
             yield Stream(kind, key), row
 
 

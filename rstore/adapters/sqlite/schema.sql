@@ -1,5 +1,6 @@
--- The schema of a store in a SQLite file. SQLite keeps the text of each CREATE statement in the file. Comments stand
--- outside of the statements, so that they can be reworded and all files still hold the same text.
+-- The schema of a store in a SQLite file, but for the streams, which heads.sql makes. SQLite keeps the text of each
+-- CREATE statement in the file. Comments stand outside of the statements, so that they can be reworded and all files
+-- still hold the same text. An empty line ends a statement, since triggers hold statements of their own.
 
 -- A discarded namespace keeps its row. Connections cache its id, so no other namespace ever gets that id; and no
 -- version up to the floor is given out again.
@@ -13,19 +14,10 @@ CREATE TABLE rstore_count (
     namespace INTEGER NOT NULL, kind TEXT NOT NULL, live INTEGER NOT NULL,
     PRIMARY KEY (namespace, kind)) WITHOUT ROWID;
 
--- levels is a bit mask of the span levels of the stream's records. died is the version of the append that last ended
--- the stream's life. The newest version is not kept here, so that a set on a live stream is one INSERT and no UPDATE.
--- An id is never used again, since connections cache it.
-CREATE TABLE rstore_stream (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, namespace INTEGER NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL,
-    live INTEGER NOT NULL, levels INTEGER NOT NULL, floor INTEGER NOT NULL, died INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (namespace, kind, key));
-
--- Lists the live streams without stepping over dead ones.
-CREATE INDEX rstore_stream_live ON rstore_stream (namespace, kind, key) WHERE live;
-
--- AUTOINCREMENT lets the file grow at its end. It also never gives the position of a pruned record to a new record,
--- which a follower would then skip. Along a stream, positions increase with versions, also after a rewrite.
+-- The records of all streams but keys. Each record comes after all others of the file, so that the table grows at its
+-- end. SQLite keeps the last position that it has given out, for AUTOINCREMENT, also when its record is pruned: a
+-- follower would skip a record that got it again. Along a stream, positions increase with versions, also after a
+-- rewrite.
 CREATE TABLE rstore_record (
     position INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL, version INTEGER NOT NULL,
     recorded INTEGER NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL, level INTEGER,
@@ -39,6 +31,5 @@ VALUES ('rstore_record', CAST((julianday('now') - 2440587.5) * 86400000000 AS IN
 -- Finds the last record of a stream, and the records after a version.
 CREATE UNIQUE INDEX rstore_record_version ON rstore_record (stream, version);
 
--- Finds the records that touch a span, in order of (start, position). Values of keys have no span, so they have no
--- level either and stay out of the index.
+-- Finds the records that touch a span, in order of (start, position).
 CREATE INDEX rstore_record_span ON rstore_record (stream, level, start) WHERE level IS NOT NULL;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
@@ -12,7 +12,7 @@ from rstore.domain.streams import KV, Stream
 
 # -- the file and its namespaces --------------------------------------------------------------------------------------
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 # One statement for the version and whether the file is a store's, since another process may just be making the schema.
 VERSION: Final = """
@@ -35,13 +35,22 @@ REVIVE: Final = """
 INSERT INTO rstore_namespace (name, live) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET live = 1
 RETURNING id, floor"""
 
+# Changes of keys are about to be erased: no other record may get their positions.
+KEEP_POSITIONS: Final = """
+UPDATE sqlite_sequence SET seq = max(seq, (SELECT coalesce(max(position), 0) FROM rstore_change))
+WHERE name = 'rstore_record'"""
+
 # The floor is raised above all versions, so that a cache notices that its streams are gone.
 DISCARD: Final = (
     """UPDATE rstore_namespace SET live = 0, floor = max(floor, coalesce(
-        (SELECT max(max(s.floor, coalesce(r.version, 0))) FROM rstore_stream AS s
-         LEFT JOIN rstore_record AS r ON r.stream = s.id WHERE s.namespace = :id), 0)) + 1 WHERE id = :id""",
-    "DELETE FROM rstore_record WHERE stream IN (SELECT id FROM rstore_stream WHERE namespace = :id)",
-    "DELETE FROM rstore_stream WHERE namespace = :id",
+        (SELECT max(max(h.floor, coalesce(h.version, r.version, 0))) FROM rstore_head AS h
+         LEFT JOIN rstore_record AS r ON r.stream = h.id WHERE h.namespace = :id), 0)) + 1 WHERE id = :id""",
+    KEEP_POSITIONS,
+    *(
+        f"DELETE FROM {table} WHERE stream IN (SELECT id FROM rstore_head WHERE namespace = :id)"
+        for table in ("rstore_record", "rstore_change", "rstore_milestone")
+    ),
+    "DELETE FROM rstore_head WHERE namespace = :id",
     "DELETE FROM rstore_count WHERE namespace = :id",
 )
 
@@ -53,19 +62,45 @@ UPDATE sqlite_sequence SET seq = max(seq, CAST((julianday('now') - 2440587.5) * 
 WHERE name = 'rstore_record'"""
 
 
-def schema() -> list[str]:
-    """Return the statements that make the schema; read at creation only, and so not kept."""
-    return files("rstore.adapters.sqlite").joinpath("schema.sql").read_text(encoding="utf-8").split(";\n")
+def script(name: str) -> list[str]:
+    """Return the statements of a file beside this module; read at creation only, and so not kept."""
+    return files("rstore.adapters.sqlite").joinpath(name).read_text(encoding="utf-8").split(";\n\n")
+
+
+CREATE: Final = ("schema.sql", "heads.sql", "triggers.sql")
+SHOW_AS_NEW: Final = "version_1.sql"
+MIGRATE: Final = (SHOW_AS_NEW, "heads.sql", "migration.sql", "triggers.sql")  # triggers last: what moves is not new
 
 
 # -- the newest record of a stream ------------------------------------------------------------------------------------
 
 _NEAR: Final = 32  # records: reading as many one by one takes no longer than bisecting
 
-_COLUMNS: Final = 'version, position, recorded, start, "end", item, op, data, meta'
-_OF_R: Final = ", ".join(f"r.{column}" for column in _COLUMNS.split(", "))
+_NAMES: Final = ("version", "position", "recorded", "start", "end", "item", "op", "data", "meta")
 
-_NEWEST: Final = "SELECT position FROM rstore_record WHERE stream = {stream} ORDER BY version DESC LIMIT 1"
+
+def _named(prefix: str) -> dict[str, str]:
+    """Return an expression for each column of a record, and ``columns`` for all of them."""
+    each = {name: f'{prefix}"{name}"' if name == "end" else f"{prefix}{name}" for name in _NAMES}
+    return each | {"columns": ", ".join(each.values())}
+
+
+_BARE, _IN_HEAD, _IN_RECORD = _named(""), _named("h."), _named("r.")
+_OLD, _IN_CHANGE = ({name: text.replace('"', "") for name, text in _named(p).items()} for p in ("old_", "c.old_"))
+
+# Where a key's newest record is for which a condition does not hold, such as to be of a later time: in the change that
+# replaced it. The search begins at the next milestone above, and goes back from there. It ends at the first change of
+# the key, which replaced nothing, if there is no such record.
+_HOLDER: Final = """(WITH RECURSIVE hop (position) AS (
+    SELECT coalesce((SELECT m.position FROM rstore_milestone AS m WHERE m.stream = h.id AND m.{milestone}
+        ORDER BY m.version LIMIT 1), h.position)
+    UNION ALL
+    SELECT c.old_position FROM hop CROSS JOIN rstore_change AS c ON c.position = hop.position WHERE c.old_{above})
+SELECT min(position) FROM hop)"""
+
+_BY_TIME: Final = _HOLDER.format(milestone="recorded > :until", above="recorded > :until")
+
+_NEWEST: Final = "SELECT position FROM rstore_record WHERE stream = h.id ORDER BY version DESC LIMIT 1"
 
 # The newest record by a time is nearly always among the newest ones. If not, it lies between the oldest record and
 # those. Each look at the record below the middle halves what is left between two bounds. Rejected: an index on times,
@@ -73,86 +108,102 @@ _NEWEST: Final = "SELECT position FROM rstore_record WHERE stream = {stream} ORD
 _NEWEST_BY_TIME: Final = f"""
 SELECT coalesce(
     (SELECT position FROM (
-        SELECT position, recorded FROM rstore_record WHERE stream = {{stream}} ORDER BY version DESC LIMIT {_NEAR})
+        SELECT position, recorded FROM rstore_record WHERE stream = h.id ORDER BY version DESC LIMIT {_NEAR})
     WHERE recorded <= :until LIMIT 1),
     (WITH RECURSIVE bounds (low, high) AS (
-        SELECT (SELECT min(version) FROM rstore_record WHERE stream = {{stream}}),
-            (SELECT max(version) FROM rstore_record WHERE stream = {{stream}})
+        SELECT (SELECT min(version) FROM rstore_record WHERE stream = h.id),
+            (SELECT max(version) FROM rstore_record WHERE stream = h.id)
         UNION ALL
         SELECT iif(r.recorded <= :until, (low + high) / 2, low), iif(r.recorded <= :until, high, r.version)
         FROM bounds CROSS JOIN rstore_record AS r ON r.position = (
-            SELECT position FROM rstore_record WHERE stream = {{stream}} AND version <= (low + high) / 2
+            SELECT position FROM rstore_record WHERE stream = h.id AND version <= (low + high) / 2
             ORDER BY version DESC LIMIT 1)
         WHERE high - low > 1)
     SELECT position FROM rstore_record
-    WHERE stream = {{stream}} AND version <= (SELECT max(low) FROM bounds) AND recorded <= :until
+    WHERE stream = h.id AND version <= (SELECT max(low) FROM bounds) AND recorded <= :until
     ORDER BY version DESC LIMIT 1))"""
 
 
 class Ways(NamedTuple):
-    """A statement for the newest record of a stream, and one for its newest by a time."""
+    """The statements for the newest records of keys, and for those of other streams; and the same by a time."""
 
-    newest: str
-    by_time: str
+    key: str
+    key_by_time: str
+    other: str
+    other_by_time: str
 
-    def by(self, until: int | None) -> str:
-        """Return the statement for the newest record, by a time if one is given."""
-        return self.newest if until is None else self.by_time
+    def by(self, kind: str, until: int | None) -> str:
+        """Return the statement for a kind of streams, by a time if one is given."""
+        if kind == KV:
+            return self.key if until is None else self.key_by_time
+        return self.other if until is None else self.other_by_time
 
 
-def _each_way(statement: str, stream: str) -> Ways:
-    ways = (way.format(stream=stream) for way in (_NEWEST, _NEWEST_BY_TIME))
-    return Ways(*(statement.format(newest=f"({way})") for way in ways))
+_LIVES: Final = ("h.live = 1", "h.live = 0")
 
 
-LAST_OF_ID: Final = _each_way(f"SELECT {_COLUMNS} FROM rstore_record WHERE position = {{newest}}", ":id")
+def _each_way(selected: str, tables: str, where: str, order: str, lives: Sequence[str] = _LIVES) -> Ways:
+    """Return the statements for the newest record of each stream of a table ``h``.
 
-# CROSS JOIN looks up the stream first. The planner might rather list all streams, and search for each.
-LAST: Final = _each_way(
-    f"""
-SELECT s.id, {_OF_R} FROM rstore_stream AS s CROSS JOIN rstore_record AS r ON r.position = {{newest}}
-WHERE s.namespace = :namespace AND s.kind = :kind AND s.key = :key""",
-    "s.id",
-)
+    Args:
+        selected: what is wanted, with the columns of the record in braces.
+        tables, where: which streams.
+        order: in which order, and how many.
+        lives: conditions that part the streams. The index has each part in order, and SQLite merges them.
+    """
+    # CROSS JOIN looks up the stream first. The planner might rather list all records, and search for each.
+    held = f"rstore_change AS c ON c.position = {_BY_TIME}"
+    in_head = f"SELECT {selected.format(**_IN_HEAD)} FROM {tables} WHERE {where} AND "
+    in_change = f"SELECT {selected.format(**_IN_CHANGE)} FROM {tables} CROSS JOIN {held} WHERE {where} AND "
+    in_record = f"SELECT {selected.format(**_IN_RECORD)} FROM {tables} CROSS JOIN rstore_record AS r WHERE {where} AND "
 
-_OF_MANY: Final = """
-FROM json_each(:keys) AS asked
-CROSS JOIN rstore_stream AS s ON s.namespace = :namespace AND s.kind = :kind AND s.key = asked.value
-CROSS JOIN rstore_record AS r ON r.position = {newest}"""
+    def joined(*arms: str) -> str:
+        return " UNION ALL ".join(f"{arm} AND {live}" for arm in arms for live in lives) + f" {order}"
 
-LAST_OF_MANY: Final = _each_way(f"SELECT s.key, {_OF_R} {_OF_MANY}", "s.id")
+    return Ways(
+        joined(f"{in_head} h.position IS NOT NULL"),
+        joined(f"{in_head} h.recorded <= :until", f"{in_change} h.recorded > :until AND c.old_position IS NOT NULL"),
+        joined(f"{in_record} r.position = ({_NEWEST})"),
+        joined(f"{in_record} r.position = ({_NEWEST_BY_TIME})"),
+    )
+
+
+_OF_KIND: Final = "h.namespace = :namespace AND h.kind = :kind AND h.key"
+
+LAST: Final = _each_way("{columns}", "rstore_head AS h", f"{_OF_KIND} = :key", "LIMIT 1")
+
+_MANY: Final = ("json_each(:keys) AS asked CROSS JOIN rstore_head AS h", f"{_OF_KIND} = asked.value", "")
+
+LAST_OF_MANY: Final = _each_way("h.key, {columns}", *_MANY)
 
 # SQLite knows the length of a BLOB without reading it.
-SIZES: Final = _each_way(f"SELECT s.key, length(r.data) + coalesce(length(r.meta), 0) {_OF_MANY}", "s.id")
+SIZES: Final = _each_way("h.key, length({data}) + coalesce(length({meta}), 0)", *_MANY)
 
 # -- streams ----------------------------------------------------------------------------------------------------------
 
-_WITH_NEWEST: Final = f"""FROM rstore_stream AS s LEFT JOIN rstore_record AS r ON r.position =
-    ({_NEWEST.format(stream="s.id")})"""
+_ROW: Final = """h.id, h.live, h.levels, h.floor, h.died, max(h.floor, coalesce(h.version, r.version, 0)),
+    coalesce(h.recorded, r.recorded)"""
+_WITH_NEWEST: Final = f"rstore_head AS h LEFT JOIN rstore_record AS r ON r.position = ({_NEWEST})"
+_STREAM: Final = f"SELECT {_ROW} FROM {_WITH_NEWEST} WHERE h.namespace = ?1 AND h.kind = ?2 AND h.key = ?3 AND "
 
-STREAM: Final = f"""
-SELECT s.id, s.live, s.levels, s.floor, s.died, max(s.floor, coalesce(r.version, 0)), r.recorded
-{_WITH_NEWEST}
-WHERE s.namespace = ? AND s.kind = ? AND s.key = ?"""
+STREAM: Final = " UNION ALL ".join(f"{_STREAM} {live}" for live in _LIVES) + " LIMIT 1"
 
-_LIST: Final = """
-SELECT s.key, max(s.floor, coalesce((SELECT max(version) FROM rstore_record WHERE stream = s.id), 0)), s.floor, s.live,
-    s.died
-FROM rstore_stream AS s
-WHERE s.namespace = ? AND s.kind = ? AND s.key >= ? {live} ORDER BY s.key LIMIT ?"""
+STREAMS: Final = f"""
+SELECT h.key, {_ROW} FROM json_each(?3) AS asked CROSS JOIN {_WITH_NEWEST}
+WHERE h.namespace = ?1 AND h.kind = ?2 AND h.live IN (0, 1) AND h.key = asked.value"""
 
-LIST: Final = _LIST.format(live="")
-LIST_LIVE: Final = _LIST.format(live="AND s.live")
+_LIST: Final = """SELECT h.key, max(h.floor, coalesce(h.version,
+    (SELECT max(version) FROM rstore_record WHERE stream = h.id), 0)), h.floor, h.live, h.died
+FROM rstore_head AS h WHERE h.namespace = ?1 AND h.kind = ?2 AND h.key >= ?3 AND """
 
-_BY_TIME: Final = f"""rstore_stream AS s
-CROSS JOIN rstore_record AS r ON r.position = ({_NEWEST_BY_TIME.format(stream="s.id")})
-WHERE s.namespace = :namespace AND s.kind = :kind AND s.key"""
+LIST_LIVE: Final = f"{_LIST} h.live = 1 ORDER BY h.key LIMIT ?4"
+LIST: Final = " UNION ALL ".join(f"{_LIST} {live}" for live in _LIVES) + " ORDER BY 1 LIMIT ?4"
 
-LIST_BY_TIME: Final = f"""
-SELECT s.key, r.version, r.op FROM {_BY_TIME} >= :low ORDER BY s.key LIMIT :page"""
+LIST_BY_TIME: Final = _each_way(
+    "h.key, {version}, {op}", "rstore_head AS h", f"{_OF_KIND} >= :low", "ORDER BY 1 LIMIT :page"
+)
 
-HEAD_BY_TIME: Final = f"""
-SELECT r.version, r.op FROM {_BY_TIME} = :key"""
+HEAD_BY_TIME: Final = _each_way("{version}, {op}", "rstore_head AS h", f"{_OF_KIND} = :key", "LIMIT 1")
 
 COUNT: Final = "SELECT live FROM rstore_count WHERE namespace = ? AND kind = ?"
 
@@ -161,32 +212,72 @@ ADD_TO_COUNT: Final = (
     "ON CONFLICT DO UPDATE SET live = live + excluded.live"
 )
 
-CREATE_STREAM: Final = "INSERT INTO rstore_stream (namespace, kind, key, live, levels, floor) VALUES (?, ?, ?, 0, 0, ?)"
+CREATE_STREAM: Final = (
+    "INSERT INTO rstore_head (namespace, kind, key, live, levels, floor, died) VALUES (?, ?, ?, 0, 0, ?, 0)"
+)
 
-CHANGE_STREAM: Final = "UPDATE rstore_stream SET live = ?, levels = ?, floor = ?, died = ? WHERE id = ?"
+CHANGE_STREAM: Final = "UPDATE rstore_head SET live = ?, levels = ?, floor = ?, died = ? WHERE id = ?"
 
-FORGET_STREAM: Final = "DELETE FROM rstore_stream WHERE id = ?"
+FORGET_STREAM: Final = "DELETE FROM rstore_head WHERE id = ?"
 
 RAISE_FLOOR: Final = "UPDATE rstore_namespace SET floor = max(floor, ?) WHERE id = ?"
 
-# -- records ----------------------------------------------------------------------------------------------------------
+# -- append -----------------------------------------------------------------------------------------------------------
 
-# One entry for a live stream whose level is known: no other table changes, so one statement is the transaction.
-APPEND_ONE: Final = f"""
-INSERT INTO rstore_record (stream, version, recorded, start, "end", level, item, op, data, meta)
-SELECT s.id, max(s.floor, coalesce(r.version, 0)) + 1, max(coalesce(r.recorded, :recorded), :recorded),
-    :start, :end, :level, :item, :op, :data, :meta
-{_WITH_NEWEST}
-WHERE s.namespace = :namespace AND s.kind = :kind AND s.key = :key AND s.live
-    AND (:level IS NULL OR (s.levels >> :level) & 1)
-    AND (:expect IS NULL OR :expect = max(s.floor, coalesce(r.version, 0)))
+# The last position that was given out, to whatever namespace.
+END: Final = """
+SELECT max(seq, coalesce((SELECT max(position) FROM rstore_change), 0)) FROM sqlite_sequence
+WHERE name = 'rstore_record'"""
+
+_NEXT: Final = f"1 + ({END})"
+
+_PLACED: Final = ", ".join(f'"{name}" = :{name}' for name in Entry._fields)
+
+# One entry for a live key: the triggers do the rest, so one statement is the transaction.
+_SET_ONE: Final = f"""
+UPDATE rstore_head SET version = max(floor, coalesce(version, 0)) + 1, position = {_NEXT},
+    recorded = max(coalesce(recorded, :recorded), :recorded), {_PLACED} {{more}}
+WHERE namespace = :namespace AND kind = :kind AND key = :key AND live = 1 {{only}}
+    AND (:expect IS NULL OR :expect = max(floor, coalesce(version, 0)))
 RETURNING version"""
 
-APPEND_ONE_NAMES: Final = ("namespace", *Stream._fields, "expect", "level", "recorded", *Entry._fields)
+SET_ONE: Final = _SET_ONE.format(more="", only="")
 
-INSERT: Final = """
-INSERT INTO rstore_record (stream, version, recorded, start, "end", level, item, op, data, meta)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+# The same in place of all earlier values, where there is one at most: the trigger takes that away.
+REPLACE_ONE: Final = _SET_ONE.format(
+    more=", floor = max(floor, coalesce(version, 0)) + 1",
+    only="""AND NOT EXISTS (
+        SELECT 1 FROM rstore_change AS c WHERE c.position = rstore_head.position AND c.old_position IS NOT NULL)""",
+)
+
+# One entry for another live stream whose level is known: no other table changes.
+APPEND_ONE: Final = f"""
+INSERT INTO rstore_record (position, stream, version, recorded, start, "end", level, item, op, data, meta)
+SELECT {_NEXT}, h.id, max(h.floor, coalesce(r.version, 0)) + 1, max(coalesce(r.recorded, :recorded), :recorded),
+    :start, :end, :level, :item, :op, :data, :meta
+FROM rstore_head AS h LEFT JOIN rstore_record AS r ON r.position = ({_NEWEST})
+WHERE h.namespace = :namespace AND h.kind = :kind AND h.key = :key AND h.live = 1 AND (h.levels >> :level) & 1
+    AND (:expect IS NULL OR :expect = max(h.floor, coalesce(r.version, 0)))
+RETURNING version"""
+
+ONE_NAMES: Final = ("namespace", *Stream._fields, "expect", "level", "recorded", *Entry._fields)
+
+# In a transaction, where version and transaction time are known.
+ADD_KEY: Final = f"""
+INSERT INTO rstore_head (namespace, kind, key, live, levels, floor, died, version, recorded, start, "end", item, op,
+    data, meta, position)
+VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {_NEXT})"""
+
+SET: Final = f"""
+UPDATE rstore_head SET version = ?, recorded = ?, start = ?, "end" = ?, item = ?, op = ?, data = ?, meta = ?,
+    position = {_NEXT}
+WHERE id = ?"""
+
+INSERT: Final = f"""
+INSERT INTO rstore_record (version, recorded, start, "end", item, op, data, meta, stream, level, position)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {_NEXT})"""
+
+# -- erase ------------------------------------------------------------------------------------------------------------
 
 REPLACE: Final = """
 UPDATE rstore_record SET recorded = ?, start = ?, "end" = ?, level = ?, item = ?, op = ?, data = ?, meta = ?
@@ -202,24 +293,79 @@ DELETE: Final = "DELETE FROM rstore_record WHERE stream = ? AND version NOT IN (
 IN_RANGE: Final = "version >= ? AND version < ?"
 LISTED: Final = "version IN (SELECT value FROM json_each(?))"
 
+# The records of a key, from its head back: each one is in the change that replaced it.
+_CHAIN: Final = """WITH RECURSIVE chain AS (
+    SELECT {columns} FROM rstore_head AS h WHERE h.id = ? AND h.position IS NOT NULL
+    UNION ALL
+    SELECT {old} FROM chain CROSS JOIN rstore_change AS c ON c.position = chain.position
+    WHERE c.old_version > ?)"""
+
+LINKS: Final = (
+    _CHAIN.format(
+        columns="version, position, length(data) AS size", old="c.old_version, c.old_position, length(c.old_data)"
+    )
+    + " SELECT version, position, size FROM chain"
+)
+
+_TAKEN: Final = f"SELECT {_OLD['columns']} FROM rstore_change WHERE position = ?"
+HEAD_TAKES: Final = f"UPDATE rstore_head SET ({_BARE['columns']}) = ({_TAKEN}) WHERE id = ?"
+CHANGE_TAKES: Final = f"UPDATE rstore_change SET ({_OLD['columns']}) = ({_TAKEN}) WHERE position = ?"
+
+_PUT: Final = ("recorded", *Entry._fields)
+PUT_IN_HEAD: Final = f"UPDATE rstore_head SET {', '.join(f'{_BARE[name]} = ?' for name in _PUT)} WHERE id = ?"
+PUT_IN_CHANGE: Final = f"UPDATE rstore_change SET {', '.join(f'{_OLD[name]} = ?' for name in _PUT)} WHERE position = ?"
+
+FORGET_CHANGE: Final = "DELETE FROM rstore_change WHERE position = ?"
+
+FORGET_MILESTONES: Final = "DELETE FROM rstore_milestone WHERE stream = ?"
+
+MARK_AGAIN: Final = (
+    _CHAIN.format(
+        columns="id, version, recorded, position", old="chain.id, c.old_version, c.old_recorded, c.old_position"
+    )
+    + " INSERT INTO rstore_milestone SELECT * FROM chain WHERE version % 64 = 0"
+)
+
+# -- read -------------------------------------------------------------------------------------------------------------
+
 SNAPSHOT: Final = f"""
-SELECT {_COLUMNS} FROM rstore_record INDEXED BY rstore_record_span WHERE level = 0 AND stream =
-    (SELECT id FROM rstore_stream WHERE namespace = ? AND kind = ? AND key = ?)
-AND start <= ? AND recorded <= ? ORDER BY start DESC, position DESC LIMIT 1"""
+SELECT {_BARE["columns"]} FROM rstore_record INDEXED BY rstore_record_span WHERE level = 0 AND stream =
+    (SELECT id FROM rstore_head WHERE namespace = ?1 AND kind = ?2 AND live IN (0, 1) AND key = ?3)
+AND start <= ?4 AND recorded <= ?5 ORDER BY start DESC, position DESC LIMIT 1"""
 
+# Each part is in the order of r.position, so that SQLite merges them and sorts nothing.
+_PLACED_IN_HEAD, _PLACED_IN_CHANGE = (
+    ", ".join("r.position" if name == "position" else where[name] for name in _NAMES)
+    for where in (_IN_HEAD, _IN_CHANGE)
+)
+
+_SUCCESSOR: Final = _HOLDER.format(milestone="version > r.version", above="position > r.position")
+
+# A key's record is in its head, or in the change that replaced it.
 FOLLOW: Final = f"""
-SELECT s.kind, s.key, {_OF_R}
-FROM rstore_record AS r CROSS JOIN rstore_stream AS s ON s.id = r.stream
-WHERE r.position > ? AND s.namespace = ? ORDER BY r.position"""
+SELECT h.kind, h.key, {_IN_RECORD["columns"]}
+FROM rstore_record AS r CROSS JOIN rstore_head AS h ON h.id = r.stream
+WHERE r.position > ?1 AND h.namespace = ?2 AND h.position IS NULL
+UNION ALL
+SELECT h.kind, h.key, {_PLACED_IN_HEAD}
+FROM rstore_change AS r CROSS JOIN rstore_head AS h ON h.id = r.stream AND h.position = r.position
+WHERE r.position > ?1 AND h.namespace = ?2
+UNION ALL
+SELECT h.kind, h.key, {_PLACED_IN_CHANGE}
+FROM rstore_change AS r CROSS JOIN rstore_head AS h ON h.id = r.stream AND h.position > r.position
+CROSS JOIN rstore_change AS c ON c.position = {_SUCCESSOR}
+WHERE r.position > ?1 AND h.namespace = ?2
+ORDER BY 4"""
 
-END: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'rstore_record'"
+_BY_CHAIN: Final = _CHAIN.format(columns=_BARE["columns"], old=_IN_CHANGE["columns"])
 
-# Along the versions: values of a key, and records after a version.
-_BY_VERSION: Final = 'INDEXED BY rstore_record_version WHERE stream = ? AND start <= ? AND "end" >= ?'
+# Along the versions: records after a version.
+_BY_VERSION: Final = 'rstore_record INDEXED BY rstore_record_version WHERE stream = ? AND start <= ? AND "end" >= ?'
 
 # The records of one level that touch a span.
 _BY_SPAN: Final = (
-    'INDEXED BY rstore_record_span WHERE stream = ? AND level = ? AND start BETWEEN ? AND ? AND "end" >= ?'
+    "rstore_record INDEXED BY rstore_record_span "
+    'WHERE stream = ? AND level = ? AND start BETWEEN ? AND ? AND "end" >= ?'
 )
 
 
@@ -231,10 +377,13 @@ def records(kind: str, number: int, levels: int, died: int, query: Query) -> tup
     """
     start, end, item, ops, until, after, _, reverse, limit = query
     parts: list[tuple[int, ...]]
-    if kind == KV or after > 0:
-        where, parts = _BY_VERSION, [(number, end, start)]
+    chain = ""
+    if kind == KV:
+        chain, source, parts = _BY_CHAIN, 'chain WHERE start <= ? AND "end" >= ?', [(number, after, end, start)]
+    elif after > 0:
+        source, parts = _BY_VERSION, [(number, end, start)]
     else:  # one range of the index for each level, merged in order by SQLite
-        where, parts = _BY_SPAN, [(number, level, low, end, start) for level, low in ranges(levels, start)]
+        source, parts = _BY_SPAN, [(number, level, low, end, start) for level, low in ranges(levels, start)]
     filters: list[tuple[str, Iterable[Any] | None]] = [
         ("version > ?", [query.above(died)]),
         ("item = ?", None if item is None else [item]),
@@ -242,9 +391,9 @@ def records(kind: str, number: int, levels: int, died: int, query: Query) -> tup
         (f"op IN ({', '.join('?' * len(ops or ()))})", ops),
     ]
     given = [(text, values) for text, values in filters if values is not None]
-    each = f"SELECT {_COLUMNS} FROM rstore_record {where}" + "".join(f" AND {text}" for text, _ in given)
+    each = f"SELECT {_BARE['columns']} FROM {source}" + "".join(f" AND {text}" for text, _ in given)
     order = "DESC" if reverse else "ASC"
     own = [value for _, values in given for value in values]
     values = [value for part in parts for value in (*part, *own)]
-    statement = f"{' UNION ALL '.join([each] * len(parts))} ORDER BY 4 {order}, 2 {order} LIMIT ?"
+    statement = f"{chain} {' UNION ALL '.join([each] * len(parts))} ORDER BY 4 {order}, 2 {order} LIMIT ?"
     return statement, [*values, -1 if limit is None else limit]

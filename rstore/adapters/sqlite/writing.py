@@ -4,44 +4,94 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import chain
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain, groupby
+from typing import Any, NamedTuple, TypeAlias
 
+from rstore.adapters.sqlite import keys
 from rstore.adapters.sqlite import statements as sql
 from rstore.adapters.sqlite.file import Connection
-from rstore.adapters.sqlite.reading import StreamRow, find
+from rstore.adapters.sqlite.reading import StreamRow, find, find_many
 from rstore.domain.log import Batch, Copy, Reclaimed, Rewrite
 from rstore.domain.rules import check_expected, merged_copies
 from rstore.domain.spans import bit, level_of
-from rstore.domain.streams import Stream
+from rstore.domain.streams import KV, Stream
+
+_Found: TypeAlias = tuple[Batch, StreamRow | None]
+
+
+def is_single(batch: Batch) -> bool:
+    """Tell whether a batch has one entry, as far as one can tell without iterating over it."""
+    return isinstance(batch.entries, list | tuple) and len(batch.entries) == 1
 
 
 def append_one(db: Connection, batch: Batch) -> int | None:
     """Append a single entry in one statement; return None if that can't be, or if there is a conflict.
 
-    It can't be where the stream has to be changed as well.
+    It can't be where more has to be changed than the head of a key, or the records of another stream.
     """
     stream, (entry,), recorded, expect, *_ = batch
     values = (db.namespace, *stream, expect, level_of(stream, entry.start, entry.end), recorded, *entry)
-    row = db.execute(sql.APPEND_ONE, dict(zip(sql.APPEND_ONE_NAMES, values, strict=True))).fetchall()
+    of_key = sql.REPLACE_ONE if batch.replace else sql.SET_ONE
+    row = db.execute(
+        of_key if stream.kind == KV else sql.APPEND_ONE, dict(zip(sql.ONE_NAMES, values, strict=True))
+    ).fetchall()
     return row[0][0] if row else None
 
 
 def append(db: Connection, batches: Sequence[Batch], floor: int) -> list[int]:
     """Append batches; new streams begin above the floor."""
-    found = [find(db, batch.stream) for batch in batches]
+    known = find_many(db, [batch.stream for batch in batches])
+    found = [known.get(batch.stream) for batch in batches]
     for batch, row in zip(batches, found, strict=True):
         _expect(batch, row)
     lasts = (row.recorded for row in found if row is not None and row.recorded is not None)
     recorded = max(chain((batch.recorded for batch in batches), lasts), default=0)
     born: Counter[str] = Counter()
-    versions = [
-        _append_batch(db, batch._replace(recorded=recorded), row, floor, born)
-        for batch, row in zip(batches, found, strict=True)
-    ]
+    versions: list[int] = []
+    for way, group in groupby(zip(batches, found, strict=True), _way):
+        versions += way(db, [(batch._replace(recorded=recorded), row) for batch, row in group], floor, born)
     _count(db, born)
     return versions
+
+
+def _way(found: _Found) -> Callable[[Connection, Sequence[_Found], int, Counter[str]], list[int]]:
+    """Return the function that appends a batch, together with its neighbours that are alike."""
+    batch, row = found
+    if batch.stream.kind != KV or not is_single(batch) or batch.if_live or batch.replace:
+        return _append_batches
+    if row is None:
+        return _add_keys
+    return _set_keys if row.live and batch.live else _append_batches
+
+
+def _add_keys(db: Connection, batches: Sequence[_Found], floor: int, born: Counter[str]) -> list[int]:
+    """Append an entry each to keys that are new."""
+    version = floor + 1
+    db.executemany(
+        sql.ADD_KEY,
+        (
+            (db.namespace, *stream, live, floor, 0 if live else version, version, recorded, *next(iter(entries)))
+            for (stream, entries, recorded, _, live, *_), _ in batches
+        ),
+    )
+    born[KV] += sum(batch.live for batch, _ in batches)
+    return [version] * len(batches)
+
+
+def _set_keys(db: Connection, batches: Sequence[_Found], floor: int, born: Counter[str]) -> list[int]:  # noqa: ARG001
+    """Append an entry each to keys that live, and live on."""
+    rows = [
+        (row.version + 1, batch.recorded, *next(iter(batch.entries)), row.id)
+        for batch, row in batches
+        if row is not None
+    ]
+    db.executemany(sql.SET, rows)
+    return [version for version, *_ in rows]
+
+
+def _append_batches(db: Connection, batches: Sequence[_Found], floor: int, born: Counter[str]) -> list[int]:
+    return [_append_batch(db, batch, row, floor, born) for batch, row in batches]
 
 
 def _append_batch(db: Connection, batch: Batch, row: StreamRow | None, floor: int, born: Counter[str]) -> int:
@@ -49,6 +99,18 @@ def _append_batch(db: Connection, batch: Batch, row: StreamRow | None, floor: in
     if batch.if_live and not (row and row.live):
         return row.version if row else 0
     row = row or _create_stream(db, batch.stream, floor)
+    append = _append_to_key if batch.stream.kind == KV else _append_records
+    version, levels = append(db, batch, row)
+    floor = version if batch.replace else row.floor
+    died = row.died if batch.live else version
+    if (batch.live, levels, floor, died) != (row.live, row.levels, row.floor, row.died):
+        db.execute(sql.CHANGE_STREAM, (batch.live, levels, floor, died, row.id))
+        born[batch.stream.kind] += batch.live - row.live
+    return version
+
+
+def _append_records(db: Connection, batch: Batch, row: StreamRow) -> tuple[int, int]:
+    """Append the entries of a batch, and return version and levels of the stream after them."""
     levels, version = row.levels, row.version
     if batch.replace:
         db.execute(sql.DELETE_ALL, (row.id,))
@@ -59,30 +121,37 @@ def _append_batch(db: Connection, batch: Batch, row: StreamRow | None, floor: in
             of_level = level_of(batch.stream, start, end)
             levels |= bit(of_level)
             version += 1
-            yield (row.id, version, batch.recorded, start, end, of_level, *rest)
+            yield (version, batch.recorded, start, end, *rest, row.id, of_level)
 
     db.executemany(sql.INSERT, rows())
-    floor = version if batch.replace else row.floor
-    died = row.died if batch.live else version
-    if (batch.live, levels, floor, died) != (row.live, row.levels, row.floor, row.died):
-        db.execute(sql.CHANGE_STREAM, (batch.live, levels, floor, died, row.id))
-        born[batch.stream.kind] += batch.live - row.live
-    return version
+    return version, levels
+
+
+def _append_to_key(db: Connection, batch: Batch, row: StreamRow) -> tuple[int, int]:
+    if batch.replace:
+        keys.erase_all(db, row.id)
+    rows = [
+        (version, batch.recorded, *entry, row.id) for version, entry in enumerate(batch.entries, start=row.version + 1)
+    ]
+    db.executemany(sql.SET, rows)
+    return row.version + len(rows), row.levels
 
 
 def restore(db: Connection, copies: Sequence[Copy]) -> None:
     """Keep records as another log has them."""
     heads, records = merged_copies(copies)
     # a new stream begins at version 0, whatever the namespace's floor is: versions come from elsewhere
-    known = {stream: find(db, stream) or _create_stream(db, stream, 0) for stream in heads}
+    found = find_many(db, list(heads))
+    known = {stream: found.get(stream) or _create_stream(db, stream, 0) for stream in heads}
     levels = {stream: row.levels for stream, row in known.items()}
-    missing = []
-    for stream, (version, _, recorded, start, end, *rest) in records:
-        if version > known[stream].version:
-            of_level = level_of(stream, start, end)
+    for is_key, group in groupby(records, lambda placed: placed[0].kind == KV):
+        rows = []
+        for stream, (version, _, recorded, start, end, *rest) in group:
+            number, of_level = known[stream].id, level_of(stream, start, end)
             levels[stream] |= bit(of_level)
-            missing.append((known[stream].id, version, recorded, start, end, of_level, *rest))
-    db.executemany(sql.INSERT, missing)
+            if version > known[stream].version:
+                rows.append((version, recorded, start, end, *rest, number, *([] if is_key else [of_level])))
+        db.executemany(sql.SET if is_key else sql.INSERT, rows)
     born: Counter[str] = Counter()
     for stream, copy in heads.items():
         row = known[stream]
@@ -93,46 +162,75 @@ def restore(db: Connection, copies: Sequence[Copy]) -> None:
     _count(db, born)
 
 
+class _Erased(NamedTuple):
+    """What a rewrite did to records: how many went, the versions of those that were replaced, and what is left."""
+
+    reclaimed: Reclaimed
+    replaced: list[int]
+    levels: int
+    is_empty: bool
+
+
 def rewrite_stream(db: Connection, rewrite: Rewrite) -> Reclaimed:
     """Replace records of a stream by others."""
     row = find(db, rewrite.stream)
     _expect(rewrite, row)
     if row is None:
         return Reclaimed(0, 0)
-    dropped, versions = _among(rewrite.drop)
-    records, size = db.execute(sql.SIZE + dropped, (row.id, *versions)).fetchone()
     live = row.live if rewrite.live is None else rewrite.live
-    if not records and live == row.live and (live or _has_records(db, row)):
+    is_right = live == row.live and (live or row.recorded is not None)
+    erased = (_erase_values if rewrite.stream.kind == KV else _erase_records)(db, rewrite, row)
+    if erased is None and is_right:
         return Reclaimed(0, 0)
-    levels, kept = row.levels, []
-    for record in rewrite.put:
-        of_level = level_of(rewrite.stream, record.start, record.end)
-        places = (record.recorded, record.start, record.end, of_level, *record[5:])
-        # a record that was erased does not come back
-        if db.execute(sql.REPLACE, (*places, row.id, record.version)).rowcount:
-            levels |= bit(of_level)
-            kept.append(record.version)
-            size -= len(record.data)
-    db.execute(sql.DELETE + dropped, (row.id, json.dumps(kept), *versions))
+    reclaimed, replaced, levels, is_empty = erased or _Erased(Reclaimed(0, 0), [], row.levels, row.recorded is None)
     version = row.version + rewrite.bump_version
-    if live or _has_records(db, row):
-        died = min([row.died, *(version - 1 for version in kept)])
+    if live or not is_empty:
+        died = min([row.died, *(version - 1 for version in replaced)])
         floor = version if rewrite.bump_version else row.floor
         db.execute(sql.CHANGE_STREAM, (live, levels, floor, died, row.id))
     else:
         db.execute(sql.FORGET_STREAM, (row.id,))
         db.execute(sql.RAISE_FLOOR, (version, db.namespace))
     _count(db, {rewrite.stream.kind: live - row.live})
-    return Reclaimed(records - len(kept), size)
+    return reclaimed
+
+
+def _erase_values(db: Connection, rewrite: Rewrite, row: StreamRow) -> _Erased | None:
+    """Replace records of a key; return None if there are none of those to drop."""
+    found = keys.links(db, row.id)
+    dropped = keys.among(found, rewrite.drop)
+    if not dropped:
+        return None
+    replaced, size = keys.put(db, row.id, found, rewrite.put)
+    gone = [link for link in dropped if link not in replaced]
+    keys.erase(db, row.id, found, gone)
+    reclaimed = Reclaimed(len(dropped) - len(replaced), sum(link.size for link in dropped) - size)
+    return _Erased(reclaimed, [link.version for link in replaced], row.levels, len(gone) == len(found))
+
+
+def _erase_records(db: Connection, rewrite: Rewrite, row: StreamRow) -> _Erased | None:
+    """Replace records of another stream; return None if there are none of those to drop."""
+    dropped, versions = _among(rewrite.drop)
+    records, size = db.execute(sql.SIZE + dropped, (row.id, *versions)).fetchone()
+    if not records:
+        return None
+    levels, replaced = row.levels, []
+    for record in rewrite.put:
+        of_level = level_of(rewrite.stream, record.start, record.end)
+        places = (record.recorded, record.start, record.end, of_level, *record[5:])
+        # a record that was erased does not come back
+        if db.execute(sql.REPLACE, (*places, row.id, record.version)).rowcount:
+            levels |= bit(of_level)
+            replaced.append(record.version)
+            size -= len(record.data)
+    db.execute(sql.DELETE + dropped, (row.id, json.dumps(replaced), *versions))
+    is_empty = not db.execute(sql.HAS_RECORDS, (row.id,)).fetchone()[0]
+    return _Erased(Reclaimed(records - len(replaced), size), replaced, levels, is_empty)
 
 
 def _create_stream(db: Connection, stream: Stream, floor: int) -> StreamRow:
     number = db.execute(sql.CREATE_STREAM, (db.namespace, *stream, floor)).lastrowid
     return StreamRow(number or 0, live=0, levels=0, floor=floor, died=0, version=floor, recorded=None)
-
-
-def _has_records(db: Connection, row: StreamRow) -> bool:
-    return bool(db.execute(sql.HAS_RECORDS, (row.id,)).fetchone()[0])
 
 
 def _count(db: Connection, born: Mapping[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,47 +15,62 @@ from rstore.adapters.sqlite import statements as sql
 from tests.support.digests import digests_of
 
 DIGESTS = {
+    "ADD_KEY": "a652baf4fd95429d",
     "ADD_TO_COUNT": "049e2348aa94dd95",
     "ADVANCE_POSITIONS": "f57a74de73c98dd4",
-    "APPEND_ONE": "5fea7c1107f35aa1",
-    "APPEND_ONE_NAMES": "4d8bfb77a896885f",
-    "CHANGE_STREAM": "f6863c0499525989",
+    "APPEND_ONE": "1bca6b25f66de4ac",
+    "CHANGE_STREAM": "8969fa6bff2c76cf",
+    "CHANGE_TAKES": "4b70cdb0ba84c02b",
     "COUNT": "df33f0b28717c8dc",
-    "CREATE_STREAM": "caedf96fa5d171f7",
+    "CREATE": "5fe24bbbf904f4d1",
+    "CREATE_STREAM": "091c45cc27042bef",
     "DELETE": "9cd69bc2bd52b8ed",
     "DELETE_ALL": "610903c543257152",
-    "DISCARD": "48548ded627df1c9",
-    "END": "320818650c1a9175",
-    "FOLLOW": "ec53e89ce77d7657",
-    "FORGET_STREAM": "0e1076b7db0a8f47",
+    "DISCARD": "6438250b7d85775e",
+    "END": "633a3571138ee0c7",
+    "FOLLOW": "8985dd2344373d15",
+    "FORGET_CHANGE": "1253f0346f9b800f",
+    "FORGET_MILESTONES": "3f409143d83415a1",
+    "FORGET_STREAM": "ef98a76ef3de9bc2",
     "HAS_RECORDS": "68de99f05ee3cfd4",
-    "HEAD_BY_TIME": "f3d41efaea1971e6",
+    "HEAD_BY_TIME": "241201df7fe18524",
+    "HEAD_TAKES": "7b1343f80e1a17f6",
     "IDENTITY": "f67e527693a27607",
-    "INSERT": "59002f21a570deb4",
+    "INSERT": "518ebcad33727c23",
     "IN_RANGE": "f1919ce488416645",
     "IS_FOREIGN": "8a1dc2287f480605",
     "IS_USED": "cf6e21730911481e",
-    "LAST": "82eca7bb3caf17c1",
-    "LAST_OF_ID": "c19e572a30d02926",
-    "LAST_OF_MANY": "a23a342ef19382a5",
-    "LIST": "947f48c7bda61230",
+    "KEEP_POSITIONS": "51133bf2b4bc5125",
+    "LAST": "4648b8ef69520d61",
+    "LAST_OF_MANY": "0f8d1cda5772d225",
+    "LINKS": "34118afda9e041e5",
+    "LIST": "d30a21a990acee17",
     "LISTED": "5e75d6d812aed527",
-    "LIST_BY_TIME": "35350791a31ef04e",
-    "LIST_LIVE": "b7498e3b3d348e11",
+    "LIST_BY_TIME": "d566ef38d4833005",
+    "LIST_LIVE": "102f51a1ed8803c6",
+    "MARK_AGAIN": "fba69aeff9d9fbab",
+    "MIGRATE": "c3951c7e7ba06ac1",
     "NAMESPACE": "888867067eedd53a",
     "NAMESPACES": "46c2a8d19fe5b4b6",
+    "ONE_NAMES": "4d8bfb77a896885f",
+    "PUT_IN_CHANGE": "8fab58178693b84f",
+    "PUT_IN_HEAD": "e208da95035ad2f0",
     "RAISE_FLOOR": "6a3c0f4aeb030cef",
     "REPLACE": "0152edbfc336f2dd",
+    "REPLACE_ONE": "45e26539341fe2d5",
     "REVIVE": "e02051fa4aa23c07",
+    "SET": "5c8d028a135357dc",
+    "SET_ONE": "3e9e447979b1653e",
     "SIZE": "b253d981b9bcad28",
-    "SIZES": "67887fa0504ff9a6",
-    "SNAPSHOT": "f6a49c93c94a89fe",
-    "STREAM": "46b563abde7ee88a",
+    "SIZES": "b25d5a1da3ebc5e1",
+    "SNAPSHOT": "9ba02cd884618d26",
+    "STREAM": "b2959d758eb14935",
+    "STREAMS": "5f91e16bd554a9fe",
     "VERSION": "7832b492fe2d6626",
-    "records": "1cf6a8cfd434c25a",
+    "records": "a849536b0f7a2ac8",
 }
 
-SCHEMA = "d97534f6d90014a04d594a5f0a857e056b8cf5547ba43119cbfaba3ef73bdfaf"
+SCHEMA = "86c619cf7c0ce4fad13a65167ac89e49428525a1737f8f90a6d453df35de7f9d"
 
 
 def test_a_file_holds_the_same_text_of_the_schema_as_ever(tmp_path: Path) -> None:
@@ -69,7 +85,7 @@ def test_each_statement_is_what_it_was() -> None:
     assert digests_of(sql) == DIGESTS
 
 
-FRAGMENTS = {"APPEND_ONE_NAMES", "IN_RANGE", "LISTED", "SIZE", "DELETE"}
+FRAGMENTS = {"ONE_NAMES", "IN_RANGE", "LISTED", "SIZE", "DELETE", "CREATE", "MIGRATE", "SHOW_AS_NEW"}
 COMPOSED = [start + condition for start in (sql.SIZE, sql.DELETE) for condition in (sql.IN_RANGE, sql.LISTED)]
 
 
@@ -82,5 +98,6 @@ def named() -> Iterator[str]:
 def test_sqlite_prepares_each_statement(tmp_path: Path) -> None:
     with Store(tmp_path / "a.db", frozen=False), closing(sqlite3.connect(tmp_path / "a.db")) as db:
         for statement in [*COMPOSED, *named()]:
-            positional = [None] * statement.count("?")
+            numbered = set(re.findall(r"\?\d", statement))
+            positional = [None] * (len(numbered) or statement.count("?"))
             db.execute(f"EXPLAIN {statement}", positional or defaultdict(lambda: None)).fetchall()

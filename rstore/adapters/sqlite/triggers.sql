@@ -1,0 +1,24 @@
+-- What an append to a key does besides changing its head: one statement of the driver is the whole append. A position
+-- that grows tells an append from a rewrite. Where the floor is raised to the new version, it replaces all before it.
+
+CREATE TRIGGER rstore_first AFTER INSERT ON rstore_head WHEN new.position IS NOT NULL BEGIN
+    INSERT INTO rstore_change (position, stream, version) VALUES (new.position, new.id, new.version);
+END;
+
+CREATE TRIGGER rstore_next AFTER UPDATE OF position ON rstore_head
+WHEN new.position > coalesce(old.position, 0) AND new.floor < new.version BEGIN
+    INSERT INTO rstore_change VALUES (
+        new.position, new.id, new.version, old.version, old.position, old.recorded, old.start, old."end", old.item,
+        old.op, old.data, old.meta);
+END;
+
+CREATE TRIGGER rstore_only AFTER UPDATE OF position ON rstore_head
+WHEN new.position > coalesce(old.position, 0) AND new.floor = new.version BEGIN
+    DELETE FROM rstore_change WHERE position = old.position;
+    INSERT INTO rstore_change (position, stream, version) VALUES (new.position, new.id, new.version);
+END;
+
+CREATE TRIGGER rstore_mark AFTER UPDATE OF position ON rstore_head
+WHEN new.version % 64 = 0 AND new.position > coalesce(old.position, 0) AND new.floor < new.version BEGIN
+    INSERT INTO rstore_milestone VALUES (new.id, new.version, new.recorded, new.position);
+END;
