@@ -122,7 +122,8 @@ class KeyValueWriter(Surface):
         """Store all pairs or nothing, in one transaction."""
         self._core.check_writable()
         last = {check_key(key): value for key, value in dict(pairs).items()}
-        self._core.append([_setting(self._core, key, value) for key, value in last.items()])
+        recorded = now()
+        self._core.append([_setting(self._core, Stream(KV, key), value, recorded) for key, value in last.items()])
 
     def delete(self, *keys: str, expect: int | None = None) -> None:
         """Delete keys, all in one transaction; unknown ones are passed over.
@@ -170,7 +171,8 @@ class KeyValueWriter(Surface):
             value = _MISSING if record is None else _value(self._core, stream, record, _MISSING)
             if value is not _MISSING:
                 return value
-            self._core.append((_setting(self._core, key, default, expect=record.version if record else 0),))
+            expect = record.version if record else 0
+            self._core.append((_setting(self._core, stream, default, now(), expect),))
             return default
 
         return self._core.decide(attempt)
@@ -230,19 +232,18 @@ def _pairs(core: Reading, prefix: str = "", pattern: re.Pattern[str] | None = No
 
 def set_value(core: Core, key: str, value: Any, expect: int | None = None, once: str | None = None) -> None:
     """Store a value, if its key is at the version expected."""
-    setting = _setting(core, key, value, expect)
+    core.check_writable()
+    setting = _setting(core, Stream(KV, check_key(key)), value, now(), expect)
     if expect is None and once is None:
         core.append((setting,))
     else:
         core.write(setting, once)
 
 
-def _setting(core: Core, key: str, value: Any, expect: int | None = None) -> Batch:
-    stream = Stream(KV, check_key(key))
-    core.check_writable()
-    body = core.envelope.dump(key, value)
+def _setting(core: Core, stream: Stream, value: Any, recorded: int, expect: int | None = None) -> Batch:
+    body = core.envelope.dump(stream.key, value)
     entry = core.entry(stream, SETITEM, body, start=0, end=0)
-    return Batch(stream, (entry,), now(), expect, replace=not core.history)
+    return Batch(stream, (entry,), recorded, expect, replace=not core.history)
 
 
 def delete_value(core: Core, key: str, expect: int) -> None:

@@ -6,12 +6,45 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from weakref import WeakSet
 
-from rstore.adapters.pool import Pool
+from rstore.adapters.pool import Lease, Pool
 from rstore.adapters.sqlite.file import Connection, DriverError, SqliteFile, immediate
 from rstore.adapters.sqlite.forks import forks
 from rstore.domain.errors import StoreNotAvailableError
+
+
+class _Turn:
+    """A connection to write, for the length of a ``with`` block, after which its file must still have its name."""
+
+    # a class: a generator's context takes as long as a tenth of a write
+    __slots__ = ("_db", "_file", "_lease", "_lock")
+
+    def __init__(self, file: SqliteFile, lease: Lease[Connection], lock: threading.Lock) -> None:
+        self._file, self._lease, self._lock = file, lease, lock
+
+    def __enter__(self) -> Connection:
+        if not self._lock.acquire(timeout=self._file.timeout):
+            raise StoreNotAvailableError(
+                f"{self._file.name}: another thread is writing to it for longer than the timeout"
+            )
+        try:
+            self._db = self._lease.__enter__()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._db
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._lease.__exit__(kind, error, trace)
+            if error is None:
+                self._file.check_named(self._db)
+        finally:
+            self._lock.release()
 
 
 class SqlitePool:
@@ -59,19 +92,9 @@ class SqlitePool:
             self._parked.pop(db, None)
         self.check_open()
 
-    @contextmanager
-    def writer(self) -> Iterator[Connection]:
+    def writer(self) -> _Turn:
         """Take a connection to write. Threads queue for it on a lock: in SQLite's busy timeout they would poll."""
-        if not self._writing.acquire(timeout=self._file.timeout):
-            raise StoreNotAvailableError(
-                f"{self._file.name}: another thread is writing to it for longer than the timeout"
-            )
-        try:
-            with self.lease() as db:
-                yield db
-                self._file.check_named(db)
-        finally:
-            self._writing.release()
+        return _Turn(self._file, self.lease(), self._writing)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

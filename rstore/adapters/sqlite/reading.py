@@ -63,8 +63,7 @@ def find_many(db: Connection, streams: Sequence[Stream]) -> dict[Stream, StreamR
 
 
 def head_by_time(db: Connection, stream: Stream, until: int) -> Head | None:
-    values = {"namespace": db.namespace, "kind": stream.kind, "key": stream.key, "until": until}
-    row = db.execute(sql.HEAD_BY_TIME.by(stream.kind, until), values).fetchone()
+    row = db.execute(sql.HEAD_BY_TIME.by(stream.kind, until), (db.namespace, *stream, until)).fetchone()
     return None if row is None else head_then(stream, *row)
 
 
@@ -79,17 +78,15 @@ def heads(db: Connection, kind: str, low: str, *, live: bool) -> list[Head]:
 
 def heads_by_time(db: Connection, kind: str, low: str, until: int) -> list[Head]:
     """Return a page of heads as of a time, from a key on."""
-    values = {"namespace": db.namespace, "kind": kind, "low": low, "until": until, "page": PAGE}
-    listed = (_checked(row, _LISTED_BY_TIME) for row in db.execute(sql.LIST_BY_TIME.by(kind, until), values).fetchall())
+    rows = db.execute(sql.LIST_BY_TIME.by(kind, until), (db.namespace, kind, low, until, PAGE)).fetchall()
+    listed = (_checked(row, _LISTED_BY_TIME) for row in rows)
     return [head_then(Stream(kind, key), version, op) for key, version, op in listed]
 
 
 def last(db: Connection, stream: Stream, until: int | None) -> Record | None:
     """Return the newest record: for a key's, the most frequent read of all, this takes one row."""
-    statement = sql.LAST.by(stream.kind, until)
-    row = db.execute(
-        statement, {"namespace": db.namespace, "kind": stream.kind, "key": stream.key, "until": until}
-    ).fetchone()
+    values = (db.namespace, *stream) if until is None else (db.namespace, *stream, until)
+    row = db.execute(sql.LAST.by(stream.kind, until), values).fetchone()
     return None if row is None else Record._make(row)
 
 
@@ -99,7 +96,7 @@ def of_many(
     """Yield each stream that is there, with the columns that a statement selects besides the key."""
     for kind in {stream.kind for stream in streams}:
         keys = json.dumps([stream.key for stream in streams if stream.kind == kind])
-        values = {"keys": keys, "namespace": db.namespace, "kind": kind, "until": until}
+        values = (db.namespace, kind, keys) if until is None else (db.namespace, kind, keys, until)
         for key, *row in db.execute(ways.by(kind, until), values).fetchall():
             yield Stream(kind, key), row
 

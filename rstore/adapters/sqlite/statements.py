@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from rstore.domain.log import Entry, Query
 from rstore.domain.spans import ranges
-from rstore.domain.streams import KV, Stream
+from rstore.domain.streams import KV
 
 # -- the file and its namespaces --------------------------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ _HOLDER: Final = """(WITH RECURSIVE hop (position) AS (
     SELECT c.old_position FROM hop CROSS JOIN rstore_change AS c ON c.position = hop.position WHERE c.old_{above})
 SELECT min(position) FROM hop)"""
 
-_BY_TIME: Final = _HOLDER.format(milestone="recorded > :until", above="recorded > :until")
+_BY_TIME: Final = _HOLDER.format(milestone="recorded > ?4", above="recorded > ?4")
 
 _NEWEST: Final = "SELECT position FROM rstore_record WHERE stream = h.id ORDER BY version DESC LIMIT 1"
 
@@ -109,18 +109,18 @@ _NEWEST_BY_TIME: Final = f"""
 SELECT coalesce(
     (SELECT position FROM (
         SELECT position, recorded FROM rstore_record WHERE stream = h.id ORDER BY version DESC LIMIT {_NEAR})
-    WHERE recorded <= :until LIMIT 1),
+    WHERE recorded <= ?4 LIMIT 1),
     (WITH RECURSIVE bounds (low, high) AS (
         SELECT (SELECT min(version) FROM rstore_record WHERE stream = h.id),
             (SELECT max(version) FROM rstore_record WHERE stream = h.id)
         UNION ALL
-        SELECT iif(r.recorded <= :until, (low + high) / 2, low), iif(r.recorded <= :until, high, r.version)
+        SELECT iif(r.recorded <= ?4, (low + high) / 2, low), iif(r.recorded <= ?4, high, r.version)
         FROM bounds CROSS JOIN rstore_record AS r ON r.position = (
             SELECT position FROM rstore_record WHERE stream = h.id AND version <= (low + high) / 2
             ORDER BY version DESC LIMIT 1)
         WHERE high - low > 1)
     SELECT position FROM rstore_record
-    WHERE stream = h.id AND version <= (SELECT max(low) FROM bounds) AND recorded <= :until
+    WHERE stream = h.id AND version <= (SELECT max(low) FROM bounds) AND recorded <= ?4
     ORDER BY version DESC LIMIT 1))"""
 
 
@@ -162,17 +162,17 @@ def _each_way(selected: str, tables: str, where: str, order: str, lives: Sequenc
 
     return Ways(
         joined(f"{in_head} h.position IS NOT NULL"),
-        joined(f"{in_head} h.recorded <= :until", f"{in_change} h.recorded > :until AND c.old_position IS NOT NULL"),
+        joined(f"{in_head} h.recorded <= ?4", f"{in_change} h.recorded > ?4 AND c.old_position IS NOT NULL"),
         joined(f"{in_record} r.position = ({_NEWEST})"),
         joined(f"{in_record} r.position = ({_NEWEST_BY_TIME})"),
     )
 
 
-_OF_KIND: Final = "h.namespace = :namespace AND h.kind = :kind AND h.key"
+_OF_KIND: Final = "h.namespace = ?1 AND h.kind = ?2 AND h.key"
 
-LAST: Final = _each_way("{columns}", "rstore_head AS h", f"{_OF_KIND} = :key", "LIMIT 1")
+LAST: Final = _each_way("{columns}", "rstore_head AS h", f"{_OF_KIND} = ?3", "LIMIT 1")
 
-_MANY: Final = ("json_each(:keys) AS asked CROSS JOIN rstore_head AS h", f"{_OF_KIND} = asked.value", "")
+_MANY: Final = ("json_each(?3) AS asked CROSS JOIN rstore_head AS h", f"{_OF_KIND} = asked.value", "")
 
 LAST_OF_MANY: Final = _each_way("h.key, {columns}", *_MANY)
 
@@ -200,10 +200,10 @@ LIST_LIVE: Final = f"{_LIST} h.live = 1 ORDER BY h.key LIMIT ?4"
 LIST: Final = " UNION ALL ".join(f"{_LIST} {live}" for live in _LIVES) + " ORDER BY 1 LIMIT ?4"
 
 LIST_BY_TIME: Final = _each_way(
-    "h.key, {version}, {op}", "rstore_head AS h", f"{_OF_KIND} >= :low", "ORDER BY 1 LIMIT :page"
+    "h.key, {version}, {op}", "rstore_head AS h", f"{_OF_KIND} >= ?3", "ORDER BY 1 LIMIT ?5"
 )
 
-HEAD_BY_TIME: Final = _each_way("{version}, {op}", "rstore_head AS h", f"{_OF_KIND} = :key", "LIMIT 1")
+HEAD_BY_TIME: Final = _each_way("{version}, {op}", "rstore_head AS h", f"{_OF_KIND} = ?3", "LIMIT 1")
 
 COUNT: Final = "SELECT live FROM rstore_count WHERE namespace = ? AND kind = ?"
 
@@ -231,14 +231,15 @@ WHERE name = 'rstore_record'"""
 
 _NEXT: Final = f"1 + ({END})"
 
-_PLACED: Final = ", ".join(f'"{name}" = :{name}' for name in Entry._fields)
+# These three take namespace, kind, key, expected version, recorded, and the entry; the last one also the level.
+_PLACED: Final = ", ".join(f'"{name}" = ?{number}' for number, name in enumerate(Entry._fields, start=6))
 
 # One entry for a live key: the triggers do the rest, so one statement is the transaction.
 _SET_ONE: Final = f"""
 UPDATE rstore_head SET version = max(floor, coalesce(version, 0)) + 1, position = {_NEXT},
-    recorded = max(coalesce(recorded, :recorded), :recorded), {_PLACED} {{more}}
-WHERE namespace = :namespace AND kind = :kind AND key = :key AND live = 1 {{only}}
-    AND (:expect IS NULL OR :expect = max(floor, coalesce(version, 0)))
+    recorded = max(coalesce(recorded, ?5), ?5), {_PLACED} {{more}}
+WHERE namespace = ?1 AND kind = ?2 AND key = ?3 AND live = 1 {{only}}
+    AND (?4 IS NULL OR ?4 = max(floor, coalesce(version, 0)))
 RETURNING version"""
 
 SET_ONE: Final = _SET_ONE.format(more="", only="")
@@ -253,29 +254,23 @@ REPLACE_ONE: Final = _SET_ONE.format(
 # One entry for another live stream whose level is known: no other table changes.
 APPEND_ONE: Final = f"""
 INSERT INTO rstore_record (position, stream, version, recorded, start, "end", level, item, op, data, meta)
-SELECT {_NEXT}, h.id, max(h.floor, coalesce(r.version, 0)) + 1, max(coalesce(r.recorded, :recorded), :recorded),
-    :start, :end, :level, :item, :op, :data, :meta
+SELECT {_NEXT}, h.id, max(h.floor, coalesce(r.version, 0)) + 1, max(coalesce(r.recorded, ?5), ?5),
+    ?6, ?7, ?12, ?8, ?9, ?10, ?11
 FROM rstore_head AS h LEFT JOIN rstore_record AS r ON r.position = ({_NEWEST})
-WHERE h.namespace = :namespace AND h.kind = :kind AND h.key = :key AND h.live = 1 AND (h.levels >> :level) & 1
-    AND (:expect IS NULL OR :expect = max(h.floor, coalesce(r.version, 0)))
+WHERE h.namespace = ?1 AND h.kind = ?2 AND h.key = ?3 AND h.live = 1 AND (h.levels >> ?12) & 1
+    AND (?4 IS NULL OR ?4 = max(h.floor, coalesce(r.version, 0)))
 RETURNING version"""
 
-ONE_NAMES: Final = ("namespace", *Stream._fields, "expect", "level", "recorded", *Entry._fields)
-
-# In a transaction, where version and transaction time are known.
+# In a transaction, where version, position and transaction time are known.
 ADD_KEY: Final = f"""
-INSERT INTO rstore_head (namespace, kind, key, live, levels, floor, died, version, recorded, start, "end", item, op,
-    data, meta, position)
-VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {_NEXT})"""
+INSERT INTO rstore_head (namespace, kind, key, live, levels, floor, died, {_BARE["columns"]})
+VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 SET: Final = f"""
-UPDATE rstore_head SET version = ?, recorded = ?, start = ?, "end" = ?, item = ?, op = ?, data = ?, meta = ?,
-    position = {_NEXT}
-WHERE id = ?"""
+UPDATE rstore_head SET ({_BARE["columns"]}) = (?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?"""
 
 INSERT: Final = f"""
-INSERT INTO rstore_record (version, recorded, start, "end", item, op, data, meta, stream, level, position)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {_NEXT})"""
+INSERT INTO rstore_record ({_BARE["columns"]}, stream, level) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 # -- erase ------------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import chain, count, groupby
 from typing import Any, NamedTuple, TypeAlias
 
 from rstore.adapters.sqlite import keys
@@ -20,6 +20,15 @@ from rstore.domain.streams import KV, Stream
 _Found: TypeAlias = tuple[Batch, StreamRow | None]
 
 
+class _Appending(NamedTuple):
+    """What all batches of an append share: ``recorded``, positions, the floor of new streams, and lives by kind."""
+
+    recorded: int
+    positions: Iterator[int]
+    floor: int
+    born: Counter[str]
+
+
 def is_single(batch: Batch) -> bool:
     """Tell whether a batch has one entry, as far as one can tell without iterating over it."""
     return isinstance(batch.entries, list | tuple) and len(batch.entries) == 1
@@ -30,13 +39,13 @@ def append_one(db: Connection, batch: Batch) -> int | None:
 
     It can't be where more has to be changed than the head of a key, or the records of another stream.
     """
-    stream, (entry,), recorded, expect, *_ = batch
-    values = (db.namespace, *stream, expect, level_of(stream, entry.start, entry.end), recorded, *entry)
-    of_key = sql.REPLACE_ONE if batch.replace else sql.SET_ONE
-    row = db.execute(
-        of_key if stream.kind == KV else sql.APPEND_ONE, dict(zip(sql.ONE_NAMES, values, strict=True))
-    ).fetchall()
-    return row[0][0] if row else None
+    (kind, key), (entry,), recorded, expect, *_ = batch
+    values: tuple[Any, ...] = (db.namespace, kind, key, expect, recorded, *entry)
+    if kind == KV:
+        found = db.execute(sql.REPLACE_ONE if batch.replace else sql.SET_ONE, values).fetchall()
+    else:
+        found = db.execute(sql.APPEND_ONE, (*values, level_of(batch.stream, entry.start, entry.end))).fetchall()
+    return found[0][0] if found else None
 
 
 def append(db: Connection, batches: Sequence[Batch], floor: int) -> list[int]:
@@ -47,15 +56,15 @@ def append(db: Connection, batches: Sequence[Batch], floor: int) -> list[int]:
         _expect(batch, row)
     lasts = (row.recorded for row in found if row is not None and row.recorded is not None)
     recorded = max(chain((batch.recorded for batch in batches), lasts), default=0)
-    born: Counter[str] = Counter()
+    appending = _Appending(recorded, _positions(db), floor, Counter())
     versions: list[int] = []
     for way, group in groupby(zip(batches, found, strict=True), _way):
-        versions += way(db, [(batch._replace(recorded=recorded), row) for batch, row in group], floor, born)
-    _count(db, born)
+        versions += way(db, list(group), appending)
+    _count(db, appending.born)
     return versions
 
 
-def _way(found: _Found) -> Callable[[Connection, Sequence[_Found], int, Counter[str]], list[int]]:
+def _way(found: _Found) -> Callable[[Connection, Sequence[_Found], _Appending], list[int]]:
     """Return the function that appends a batch, together with its neighbours that are alike."""
     batch, row = found
     if batch.stream.kind != KV or not is_single(batch) or batch.if_live or batch.replace:
@@ -65,24 +74,25 @@ def _way(found: _Found) -> Callable[[Connection, Sequence[_Found], int, Counter[
     return _set_keys if row.live and batch.live else _append_batches
 
 
-def _add_keys(db: Connection, batches: Sequence[_Found], floor: int, born: Counter[str]) -> list[int]:
+def _add_keys(db: Connection, batches: Sequence[_Found], appending: _Appending) -> list[int]:
     """Append an entry each to keys that are new."""
-    version = floor + 1
+    recorded, positions, floor, born = appending
+    namespace, version = db.namespace, floor + 1
     db.executemany(
         sql.ADD_KEY,
-        (
-            (db.namespace, *stream, live, floor, 0 if live else version, version, recorded, *next(iter(entries)))
-            for (stream, entries, recorded, _, live, *_), _ in batches
-        ),
+        [
+            (namespace, kind, key, live, floor, 0 if live else version, version, position, recorded, *entry)
+            for (((kind, key), (entry,), _, _, live, *_), _), position in zip(batches, positions)  # noqa: B905
+        ],
     )
     born[KV] += sum(batch.live for batch, _ in batches)
     return [version] * len(batches)
 
 
-def _set_keys(db: Connection, batches: Sequence[_Found], floor: int, born: Counter[str]) -> list[int]:  # noqa: ARG001
+def _set_keys(db: Connection, batches: Sequence[_Found], appending: _Appending) -> list[int]:
     """Append an entry each to keys that live, and live on."""
     rows = [
-        (row.version + 1, batch.recorded, *next(iter(batch.entries)), row.id)
+        (row.version + 1, next(appending.positions), appending.recorded, *next(iter(batch.entries)), row.id)
         for batch, row in batches
         if row is not None
     ]
@@ -90,26 +100,26 @@ def _set_keys(db: Connection, batches: Sequence[_Found], floor: int, born: Count
     return [version for version, *_ in rows]
 
 
-def _append_batches(db: Connection, batches: Sequence[_Found], floor: int, born: Counter[str]) -> list[int]:
-    return [_append_batch(db, batch, row, floor, born) for batch, row in batches]
+def _append_batches(db: Connection, batches: Sequence[_Found], appending: _Appending) -> list[int]:
+    return [_append_batch(db, batch._replace(recorded=appending.recorded), row, appending) for batch, row in batches]
 
 
-def _append_batch(db: Connection, batch: Batch, row: StreamRow | None, floor: int, born: Counter[str]) -> int:
+def _append_batch(db: Connection, batch: Batch, row: StreamRow | None, appending: _Appending) -> int:
     """Append a batch to a stream, and add to ``born`` whether the stream's life begins or ends."""
     if batch.if_live and not (row and row.live):
         return row.version if row else 0
-    row = row or _create_stream(db, batch.stream, floor)
+    row = row or _create_stream(db, batch.stream, appending.floor)
     append = _append_to_key if batch.stream.kind == KV else _append_records
-    version, levels = append(db, batch, row)
+    version, levels = append(db, batch, row, appending.positions)
     floor = version if batch.replace else row.floor
     died = row.died if batch.live else version
     if (batch.live, levels, floor, died) != (row.live, row.levels, row.floor, row.died):
         db.execute(sql.CHANGE_STREAM, (batch.live, levels, floor, died, row.id))
-        born[batch.stream.kind] += batch.live - row.live
+        appending.born[batch.stream.kind] += batch.live - row.live
     return version
 
 
-def _append_records(db: Connection, batch: Batch, row: StreamRow) -> tuple[int, int]:
+def _append_records(db: Connection, batch: Batch, row: StreamRow, positions: Iterator[int]) -> tuple[int, int]:
     """Append the entries of a batch, and return version and levels of the stream after them."""
     levels, version = row.levels, row.version
     if batch.replace:
@@ -121,17 +131,18 @@ def _append_records(db: Connection, batch: Batch, row: StreamRow) -> tuple[int, 
             of_level = level_of(batch.stream, start, end)
             levels |= bit(of_level)
             version += 1
-            yield (version, batch.recorded, start, end, *rest, row.id, of_level)
+            yield (version, next(positions), batch.recorded, start, end, *rest, row.id, of_level)
 
     db.executemany(sql.INSERT, rows())
     return version, levels
 
 
-def _append_to_key(db: Connection, batch: Batch, row: StreamRow) -> tuple[int, int]:
+def _append_to_key(db: Connection, batch: Batch, row: StreamRow, positions: Iterator[int]) -> tuple[int, int]:
     if batch.replace:
         keys.erase_all(db, row.id)
     rows = [
-        (version, batch.recorded, *entry, row.id) for version, entry in enumerate(batch.entries, start=row.version + 1)
+        (version, next(positions), batch.recorded, *entry, row.id)
+        for version, entry in enumerate(batch.entries, start=row.version + 1)
     ]
     db.executemany(sql.SET, rows)
     return row.version + len(rows), row.levels
@@ -144,13 +155,15 @@ def restore(db: Connection, copies: Sequence[Copy]) -> None:
     found = find_many(db, list(heads))
     known = {stream: found.get(stream) or _create_stream(db, stream, 0) for stream in heads}
     levels = {stream: row.levels for stream, row in known.items()}
+    positions = _positions(db)
     for is_key, group in groupby(records, lambda placed: placed[0].kind == KV):
         rows = []
         for stream, (version, _, recorded, start, end, *rest) in group:
             number, of_level = known[stream].id, level_of(stream, start, end)
             levels[stream] |= bit(of_level)
             if version > known[stream].version:
-                rows.append((version, recorded, start, end, *rest, number, *([] if is_key else [of_level])))
+                place = (number,) if is_key else (number, of_level)
+                rows.append((version, next(positions), recorded, start, end, *rest, *place))
         db.executemany(sql.SET if is_key else sql.INSERT, rows)
     born: Counter[str] = Counter()
     for stream, copy in heads.items():
@@ -226,6 +239,11 @@ def _erase_records(db: Connection, rewrite: Rewrite, row: StreamRow) -> _Erased 
     db.execute(sql.DELETE + dropped, (row.id, json.dumps(replaced), *versions))
     is_empty = not db.execute(sql.HAS_RECORDS, (row.id,)).fetchone()[0]
     return _Erased(Reclaimed(records - len(replaced), size), replaced, levels, is_empty)
+
+
+def _positions(db: Connection) -> Iterator[int]:
+    """Yield the positions of new records: nobody else writes to the file until the transaction ends."""
+    return count(db.execute(sql.END).fetchone()[0] + 1)
 
 
 def _create_stream(db: Connection, stream: Stream, floor: int) -> StreamRow:
