@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from hashlib import sha256
 from operator import attrgetter
 from typing import Any, Final, Protocol, TypeVar
@@ -374,9 +375,8 @@ def check_one(expect: int | None, streams: Sequence[Stream]) -> int | None:
     return expect
 
 
-def check_key(key: object) -> str:
-    """Return a key that every backend can keep."""
-    return check_name("key", key)
+check_key: Final = partial(check_name, "key")
+"""Return a key that every backend can keep."""
 
 
 def check_keys(keys: Iterable[object]) -> list[str]:

@@ -120,7 +120,8 @@ class Pool(Generic[C]):
     def take(self) -> C:
         """Take an idle connection, or open one."""
         session = self._session  # before the check: a connection that is opened during a close() belongs to this one
-        self.check_open()
+        if not self._opened:
+            raise StoreClosedError(self.name)
         if session.process is not Session.here:
             self._inherited.extend(session.idle)
             session = self._session = Session()
@@ -163,8 +164,8 @@ class Lease(Generic[C]):
         self._pool, self._wrote = pool, wrote
 
     def __enter__(self) -> C:
-        self._db = self._pool.take()
-        return self._db
+        db = self._db = self._pool.take()
+        return db
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

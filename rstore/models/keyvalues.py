@@ -195,9 +195,9 @@ class KeyValueWriter(Surface):
 
 
 def _value(core: Reading, stream: Stream, record: Record, default: Any, *, load: bool = True) -> Any:
-    op = core.envelope.check_op(stream, record, _OPS)
-    if op == SETITEM and load:
+    if record.op == SETITEM and load:
         return core.envelope.value(stream, record)
+    op = core.envelope.check_op(stream, record, _OPS)
     core.envelope.check(stream, record)
     return None if op == SETITEM else default
 

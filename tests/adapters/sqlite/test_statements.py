@@ -97,6 +97,6 @@ def named() -> Iterator[str]:
 def test_sqlite_prepares_each_statement(tmp_path: Path) -> None:
     with Store(tmp_path / "a.db", frozen=False), closing(sqlite3.connect(tmp_path / "a.db")) as db:
         for statement in [*COMPOSED, *named()]:
-            numbered = set(re.findall(r"\?\d", statement))
-            positional = [None] * (len(numbered) or statement.count("?"))
+            numbers = map(int, re.findall(r"\?(\d+)", statement))
+            positional = [None] * max(numbers, default=statement.count("?"))
             db.execute(f"EXPLAIN {statement}", positional or defaultdict(lambda: None)).fetchall()
