@@ -15,7 +15,8 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, count, pairwise
+from io import BytesIO, StringIO
+from itertools import accumulate, count
 from operator import itemgetter
 from typing import Any, Final, overload
 
@@ -24,6 +25,7 @@ from rstore.encoding.packing import pack_ints, unpack_ints
 PAYS_FROM: Final = 8
 """A column is coded where each text comes so many times on average."""
 
+_CHUNK: Final = 1 << 12  # texts that are decoded at once: Python takes 4 bytes for a character that it reads
 _COUNT: Final = struct.Struct("<I")
 _INSIDE: Final = bytes(range(0x80, 0xC0))  # no character in UTF-8 begins with one of these
 
@@ -78,12 +80,22 @@ class Texts(Sequence[str]):
     def tolist(self) -> list[str]:
         """Return the texts as a list."""
         if self.codes is not None:
-            different = Texts(self.lengths, self.data, None, self._offsets).tolist()
-            return list(map(different.__getitem__, self.codes))
-        joint = _decoded(self.data)
-        if joint.isascii():  # then a character is a byte
-            return [joint[low:high] for low, high in pairwise(self.offsets)]
-        return [_decoded(self.data[low:high]) for low, high in pairwise(self.offsets)]
+            return list(map(Texts(self.lengths, self.data).tolist().__getitem__, self.codes))
+        listed: list[str] = []
+        read = BytesIO(self.data).read
+        for low in range(0, len(self), _CHUNK):
+            lengths = self.lengths[low : low + _CHUNK]
+            data = read(sum(lengths))
+            joint = _decoded(data)
+            if joint.isascii():  # then a character is a byte; and to read takes a third of the time to slice
+                listed += map(StringIO(joint, newline="").read, lengths)
+            else:
+                listed += map(_decoded, map(BytesIO(data).read, lengths))
+        return listed
+
+    def blobs(self) -> Iterator[bytes]:
+        """Return the bytes of each text, or if they are coded of each that the codes count."""
+        return map(BytesIO(self.data).read, self.lengths)
 
 
 def _decoded(data: Any) -> str:

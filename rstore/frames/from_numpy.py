@@ -5,6 +5,7 @@ Times are integers, or datetime64. NumPy has that in UTC only, so it fits a seri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -95,10 +96,10 @@ def missing_times(values: Values) -> Any:
     return missing if values.absent is None else missing | np.asarray(values.absent, bool)
 
 
-def _objects(values: list[Any]) -> Any:
-    """Return a list as an array of objects; values that are lists stay lists."""
+def _objects(values: Sequence[Any]) -> Any:
+    """Return values as an array of objects; values that are lists stay lists."""
     array = np.empty(len(values), object)
-    array[:] = values
+    array[:] = list(values)  # of another sequence NumPy would look at each value more than once
     return array
 
 

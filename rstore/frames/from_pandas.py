@@ -175,7 +175,7 @@ def _shown(values: Values) -> Any:
 
 
 def _shown_texts(values: Values, dtype: Any) -> Any:
-    """Return an array of texts. Arrow makes objects of them three times as fast, but where few texts come often."""
+    """Return an array of texts. Arrow makes objects of them in half the time, but where few texts come often."""
     if getattr(dtype, "storage", None) == "pyarrow":
         return dtype.__from_arrow__(_arrow().show_column(values))
     if not pd.api.types.is_object_dtype(dtype):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -52,22 +52,15 @@ def cut(texts: Texts) -> Texts:
         return _plain(texts)
     if used.all():
         return texts
-    offsets = texts.offsets
-    data = b"".join(texts.data[offsets[at] : offsets[at + 1]] for at in np.flatnonzero(used).tolist())
+    data = b"".join(compress(texts.blobs(), used.tolist()))
     return Texts(narrow(lengths[used]), data, narrow((np.cumsum(used) - 1)[codes]))
 
 
 def _plain(texts: Texts) -> Texts:
     if texts.codes is None:
         return texts
-    different = _different(texts)
-    codes = ints(texts.codes)
+    different, codes = list(texts.blobs()), ints(texts.codes)
     return Texts(narrow(ints(texts.lengths)[codes]), b"".join(map(different.__getitem__, codes.tolist())))
-
-
-def _different(texts: Texts) -> list[bytes]:
-    data = bytes(texts.data)
-    return [data[low:high] for low, high in pairwise(ends(texts.lengths).tolist())]
 
 
 def joined(parts: Sequence[Texts]) -> Texts:
@@ -80,7 +73,7 @@ def joined(parts: Sequence[Texts]) -> Texts:
     numbers: dict[bytes, int] = {}
     codes = []
     for part in parts:
-        places = [numbers.setdefault(text, len(numbers)) for text in _different(part)]
+        places = [numbers.setdefault(text, len(numbers)) for text in part.blobs()]
         codes.append(np.array(places, np.uint32)[ints(part.codes)])
     lengths = np.fromiter(map(len, numbers), np.uint64, len(numbers))
     return Texts(narrow(lengths), b"".join(numbers), narrow(np.concatenate(codes)))

@@ -27,7 +27,7 @@ from rstore.frames.texts import cut, joined
 from tests.conftest import Backend, in_turn
 from tests.frames.test_frames import PANDAS_3, PROPERTY, TEXTS, assert_same, records
 
-ODD = ["", "a", "é", "\0", "a\0b", "\N{GRINNING FACE}", "long " * 300, " ", "\n"]
+ODD = ["", "a", "é", "\0", "a\0b", "\N{GRINNING FACE}", "long " * 300, " ", "\n", "\r\n", "\r"]
 SURROGATES = ["a", "\ud83d", "\ude00", "é"]
 ROWS = 20_000
 
