@@ -9,6 +9,7 @@ of its own, above that of making the frame.
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -164,7 +165,8 @@ def measure(name: str, rounds: int) -> None:
     taken: dict[str, list[tuple[float, float, int]]] = {}
     for turn in range(rounds):
         everybody = list(rivals(frame).items())
-        for rival, (write, read) in everybody[turn:] + everybody[:turn]:  # the first rival finds no memory warm
+        random.Random(turn).shuffle(everybody)  # memory is warm or not, as the rival before has left it
+        for rival, (write, read) in everybody:
             with tempfile.TemporaryDirectory(dir=os.environ.get("RSTORE_BENCH_DIR")) as folder:
                 path = Path(folder) / "file"
                 times = timed(partial(write, path, frame)), timed(partial(read, path))
