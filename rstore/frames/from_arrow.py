@@ -22,7 +22,7 @@ from rstore.frames.frame import (
     object_column,
 )
 from rstore.frames.from_numpy import missing_times, shown_array
-from rstore.frames.texts import ends, ints, narrow, of_offsets
+from rstore.frames.texts import check_unicode, ends, ints, narrow, of_offsets
 from rstore.frames.times import Ints, whole_times
 
 _SAMPLE = 4096  # rows, spread over the column, that tell whether its texts repeat
@@ -164,7 +164,7 @@ def show_column(values: Values) -> Any:
 
 
 def _shown_texts(texts: Texts, absent: Any) -> Any:
-    str(texts.data, "utf-8")  # lone surrogates are no UTF-8
+    check_unicode(texts)
     missing = None if absent is None else np.asarray(absent, bool)
     different = _array_of(texts, None if texts.codes is not None else missing)
     if texts.codes is None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from itertools import compress
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from rstore.encoding.texts import Texts, pays
 from rstore.frames.times import Ints
+
+_CHUNK: Final = 1 << 18  # bytes
 
 
 def ints(buffer: Any) -> Any:
@@ -56,6 +59,13 @@ def cut(texts: Texts) -> Texts:
     return Texts(narrow(lengths[used]), data, narrow((np.cumsum(used) - 1)[codes]))
 
 
+def check_unicode(texts: Texts) -> None:
+    """Raise UnicodeError if a text has lone surrogates. The bytes are looked at in parts, which need little memory."""
+    decoder = getincrementaldecoder("utf-8")()
+    for low in range(0, len(texts.data), _CHUNK):
+        decoder.decode(texts.data[low : low + _CHUNK])
+
+
 def _plain(texts: Texts) -> Texts:
     if texts.codes is None:
         return texts
@@ -69,7 +79,10 @@ def joined(parts: Sequence[Texts]) -> Texts:
         return parts[0]
     if any(part.codes is None for part in parts):
         parts = list(map(_plain, parts))
-        return Texts(narrow(np.concatenate([ints(part.lengths) for part in parts])), b"".join(p.data for p in parts))
+        data: Any = np.concatenate(
+        data: Any = np.concatenate([np.asarray(part.data) for part in parts])  # in memory that is cleared faster
+        )  # faster than a join of bytes
+        return Texts(narrow(np.concatenate([ints(part.lengths) for part in parts])), data)
     numbers: dict[bytes, int] = {}
     codes = []
     for part in parts:
