@@ -93,9 +93,9 @@ def read_column(name: str | None, array: Any) -> Values:
     return values._replace(column=Column(name, "time", of_type.unit, of_type.tz))
 
 
-def read_texts(name: str | None, texts: list[str | None]) -> Values:
-    """Return a list of texts as a column."""
-    return read_column(name, pa.array(texts, pa.large_string()))
+def read_texts(name: str | None, texts: Any) -> Values:
+    """Return a list of texts, or a Categorical of pandas, as a column."""
+    return read_column(name, pa.array(texts, pa.large_string() if isinstance(texts, list) else None))
 
 
 def _is_text(of_type: Any) -> bool:
@@ -112,9 +112,10 @@ def _absent(array: Any) -> Any:
 
 def _texts(array: Any) -> Texts:
     """Return an array of texts, coded where that seems to pay. The text of a row without one does not count."""
-    if pa.types.is_dictionary(array.type) and array.dictionary.null_count:
-        array = array.dictionary_decode()
-    if not pa.types.is_dictionary(array.type):
+    if pa.types.is_dictionary(array.type):
+        if array.dictionary.null_count or not _seems_to_repeat(array.indices):
+            return _plain(array.dictionary_decode())
+    else:
         array = array.cast(pa.large_string())  # Arrow can do little with views
         if not _seems_to_repeat(array):
             return _plain(array)

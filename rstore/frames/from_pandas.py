@@ -115,7 +115,11 @@ def _column(name: str | None, series: Any) -> Values:
 def _object_column(name: str | None, series: Any) -> Values:
     dtype, objects = series.dtype, series.astype(object)
     if isinstance(dtype, pd.CategoricalDtype) and pd.api.types.infer_dtype(dtype.categories) == "string":
-        return text_column(name, objects.tolist())
+        try:
+            found: Values = _arrow().read_texts(name, series.array)
+        except (StoreNotAvailableError, UnicodeError):
+            found = text_column(name, objects.tolist())
+        return found
     if not pd.api.types.is_object_dtype(dtype):  # a category or a period may be missing; a NaN among objects is a value
         objects = objects.where(series.notna(), None)
     values = objects.tolist()
