@@ -37,6 +37,7 @@ docs: .venv/test
 bench: .venv/test
 	$(BIN)/python -m benchmarks.core
 	$(BIN)/python -m benchmarks.servers
+	$(BIN)/python -m benchmarks.frames
 
 .venv/demo .venv/test .venv/dev: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
