@@ -7,8 +7,10 @@ calculated and compared as those of Python: their own width would limit them, an
 
 from __future__ import annotations
 
+import operator
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -18,44 +20,62 @@ from rstore.domain.series import Run
 Bin: TypeAlias = tuple[int, dict[str | None, Any]]
 """An edge, and the values of its bin by column; a column without a name is the only one."""
 
+States: TypeAlias = dict[str | None, tuple[Any, ...] | None]
+"""The aggregates that a :class:`How` needs, by column; None of a column without values."""
+
+
+class Aggregate(NamedTuple):
+    """One number, or other value, of many: how it is made of values, at least one, and of that of two parts."""
+
+    of: Callable[[Sequence[Any]], Any]
+    joint: Callable[[Any, Any], Any]
+
+
+AGGREGATES: Final[Mapping[str, Aggregate]] = {
+    "count": Aggregate(len, operator.add),
+    "sum": Aggregate(sum, operator.add),
+    "min": Aggregate(min, min),
+    "max": Aggregate(max, max),
+    "first": Aggregate(operator.itemgetter(0), lambda before, _: before),
+    "last": Aggregate(operator.itemgetter(-1), lambda _, after: after),
+}
+"""What is worked out of the values of a bin, which may come in parts."""
+
 
 class How(NamedTuple):
     """A way to make one value of many.
 
-    ``add`` takes its own last result, None at first, and more values, at least one, and returns a new result. ``end``
-    makes of the last one the values of the bin, by name if there are several. ``empty`` has those of a bin without
-    values. If it ``calculates``, ``add`` is given :func:`~rstore.domain.scalars.plain` values, and not stored ones.
+    ``of`` are the aggregates that it needs. ``end`` makes of these the values of the bin, by name if there are several.
+    ``empty`` has those of a bin without values. If it ``calculates``, aggregates are made of
+    :func:`~rstore.domain.scalars.plain` values, and not of stored ones.
     """
 
-    add: Callable[[Any, Sequence[Any]], Any]
-    end: Callable[[Any], Mapping[str | None, Any]] = lambda state: {None: state}
+    of: tuple[str, ...]
+    end: Callable[..., Mapping[str | None, Any]] = lambda only: {None: only}
     empty: Mapping[str | None, Any] = {None: None}
     calculates: bool = True
-
-
-def _ohlc(state: Any, values: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
-    first, high, low, _ = state or (values[0],) * 4
-    return first, max(high, *values), min(low, *values), values[-1]
-
-
-def _total(state: tuple[Any, int] | None, values: Sequence[Any]) -> tuple[Any, int]:
-    total, number = state or (0, 0)
-    return total + sum(values), number + len(values)
 
 
 _PARTS: Final = ("open", "high", "low", "close")
 
 HOWS: Final[Mapping[str, How]] = {
-    "first": How(lambda state, values: state or (values[0],), lambda state: {None: state[0]}, calculates=False),
-    "last": How(lambda _, values: values[-1], calculates=False),
-    "min": How(lambda state, values: min(values) if state is None else min(state, *values)),
-    "max": How(lambda state, values: max(values) if state is None else max(state, *values)),
-    "mean": How(_total, lambda state: {None: state[0] / state[1]}),
-    "sum": How(_total, lambda state: {None: state[0]}, {None: 0}),
-    "count": How(lambda state, values: (state or 0) + len(values), empty={None: 0}),
-    "ohlc": How(_ohlc, lambda state: dict(zip(_PARTS, state, strict=True)), dict.fromkeys(_PARTS)),
+    "first": How(("first",), calculates=False),
+    "last": How(("last",), calculates=False),
+    "min": How(("min",)),
+    "max": How(("max",)),
+    "mean": How(("sum", "count"), lambda total, number: {None: total / number}),
+    "sum": How(("sum",), empty={None: 0}),
+    "count": How(("count",), empty={None: 0}),
+    "ohlc": How(
+        ("first", "max", "min", "last"),
+        lambda *parts: dict(zip(_PARTS, parts, strict=True)),
+        dict.fromkeys(_PARTS),
+    ),
 }
 """The ways to make the values of a bin one. An empty bin has the sum and count 0, and None of all else."""
+
+Reduce: TypeAlias = Callable[[Sequence[Any], Sequence[int], How], Iterable[States]]
+"""Finds the aggregates of bins like :func:`reduced_values`, for its own sequences of values."""
 
 PICKS: Final = frozenset({"first", "last", "min", "max"})
 """The ways that return one of the values, and so keep the unit of these."""
@@ -64,11 +84,12 @@ MOST_BINS: Final = 10_000_000
 """More bins would not fit into memory; the caller meant another unit."""
 
 
-def resample(runs: Iterable[Run], edges: Iterable[int], how: How) -> Iterator[Bin]:
+def resample(runs: Iterable[Run], edges: Iterable[int], how: How, reduced: Reduce | None = None) -> Iterator[Bin]:
     """Yield a bin for each edge up to the last point, lazily.
 
     Args:
         edges: increasing, and without an end; the first is not after the first point.
+        reduced: what finds the aggregates instead of :func:`reduced_values`, for other sequences of values.
 
     Raises:
         TypeError: values can't be added up or compared, or stand beside rows.
@@ -80,34 +101,63 @@ def resample(runs: Iterable[Run], edges: Iterable[int], how: How) -> Iterator[Bi
     following = iter(edges)
     low, high = next(following), next(following)
     left = MOST_BINS
-    states: dict[str | None, Any] = {}
+    states: States = {}
     for times, values in runs:
-        at = 0
-        while at < len(times):
-            if times[at] < high:
-                until = bisect_left(times, high, at)
-                _add(states, list(values[at:until]), how)
-                at = until
-            else:
-                if (times[at] - low) // (high - low) > left:
-                    raise ValueError(f"there would be more than {MOST_BINS:,} bins: choose a longer freq, or a span")
+        if (times[-1] - low) // (high - low) > left:
+            raise ValueError(f"there would be more than {MOST_BINS:,} bins: choose a longer freq, or a span")
+        ends, lows = [bisect_left(times, high)], [low]
+        while ends[-1] < len(times):
+            lows.append(high)
+            high = next(following)
+            ends.append(bisect_left(times, high, ends[-1]))
+        for edge, part in zip(lows, (reduced or reduced_values)(values, ends, how), strict=True):
+            if edge != low:
                 yield low, _ended(states, how)
-                low, high, left = high, next(following), left - 1
+                low, left = edge, left - 1
+            _join(states, part, how)
     if states:
         yield low, _ended(states, how)
 
 
-def _add(states: dict[str | None, Any], values: list[Any], how: How) -> None:
-    for name, column in _columns(values).items():
-        present = [value for value in column if not is_missing(value)]
-        state = states.setdefault(name, None)
-        if present:
-            states[name] = _added(how, state, present, name)
+def reduced_values(values: Sequence[Any], ends: Sequence[int], how: How) -> Iterator[States]:
+    """Yield for each bin of a run the aggregates of its columns. ``ends`` tell where in the run each bin ends."""
+    for first, end in pairwise((0, *ends)):
+        yield (
+            {name: aggregated(column, how, name) for name, column in _columns(list(values[first:end])).items()}
+            if first < end
+            else {}
+        )
 
 
-def _added(how: How, state: Any, values: Sequence[Any], name: str | None) -> Any:
+def aggregated(values: Iterable[Any], how: How, name: str | None) -> tuple[Any, ...] | None:
+    """Return the aggregates of a column's values that are not missing; None if there are none.
+
+    Raises:
+        TypeError: values can't be added up or compared; the message names the column.
+    """
+    present = [value for value in values if not is_missing(value)]
+    if not present:
+        return None
+    counted = list(map(plain, present)) if how.calculates else present
+    with _explained(name):
+        return tuple([AGGREGATES[each].of(counted) for each in how.of])
+
+
+def _join(states: States, part: States, how: How) -> None:
+    for name, new in part.items():
+        old = states.get(name)
+        if old is None:
+            states[name] = new
+        elif new is not None:
+            with _explained(name):
+                pairs = zip(how.of, old, new, strict=True)
+                states[name] = tuple([AGGREGATES[each].joint(before, after) for each, before, after in pairs])
+
+
+@contextmanager
+def _explained(name: str | None) -> Iterator[None]:
     try:
-        return how.add(state, list(map(plain, values)) if how.calculates else values)
+        yield
     except (TypeError, ArithmeticError) as exc:  # values of several types; Decimals that are no numbers
         where = "" if name is None else f" of column {name!r}"
         reason = str(exc) if isinstance(exc, TypeError) else type(exc).__name__
@@ -124,11 +174,11 @@ def _columns(values: list[Any]) -> Mapping[str | None, Iterable[Any]]:
     return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
 
 
-def _ended(states: dict[str | None, Any], how: How) -> dict[str | None, Any]:
+def _ended(states: States, how: How) -> dict[str | None, Any]:
     """Return the values of a bin, and make ``states`` those of an empty one with the same columns."""
     found = {}
     for name, state in states.items():
-        parts = how.empty if state is None else how.end(state)
+        parts = how.empty if state is None else how.end(*state)
         found.update({_joint(name, part): value for part, value in parts.items()})
         states[name] = None
     return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rstore.domain.duplicates import Duplicates
 from rstore.domain.errors import StoreNotAvailableError
+from rstore.domain.resampling import Reduce
 from rstore.domain.series import Merge, Run
 from rstore.encoding.columns import Layout, TimeAxis
 from rstore.encoding.envelope import UnpackTimes
@@ -75,6 +76,15 @@ def as_arrays() -> tuple[UnpackTimes, Merge]:
     from rstore.frames import merging, times
 
     return times.unpack_times, merging.merge
+
+
+def as_reduced() -> Reduce | None:
+    """Return the function that finds aggregates of typed columns by NumPy; None if that is not installed."""
+    try:
+        from rstore.frames import reducing
+    except ModuleNotFoundError:
+        return None
+    return reducing.reduced
 
 
 def shown(rows: Iterable[Run], freq: int | None, n: int | None, kind: Callable[[], Layout | None], to: str) -> Any:

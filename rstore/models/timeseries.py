@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, TypeVar, cast, overload
 
 from rstore import frames
@@ -13,7 +13,7 @@ from rstore.core import ATTEMPTS, Reading, ReadSurface, Surface, check_expect, c
 from rstore.domain.duplicates import Duplicates, check_duplicates
 from rstore.domain.log import Batch
 from rstore.domain.names import check_name
-from rstore.domain.resampling import FILLS, HOWS, PICKS, filled, resample
+from rstore.domain.resampling import FILLS, HOWS, PICKS, filled
 from rstore.domain.series import thin
 from rstore.domain.spans import check_time
 from rstore.domain.streams import TS, Stream
@@ -27,7 +27,8 @@ from rstore.models.extending import (
     runs_given,
     segment,
 )
-from rstore.models.segments import Point, axis_of, is_new, last_of, layout_of, points_of, rows_of, runs_of
+from rstore.models.resampled import bins_of
+from rstore.models.segments import Point, is_new, last_of, layout_of, points_of, rows_of, runs_of
 from rstore.models.spool import Spool
 from rstore.models.stamps import gaps_of, reader_of, span_of, step_of
 from rstore.timestamps import Length, Stamp, is_timedelta, length_in_series
@@ -229,19 +230,18 @@ class TimeSeriesReader(ReadSurface):
         if fill is not None:
             _one_of(FILLS, "fill", fill)
         way, stream = _one_of(HOWS, "how", how), Stream(TS, check_key(key))
-        axis = axis_of(self._core, stream)
-        if axis is None and not isinstance(freq, int) and is_new(self._core, stream)[0]:
+        layout = layout_of(self._core, stream)
+        if layout is None and not isinstance(freq, int) and is_new(self._core, stream)[0]:
             return Points() if to is None else frames.framed(Points(), TimeAxis(), to, None)  # as of range
-        times = axis or TimeAxis()
+        times = TimeAxis() if layout is None else layout.times
         wanted = grid(cast("int | str", length_in_series(freq, times) if is_timedelta(freq) else freq), times)
-        runs = runs_of(self._core, stream, *span_of(self._core, stream, start, end))
-        first = next(runs, None)
-        bins = [] if first is None else list(resample(chain((first,), runs), wanted.edges(int(first[0][0])), way))
-        bins = bins if fill is None else filled(bins, fill)
+        span = span_of(self._core, stream, start, end)
+        found_bins = list(bins_of(self._core, stream, span, wanted, way, typed=layout is not None))
+        bins = found_bins if fill is None else filled(found_bins, fill)
         found = Points((edge, values[None] if values.keys() == {None} else values) for edge, values in bins)
         if to is None:
             return found
-        return frames.framed(found, wanted.times, to, layout_of(self._core, stream) if how in PICKS else None)
+        return frames.framed(found, wanted.times, to, layout if how in PICKS else None)
 
 
 class TimeSeriesWriter(Surface):
