@@ -36,6 +36,7 @@ docs: .venv/test
 
 bench: .venv/test
 	$(BIN)/python -m benchmarks.core
+	$(BIN)/python -m benchmarks.keys
 	$(BIN)/python -m benchmarks.servers
 	$(BIN)/python -m benchmarks.frames
 

@@ -67,11 +67,11 @@ def append(db: Connection, batches: Sequence[Batch], floor: int) -> list[int]:
 def _way(found: _Found) -> Callable[[Connection, Sequence[_Found], _Appending], list[int]]:
     """Return the function that appends a batch, together with its neighbours that are alike."""
     batch, row = found
-    if batch.stream.kind != KV or not is_single(batch) or batch.if_live or batch.replace:
+    if batch.stream.kind != KV or batch.if_live or not is_single(batch):
         return _append_batches
     if row is None:
         return _add_keys
-    return _set_keys if row.live and batch.live else _append_batches
+    return _set_keys if row.live and batch.live and not batch.replace else _append_batches
 
 
 def _add_keys(db: Connection, batches: Sequence[_Found], appending: _Appending) -> list[int]:
@@ -81,8 +81,11 @@ def _add_keys(db: Connection, batches: Sequence[_Found], appending: _Appending) 
     db.executemany(
         sql.ADD_KEY,
         [
-            (namespace, kind, key, live, floor, 0 if live else version, version, position, recorded, *entry)
-            for (((kind, key), (entry,), _, _, live, *_), _), position in zip(batches, positions)  # noqa: B905
+            (
+                *(namespace, kind, key, live, version if replace else floor),
+                *(0 if live else version, version, position, recorded, *entry),
+            )
+            for (((kind, key), (entry,), _, _, live, replace, _), _), position in zip(batches, positions)  # noqa: B905
         ],
     )
     born[KV] += sum(batch.live for batch, _ in batches)
