@@ -10,7 +10,7 @@ text is made only for a caller that asks for one.
   for 1 byte beside the 10 to 30 of a row, and none where no text is missing.
 - Rejected: compression that pays less than that of other columns does. zlib makes a third of log messages in 6 ns a
   byte. SQLite writes them in 5, as they are.
-- Rejected: columns for texts that come as points. pickle reads as fast, and a layout would settle what the series holds.
+- Rejected: columns for texts that come as points. pickle reads as fast, and a layout would settle what there is.
 """
 
 from __future__ import annotations
