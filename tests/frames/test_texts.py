@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+import struct
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from rstore.domain.log import Rewrite
 from rstore.domain.streams import TS, Stream
 from rstore.encoding import columns
 from rstore.encoding.bodies import Body
+from rstore.encoding.columns import Column, Layout, Table, TimeAxis
 from rstore.encoding.texts import Texts, coded_if_it_pays, pack, unpack
 from rstore.frames.texts import cut, joined
 from tests.conftest import Backend, in_turn
@@ -186,6 +189,28 @@ def test_texts_are_kept_in_these_bytes() -> None:
     assert pack(coded) == b"\2\0\0\0B" + b"\0\1" * 8 + b"B\1\2a\xc3\xa9"
     assert unpack(3, memoryview(pack(plain)), is_coded=False).tolist() == ["a", "", "é"]
     assert unpack(16, memoryview(pack(coded)), is_coded=True).tolist() == ["a", "é"] * 8
+
+
+def test_a_table_of_texts_and_dates_is_kept_in_these_bytes() -> None:
+    kinds = (Column("coded", "text"), Column("plain", "text", dtype="str"), Column("day", "date"))
+    data = [["on", "é"] * 8, [f"{n:x}" for n in range(16)], list(range(16))]
+    table = Table(Layout(TimeAxis("s", "UTC", "at"), kinds, framed=True), data, [None, None, bytes([1] * 2 + [0] * 14)])
+    header = (
+        b'[["s","UTC","at"],true,[["coded","coded text",null,null,"",0,28],["plain","text",null,null,"str",0,33],'
+        b'["day","date",null,null,"",16,64]]]'
+    )
+    blocks = (
+        struct.pack("<I", len(header)) + header,
+        b"\2\0\0\0B" + b"\0\1" * 8 + b"B\2\2on\xc3\xa9",
+        b"B" + b"\1" * 16 + b"0123456789abcdef",
+        b"\1\1" + bytes(14),
+        struct.pack("<16i", *range(16)),
+    )
+    expected = b"".join(block + bytes(-len(block) % 8) for block in blocks)
+    assert columns.encode(table, bytes) == expected
+    found = columns.decode(expected, 16, lambda *_: [])
+    assert found[0] == {"coded": "on", "plain": "0", "day": None}
+    assert found[15] == {"coded": "é", "plain": "f", "day": date(1970, 1, 16)}
 
 
 def test_a_version_that_knows_no_coded_texts_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
