@@ -78,8 +78,8 @@ def pack_columns(count: int, index: bytes, values: bytes) -> bytes:
     return _COUNTS.pack(count, len(index)) + index + values
 
 
-def unpack_columns(data: bytes) -> tuple[int, bytes, bytes]:
-    """Return the arguments of :func:`pack_columns`.
+def unpack_columns(data: Any) -> tuple[int, Any, Any]:
+    """Return the arguments of :func:`pack_columns`: as views, if the data are one.
 
     Raises:
         struct.error: the data are cut off.

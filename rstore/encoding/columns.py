@@ -289,7 +289,7 @@ def decode(data: bytes, count: int, load: Load) -> Table:
         ValueError, struct.error: the data are damaged.
     """
     (size,) = struct.unpack_from("<I", data)
-    times, framed, columns = json.loads(data[4 : 4 + size])
+    times, framed, columns = json.loads(bytes(data[4 : 4 + size]))
     found = tuple(Column(*column[:5]) for column in columns)
     unknown = {column.kind for column in found} - {*FORMATS, TEXT, _CODED, OBJECT}
     if unknown:

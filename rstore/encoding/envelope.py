@@ -206,7 +206,7 @@ class Envelope:
 
     def _words(self, stream: Stream, data: bytes, what: str) -> dict[str, Any]:
         try:
-            return words_of(data)
+            return words_of(bytes(data))
         except ValueError as exc:
             raise self._error(stream, f"{what} can't be read") from exc
 

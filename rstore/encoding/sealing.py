@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rstore.domain.errors import (
     StoreFormatError,
@@ -22,7 +22,7 @@ from rstore.domain.errors import (
 )
 from rstore.domain.log import Entry, Record
 from rstore.domain.streams import Stream
-from rstore.encoding.bodies import COMPRESSED, ENCRYPTED, KNOWN, NOTED, NOTHING, OF_SEALING, Body
+from rstore.encoding.bodies import COMPRESSED, ENCRYPTED, KNOWN, NOTED, NOTHING, OF_SEALING, TYPED, Body
 from rstore.encoding.packing import pack_texts
 
 if TYPE_CHECKING:
@@ -111,10 +111,14 @@ class Sealer:
 
     # -- open ---------------------------------------------------------------------------------------------------------
 
-    def open(self, stream: Stream, record: Record) -> tuple[int, bytes]:
-        """Return the flags and the body of a record's envelope, verified, decrypted and decompressed."""
+    def open(self, stream: Stream, record: Record) -> tuple[int, Any]:
+        """Return the flags and the body of a record's envelope, verified, decrypted and decompressed.
+
+        The body of typed columns is a view, so that nobody copies half a megabyte for a few rows of it.
+        """
         flags, data = self._unsealed(stream, record, record.data)
-        return flags, self._decompressed(stream, data) if flags & COMPRESSED else data
+        data = self._decompressed(stream, data) if flags & COMPRESSED else data
+        return flags, memoryview(data) if flags & TYPED else data
 
     def open_note(self, stream: Stream, record: Record) -> bytes | None:
         """Return the body of a record's note, verified, decrypted and decompressed; None if there never was one."""
@@ -128,7 +132,7 @@ class Sealer:
         """Raise if a record that has no value of its own, such as a hole, was not written there."""
         self.open(stream, record)
 
-    def _unsealed(self, stream: Stream, record: Record, data: bytes, beside: bytes = b"") -> tuple[int, bytes]:
+    def _unsealed(self, stream: Stream, record: Record, data: bytes, beside: bytes = b"") -> tuple[int, Any]:
         """Return the flags and the body of an envelope, verified and decrypted."""
         try:
             envelope, flags, checksum = _PLAIN.unpack_from(data)
@@ -141,7 +145,7 @@ class Sealer:
             return flags, self._decrypted(stream, record, data, beside)
         if not self._plaintext:
             raise StorePlaintextError(self.namespace, *stream)
-        body = data[_PLAIN.size :]
+        body: Any = memoryview(data)[_PLAIN.size :] if flags & TYPED else data[_PLAIN.size :]
         if zlib.crc32(body, flags) != checksum:
             raise StorePayloadError(self.namespace, *stream, "the checksum does not match: it was damaged")
         return flags, body
@@ -201,8 +205,8 @@ def _plain(body: Body) -> bytes:
     return _PLAIN.pack(_FORMAT, body.flags, zlib.crc32(body.data, body.flags)) + body.data
 
 
-def _bare(flags: int, data: bytes) -> Body:
-    return Body(flags & ~OF_SEALING, data)
+def _bare(flags: int, data: Any) -> Body:
+    return Body(flags & ~OF_SEALING, bytes(data))
 
 
 def _ciphertext(record: Record) -> memoryview:

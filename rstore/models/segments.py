@@ -12,7 +12,7 @@ from rstore.domain.errors import StorePayloadError
 from rstore.domain.event_state import Unloaded, loaded
 from rstore.domain.log import Query, Record
 from rstore.domain.operators import EXTEND, REMOVE
-from rstore.domain.series import Layer, Merge, Run, merge, overlay
+from rstore.domain.series import SEGMENT, Layer, Merge, Run, merge, overlay
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import Stream
 from rstore.encoding.columns import Layout, Table, TimeAxis
@@ -24,6 +24,7 @@ Point: TypeAlias = tuple[int, Any]
 Load: TypeAlias = Callable[[Record], Run]
 
 _STEP: Final = 8
+_FEW: Final = 16
 _OPS: Final = (EXTEND, REMOVE)
 
 
@@ -31,7 +32,16 @@ def points_of(
     core: Reading, stream: Stream, start: int = TIME_MIN, end: int = TIME_MAX, load: Load | None = None
 ) -> Iterator[Point]:
     """Return the points of a series in order of time."""
-    return (point for run in runs_of(core, stream, start, end, load=load) for point in zip(*run, strict=True))
+    return chain.from_iterable(map(pairs_of, runs_of(core, stream, start, end, load=load)))
+
+
+def pairs_of(run: Run) -> Iterator[Point]:
+    """Yield the points of a run, of which few are made at first: a caller that wants only some does not pay for all."""
+    times, values = run
+    low, size = 0, _FEW
+    while low < len(times):
+        yield from zip(times[low : low + size], values[low : low + size], strict=True)
+        low, size = low + size, min(2 * size, SEGMENT)
 
 
 def extent_of(core: Reading, stream: Stream) -> tuple[int, int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar, cast, overload
@@ -126,9 +126,7 @@ class TimeSeriesReader(ReadSurface):
         stream = Stream(TS, check_key(key))
         low, high = span_of(self._core, stream, start, end)
         step, n = step_of(self._core, stream, freq), _check_n(n)
-        found: Iterable[Point] = (
-            point for run in runs_of(self._core, stream, low, high) for point in zip(*run, strict=True)
-        )
+        found = points_of(self._core, stream, low, high)
         return islice(found if step is None else thin(found, step), n)
 
     def first(self, key: str) -> Point | None:
