@@ -227,7 +227,8 @@ def test_damaged_texts_are_a_store_error_and_never_a_raw_one(tmp_path: Path, tex
     with Store("memory://", frozen=False) as store:
         store.extend("key", series(texts))
         (record,) = store._core.log.read(stream)
-        flags, body = store._core.envelope.sealer.open(stream, record)
+        flags, opened = store._core.envelope.sealer.open(stream, record)
+        body = bytes(opened)
         header = body.index(b"]]") + 2  # what it means is checked elsewhere
         for at in (header + dice.permutation(len(body) - header)[:300]).tolist():
             changed = body[:at] + bytes((body[at] ^ int(dice.integers(1, 256)),)) + body[at + 1 :]
