@@ -243,7 +243,7 @@ def set_value(core: Core, key: str, value: Any, expect: int | None = None, once:
 def _setting(core: Core, stream: Stream, value: Any, recorded: int, expect: int | None = None) -> Batch:
     body = core.envelope.dump(stream.key, value)
     entry = core.entry(stream, SETITEM, body, start=0, end=0)
-    return Batch(stream, (entry,), recorded, expect, replace=not core.history)
+    return Batch(stream, (entry,), recorded, expect, True, not core.history)  # by position: names take longer
 
 
 def delete_value(core: Core, key: str, expect: int) -> None:
