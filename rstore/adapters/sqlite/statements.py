@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
@@ -139,17 +139,17 @@ class Ways(NamedTuple):
         return self.other if until is None else self.other_by_time
 
 
+# The index has live streams and others apart. SQLite merges them where there is an order.
 _LIVES: Final = ("h.live = 1", "h.live = 0")
 
 
-def _each_way(selected: str, tables: str, where: str, order: str, lives: Sequence[str] = _LIVES) -> Ways:
+def _each_way(selected: str, tables: str, where: str, order: str) -> Ways:
     """Return the statements for the newest record of each stream of a table ``h``.
 
     Args:
         selected: what is wanted, with the columns of the record in braces.
         tables, where: which streams.
         order: in which order, and how many.
-        lives: conditions that part the streams. The index has each part in order, and SQLite merges them.
     """
     # CROSS JOIN looks up the stream first. The planner might rather list all records, and search for each.
     held = f"rstore_change AS c ON c.position = {_BY_TIME}"
@@ -158,7 +158,7 @@ def _each_way(selected: str, tables: str, where: str, order: str, lives: Sequenc
     in_record = f"SELECT {selected.format(**_IN_RECORD)} FROM {tables} CROSS JOIN rstore_record AS r WHERE {where} AND "
 
     def joined(*arms: str) -> str:
-        return " UNION ALL ".join(f"{arm} AND {live}" for arm in arms for live in lives) + f" {order}"
+        return " UNION ALL ".join(f"{arm} AND {live}" for arm in arms for live in _LIVES) + f" {order}"
 
     return Ways(
         joined(f"{in_head} h.position IS NOT NULL"),

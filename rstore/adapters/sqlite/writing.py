@@ -79,16 +79,11 @@ def _add_keys(db: Connection, batches: Sequence[_Found], appending: _Appending) 
     """Append an entry each to keys that are new."""
     recorded, positions, floor, born = appending
     namespace, version = db.namespace, floor + 1
-    db.executemany(
-        sql.ADD_KEY,
-        [
-            (
-                *(namespace, kind, key, live, version if replace else floor),
-                *(0 if live else version, version, position, recorded, *entry),
-            )
-            for (((kind, key), (entry,), _, _, live, replace, _), _), position in zip(batches, positions)  # noqa: B905
-        ],
-    )
+    rows = []
+    for ((kind, key), (entry,), _, _, live, replace, _), _ in batches:
+        own_floor, died = version if replace else floor, 0 if live else version
+        rows.append((namespace, kind, key, live, own_floor, died, version, next(positions), recorded, *entry))
+    db.executemany(sql.ADD_KEY, rows)
     born[KV] += sum(batch.live for batch, _ in batches)
     return [version] * len(batches)
 
