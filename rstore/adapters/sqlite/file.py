@@ -12,17 +12,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rstore.adapters.pool import Session
 from rstore.adapters.sqlite import statements as sql
 from rstore.domain.errors import StoreError, StoreNotAvailableError
 from rstore.domain.rules import no_namespace
+from rstore.domain.streams import Stream
 
 _LONGEST_SECONDS: Final = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 _RETRY_SECONDS: Final = 0.005
 _IMMUTABLE: Final = "mode=ro&immutable=1"
 _ATTEMPTS: Final = 5
+_IDS: Final = 16_384
 
 _MESSAGES: Final = {
     "SQLITE_BUSY": "another process is writing to it for longer than the timeout (raise it with ?timeout=SECONDS)",
@@ -51,8 +53,9 @@ DriverError = (sqlite3.Error, UnicodeDecodeError)
 class Connection(sqlite3.Connection):
     """A connection that knows the id of its namespace; 0 if there is none.
 
-    ``place`` is the device and inode of its file, whatever the file's name leads to by now. A ``fleeting`` connection
-    serves one call only: it sees the file as it was when the connection was opened, or in the schema that it had then.
+    ``place`` is the device and inode of its file, whatever the file's name leads to by now. ``ids`` caches the ids of
+    keys. A ``fleeting`` connection serves one call only: it sees the file as it was when the connection was opened, or
+    in the schema that it had then.
     """
 
     session: Session[Connection]
@@ -60,6 +63,10 @@ class Connection(sqlite3.Connection):
     place: tuple[int, int] | None = None
     fleeting: bool = False
     closed: bool = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.ids: dict[Stream, int] = {}
 
     def close(self) -> None:
         super().close()
@@ -69,6 +76,12 @@ class Connection(sqlite3.Connection):
         # else Python warns of iterators that were dropped, though the store that they read from was closed
         with suppress(sqlite3.ProgrammingError):  # it could not be opened
             self.close()
+
+    def remember(self, stream: Stream, number: int) -> None:
+        """Keep the id of a key, and forget all others if there are too many."""
+        if len(self.ids) >= _IDS:
+            self.ids.clear()
+        self.ids[stream] = number
 
 
 class SqliteFile:

@@ -170,7 +170,12 @@ def _each_way(selected: str, tables: str, where: str, order: str) -> Ways:
 
 _OF_KIND: Final = "h.namespace = ?1 AND h.kind = ?2 AND h.key"
 
-LAST: Final = _each_way("{columns}", "rstore_head AS h", f"{_OF_KIND} = ?3", "LIMIT 1")
+LAST: Final = _each_way("h.id, {columns}", "rstore_head AS h", f"{_OF_KIND} = ?3", "LIMIT 1")
+
+# An id may be given out again, so the key has to be the same.
+LAST_OF_ID: Final = f"""
+SELECT {_IN_HEAD["columns"]} FROM rstore_head AS h
+WHERE h.id = ?4 AND h.position IS NOT NULL AND {_OF_KIND} = ?3"""
 
 _MANY: Final = ("json_each(?3) AS asked CROSS JOIN rstore_head AS h", f"{_OF_KIND} = asked.value", "")
 

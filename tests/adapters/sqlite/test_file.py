@@ -219,3 +219,13 @@ def test_iterators_that_were_dropped_are_collected_in_silence(tmp_path: Path, is
 
     read_a_little()
     gc.collect()  # what is said here on standard error fails the test
+
+
+def test_a_key_that_gets_the_place_of_one_that_is_gone_is_not_taken_for_it(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.db", frozen=False, history=False) as store:
+        store["old"] = 1
+        assert store["old"] == 1
+        del store["old"]
+        store["new"] = 2
+        assert store.get("old") is None
+        assert store["new"] == 2
