@@ -105,11 +105,11 @@ def resample(runs: Iterable[Run], edges: Iterable[int], how: How, reduced: Reduc
     for times, values in runs:
         if (times[-1] - low) // (high - low) > left:
             raise ValueError(f"there would be more than {MOST_BINS:,} bins: choose a longer freq, or a span")
-        ends, lows = [bisect_left(times, high)], [low]
+        ends, lows = [_place(times, high, 0)], [low]
         while ends[-1] < len(times):
             lows.append(high)
             high = next(following)
-            ends.append(bisect_left(times, high, ends[-1]))
+            ends.append(_place(times, high, ends[-1]))
         for edge, part in zip(lows, (reduced or reduced_values)(values, ends, how), strict=True):
             if edge != low:
                 yield low, _ended(states, how)
@@ -117,6 +117,13 @@ def resample(runs: Iterable[Run], edges: Iterable[int], how: How, reduced: Reduc
             _join(states, part, how)
     if states:
         yield low, _ended(states, how)
+
+
+def _place(times: Sequence[int], edge: int, low: int) -> int:
+    """Return where an edge is among times. The first and the last are asked first: most bins and runs lie apart."""
+    if times[-1] < edge:
+        return len(times)
+    return low if times[low] >= edge else bisect_left(times, edge, low)
 
 
 def reduced_values(values: Sequence[Any], ends: Sequence[int], how: How) -> Iterator[States]:

@@ -113,9 +113,10 @@ class _Segment:
         """Return the points in ``[low, high)``, and set ``due`` to the time of the next one."""
         if self._run is None:
             self._run = self.layer.load() if self.layer.load is not None else ((), ())
-            self._next = bisect_left(self._run[0], low)
+            self._next = bisect_left(self._run[0], low) if low > self.layer.start else 0
         times, values = self._run
-        first, self._next = self._next, bisect_left(times, high, self._next)
+        first = self._next
+        self._next = bisect_left(times, high, first) if high <= self.layer.end else len(times)
         self.due = times[self._next] if self._next < len(times) else None
         if first == 0 and self.due is None:
             return self._run

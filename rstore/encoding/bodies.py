@@ -14,14 +14,15 @@ from typing import Any, Final, NamedTuple
 
 from rstore.encoding.packing import pack_blobs, unpack_blobs
 
-DUMPED, TEXT, COLUMNS, COMPRESSED, ENCRYPTED, TYPED, NOTED = 1, 2, 4, 8, 16, 32, 64
+DUMPED, TEXT, COLUMNS, COMPRESSED, ENCRYPTED, TYPED, NOTED, SUMMED = 1, 2, 4, 8, 16, 32, 64, 128
 """The flags: values went through a store's own ``_dump``, which returned text; there are columns; zlib compressed
-them; a cipher encrypted them; the columns are typed; and a note stands beside the value.
+them; a cipher encrypted them; the columns are typed; a note stands beside the value; and a summary before the columns.
 """
-KNOWN: Final = DUMPED | TEXT | COLUMNS | COMPRESSED | ENCRYPTED | TYPED | NOTED
+KNOWN: Final = DUMPED | TEXT | COLUMNS | COMPRESSED | ENCRYPTED | TYPED | NOTED | SUMMED
 OF_SEALING: Final = ENCRYPTED | NOTED  # they describe an envelope, and not the body in it
 
 _COUNTS: Final = struct.Struct("<II")  # how many values, and how many bytes of their times or items
+SIZE_OF_COUNTS: Final = _COUNTS.size
 _COMPRESS_FROM: Final = 256  # bytes; below it the gain is not worth the call
 _SAMPLE: Final = 1 << 16
 _SAMPLE_OF_TYPED: Final = 1 << 10
@@ -52,30 +53,30 @@ def compressed(flags: int, data: bytes) -> Body:
     return Body(flags | COMPRESSED, packed) if len(packed) < len(data) else Body(flags, data)
 
 
-def compressed_typed(flags: int, data: bytes) -> Body:
-    """Return the body of typed columns, compressed only where a sample shrinks to an eighth.
+def compressed_typed(flags: int, data: bytes, start: int = 0) -> Body:
+    """Return the body of typed columns, compressed from ``start`` on only where a sample shrinks to an eighth.
 
     Otherwise the compression takes longer than all else together.
     """
     if len(data) < _COMPRESS_FROM:
         return Body(flags, data)
     step = max(1, len(data) // _SAMPLES_OF_TYPED)
-    sample = b"".join(data[start : start + _SAMPLE_OF_TYPED] for start in range(0, len(data), step))
+    sample = b"".join(data[low : low + _SAMPLE_OF_TYPED] for low in range(start, len(data), step))
     if _SHRINKS_TO * len(_deflated(sample)) > len(sample):
         return Body(flags, data)
-    return Body(flags | COMPRESSED, _deflated(data))
+    return Body(flags | COMPRESSED, data[:start] + _deflated(memoryview(data)[start:]))
 
 
-def _deflated(data: bytes) -> bytes:
+def _deflated(data: Any) -> bytes:
     return zlib.compress(data, _COMPRESS_LEVEL)
 
 
 # -- columns ----------------------------------------------------------------------------------------------------------
 
 
-def pack_columns(count: int, index: bytes, values: bytes) -> bytes:
-    """Pack the times or items of a number of values, and the values, both as bytes."""
-    return _COUNTS.pack(count, len(index)) + index + values
+def pack_columns(count: int, index: bytes, values: bytes, before: bytes = b"") -> bytes:
+    """Pack the times or items of a number of values, and the values, both as bytes, after what stands before them."""
+    return b"".join((before, _COUNTS.pack(count, len(index)), index, values))
 
 
 def unpack_columns(data: Any) -> tuple[int, Any, Any]:

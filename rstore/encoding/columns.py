@@ -72,6 +72,7 @@ _SEGMENT_BYTES: Final = 1 << 19
 _MOST_ROWS: Final = 16 * SEGMENT
 _WIDTH_OF_OTHERS: Final = 64  # bytes that a text or an object counts for the size of segments
 _ALIGN: Final = 8
+_EVERY: Final = slice(None)
 
 Dump: TypeAlias = Callable[[Sequence[Any]], bytes]
 Load: TypeAlias = Callable[[int, bytes], Sequence[Any]]
@@ -281,58 +282,82 @@ def _aligned(blocks: Iterable[Any]) -> Iterator[Any]:
         yield bytes(-_size(block) % _ALIGN)
 
 
-def decode(data: bytes, count: int, load: Load) -> Table:
-    """Return the table of ``count`` rows; ``load`` reads columns of objects.
+def decode(
+    data: Any, count: int, load: Load, rows: slice = _EVERY, check: Callable[[int, int], None] = lambda *_: None
+) -> Table:
+    """Return the table of ``count`` rows, or some rows of it; ``load`` reads columns of objects.
+
+    Args:
+        check: verifies the bytes from one place to another, before they are read.
 
     Raises:
         UnknownColumnError: only a newer version knows the kind of a column.
         ValueError, struct.error: the data are damaged.
     """
     (size,) = struct.unpack_from("<I", data)
+    check(0, 4 + size)
     times, framed, columns = json.loads(bytes(data[4 : 4 + size]))
     found = tuple(Column(*column[:5]) for column in columns)
     unknown = {column.kind for column in found} - {*FORMATS, TEXT, _CODED, OBJECT}
     if unknown:
         raise UnknownColumnError(f"columns of kind {', '.join(map(repr, unknown))}")
-    blocks = iter(_blocks(memoryview(data), 4 + size, [size for column in columns for size in column[5:7]]))
+    places = iter(_places(len(data), 4 + size, [size for column in columns for size in column[5:7]]))
+    blocks = _Blocks(memoryview(data), count, rows, check)
     values, absent = [], []
     for column in found:
-        mask, block = next(blocks), next(blocks)
-        absent.append(_column(mask, "B", count) if mask else None)
-        values.append(_values(column.kind, block, count, load))
+        mask, block = next(places), next(places)
+        absent.append(blocks.numbers(mask, "B") if mask.stop > mask.start else None)
+        values.append(_values(column.kind, block, blocks, load))
     known = tuple(column._replace(kind=TEXT) if column.kind == _CODED else column for column in found)
     return Table(Layout(TimeAxis(*times), known, framed), values, absent)
 
 
-def _blocks(data: memoryview, start: int, sizes: Sequence[int]) -> list[memoryview]:
-    blocks = []
+def _places(length: int, start: int, sizes: Sequence[int]) -> list[slice]:
+    places = []
     for size in sizes:
         start += -start % _ALIGN
-        blocks.append(data[start : start + size])
+        places.append(slice(start, start + size))
         start += size
-    if len(data) != start + -start % _ALIGN:
+    if length != start + -start % _ALIGN:
         raise ValueError("a column is cut off, or too long")
-    return blocks
+    return places
 
 
-def _values(kind: str, block: memoryview, count: int, load: Load) -> Any:
-    if kind == OBJECT:
-        return load(count, bytes(block))
-    if kind in (TEXT, _CODED):
-        return unpack(count, block, is_coded=kind == _CODED)
-    column = _column(block, FORMATS[kind], count)
-    if kind == DATE and count and not (min(column) in DAYS and max(column) in DAYS):
-        raise ValueError("a day is no date")
-    return column
+class _Blocks(NamedTuple):
+    """The blocks of a ``total`` of rows, of which some rows are read, and nothing unless ``check`` has verified it."""
+
+    data: memoryview
+    total: int
+    rows: slice
+    check: Callable[[int, int], None]
+
+    def whole(self, place: slice) -> memoryview:
+        self.check(place.start, place.stop)
+        return self.data[place]
+
+    def numbers(self, place: slice, code: str) -> Any:
+        """Return the rows of a block as a sequence of numbers, without a copy on a little-endian machine."""
+        width = struct.calcsize(code)
+        if place.stop - place.start != self.total * width:
+            raise ValueError("a column has another length")
+        low, high, _ = self.rows.indices(self.total)
+        block = self.whole(slice(place.start + low * width, place.start + high * width))
+        if sys.byteorder == "little" or code == "?":
+            return _cast(block, code)
+        return _swapped(bytes(block), code)
 
 
-def _column(block: memoryview, code: str, count: int) -> Any:
-    """Return a block as a sequence of numbers, without a copy on a little-endian machine."""
-    if block.nbytes != count * struct.calcsize(code):
-        raise ValueError("a column has another length")
-    if sys.byteorder == "little" or code == "?":
-        return _cast(block, code)
-    return _swapped(bytes(block), code)
+def _values(kind: str, place: slice, blocks: _Blocks, load: Load) -> Any:
+    if kind in FORMATS:
+        column = blocks.numbers(place, FORMATS[kind])
+        if kind == DATE and len(column) and not (min(column) in DAYS and max(column) in DAYS):
+            raise ValueError("a day is no date")
+        return column
+    block = blocks.whole(place)
+    values: Any = (
+        load(blocks.total, bytes(block)) if kind == OBJECT else unpack(blocks.total, block, is_coded=kind == _CODED)
+    )
+    return values if blocks.rows == _EVERY else values[blocks.rows]
 
 
 def _bytes_of(values: Any, code: str) -> Any:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import pickle
 import struct
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -21,6 +22,8 @@ from rstore.encoding.bodies import (
     COLUMNS,
     COMPRESSED,
     DUMPED,
+    SIZE_OF_COUNTS,
+    SUMMED,
     TEXT,
     TYPED,
     Body,
@@ -32,10 +35,20 @@ from rstore.encoding.bodies import (
     unpack_columns,
     unpack_dumped,
 )
+from rstore.encoding.checksums import DamageError, Opened, before
 from rstore.encoding.columns import OBJECT, Layout, Table, UnknownColumnError, decode, encode
 from rstore.encoding.notes import words_of
 from rstore.encoding.packing import pack_texts, pack_times, unpack_texts, unpack_times
 from rstore.encoding.sealing import Sealer, flags_of
+from rstore.encoding.summaries import (
+    SUMMED_FROM,
+    Aggregates,
+    Summary,
+    aggregates_of,
+    pack_summary,
+    times_between,
+    unpack_summary,
+)
 from rstore.encoding.unreadable import why_unloadable
 
 if TYPE_CHECKING:
@@ -89,15 +102,21 @@ class Envelope:
             exc.add_note(f"rstore: while dumping a value for {key!r}; nothing was stored")
             raise
 
-    def dump_run(self, key: str, run: Run, pack: PackTimes = pack_times) -> Body:
+    def dump_run(
+        self, key: str, run: Run, pack: PackTimes = pack_times, aggregates: Aggregates = aggregates_of
+    ) -> Body:
         """Return the body of a run of points. A single point without a type is stored as a plain value.
 
         ``pack`` makes the same bytes as :func:`rstore.encoding.packing.pack_times` of the times of a table, whichever
-        sequence holds them.
+        sequence holds them. ``aggregates`` finds those of its columns.
         """
         times, values = run
         if isinstance(values, Table):
-            return self._dump_typed(key, pack(times), values)
+            index = pack(times)
+            is_long = len(values) >= SUMMED_FROM
+            return self._dump_typed(
+                key, index, values, pack_summary(times, values, index, aggregates) if is_long else b""
+            )
         if len(times) == 1:
             return self.dump(key, values[0])
         return self._dump_columns(key, pack_times(times), values)
@@ -123,12 +142,13 @@ class Envelope:
         flags = COLUMNS if self._dump is None else COLUMNS | DUMPED
         return compressed(flags, pack_columns(len(values), index, self._dump_values(key, values)))
 
-    def _dump_typed(self, key: str, index: bytes, table: Table) -> Body:
+    def _dump_typed(self, key: str, index: bytes, table: Table, summary: bytes) -> Body:
         """Return the body of typed columns. A ``_dump`` is for values: it gets those of no other type."""
         data = encode(table, partial(self._dump_values, key))
         has_objects = any(column.kind == OBJECT for column in table.layout.columns)
-        flags = COLUMNS | TYPED | (DUMPED if has_objects and self._dump is not None else 0)
-        return compressed_typed(flags, pack_columns(len(table), index, data))
+        flags = COLUMNS | TYPED | (DUMPED if has_objects and self._dump is not None else 0) | (SUMMED if summary else 0)
+        front = before(summary) if summary else b""
+        return compressed_typed(flags, pack_columns(len(table), index, data, front), len(front))
 
     def _dump_values(self, key: str, values: Sequence[Any]) -> bytes:
         try:
@@ -160,11 +180,16 @@ class Envelope:
             raise self._error(stream, "columns where one value should be")
         return self._load_value(stream, flags, data)
 
-    def run(self, stream: Stream, record: Record, unpack: UnpackTimes = unpack_times) -> Run:
+    def run(
+        self, stream: Stream, record: Record, unpack: UnpackTimes = unpack_times, span: tuple[int, int] | None = None
+    ) -> Run:
         """Return the points of a series' record. Values in typed columns are a :class:`rstore.encoding.columns.Table`.
 
-        ``unpack`` reads times as :func:`rstore.encoding.packing.unpack_times` does.
+        ``unpack`` reads times as :func:`rstore.encoding.packing.unpack_times` does. Points that are not in the ``span``
+        may be left out, and need not be verified then.
         """
+        if span is not None and (span[0] > record.start or span[1] < record.end) and _has_parts(record.data):
+            return self._part(stream, record, span)
         flags, data = self.sealer.open(stream, record)
         if not flags & COLUMNS:
             return (record.start,), (self._load_value(stream, flags, data),)
@@ -179,10 +204,44 @@ class Envelope:
         index, values = self._load_columns(stream, flags, data, load=lambda count, _: [None] * count)
         return self._timed(stream, record, index, values, unpack_times), values
 
+    def summary(self, stream: Stream, record: Record) -> Summary | None:
+        """Return the summary of a long segment of typed columns, None of another record. No row is read."""
+        if not flags_of(record.data) & SUMMED:
+            return None
+        return self._summary(stream, self.sealer.opened_lazily(stream, record))
+
+    def _part(self, stream: Stream, record: Record, span: tuple[int, int]) -> Run:
+        """Return the points of a long segment that are in a span: nothing else is unpacked, or verified."""
+        opened = self.sealer.opened_lazily(stream, record)
+        summary = self._summary(stream, opened)
+
+        def check_from(start: int) -> Callable[[int, int], None]:
+            return lambda low, high: opened.check(start + low, start + high)
+
+        with self._explained(stream):
+            opened.check(0, SIZE_OF_COUNTS)
+            count, index, values = unpack_columns(opened.rest)
+            first, times = times_between(index, record.start, summary, span, check_from(SIZE_OF_COUNTS))
+            load = partial(self._load_values, stream, flags_of(record.data))
+            rows = slice(first, first + len(times))
+            table = decode(values, count, load, rows, check_from(SIZE_OF_COUNTS + len(index)))
+        if count != summary.rows or (rows.stop == count and times and times[-1] != record.end):
+            raise self._error(stream, "its times don't fit its span")
+        return times, table
+
+    def _summary(self, stream: Stream, opened: Opened) -> Summary:
+        try:
+            return unpack_summary(bytes(opened.summary))
+        except ValueError as exc:
+            raise self._error(stream, "its summary can't be read") from exc
+
     def layout(self, stream: Stream, record: Record) -> Layout | None:
         """Return the layout of a series' record; None if its values are not in typed columns."""
         if not flags_of(record.data) & TYPED:
             return None  # no other damage of the envelope matters here
+        summary = self.summary(stream, record)
+        if summary is not None:
+            return summary.layout
         values = self.bare_run(stream, record)[1]
         return values.layout if isinstance(values, Table) else None
 
@@ -238,11 +297,19 @@ class Envelope:
     ) -> tuple[bytes, Sequence[Any]]:
         """Return the bytes of the times or items, and the values, as ``load`` makes them of their number and bytes."""
         load = load or partial(self._load_values, stream, flags)
-        try:
+        with self._explained(stream):
             count, index, values = unpack_columns(data)
             return index, decode(values, count, load) if flags & TYPED else load(count, values)
+
+    @contextmanager
+    def _explained(self, stream: Stream) -> Iterator[None]:
+        """Raise the errors of columns that can't be read as those of a store."""
+        try:
+            yield
         except StorePayloadError:
             raise
+        except DamageError as exc:
+            raise self._error(stream, "the checksum does not match: it was damaged") from exc
         except UnknownColumnError as exc:
             raise StoreFormatError(self._namespace, *stream, f"{exc}: a newer rstore wrote it") from exc
         except Exception as exc:
@@ -274,3 +341,8 @@ class Envelope:
 
     def _error(self, stream: Stream, detail: str) -> StorePayloadError:
         return StorePayloadError(self._namespace, *stream, detail)
+
+
+def _has_parts(data: bytes) -> bool:
+    """Tell whether some rows can be read without the others."""
+    return flags_of(data) & (SUMMED | COMPRESSED) == SUMMED

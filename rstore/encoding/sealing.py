@@ -22,7 +22,8 @@ from rstore.domain.errors import (
 )
 from rstore.domain.log import Entry, Record
 from rstore.domain.streams import Stream
-from rstore.encoding.bodies import COMPRESSED, ENCRYPTED, KNOWN, NOTED, NOTHING, OF_SEALING, TYPED, Body
+from rstore.encoding.bodies import COMPRESSED, ENCRYPTED, KNOWN, NOTED, NOTHING, OF_SEALING, SUMMED, TYPED, Body
+from rstore.encoding.checksums import Opened, guarded, split, unguarded
 from rstore.encoding.packing import pack_texts
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ class Sealer:
         The body of typed columns is a view, so that nobody copies half a megabyte for a few rows of it.
         """
         flags, data = self._unsealed(stream, record, record.data)
+        if flags & SUMMED:
+            data = self._rest(stream, data)
         data = self._decompressed(stream, data) if flags & COMPRESSED else data
         return flags, memoryview(data) if flags & TYPED else data
 
@@ -132,8 +135,18 @@ class Sealer:
         """Raise if a record that has no value of its own, such as a hole, was not written there."""
         self.open(stream, record)
 
-    def _unsealed(self, stream: Stream, record: Record, data: bytes, beside: bytes = b"") -> tuple[int, Any]:
-        """Return the flags and the body of an envelope, verified and decrypted."""
+    def opened_lazily(self, stream: Stream, record: Record) -> Opened:
+        """Return the body of a record that has a summary: of one in clear, only that is verified yet."""
+        try:
+            flags, checksum = self._begun(stream, record.data)
+            if flags & ENCRYPTED:
+                return Opened(*split(memoryview(self._decrypted(stream, record, record.data, b""))))
+            return unguarded(memoryview(record.data)[_PLAIN.size :], flags, checksum)[0]
+        except (struct.error, ValueError) as exc:
+            raise self._damaged(stream) from exc
+
+    def _begun(self, stream: Stream, data: bytes) -> tuple[int, int]:
+        """Return the flags and the checksum of an envelope that this store may open."""
         try:
             envelope, flags, checksum = _PLAIN.unpack_from(data)
         except (struct.error, TypeError):
@@ -141,13 +154,28 @@ class Sealer:
         if envelope != _FORMAT or flags & ~KNOWN:
             detail = f"envelope format {envelope}, flags {flags}: a newer rstore wrote it, or another program"
             raise StoreFormatError(self.namespace, *stream, detail)
+        if not flags & ENCRYPTED and not self._plaintext:
+            raise StorePlaintextError(self.namespace, *stream)
+        return flags, checksum
+
+    def _damaged(self, stream: Stream) -> StorePayloadError:
+        return StorePayloadError(self.namespace, *stream, "the checksum does not match: it was damaged")
+
+    def _unsealed(self, stream: Stream, record: Record, data: bytes, beside: bytes = b"") -> tuple[int, Any]:
+        """Return the flags and the body of an envelope, verified and decrypted."""
+        flags, checksum = self._begun(stream, data)
         if flags & ENCRYPTED:
             return flags, self._decrypted(stream, record, data, beside)
-        if not self._plaintext:
-            raise StorePlaintextError(self.namespace, *stream)
-        body: Any = memoryview(data)[_PLAIN.size :] if flags & TYPED else data[_PLAIN.size :]
+        if flags & SUMMED:
+            try:
+                opened, whole = unguarded(memoryview(data)[_PLAIN.size :], flags, checksum)
+                opened.check(0, len(opened.rest))
+            except (struct.error, ValueError) as exc:
+                raise self._damaged(stream) from exc
+            return flags, whole
+        body = memoryview(data)[_PLAIN.size :] if flags & TYPED else data[_PLAIN.size :]
         if zlib.crc32(body, flags) != checksum:
-            raise StorePayloadError(self.namespace, *stream, "the checksum does not match: it was damaged")
+            raise self._damaged(stream)
         return flags, body
 
     def _unsealed_note(self, stream: Stream, record: Record) -> tuple[int, bytes] | None:
@@ -176,6 +204,12 @@ class Sealer:
             detail = "it is not authentic: changed, or moved from another namespace, key, item, time or operator"
             raise StorePayloadError(self.namespace, *stream, detail) from None
 
+    def _rest(self, stream: Stream, body: Any) -> memoryview:
+        try:
+            return split(memoryview(body))[1]
+        except (struct.error, ValueError) as exc:
+            raise self._damaged(stream) from exc
+
     def _decompressed(self, stream: Stream, data: bytes) -> bytes:
         try:
             return zlib.decompress(data)
@@ -202,6 +236,9 @@ class Sealer:
 
 
 def _plain(body: Body) -> bytes:
+    if body.flags & SUMMED:
+        front, rest = guarded(body.data)
+        return b"".join((_PLAIN.pack(_FORMAT, body.flags, zlib.crc32(front, body.flags)), front, rest))
     return _PLAIN.pack(_FORMAT, body.flags, zlib.crc32(body.data, body.flags)) + body.data
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from rstore.domain.resampling import How, States, aggregated, reduced_values
 from rstore.encoding.columns import DATE, EPOCH, FORMATS, IN_UNITS, NOT_A_TIME, Table
 from rstore.encoding.rows import Row, Rows
+from rstore.encoding.summaries import ALL, is_summed
 
 _HALF: Final = 32  # bits
 
@@ -31,6 +32,12 @@ def reduced(values: Sequence[Any], ends: Sequence[int], how: How) -> Iterator[St
     parts = [_of_column(table, i, name, ends, how) for i, name in enumerate(names)]
     for (first, end), *states in zip(pairwise((0, *ends)), *parts, strict=True):
         yield dict(zip(names, states, strict=True)) if first < end else {}
+
+
+def aggregates_of(table: Table, i: int) -> Sequence[Any] | None:
+    """Return the aggregates of a column for a summary, as :func:`rstore.encoding.summaries.aggregates_of` does."""
+    column = table.layout.columns[i]
+    return (_of_numbers(*_present(table, i), [len(table)], ALL, column.kind)[0] or ()) if is_summed(column) else None
 
 
 def _listed(values: Sequence[Any]) -> list[Any]:

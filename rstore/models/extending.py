@@ -57,11 +57,12 @@ def extend_with_frames(core: Core, frames: Mapping[Stream, Frame]) -> None:
 
 def _batch_of_frame(core: Core, stream: Stream, frame: Frame, spool: Spool, version: int | None = None) -> Batch:
     from rstore.frames.frame import fitted, runs, with_types
+    from rstore.frames.reducing import aggregates_of
     from rstore.frames.times import pack_times
 
     def entries(fitting: Frame) -> Iterator[Entry]:
         for run in runs(fitting):
-            body = core.envelope.dump_run(stream.key, run, pack_times)
+            body = core.envelope.dump_run(stream.key, run, pack_times, aggregates_of)
             yield core.entry(stream, EXTEND, body, start=int(run[0][0]), end=int(run[0][-1]))
 
     new, found = is_new(core, stream)

@@ -1,39 +1,113 @@
-"""How a series is resampled: by NumPy if it came as a frame and NumPy is installed, or else value by value."""
+"""How a series is resampled: by summaries where a segment lies within a bin, or else by NumPy, or value by value.
+
+NumPy is taken if the series came as a frame, and if it is installed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from itertools import chain, pairwise
 from typing import Any, cast
 
 from rstore import frames
 from rstore.bins import Grid
 from rstore.core import Reading
-from rstore.domain.resampling import Bin, How, Reduce, resample
-from rstore.domain.series import Run
+from rstore.domain.log import Record
+from rstore.domain.resampling import Bin, How, Reduce, States, reduced_values, resample
+from rstore.domain.series import Layer, Merge, Run, merge
 from rstore.domain.streams import Stream
-from rstore.models.segments import rows_of, runs_of
+from rstore.encoding.columns import Table
+from rstore.encoding.packing import unpack_times
+from rstore.encoding.rows import Rows
+from rstore.encoding.summaries import Summary
+from rstore.models.segments import runs_of
 
 
 def bins_of(
     core: Reading, stream: Stream, span: tuple[int, int], wanted: Grid, how: How, *, typed: bool
 ) -> Iterator[Bin]:
     """Return the bins of a series. ``typed`` tells whether it has typed columns."""
-    runs, reduced = _runs(core, stream, span, typed=typed)
+    by_numpy = frames.as_reduced() if typed else None
+    reduced = by_numpy or reduced_values
+    unpack, merged = frames.as_arrays() if by_numpy else (unpack_times, merge)
+
+    def load(record: Record) -> Run:
+        times, values = core.envelope.run(stream, record, unpack, span)
+        return _quick(times), Rows(values) if by_numpy and isinstance(values, Table) else values
+
+    def summed(record: Record) -> Run:
+        is_longer = record.end - record.start >= wanted.step  # than a bin: then it lies in none
+        summary = None if is_longer else core.envelope.summary(stream, record)
+        if summary is None or summary.states(how) is None:
+            return load(record)
+        segment = _Segment(record, summary, partial(load, record))
+        return _Times(segment), _Values(segment)
+
+    runs = runs_of(core, stream, *span, load=summed if typed else load, merged=partial(_merge, merged))
     first = next(runs, None)
     if first is None:
         return iter(())
-    return resample(chain((first,), runs), wanted.edges(int(first[0][0])), how, reduced)
+    return resample(chain((first,), runs), wanted.edges(first[0][0]), how, partial(_reduced, reduced))
 
 
-def _runs(core: Reading, stream: Stream, span: tuple[int, int], *, typed: bool) -> tuple[Iterator[Run], Reduce | None]:
-    reducing = frames.as_reduced() if typed else None
-    if reducing is None:
-        return runs_of(core, stream, *span), None
-    unpack, merged = frames.as_arrays()
-    # an array makes an object of NumPy for each look of a bisection, and a view of it an int
-    rows = rows_of(core, stream, *span, unpack=unpack, merged=merged)
-    return (
-        (times if isinstance(times, range | list | tuple) else memoryview(cast("Any", times)), values)
-        for times, values in rows
-    ), reducing
+def _quick(times: Sequence[int]) -> Sequence[int]:
+    """Return times whose items are ints: an array would make an object of NumPy for each look of a bisection."""
+    return times if isinstance(times, range | list | tuple) else memoryview(cast("Any", times))
+
+
+class _Segment:
+    """A segment whose rows are read if somebody asks for them."""
+
+    def __init__(self, record: Record, summary: Summary, load: Callable[[], Run]) -> None:
+        self.start, self.end, self.summary, self._load = record.start, record.end, summary, load
+
+    @cached_property
+    def run(self) -> Run:
+        return self._load()
+
+
+class _Times(Sequence[int]):
+    """The times of a segment: the first and the last are known without its rows."""
+
+    def __init__(self, segment: _Segment) -> None:
+        self._segment = segment
+
+    def __len__(self) -> int:
+        return self._segment.summary.rows
+
+    def __getitem__(self, at: Any) -> Any:
+        known = {0: self._segment.start, -1: self._segment.end}
+        return self._segment.run[0][at] if isinstance(at, slice) or at not in known else known[at]
+
+
+class _Values(Sequence[Any]):
+    """The values of a segment."""
+
+    def __init__(self, segment: _Segment) -> None:
+        self.segment = segment
+
+    def __len__(self) -> int:
+        return self.segment.summary.rows
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.segment.run[1][at]
+
+
+def _merge(merged: Merge, runs: Sequence[tuple[int, Run]], holes: Sequence[Layer]) -> Iterator[Run]:
+    """Merge runs as ``merged`` does, whose rows it needs."""
+    for times, values in merged([(version, _opened(run)) for version, run in runs], holes):
+        yield _quick(times), values
+
+
+def _opened(run: Run) -> Run:
+    return run[1].segment.run if isinstance(run[1], _Values) else run
+
+
+def _reduced(reduced: Reduce, values: Sequence[Any], ends: Sequence[int], how: How) -> Iterator[States]:
+    """Yield the aggregates of the bins of a run: from the summary, if one of them holds all of its segment."""
+    states = values.segment.summary.states(how) if isinstance(values, _Values) else None
+    if states is not None and set(ends) <= {0, len(values)}:
+        yield from (states if first < end else {} for first, end in pairwise((0, *ends)))
+    else:
+        yield from reduced(_opened(((), values))[1], ends, how)

@@ -72,7 +72,7 @@ def runs_of(
     if start > end:
         return iter(())
     failed: list[StorePayloadError] = []
-    load = partial(_loaded, core, stream, load or partial(core.envelope.run, stream), failed)
+    load = partial(_loaded, core, stream, load or partial(core.envelope.run, stream, span=(start, end)), failed)
     records = core.log.read(stream, Query(start, end, alive=version is None))
     counted = (record for record in records if version is None or record.version <= version)
     return _whole(overlay((_layer(core, stream, record, load) for record in counted), start, end, merged), failed)
@@ -102,7 +102,7 @@ def rows_of(
     """Return the runs of :func:`runs_of`. Values in typed columns come as rows of a table."""
 
     def load(record: Record) -> Run:
-        times, values = core.envelope.run(stream, record, unpack)
+        times, values = core.envelope.run(stream, record, unpack, (start, end))
         return times, Rows(values) if isinstance(values, Table) else values
 
     return runs_of(core, stream, start, end, version, load, merged)
@@ -120,17 +120,18 @@ def last_of(core: Reading, stream: Stream, load: Load | None = None) -> Point | 
     """Return the last point. The search goes back in growing windows: the latest segment need not hold it."""
     high, limit = TIME_MAX, 1
     while True:
-        low = None
+        lows: list[int] = []  # first from the end of the latest segment on: mostly, the rest of it need not be read
         for record in core.log.read(stream, Query(end=high, alive=True, reverse=True, limit=limit)):
-            low = record.start
-        if low is None:
+            lows = [min(record.end, high), record.start] if not lows else [lows[0], record.start]
+        if not lows:
             return None
         point = None
-        for times, values in runs_of(core, stream, low, high, load=load):
-            point = times[-1], values[-1]
-        if point is not None:
-            return point
-        high, limit = low - 1, limit * _STEP
+        for low in lows:
+            for times, values in runs_of(core, stream, low, high, load=load):
+                point = times[-1], values[-1]
+            if point is not None:
+                return point
+        high, limit = lows[-1] - 1, limit * _STEP
 
 
 def axis_of(core: Reading, stream: Stream) -> TimeAxis | None:

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from rstore import Store, frames
 from rstore.domain.resampling import HOWS
+from rstore.encoding import checksums, envelope, summaries
 from tests.properties.test_properties import EXAMPLES, SETTINGS
 
 DAY = datetime.datetime(2026, 1, 1)  # noqa: DTZ001  # polars and its zones are not what this is about
+BEGIN = int(DAY.replace(tzinfo=datetime.UTC).timestamp()) * 1000
+KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
 YEARS = datetime.timedelta(days=36_500)
 INTS = {pl.Int8: 8, pl.Int16: 16, pl.Int32: 32, pl.Int64: 64}
 UNSIGNED = {pl.UInt8: 8, pl.UInt16: 16, pl.UInt32: 32, pl.UInt64: 64}
@@ -60,6 +63,8 @@ def bins(store: Store, how: str, freq: int, monkeypatch: pytest.MonkeyPatch, *, 
 
 def exact(value: Any) -> Any:
     """Two results are the same if these are: with their types, where NaN equals itself, and 0.0 equals -0.0."""
+    if isinstance(value, tuple):
+        return tuple(map(exact, value))
     if isinstance(value, dict):
         return {name: exact(each) for name, each in value.items()}
     return type(value), "nan" if value != value else value
@@ -75,13 +80,61 @@ def exact(value: Any) -> Any:
 def test_columns_and_values_have_the_same_bins(
     parts: list[pl.DataFrame], hole: Any, loose: list[tuple[int, int]], minutes: int
 ) -> None:
-    begin = int(DAY.replace(tzinfo=datetime.UTC).timestamp()) * 1000
     with Store("memory://", frozen=False) as store, pytest.MonkeyPatch.context() as monkeypatch:
         for part in parts:
             store.extend("key", part)
         if hole is not None:
-            store.remove("key", start=begin + hole[0] * 60_000, end=begin + hole[1] * 60_000)
-        store.extend("key", [(begin + minute * 60_000, value) for minute, value in loose])
+            store.remove("key", start=BEGIN + hole[0] * 60_000, end=BEGIN + hole[1] * 60_000)
+        store.extend("key", [(BEGIN + minute * 60_000, value) for minute, value in loose])
         for how in HOWS:
             found = bins(store, how, minutes * 60_000, monkeypatch, by_numpy=True)
             assert found == bins(store, how, minutes * 60_000, monkeypatch, by_numpy=False)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give segments of two rows a summary, with marks and chunks so small that there are many."""
+    monkeypatch.setattr(envelope, "SUMMED_FROM", 2)
+    monkeypatch.setattr(summaries, "_MARK", 3)
+    monkeypatch.setattr(checksums, "CHUNK", 16)
+
+
+@pytest.mark.usefixtures("tiny")
+@settings(SETTINGS, max_examples=8 * EXAMPLES)
+@given(
+    parts=st.lists(tables(), min_size=1, max_size=3),
+    hole=st.none() | st.tuples(st.integers(0, 40), st.integers(0, 40)),
+    minutes=st.sampled_from([3, 20, 35, 60]),
+    span=st.tuples(st.integers(-1, 41), st.integers(-1, 41)),
+    key=st.sampled_from([None, KEY]),
+)
+def test_summaries_and_parts_change_nothing(
+    parts: list[pl.DataFrame], hole: Any, minutes: int, span: tuple[int, int], key: str | None
+) -> None:
+    """Whether summaries and parts of segments are read, or everything."""
+    low, high = (BEGIN + minute * 60_000 for minute in span)
+    with (
+        Store("memory://", key=key, frozen=False) as store,
+        Store("memory://", frozen=False) as naive,
+        pytest.MonkeyPatch.context() as monkeypatch,
+    ):
+        for each in (store, naive):
+            if each is naive:
+                monkeypatch.setattr(envelope, "SUMMED_FROM", 1_000_000)
+            for part in parts:
+                each.extend("key", part)
+            if hole is not None:
+                each.remove("key", start=BEGIN + hole[0] * 60_000, end=BEGIN + hole[1] * 60_000)
+        everything = [exact(point) for point in naive.range("key")]
+        assert [exact(point) for point in store.range("key")] == everything
+        assert [exact(point) for point in store.range("key", low, end=high)] == [
+            point for point in everything if low <= point[0][1] <= high
+        ]
+        assert exact(store.first("key")) == exact(naive.first("key"))
+        assert exact(store.last("key")) == exact(naive.last("key"))
+        assert store.time_axis("key") == naive.time_axis("key")
+        for how in HOWS:
+            freq = minutes * 60_000
+            found = bins(store, how, freq, monkeypatch, by_numpy=True)
+            assert found == bins(naive, how, freq, monkeypatch, by_numpy=False)
+            assert found == bins(store, how, freq, monkeypatch, by_numpy=False)
