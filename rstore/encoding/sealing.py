@@ -151,7 +151,7 @@ class Sealer:
             envelope, flags, checksum = _PLAIN.unpack_from(data)
         except (struct.error, TypeError):
             raise StorePayloadError(self.namespace, *stream, "the envelope is cut off") from None
-        if envelope != _FORMAT or flags & ~KNOWN:
+        if envelope != _FORMAT or flags & ~KNOWN or flags & (SUMMED | TYPED) == SUMMED:
             detail = f"envelope format {envelope}, flags {flags}: a newer rstore wrote it, or another program"
             raise StoreFormatError(self.namespace, *stream, detail)
         if not flags & ENCRYPTED and not self._plaintext:
