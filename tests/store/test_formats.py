@@ -15,7 +15,7 @@ import pytest
 
 from rstore import Event, MsgpackStore, Store, StoreProtectedError, StoreWrongKeyError, new_key, transfer
 from rstore.admin.check import check
-from tests.fixtures.story import BEGIN_MS, DAY, HERE, KEY, NAMESPACES, SINCE_2
+from tests.fixtures.story import BEGIN_MS, DAY, HERE, KEY, NAMESPACES, SINCE_2, SINCE_3, frame_since_3
 from tests.support.servers import Postgres, Valkey
 
 FORMATS = sorted(path for path in HERE.iterdir() if path.name.isdigit())
@@ -121,6 +121,25 @@ def test_erasures_policies_and_types_are_read(
         assert list(check(store)) == []
         with Store(dsn, SINCE_2, frozen=False) as plain, pytest.raises(StoreProtectedError):
             plain["amount"] = 2
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("folder", [path for path in FORMATS if int(path.name) >= 3], ids=lambda path: path.name)
+def test_columns_summaries_and_many_values_are_read(
+    place: Callable[..., contextmanager[str]], folder: Path, tmp_path: Path
+) -> None:
+    with place(folder, tmp_path) as dsn, Store(dsn, SINCE_3, KEY, frozen=False) as store:
+        if place is from_export:
+            transfer.load(store, folder / f"{SINCE_3}.jsonl.gz")
+        frame = frame_since_3()
+        rows = [dict(row) for row in frame.to_dict("records")]
+        assert [value for _, value in store.range("sensors")] == rows
+        assert store.last("sensors")[1] == rows[-1]
+        days = store.resample("levels", "1D", how="sum")
+        assert [value for _, value in days] == list(frame["level"].resample("1D").sum())
+        assert store["counter"] == 199
+        assert [store.at(BEGIN_MS + 1_000 * n)["counter"] for n in range(0, 200, 7)] == list(range(0, 200, 7))
+        assert list(check(store)) == []
 
 
 def is_told_in(store: Store) -> None:
