@@ -39,7 +39,7 @@ AGGREGATES: Final[Mapping[str, Aggregate]] = {
     "first": Aggregate(operator.itemgetter(0), lambda before, _: before),
     "last": Aggregate(operator.itemgetter(-1), lambda _, after: after),
 }
-"""What is worked out of the values of a bin, which may come in parts."""
+"""The aggregates of a bin by name. Values of a bin may come in parts, whose aggregates are then joined."""
 
 
 class How(NamedTuple):

@@ -1,4 +1,4 @@
-"""Summaries: what a long segment of typed columns tells before its rows, so that many readers need not open these.
+"""Summaries: a long segment of typed columns begins with one, so that many readers need not open its rows.
 
 A summary is JSON. It has the number of rows, the layout, for each column of numbers its aggregates, and the times of
 some rows, from which the others can be found.
@@ -30,7 +30,7 @@ Aggregates: TypeAlias = Callable[[Table, int], "Sequence[Any] | None"]
 
 
 class Summary(NamedTuple):
-    """What is told of a segment.
+    """The summary of a segment.
 
     ``aggregates`` has for each column those of :data:`ALL`, nothing if all values are missing, or None if they are no
     numbers. ``marks`` has the time of each 1024th row, from the first on, or nothing if the times are regular.

@@ -20,7 +20,7 @@ CREATE TABLE rstore_change (
     old_version INTEGER, old_position INTEGER, old_recorded INTEGER, old_start INTEGER, old_end INTEGER, old_item TEXT,
     old_op TEXT, old_data BLOB, old_meta BLOB);
 
--- Each 64th record of a key, so that nobody follows the changes of a key back one by one for long.
+-- Each 64th record of a key. A reader of an old value begins at one, and goes back by 64 changes at most.
 CREATE TABLE rstore_milestone (
     stream INTEGER NOT NULL, version INTEGER NOT NULL, recorded INTEGER NOT NULL, position INTEGER NOT NULL,
     PRIMARY KEY (stream, version)) WITHOUT ROWID;

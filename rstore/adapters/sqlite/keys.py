@@ -58,14 +58,13 @@ def erase_all(db: Connection, number: int) -> None:
     erase(db, number, found, among(found, ALL_VERSIONS))
 
 
-def put(db: Connection, number: int, found: Iterable[Link], records: Iterable[Record]) -> tuple[list[Link], int]:
-    """Let records stand in for those of the same versions.
+def put(db: Connection, number: int, found: Iterable[Link], records: Iterable[Record]) -> tuple[set[int], int]:
+    """Let records stand in for those of the same versions, and return these versions and the bytes of what stands in.
 
-    Returns:
-        Those that were replaced, and the bytes of what stands in. A record that is gone does not come back.
+    A record that is gone does not come back.
     """
     by_version = {link.version: link for link in found}
-    replaced, size = [], 0
+    replaced, size = set(), 0
     for record in records:
         link = by_version.get(record.version)
         if link is not None:
@@ -74,6 +73,6 @@ def put(db: Connection, number: int, found: Iterable[Link], records: Iterable[Re
                 db.execute(sql.PUT_IN_HEAD, (*values, number))
             else:
                 db.execute(sql.PUT_IN_CHANGE, (*values, link.holder))
-            replaced.append(link)
+            replaced.add(record.version)
             size += len(record.data)
     return replaced, size

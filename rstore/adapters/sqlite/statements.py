@@ -98,8 +98,6 @@ _HOLDER: Final = """(WITH RECURSIVE hop (position) AS (
     SELECT c.old_position FROM hop CROSS JOIN rstore_change AS c ON c.position = hop.position WHERE c.old_{above})
 SELECT min(position) FROM hop)"""
 
-_BY_TIME: Final = _HOLDER.format(milestone="recorded > ?4", above="recorded > ?4")
-
 _NEWEST: Final = "SELECT position FROM rstore_record WHERE stream = h.id ORDER BY version DESC LIMIT 1"
 
 # The newest record by a time is nearly always among the newest ones. If not, it lies between the oldest record and
@@ -134,9 +132,8 @@ class Ways(NamedTuple):
 
     def by(self, kind: str, until: int | None) -> str:
         """Return the statement for a kind of streams, by a time if one is given."""
-        if kind == KV:
-            return self.key if until is None else self.key_by_time
-        return self.other if until is None else self.other_by_time
+        present, by_time = self[:2] if kind == KV else self[2:]
+        return present if until is None else by_time
 
 
 # The index has live streams and others apart. SQLite merges them where there is an order.
@@ -152,7 +149,7 @@ def _each_way(selected: str, tables: str, where: str, order: str) -> Ways:
         order: in which order, and how many.
     """
     # CROSS JOIN looks up the stream first. The planner might rather list all records, and search for each.
-    held = f"rstore_change AS c ON c.position = {_BY_TIME}"
+    held = "rstore_change AS c ON c.position = " + _HOLDER.format(milestone="recorded > ?4", above="recorded > ?4")
     in_head = f"SELECT {selected.format(**_IN_HEAD)} FROM {tables} WHERE {where} AND "
     in_change = f"SELECT {selected.format(**_IN_CHANGE)} FROM {tables} CROSS JOIN {held} WHERE {where} AND "
     in_record = f"SELECT {selected.format(**_IN_RECORD)} FROM {tables} CROSS JOIN rstore_record AS r WHERE {where} AND "
@@ -339,7 +336,11 @@ _PLACED_IN_HEAD, _PLACED_IN_CHANGE = (
     for where in (_IN_HEAD, _IN_CHANGE)
 )
 
-_SUCCESSOR: Final = _HOLDER.format(milestone="version > r.version", above="position > r.position")
+# Of a key that is set again and again, the next change is near. Others are found from a milestone back.
+_SUCCESSOR: Final = f"""coalesce(
+    (SELECT position FROM (SELECT n.position, n.stream FROM rstore_change AS n WHERE n.position > r.position
+        ORDER BY n.position LIMIT 4) WHERE stream = r.stream LIMIT 1),
+    {_HOLDER.format(milestone="version > r.version", above="position > r.position")})"""
 
 # A key's record is in its head, or in the change that replaced it.
 FOLLOW: Final = f"""

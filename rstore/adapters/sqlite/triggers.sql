@@ -1,5 +1,5 @@
--- What an append to a key does besides changing its head: one statement of the driver is the whole append. A position
--- that grows tells an append from a rewrite. Where the floor is raised to the new version, it replaces all before it.
+-- These triggers log what happens to the head of a key. So the driver sends one statement for a whole append. A greater
+-- position tells an append from a rewrite. An append that raises the floor to its own version replaces all before it.
 
 CREATE TRIGGER rstore_first AFTER INSERT ON rstore_head WHEN new.position IS NOT NULL BEGIN
     INSERT INTO rstore_change (position, stream, version) VALUES (new.position, new.id, new.version);

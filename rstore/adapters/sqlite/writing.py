@@ -21,7 +21,11 @@ _Found: TypeAlias = tuple[Batch, StreamRow | None]
 
 
 class _Appending(NamedTuple):
-    """What all batches of an append share: ``recorded``, positions, the floor of new streams, and lives by kind."""
+    """The state that all batches of an append share.
+
+    ``positions`` are those of the next records. New streams begin above the ``floor``. ``born`` counts for each kind
+    the lives that begin, less those that end.
+    """
 
     recorded: int
     positions: Iterator[int]
@@ -175,10 +179,13 @@ def restore(db: Connection, copies: Sequence[Copy]) -> None:
 
 
 class _Erased(NamedTuple):
-    """What a rewrite did to records: how many went, the versions of those that were replaced, and what is left."""
+    """The effect of a rewrite on the records of a stream.
+
+    ``replaced`` has the versions for which another record stands in, ``levels`` the mask of the stream afterwards.
+    """
 
     reclaimed: Reclaimed
-    replaced: list[int]
+    replaced: Collection[int]
     levels: int
     is_empty: bool
 
@@ -214,10 +221,10 @@ def _erase_values(db: Connection, rewrite: Rewrite, row: StreamRow) -> _Erased |
     if not dropped:
         return None
     replaced, size = keys.put(db, row.id, found, rewrite.put)
-    gone = [link for link in dropped if link not in replaced]
+    gone = [link for link in dropped if link.version not in replaced]
     keys.erase(db, row.id, found, gone)
     reclaimed = Reclaimed(len(dropped) - len(replaced), sum(link.size for link in dropped) - size)
-    return _Erased(reclaimed, [link.version for link in replaced], row.levels, len(gone) == len(found))
+    return _Erased(reclaimed, replaced, row.levels, len(gone) == len(found))
 
 
 def _erase_records(db: Connection, rewrite: Rewrite, row: StreamRow) -> _Erased | None:
@@ -226,7 +233,8 @@ def _erase_records(db: Connection, rewrite: Rewrite, row: StreamRow) -> _Erased 
     records, size = db.execute(sql.SIZE + dropped, (row.id, *versions)).fetchone()
     if not records:
         return None
-    levels, replaced = row.levels, []
+    levels = row.levels
+    replaced: list[int] = []
     for record in rewrite.put:
         of_level = level_of(rewrite.stream, record.start, record.end)
         places = (record.recorded, record.start, record.end, of_level, *record[5:])

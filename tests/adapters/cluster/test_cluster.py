@@ -22,6 +22,7 @@ from freezegun import freeze_time
 from rstore import Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters.dsn import open_log
 from rstore.adapters.redis import write
+from rstore.adapters.redis.codec import EPOCH_SIZE
 from rstore.adapters.redis.keys import Partition, partition_of
 from rstore.adapters.redis.two_phase import Transaction, Transactions
 from rstore.admin.check import check
@@ -195,6 +196,19 @@ def test_discard_leaves_nothing_on_any_node_and_others_alone(cluster: Cluster, o
     assert keys_in(cluster) - before == {"rstore:epoch"}
     assert before <= keys_in(cluster)
     assert other.get_many(KEYS) == dict.fromkeys(KEYS, 1)
+
+
+def test_versions_follow_the_epoch_of_another_partition_once_that_was_followed(cluster: Cluster, log: Log) -> None:
+    """Partitions that are made in different seconds begin in different epochs, and a follower levels them."""
+    one, other = apart(2)
+    (first,) = log.append([batch(one)])
+    log.append([batch(other)])
+    meta = partition(other).meta
+    node = cluster.master_of(cluster.nodes[0].command("CLUSTER KEYSLOT", meta))
+    node.command("HSET", meta, "n", int(node.command("HGET", meta, "n")) + EPOCH_SIZE)
+    assert len(list(log.follow())) == 2
+    (second,) = log.append([batch(one)])
+    assert second - 1 == (first // EPOCH_SIZE + 1) * EPOCH_SIZE
 
 
 def test_discard_takes_what_dead_writers_had_prepared_too(cluster: Cluster, opened: Callable[..., Store]) -> None:
