@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol, TypeVar
 from attrs import Factory, define, frozen
 
 from rstore.domain.as_of import AsOf
+from rstore.domain.capabilities import PagedAppendable
 from rstore.domain.errors import FrozenStoreError, StoreConflictError, StoreError
 from rstore.domain.log import Adapter, Batch, Entry, Log, LogReader
 from rstore.domain.names import check_name
@@ -234,6 +235,19 @@ class Core:
         self.check_writable()
         log: Appender = self.writer if self.active.get() is None else self.log
         return log.append(batches) if batches else []
+
+    def append_pages(self, pages: Iterable[Sequence[Batch]]) -> None:
+        """Append the batches of all pages or nothing: a page at a time, where the backend can."""
+        self.check_writable()
+        active = self.active.get()
+        if active is not None:
+            for page in pages:
+                self.log.append(page)
+        elif isinstance(self.base, PagedAppendable):
+            self.writer.ensure_check_value(now())
+            self.base.append_pages(pages)
+        else:
+            self.append(list({batch.stream: batch for page in pages for batch in page}.values()))
 
     def write(self, batch: Batch, once: str | None = None) -> int | None:
         """Append a batch and return the version of its stream; None if the idempotency key ``once`` was used before."""

@@ -169,11 +169,10 @@ def _plan_series(core: Core, spools: Spools, stream: Stream, before: int | None)
         return NOTHING_GONE  # a value that can't be loaded can't be merged: its bytes stay as they are
     versions = seen.versions[len(seen.versions) - len(spool) :]
     put = (
-        Record(version, UNPLACED, seen.recorded, *entry)
-        for version, entry in zip(versions, spool.entries(), strict=True)
+        Record(version, UNPLACED, seen.recorded, *entry) for version, entry in zip(versions, spool.items(), strict=True)
     )
     rewrite = Rewrite(stream, None, range(version + 1), put, floor=head.floor)
-    return Plan([rewrite], {stream: seen.gone}, *measured(entry.data for entry in spool.entries()))
+    return Plan([rewrite], {stream: seen.gone}, *measured(entry.data for entry in spool.items()))
 
 
 def _merged(core: Core, stream: Stream, run: Run, writers: set[str | None]) -> Entry:

@@ -5,10 +5,22 @@ The look is ``isinstance``: so an adapter has such a method itself, and not by `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
-from rstore.domain.log import Copy
+from rstore.domain.log import Batch, Copy
+
+
+@runtime_checkable
+class PagedAppendable(Protocol):
+    """A backend whose transaction takes more than memory holds."""
+
+    def append_pages(self, pages: Iterable[Sequence[Batch]]) -> None:
+        """Append the batches of all pages or nothing, as an append of them all does.
+
+        A stream may have batches in several pages. The pages are iterated over inside the transaction, more than once
+        if need be, and must not call user code.
+        """
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from rstore.domain.series import Run, split
 from rstore.domain.streams import Stream
 from rstore.encoding.rows import joined
 from rstore.models.segments import bare_runs, extent_of, is_new, layouts_of
-from rstore.models.spool import Reiterable, Spool
+from rstore.models.spool import ENTRIES, Reiterable, Spool
 from rstore.models.typed_points import TypedPoints
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def extend_with_frame(core: Core, stream: Stream, frame: Frame, version: int | N
     """Append a frame. If it settles the unit of the series, no other writer may settle on another unit meanwhile."""
 
     def attempt() -> None:
-        with Spool() as spool:
+        with Spool(ENTRIES) as spool:
             core.write(_batch_of_frame(core, stream, frame, spool, version), once)
 
     if len(frame):
@@ -47,7 +47,7 @@ def extend_with_frames(core: Core, frames: Mapping[Stream, Frame]) -> None:
 
     def attempt() -> None:
         with ExitStack() as stack:
-            spools = [stack.enter_context(Spool()) for _ in frames]
+            spools = [stack.enter_context(Spool(ENTRIES)) for _ in frames]
             core.append(
                 [_batch_of_frame(core, *each, spool) for each, spool in zip(frames.items(), spools, strict=True)]
             )
@@ -55,7 +55,7 @@ def extend_with_frames(core: Core, frames: Mapping[Stream, Frame]) -> None:
     core.decide(attempt)
 
 
-def _batch_of_frame(core: Core, stream: Stream, frame: Frame, spool: Spool, version: int | None = None) -> Batch:
+def _batch_of_frame(core: Core, stream: Stream, frame: Frame, spool: Spool[Entry], version: int | None = None) -> Batch:
     from rstore.frames.frame import fitted, runs, with_types
     from rstore.frames.reducing import aggregates_of
     from rstore.frames.times import pack_times
@@ -74,14 +74,14 @@ def _batch_of_frame(core: Core, stream: Stream, frame: Frame, spool: Spool, vers
     sealed: Iterable[Entry] = Reiterable(partial(entries, fitting))
     if fitting.has_objects or fitting.is_short:  # the user's own _dump is not called while the log is held
         spool.extend(sealed)
-        sealed = spool.entries()
+        sealed = spool.items()
     return Batch(stream, sealed, now(), expect)
 
 
 def overwrite(core: Core, stream: Stream, low: int, high: int, rows: Iterable[Run], version: int) -> None:
     """Replace all points from ``low`` to ``high`` by others, in one append."""
     extent = extent_of(core, stream)
-    with Spool() as spool:
+    with Spool(ENTRIES) as spool:
         live = False
         if extent is not None:
             live = low > extent[0] or high < extent[1]
@@ -92,7 +92,7 @@ def overwrite(core: Core, stream: Stream, low: int, high: int, rows: Iterable[Ru
             live = True
             spool.add(segment(core, stream, run))
         if spool:
-            core.append((Batch(stream, spool.entries(), now(), version, live),))
+            core.append((Batch(stream, spool.items(), now(), version, live),))
 
 
 def remove_span(core: Core, stream: Stream, low: int, high: int, expect: int | None) -> None:

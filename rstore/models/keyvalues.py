@@ -6,16 +6,18 @@ import re
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from fnmatch import translate
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, Self
 
 from rstore.core import Core, Reading, ReadSurface, Surface, check_expect, check_key, check_keys, check_one, now
-from rstore.domain.log import ALL_VERSIONS, Batch, Head, Record, Rewrite
+from rstore.domain.log import ALL_VERSIONS, Batch, Entry, Head, Record, Rewrite
 from rstore.domain.operators import DELITEM, SETITEM
 from rstore.domain.paging import newest
 from rstore.domain.streams import KV, Stream
+from rstore.models.spool import Packing, Reiterable, Spool
 
 _PAGE: Final = 256
+_ROOM: Final = 32 << 20  # bytes of memory: pairs up to these go into the log at once
 _MISSING: Final = object()
 _OPS: Final = (SETITEM, DELITEM)
 _WILDCARDS: Final = re.compile(r"[*?[]")
@@ -119,11 +121,24 @@ class KeyValueWriter(Surface):
         set_value(self._core, key, value, check_expect(expect), once)
 
     def set_many(self, pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-        """Store all pairs or nothing, in one transaction."""
+        """Store all pairs or nothing, in one transaction. Of pairs with the same key, the last one counts.
+
+        An iterable may be longer than memory holds: its pairs are sealed one by one, and set aside in a temporary file
+        until all of them are known to be good. SQLite and PostgreSQL then take them a page at a time; a key that comes
+        up again thousands of pairs later has both values in its history. Redis and ``memory://`` keep all in memory.
+
+        >>> store.set_many((f'square {n}', n * n) for n in range(1, 4))
+        >>> store.find('square *')
+        [('square 1', 1), ('square 2', 4), ('square 3', 9)]
+        """
         self._core.check_writable()
-        last = {check_key(key): value for key, value in dict(pairs).items()}
-        recorded = now()
-        self._core.append([_setting(self._core, Stream(KV, key), value, recorded) for key, value in last.items()])
+        with Spool(_SETTINGS, _ROOM) as spool:
+            spool.extend(_settings(self._core, pairs, now()))
+            settings = spool.items()
+            if isinstance(settings, list):
+                self._core.append(_last_of_each(settings))
+            else:
+                self._core.append_pages(Reiterable(lambda: map(_last_of_each, spool.pages())))
 
     def delete(self, *keys: str, expect: int | None = None) -> None:
         """Delete keys, all in one transaction; unknown ones are passed over.
@@ -179,7 +194,7 @@ class KeyValueWriter(Surface):
 
     def update(self, other: Any = (), /, **pairs: Any) -> None:
         """Store what a mapping, an iterable of pairs, or keywords hold, in one transaction."""
-        self.set_many(dict(other, **pairs))
+        self.set_many(chain(_items(other), pairs.items()))
 
     def clear(self) -> None:
         """Delete all keys, in one transaction. Series and event sequences stay."""
@@ -244,6 +259,48 @@ def _setting(core: Core, stream: Stream, value: Any, recorded: int, expect: int 
     body = core.envelope.dump(stream.key, value)
     entry = core.entry(stream, SETITEM, body, start=0, end=0)
     return Batch(stream, (entry,), recorded, expect, True, not core.history)  # by position: names take longer
+
+
+def _items(pairs: Any) -> Iterable[tuple[str, Any]]:
+    """Return the pairs of what ``dict`` takes: a mapping, an object with ``keys``, or an iterable of pairs."""
+    if isinstance(pairs, Mapping):
+        return pairs.items()
+    return ((key, pairs[key]) for key in pairs.keys()) if hasattr(pairs, "keys") else pairs  # noqa: SIM118
+
+
+def _settings(core: Core, pairs: Any, recorded: int) -> Iterator[Batch]:
+    """Yield the batch that stores a pair, for each of them."""
+    for number, pair in enumerate(_items(pairs)):
+        try:
+            key, value = pair
+        except (TypeError, ValueError) as exc:  # as dict raises them
+            kind = type(pair).__name__
+            raise type(exc)(f"item {number} is no (key, value) pair, but {kind}; nothing is stored") from None
+        yield _setting(core, Stream(KV, check_key(key)), value, recorded)
+
+
+def _packed(batch: Batch) -> tuple[Any, ...]:
+    (_, key), (entry,), recorded, _, _, replace, _ = batch
+    return key, recorded, replace, *entry
+
+
+def _unpacked(fields: Sequence[Any]) -> Batch:
+    key, recorded, replace, *entry = fields
+    return Batch(Stream(KV, key), (Entry._make(entry),), recorded, None, True, replace)
+
+
+def _size(batch: Batch) -> int:
+    (entry,) = batch.entries
+    return len(entry.data)
+
+
+_SETTINGS: Final = Packing(_packed, _unpacked, _size)
+
+
+def _last_of_each(page: Sequence[Batch]) -> Sequence[Batch]:
+    """Return the last batch of each stream."""
+    last = {batch.stream: batch for batch in page}
+    return page if len(last) == len(page) else list(last.values())
 
 
 def delete_value(core: Core, key: str, expect: int) -> None:

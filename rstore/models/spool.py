@@ -8,25 +8,43 @@ from __future__ import annotations
 
 import marshal
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Any, Final, Generic, Self, TypeVar
 
 from attrs import frozen
 
 from rstore.domain.log import Entry
 
 _MEMORY_BYTES: Final = 8 << 20
+_OVERHEAD_BYTES: Final = 400  # of the objects that an item is made of, beside its data
+_MARSHAL_VERSION: Final = 2  # the newer ones look for objects that come up twice, which takes longer
+
+T = TypeVar("T")
 
 
-class Spool:
-    """A list of entries that goes on in an unnamed temporary file when it becomes long."""
+@frozen
+class Packing(Generic[T]):
+    """How items go to a file: as tuples of plain values. ``size`` tells the bytes of an item's data."""
 
-    def __init__(self) -> None:
-        self._recent: list[Entry] = []
-        self._bytes = 0
-        self._spilled = 0
+    pack: Callable[[T], tuple[Any, ...]]
+    unpack: Callable[[Sequence[Any]], T]
+    size: Callable[[T], int]
+
+
+ENTRIES: Final = Packing[Entry](tuple, Entry._make, lambda entry: len(entry.data))
+
+
+class Spool(Generic[T]):
+    """A list of items that goes on in an unnamed temporary file when it becomes long."""
+
+    def __init__(self, packing: Packing[T], room: int | None = None) -> None:
+        """Take how its items go to the file, and how many bytes they may take in memory before they do."""
+        self._packing, self._room = packing, _MEMORY_BYTES if room is None else room
+        self._recent: list[T] = []
+        self._bytes = self._spilled = 0
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -41,39 +59,44 @@ class Spool:
     def __len__(self) -> int:
         return self._spilled + len(self._recent)
 
-    def add(self, entry: Entry) -> None:
-        """Set an entry aside."""
-        self._recent.append(entry)
-        self._bytes += len(entry.data)
-        if self._bytes > _MEMORY_BYTES:
+    def add(self, item: T) -> None:
+        """Set an item aside."""
+        self._recent.append(item)
+        self._bytes += self._packing.size(item) + _OVERHEAD_BYTES
+        if self._bytes > self._room:
             self._spill()
 
-    def extend(self, entries: Iterable[Entry]) -> None:
-        """Set entries aside."""
-        for entry in entries:
-            self.add(entry)
+    def extend(self, items: Iterable[T]) -> None:
+        """Set items aside."""
+        for item in items:
+            self.add(item)
 
-    def entries(self) -> Iterable[Entry]:
-        """Return the entries in the order in which they were added, a list if they are in memory."""
+    def items(self) -> Iterable[T]:
+        """Return the items in the order in which they were added, a list if they are in memory."""
         return self if self._file else self._recent
 
-    def __iter__(self) -> Iterator[Entry]:
+    def pages(self) -> Iterator[Sequence[T]]:
+        """Yield the items in pages, each of which takes as much memory as there is room for."""
         if self._file is not None:
-            yield from self._replay(self._file)
-        yield from self._recent
+            self._file.seek(0)
+            read = 0
+            while read < self._spilled:
+                packed = marshal.load(self._file)  # noqa: S302  # written below, to a file without a name
+                page = list(map(self._packing.unpack, packed))
+                read += len(page)
+                yield page
+        if self._recent:
+            yield self._recent
+
+    def __iter__(self) -> Iterator[T]:
+        return chain.from_iterable(self.pages())
 
     def _spill(self) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="rstore-")  # noqa: SIM115  # closed in __exit__
-        for entry in self._recent:
-            marshal.dump(tuple(entry), self._file)
+        marshal.dump([self._packing.pack(item) for item in self._recent], self._file, _MARSHAL_VERSION)
         self._spilled += len(self._recent)
         self._recent, self._bytes = [], 0
-
-    def _replay(self, file: IO[bytes]) -> Iterator[Entry]:
-        file.seek(0)
-        for _ in range(self._spilled):
-            yield Entry._make(marshal.load(file))  # noqa: S302  # written above, to a file without a name
 
 
 class Spools:
@@ -90,9 +113,9 @@ class Spools:
     ) -> None:
         self.clear()
 
-    def new(self) -> Spool:
+    def new(self) -> Spool[Entry]:
         """Return one more."""
-        return self._open.enter_context(Spool())
+        return self._open.enter_context(Spool(ENTRIES))
 
     def clear(self) -> None:
         """Close all that there are."""
@@ -100,13 +123,14 @@ class Spools:
 
 
 @frozen
-class Reiterable(Iterable[Entry]):
-    """Entries that are made each time they are iterated over, of data that is known to be good.
+class Reiterable(Iterable[T]):
+    """Items that are made each time they are iterated over, of data that is known to be good.
 
-    They are sealed while the log is locked. A spool was rejected for them: its file takes longer to write and read.
+    Entries are sealed that way while the log is locked. A spool was rejected for them: its file takes longer to write
+    and read.
     """
 
-    make: Callable[[], Iterator[Entry]]
+    make: Callable[[], Iterator[T]]
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[T]:
         return self.make()

@@ -29,7 +29,7 @@ from rstore.models.extending import (
 )
 from rstore.models.resampled import bins_of
 from rstore.models.segments import Point, is_new, last_of, layout_of, points_of, rows_of, runs_of
-from rstore.models.spool import Spool
+from rstore.models.spool import ENTRIES, Spool
 from rstore.models.stamps import gaps_of, reader_of, span_of, step_of
 from rstore.timestamps import Length, Stamp, is_timedelta, length_in_series
 
@@ -307,11 +307,11 @@ class TimeSeriesWriter(Surface):
             raise TypeError("key_column names a column of a frame, and these are points: pass a frame of them")
         if duplicates == "refuse":
             raise ValueError("of points the last of one time counts: pass a frame to have them refused")
-        with Spool() as spool:
+        with Spool(ENTRIES) as spool:
             for run in runs_given(points, reader_of(self._core, stream)):
                 spool.add(segment(self._core, stream, run))
             if spool:
-                self._core.write(Batch(stream, spool.entries(), now(), version), once)
+                self._core.write(Batch(stream, spool.items(), now(), version), once)
             else:
                 self._core.check_version(stream, version)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -66,7 +66,11 @@ class SqliteLog:
             if version is not None:
                 return [version]
         with self._pool.transaction() as db:
-            return writing.append(db, batches, floor=self._file.revive_namespace(db))
+            return writing.append(db, batches, self._file.revive_namespace(db))[0]
+
+    def append_pages(self, pages: Iterable[Sequence[Batch]]) -> None:
+        with self._pool.transaction() as db:
+            writing.append_pages(db, pages, self._file.revive_namespace(db))
 
     def restore(self, copies: Sequence[Copy]) -> None:
         with self._pool.transaction() as db:

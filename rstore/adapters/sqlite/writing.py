@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, groupby
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,7 +14,7 @@ from rstore.adapters.sqlite.file import Connection
 from rstore.adapters.sqlite.reading import StreamRow, find, find_many
 from rstore.domain.log import Batch, Copy, Reclaimed, Rewrite
 from rstore.domain.rules import check_expected, merged_copies
-from rstore.domain.spans import bit, level_of
+from rstore.domain.spans import TIME_MIN, bit, level_of
 from rstore.domain.streams import KV, Stream
 
 _Found: TypeAlias = tuple[Batch, StreamRow | None]
@@ -52,21 +52,37 @@ def append_one(db: Connection, batch: Batch) -> int | None:
     return found[0][0] if found else None
 
 
-def append(db: Connection, batches: Sequence[Batch], floor: int) -> list[int]:
-    """Append batches; new streams begin above the floor."""
+def append(db: Connection, batches: Sequence[Batch], floor: int, recorded: int = TIME_MIN) -> tuple[list[int], int]:
+    """Append batches, and return the versions of their streams and the time of the records.
+
+    Args:
+        floor: new streams begin above it.
+        recorded: the records are of no earlier time.
+    """
     known = find_many(db, [batch.stream for batch in batches])
     found = [known.get(batch.stream) for batch in batches]
     for batch, row in zip(batches, found, strict=True):
         if batch.expect is not None:
             _expect(batch, row)
     lasts = (row.recorded for row in found if row is not None and row.recorded is not None)
-    recorded = max(chain((batch.recorded for batch in batches), lasts), default=0)
+    recorded = max(chain((recorded,), (batch.recorded for batch in batches), lasts))
     appending = _Appending(recorded, _positions(db), floor, Counter())
     versions: list[int] = []
     for way, group in groupby(zip(batches, found, strict=True), _way):
         versions += way(db, list(group), appending)
     _count(db, appending.born)
-    return versions
+    return versions, recorded
+
+
+def append_pages(db: Connection, pages: Iterable[Sequence[Batch]], floor: int) -> None:
+    """Append the batches of all pages at one time: again, where a page has brought a later one than those before it."""
+    recorded = TIME_MIN
+    db.execute("SAVEPOINT pages")
+    while True:
+        times = {recorded := append(db, page, floor, recorded)[1] for page in pages}
+        if len(times) < 2:
+            return
+        db.execute("ROLLBACK TO pages")
 
 
 def _way(found: _Found) -> Callable[[Connection, Sequence[_Found], _Appending], list[int]]:
