@@ -2,7 +2,6 @@
 
 All run in one process, in turn. Each call takes a random key and a new random value of 60 bytes, which all pickle. The
 raw side is one table, ``key TEXT PRIMARY KEY, value BLOB``, with the same pragmas. Figures are medians over the rounds.
-``python -m benchmarks.keys growth 1000000`` loads so many keys and measures single calls on a file that is not cached.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 import random
-import resource
 import sqlite3
 import sys
 import tempfile
@@ -135,40 +133,10 @@ def compare(folder: Path, durability: str, rounds: int) -> None:
         print(f"{row:42}" + "".join(f"{each:>12.1f} ({each / middle[0]:.2f})" for each in middle), flush=True)
 
 
-def grow(folder: Path, number: int) -> None:
-    """Print what a store of so many keys costs beside the raw table; the first calls are on a file out of the cache."""
-    print(f"{number:,} keys")
-    for make in (raw_side, lambda *given: our_side(*given, history=True)):
-        side = make(folder, "normal")
-        start = time.perf_counter()
-        for low in range(0, number, BULK):
-            side.load(list(pairs(f"user:{key * 7_919 % number:010}" for key in range(low, min(low + BULK, number)))))
-        loaded = (time.perf_counter() - start) / number * 1e6
-        held = size(side.path) / number
-        with side.path.open("rb") as file:
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        chosen = [(f"user:{random.randrange(number):010}",) for _ in range(2_000)]
-        first = timed(side.get, chosen[:500])
-        figures = {
-            "load": loaded,
-            "first get": first,
-            "get": timed(side.get, chosen),
-            "set": timed(side.set, pairs(name for (name,) in chosen)),
-        }
-        shown = ", ".join(f"{name} {figure:.1f} us" for name, figure in figures.items())
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(f"{side.name:14} {shown}, {held:.0f} bytes a key, peak memory {peak} MB", flush=True)
-
-
 def main() -> None:
     """Print the tables."""
     print(f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory(dir=os.environ.get("RSTORE_BENCH_DIR")) as name:
-        if sys.argv[1:2] == ["growth"]:
-            for number in sys.argv[2:]:
-                grow(Path(tempfile.mkdtemp(dir=name)), int(number))
-            return
         for durability in CALLS:
             compare(Path(tempfile.mkdtemp(dir=name)), durability, int(sys.argv[1]) if len(sys.argv) > 1 else 5)
 

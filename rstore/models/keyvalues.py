@@ -124,8 +124,8 @@ class KeyValueWriter(Surface):
         """Store all pairs or nothing, in one transaction. Of pairs with the same key, the last one counts.
 
         An iterable may be longer than memory holds: its pairs are sealed one by one, and set aside in a temporary file
-        until all of them are known to be good. SQLite and PostgreSQL then take them a page at a time; a key that comes
-        up again thousands of pairs later has both values in its history. Redis and ``memory://`` keep all in memory.
+        until all of them are known to be good. SQLite then takes them a page at a time; a key that comes
+        up again thousands of pairs later has both values in its history. Other backends keep all pairs in memory.
 
         >>> store.set_many((f'square {n}', n * n) for n in range(1, 4))
         >>> store.find('square *')

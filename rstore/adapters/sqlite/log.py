@@ -29,7 +29,7 @@ from rstore.domain.log import (
 )
 from rstore.domain.paging import within
 from rstore.domain.rules import folded_version
-from rstore.domain.spans import TIME_MAX
+from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import KV, SS, Stream
 from rstore.domain.waiting import wait_for_change
 
@@ -69,8 +69,16 @@ class SqliteLog:
             return writing.append(db, batches, self._file.revive_namespace(db))[0]
 
     def append_pages(self, pages: Iterable[Sequence[Batch]]) -> None:
-        with self._pool.transaction() as db:
-            writing.append_pages(db, pages, self._file.revive_namespace(db))
+        recorded = TIME_MIN
+        while True:
+            with self._pool.transaction() as db:
+                floor = self._file.revive_namespace(db)
+                times = {recorded := writing.append(db, page, floor, recorded)[1] for page in pages}
+                if len(times) < 2:
+                    return
+                # A page has a key of a later time: all begin anew at that. Rejected: a savepoint, after which SQLite
+                # copies each page of the file that changes, and takes twice as long.
+                db.rollback()
 
     def restore(self, copies: Sequence[Copy]) -> None:
         with self._pool.transaction() as db:

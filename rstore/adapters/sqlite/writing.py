@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, count, groupby
 from typing import Any, NamedTuple, TypeAlias
 
@@ -72,17 +72,6 @@ def append(db: Connection, batches: Sequence[Batch], floor: int, recorded: int =
         versions += way(db, list(group), appending)
     _count(db, appending.born)
     return versions, recorded
-
-
-def append_pages(db: Connection, pages: Iterable[Sequence[Batch]], floor: int) -> None:
-    """Append the batches of all pages at one time: again, where a page has brought a later one than those before it."""
-    recorded = TIME_MIN
-    db.execute("SAVEPOINT pages")
-    while True:
-        times = {recorded := append(db, page, floor, recorded)[1] for page in pages}
-        if len(times) < 2:
-            return
-        db.execute("ROLLBACK TO pages")
 
 
 def _way(found: _Found) -> Callable[[Connection, Sequence[_Found], _Appending], list[int]]:

@@ -1,0 +1,148 @@
+"""What a call costs as a store grows, on SQLite: ``python -m benchmarks.growth keys 100000 1000000``.
+
+Instead of ``keys``: ``raw``, the same keys in the table that one would write without a library; ``points``;
+``sequences``.
+
+Each number is measured in a process of its own, whose peak memory is shown. Keys, values, times and floats are random.
+After the load, the system forgets the file. So the first calls read from the disk, or from what holds it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from math import gcd
+from operator import add
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from benchmarks.keys import Side, our_side, pairs, raw_side, size, timed
+from rstore import Store
+
+CALLS = 2_000
+FIRST = 500
+POINTS = 1_000_000  # of one call
+
+
+def permuted(number: int) -> Iterator[int]:
+    """Yield all numbers below one, each once, scattered, in constant memory."""
+    step = next(step for step in range(number * 5 // 8, 2 * number + 1) if gcd(step, number) == 1)
+    return (index * step % number for index in range(number))
+
+
+def forget(path: Path) -> None:
+    """Let the system forget the file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def show(name: str, path: Path, number: int, loaded: float, calls: dict[str, Callable[[], float]]) -> None:
+    """Print the microseconds of each call, the bytes of each item and the peak memory."""
+    held = size(path) / number
+    forget(path)
+    figures = {call: measure() for call, measure in calls.items()}
+    shown = ", ".join(f"{call} {figure:.1f} us" for call, figure in figures.items())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    each = loaded / number * 1e6
+    print(f"{name:9} {number:>11,} load {each:.2f} us each, {shown}, {held:.1f} bytes each, peak {peak} MB", flush=True)
+
+
+def name_of(number: int) -> str:
+    """Return the name of a key."""
+    return f"user:{number:010}"
+
+
+def grow_keys(number: int, side: Side) -> None:
+    """Load keys in one call, all of them or none."""
+    begin = perf_counter()
+    side.load(pairs(map(name_of, permuted(number))))
+    loaded = perf_counter() - begin
+    chosen = [(name_of(random.randrange(number)),) for _ in range(CALLS)]
+    calls = {
+        "first get": lambda: timed(side.get, chosen[:FIRST]),
+        "get": lambda: timed(side.get, chosen),
+        "set": lambda: timed(side.set, pairs(name for (name,) in chosen)),
+    }
+    show(side.name, side.path, number, loaded, calls)
+
+
+def grow_points(folder: Path, number: int) -> None:
+    """Load a series of one point a second, a million points at a time, as NumPy arrays."""
+    import numpy as np
+
+    path = folder / "points.db"
+    generator = np.random.default_rng(1)
+    with Store(f"sqlite://{path}?durability=normal", frozen=False) as store:
+        begin = perf_counter()
+        for low in range(0, number, POINTS):
+            times = np.arange(low, min(low + POINTS, number))
+            store.extend("series", (times, generator.random(len(times))))
+        loaded = perf_counter() - begin
+        starts = [random.randrange(number - 10) for _ in range(CALLS // 4)]
+        slices: list[tuple[Any, ...]] = [(low,) for low in starts]
+
+        def ten(low: int) -> Any:
+            return store.range("series", low, end=low + 9)
+
+        calls = {
+            "first range of ten": lambda: timed(ten, slices[:100]),
+            "range of ten": lambda: timed(ten, slices),
+            "last": lambda: timed(store.last, [("series",)] * 100),
+            "extend by one": lambda: timed(
+                store.extend, [("series", (number + n, random.random())) for n in range(FIRST)]
+            ),
+        }
+        show("points", path, number, loaded, calls)
+
+
+def grow_sequences(folder: Path, number: int) -> None:
+    """Load event sequences of two events, a transaction for each thousand."""
+    path = folder / "sequences.db"
+    with Store(f"sqlite://{path}?durability=normal", frozen=False) as store:
+        begin = perf_counter()
+        names = map(name_of, permuted(number))
+        for _ in range(0, number, 1_000):
+            with store.transaction():
+                for name in islice(names, 1_000):
+                    store.apply(name, {"status": "new", "total": random.random()})
+        loaded = perf_counter() - begin
+        chosen = [(name_of(random.randrange(number)),) for _ in range(CALLS)]
+        fresh = [(name_of(random.randrange(number)),) for _ in range(CALLS)]
+        calls = {
+            "first current": lambda: timed(store.current, chosen[:FIRST]),
+            "current again": lambda: timed(store.current, chosen[:FIRST]),
+            "current": lambda: timed(store.current, fresh),
+            "apply": lambda: timed(store.apply, [(*name, {"total": (add, random.random())}) for name in fresh]),
+        }
+        show("sequences", path, number, loaded, calls)
+
+
+KINDS: dict[str, Callable[[Path, int], None]] = {
+    "raw": lambda folder, number: grow_keys(number, raw_side(folder, "normal")),
+    "keys": lambda folder, number: grow_keys(number, our_side(folder, "normal", history=True)),
+    "points": grow_points,
+    "sequences": grow_sequences,
+}
+
+
+def main() -> None:
+    """Measure each number in a process of its own; a single one in this process."""
+    kind, *numbers = sys.argv[1:]
+    if len(numbers) > 1:
+        for number in numbers:
+            subprocess.run([sys.executable, "-m", "benchmarks.growth", kind, number], check=True)
+        return
+    with tempfile.TemporaryDirectory(dir=os.environ.get("RSTORE_BENCH_DIR")) as name:
+        KINDS[kind](Path(name), int(numbers[0]))
+
+
+if __name__ == "__main__":
+    main()
