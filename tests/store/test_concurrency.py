@@ -516,6 +516,7 @@ _FORK_WHILE_THREADS_WRITE = """
                 store.set_many({f'{me}:{i}': i, f'{me}:{i}:twin': i})
                 i += 1
 
+        store.set_many({'first': 0, 'first:twin': 0})  # which also reads: a fork while a thread reads is refused
         threads = [threading.Thread(target=write, args=(me,)) for me in range(3)]
         for thread in threads:
             thread.start()
