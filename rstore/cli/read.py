@@ -131,7 +131,9 @@ def range_(
     key: Key,
     start: Start = None,
     end: End = None,
-    count: Annotated[int | None, typer.Option("--count", "-n", help="The greatest number of points.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", help="The greatest number of points; -3: the last three.")
+    ] = None,
     freq: Annotated[
         int | None,
         typer.Option("--freq", help="The first point, then each point at least this much after the last one."),

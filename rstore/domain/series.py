@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import islice
@@ -225,6 +226,25 @@ def thin(points: Iterable[tuple[int, Any]], freq: int) -> Iterator[tuple[int, An
         if time >= due:
             yield time, value
             due = time + freq
+
+
+def tail(runs: Iterable[Run], n: int) -> Iterator[Run]:
+    """Yield the last ``n`` points of runs, and hold no more than these and a run.
+
+    >>> list(tail([([1, 2], 'ab'), ([3, 4], 'cd'), ([5], 'e')], 2))
+    [([4], 'd'), ([5], 'e')]
+    """
+    kept: deque[Run] = deque()
+    points = 0
+    for run in runs:
+        kept.append(run)
+        points += len(run[0])
+        while points - len(kept[0][0]) >= n:
+            points -= len(kept.popleft()[0])
+    if points > n:
+        times, values = kept.popleft()
+        yield times[points - n :], values[points - n :]
+    yield from kept
 
 
 def gaps(times: Iterable[int], start: int, end: int, freq: int) -> Iterator[int]:

@@ -15,7 +15,7 @@ import json
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, count
 from typing import Any, Final, NamedTuple, TypeAlias, overload
 
@@ -283,11 +283,17 @@ def _aligned(blocks: Iterable[Any]) -> Iterator[Any]:
 
 
 def decode(
-    data: Any, count: int, load: Load, rows: slice = _EVERY, check: Callable[[int, int], None] = lambda *_: None
+    data: Any,
+    count: int,
+    load: Load,
+    rows: slice = _EVERY,
+    check: Callable[[int, int], None] = lambda *_: None,
+    names: Collection[str] | None = None,
 ) -> Table:
     """Return the table of ``count`` rows, or some rows of it; ``load`` reads columns of objects.
 
     Args:
+        names: leave out other columns; the first column stays if there is none of these names.
         check: verifies the bytes from one place to another, before they are read.
 
     Raises:
@@ -303,13 +309,18 @@ def decode(
         raise UnknownColumnError(f"columns of kind {', '.join(map(repr, unknown))}")
     places = iter(_places(len(data), 4 + size, [size for column in columns for size in column[5:7]]))
     blocks = _Blocks(memoryview(data), count, rows, check)
-    values, absent = [], []
-    for column in found:
+    chosen = [names is None or column.name in names for column in found]
+    if not any(chosen):
+        chosen[0] = True
+    known, values, absent = [], [], []
+    for column, is_chosen in zip(found, chosen, strict=True):
         mask, block = next(places), next(places)
+        if not is_chosen:
+            continue
+        known.append(column._replace(kind=TEXT) if column.kind == _CODED else column)
         absent.append(blocks.numbers(mask, "B") if mask.stop > mask.start else None)
         values.append(_values(column.kind, block, blocks, load))
-    known = tuple(column._replace(kind=TEXT) if column.kind == _CODED else column for column in found)
-    return Table(Layout(TimeAxis(*times), known, framed), values, absent)
+    return Table(Layout(TimeAxis(*times), tuple(known), framed), values, absent)
 
 
 def _places(length: int, start: int, sizes: Sequence[int]) -> list[slice]:

@@ -181,19 +181,26 @@ class Envelope:
         return self._load_value(stream, flags, data)
 
     def run(
-        self, stream: Stream, record: Record, unpack: UnpackTimes = unpack_times, span: tuple[int, int] | None = None
+        self,
+        stream: Stream,
+        record: Record,
+        unpack: UnpackTimes = unpack_times,
+        span: tuple[int, int] | None = None,
+        columns: Collection[str] | None = None,
     ) -> Run:
         """Return the points of a series' record. Values in typed columns are a :class:`rstore.encoding.columns.Table`.
 
         ``unpack`` reads times as :func:`rstore.encoding.packing.unpack_times` does. Points that are not in the ``span``
-        may be left out, and need not be verified then.
+        may be left out, and need not be verified then. So may other columns than those that are named; one is there
+        at least.
         """
-        if span is not None and (span[0] > record.start or span[1] < record.end) and _has_parts(record.data):
-            return self._part(stream, record, span)
+        whole = span is None or (span[0] <= record.start and span[1] >= record.end)
+        if not (whole and columns is None) and _has_parts(record.data):
+            return self._part(stream, record, unpack, None if whole else span, columns)
         flags, data = self.sealer.open(stream, record)
         if not flags & COLUMNS:
             return (record.start,), (self._load_value(stream, flags, data),)
-        index, values = self._load_columns(stream, flags, data)
+        index, values = self._load_columns(stream, flags, data, columns=columns)
         return self._timed(stream, record, index, values, unpack), values
 
     def bare_run(self, stream: Stream, record: Record) -> Run:
@@ -210,8 +217,15 @@ class Envelope:
             return None
         return self._summary(stream, self.sealer.opened_lazily(stream, record))
 
-    def _part(self, stream: Stream, record: Record, span: tuple[int, int]) -> Run:
-        """Return the points of a long segment that are in a span: nothing else is unpacked, or verified."""
+    def _part(
+        self,
+        stream: Stream,
+        record: Record,
+        unpack: UnpackTimes,
+        span: tuple[int, int] | None,
+        columns: Collection[str] | None,
+    ) -> Run:
+        """Return some points or columns of a long segment: nothing else is unpacked, or verified."""
         opened = self.sealer.opened_lazily(stream, record)
         summary = self._summary(stream, opened)
 
@@ -221,11 +235,16 @@ class Envelope:
         with self._explained(stream):
             opened.check(0, SIZE_OF_COUNTS)
             count, index, values = unpack_columns(opened.rest)
-            first, times = times_between(index, record.start, summary, span, check_from(SIZE_OF_COUNTS))
+            check = check_from(SIZE_OF_COUNTS)
+            if span is None:
+                check(0, len(index))
+                first, times = 0, unpack(record.start, count, bytes(index))
+            else:
+                first, times = times_between(index, record.start, summary, span, check)
             load = partial(self._load_values, stream, flags_of(record.data))
             rows = slice(first, first + len(times))
-            table = decode(values, count, load, rows, check_from(SIZE_OF_COUNTS + len(index)))
-        if count != summary.rows or (rows.stop == count and times and times[-1] != record.end):
+            table = decode(values, count, load, rows, check_from(SIZE_OF_COUNTS + len(index)), columns)
+        if count != summary.rows or (rows.stop == count and len(times) and times[-1] != record.end):
             raise self._error(stream, "its times don't fit its span")
         return times, table
 
@@ -293,13 +312,18 @@ class Envelope:
             raise self._unloadable(StorePayloadError, stream, why_unloadable(exc)) from exc
 
     def _load_columns(
-        self, stream: Stream, flags: int, data: bytes, load: LoadValues | None = None
+        self,
+        stream: Stream,
+        flags: int,
+        data: bytes,
+        load: LoadValues | None = None,
+        columns: Collection[str] | None = None,
     ) -> tuple[bytes, Sequence[Any]]:
         """Return the bytes of the times or items, and the values, as ``load`` makes them of their number and bytes."""
         load = load or partial(self._load_values, stream, flags)
         with self._explained(stream):
             count, index, values = unpack_columns(data)
-            return index, decode(values, count, load) if flags & TYPED else load(count, values)
+            return index, decode(values, count, load, names=columns) if flags & TYPED else load(count, values)
 
     @contextmanager
     def _explained(self, stream: Stream) -> Iterator[None]:

@@ -14,6 +14,7 @@ from rstore.domain.duplicates import Duplicates
 from rstore.domain.errors import StoreNotAvailableError
 from rstore.domain.resampling import Reduce
 from rstore.domain.series import Merge, Run
+from rstore.encoding.chosen_columns import Choice
 from rstore.encoding.columns import Layout, TimeAxis
 from rstore.encoding.envelope import UnpackTimes
 
@@ -87,15 +88,21 @@ def as_reduced() -> Reduce | None:
     return reducing.reduced
 
 
-def shown(rows: Iterable[Run], freq: int | None, n: int | None, kind: Callable[[], Layout | None], to: str) -> Any:
-    """Return runs of rows as a frame of a library, thinned and limited as ``range`` does it.
+def gathered(
+    rows: Iterable[Run], freq: int | None, n: int | None, kind: Callable[[], Layout | None], choice: Choice | None
+) -> Frame:
+    """Return runs of rows as a frame, thinned and limited as ``range`` does it, with the chosen columns.
 
     Args:
         kind: finds the layout of the series, where none of the rows tells it.
     """
+    from rstore.frames.frame import with_columns
     from rstore.frames.gathering import gathered, limited
 
-    return _show(gathered(limited(rows, freq, n), kind), to)
+    if choice is None:
+        return gathered(limited(rows, freq, n), kind)
+    frame = gathered(limited(rows, freq, n), kind, by_name=True)
+    return with_columns(frame, choice.names, framed=not choice.is_one)
 
 
 def framed(points: Sequence[tuple[int, Any]], times: TimeAxis, to: str, kind: Layout | None = None) -> Any:
@@ -106,10 +113,11 @@ def framed(points: Sequence[tuple[int, Any]], times: TimeAxis, to: str, kind: La
     """
     from rstore.frames.gathering import of_points
 
-    return _show(of_points(points, times, kind), to)
+    return shown(of_points(points, times, kind), to)
 
 
-def _show(frame: Frame, to: str) -> Any:
+def shown(frame: Frame, to: str) -> Any:
+    """Return a frame as one of a library."""
     try:
         return library(to).show(frame)
     except UnicodeError:

@@ -118,6 +118,15 @@ def frame_of(times: Ints, axis: TimeAxis, columns: Sequence[Values], *, framed: 
     return Frame(times, table, None if _is_increasing(times) else order_of(times))
 
 
+def with_columns(frame: Frame, names: Sequence[str], *, framed: bool) -> Frame:
+    """Return a frame with these columns; one that it does not have is empty."""
+    own = {values.column.name: values for values in columns_of(frame.table)}
+    columns = [own.get(name) or object_column(name, [None] * len(frame.times)) for name in names]
+    layout = Layout(frame.axis, tuple(values.column for values in columns), framed)
+    table = Table(layout, [values.data for values in columns], [values.absent for values in columns])
+    return Frame(frame.times, table, frame.order)
+
+
 def _is_increasing(times: Ints) -> bool:
     return all(
         bool(np.all(times[i + 1 : i + 1 + _CHUNK] > times[i : i + _CHUNK][: len(times) - i - 1]))

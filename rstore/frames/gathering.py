@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from rstore.domain.series import Run, thin
+from rstore.domain.series import Run, tail, thin
 from rstore.encoding.columns import DATE, FORMATS, IN_UNITS, OBJECT, TEXT, Column, Layout, Table, TimeAxis, is_row
 from rstore.encoding.rows import stretches
 from rstore.encoding.texts import Texts, coded_if_it_pays
@@ -31,6 +31,9 @@ A column without a name is the only one, or holds the values that are no rows.
 
 def limited(runs: Iterable[Run], freq: int | None, n: int | None) -> Iterator[Run]:
     """Yield the points of runs that ``range`` returns with ``freq`` and ``n``, and read no more than needed."""
+    if n is not None and n < 0:
+        yield from tail(limited(runs, freq, None), -n)
+        return
     due, left = None, n
     for times, values in runs:
         if left is not None and left <= 0:
@@ -51,11 +54,12 @@ def _since(times: Any, due: int | None) -> Iterator[tuple[int, int]]:
     return ((time, at) for at, time in enumerate(listed) if due is None or time >= due)
 
 
-def gathered(runs: Iterable[Run], kind: Callable[[], Layout | None]) -> Frame:
+def gathered(runs: Iterable[Run], kind: Callable[[], Layout | None], *, by_name: bool = False) -> Frame:
     """Return runs, whose values are rows of tables or have no type, as one frame.
 
     Args:
         kind: finds the layout of the series, where no table tells it.
+        by_name: all values are rows: the name of a single column counts too.
 
     Raises:
         ValueError: the times are in several units.
@@ -69,7 +73,7 @@ def gathered(runs: Iterable[Run], kind: Callable[[], Layout | None]) -> Frame:
     layouts = list(dict.fromkeys(values.layout for values in pieces if isinstance(values, Table)))
     if len(layouts) == 1 and all(isinstance(values, Table) for values in pieces):
         return Frame(times, _united(layouts[0], [_piece(table, alone=False) for table in pieces]))
-    return Frame(times, _brought_together(pieces, layouts))
+    return Frame(times, _brought_together(pieces, layouts, by_name=by_name))
 
 
 def _copied(values: Any, room: Room) -> Any:
@@ -123,9 +127,9 @@ def _known_of(name: str | None, values: list[Any]) -> Values:
     return found._replace(absent=np.fromiter((value is None for value in values), np.uint8, len(values)))
 
 
-def _brought_together(found: Sequence[Any], layouts: Sequence[Layout]) -> Table:
+def _brought_together(found: Sequence[Any], layouts: Sequence[Layout], *, by_name: bool) -> Table:
     names = dict.fromkeys(column.name for layout in layouts if _has_names(layout) for column in layout.columns)
-    alone = len(names) < 2
+    alone = len(names) < 2 and not by_name
     pieces = [_piece(values, alone=alone) for values in _with_lists_joined(found, alone=alone)]
     columns = list(dict.fromkeys(name for _, values in pieces for name in values))
     if alone:

@@ -12,9 +12,10 @@ from rstore.domain.errors import StorePayloadError
 from rstore.domain.event_state import Unloaded, loaded
 from rstore.domain.log import Query, Record
 from rstore.domain.operators import EXTEND, REMOVE
-from rstore.domain.series import SEGMENT, Layer, Merge, Run, merge, overlay
+from rstore.domain.series import SEGMENT, Layer, Merge, Run, merge, overlay, tail
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import Stream
+from rstore.encoding.chosen_columns import Choice
 from rstore.encoding.columns import Layout, Table, TimeAxis
 from rstore.encoding.envelope import UnpackTimes
 from rstore.encoding.packing import unpack_times
@@ -22,9 +23,12 @@ from rstore.encoding.rows import Rows
 
 Point: TypeAlias = tuple[int, Any]
 Load: TypeAlias = Callable[[Record], Run]
+Cut: TypeAlias = Callable[[Iterable[Run]], Iterator[Run]]
 
 _STEP: Final = 8
 _FEW: Final = 16
+_PART: Final = 64
+_FEW_AT_THE_END: Final = 256
 _OPS: Final = (EXTEND, REMOVE)
 
 
@@ -64,10 +68,12 @@ def runs_of(
     version: int | None = None,
     load: Load | None = None,
     merged: Merge = merge,
+    cut: Cut = iter,
 ) -> Iterator[Run]:
     """Return the visible points from ``start`` to ``end``, of the records up to ``version``.
 
-    ``load`` reads the points of one record.
+    ``load`` reads the points of one record. Of the visible points ``cut`` yields those that the caller asked for: the
+    values of others are not needed, and may be damaged.
     """
     if start > end:
         return iter(())
@@ -75,7 +81,20 @@ def runs_of(
     load = partial(_loaded, core, stream, load or partial(core.envelope.run, stream, span=(start, end)), failed)
     records = core.log.read(stream, Query(start, end, alive=version is None))
     counted = (record for record in records if version is None or record.version <= version)
-    return _whole(overlay((_layer(core, stream, record, load) for record in counted), start, end, merged), failed)
+    layers = (_layer(core, stream, record, load) for record in counted)
+    return _whole(cut(overlay(layers, start, end, merged)), failed)
+
+
+def chosen_runs(
+    core: Reading, stream: Stream, start: int, end: int, cut: Cut = iter, *, choice: Choice
+) -> Iterator[Run]:
+    """Return the runs of :func:`runs_of`, with chosen columns only."""
+
+    def load(record: Record) -> Run:
+        times, values = core.envelope.run(stream, record, span=(start, end), columns=choice.names)
+        return times, choice.shown(values)
+
+    return runs_of(core, stream, start, end, load=load, cut=cut)
 
 
 def _loaded(core: Reading, stream: Stream, load: Load, failed: list[StorePayloadError], record: Record) -> Run:
@@ -98,14 +117,18 @@ def rows_of(
     version: int | None = None,
     unpack: UnpackTimes = unpack_times,
     merged: Merge = merge,
+    cut: Cut = iter,
+    choice: Choice | None = None,
 ) -> Iterator[Run]:
     """Return the runs of :func:`runs_of`. Values in typed columns come as rows of a table."""
+    columns = None if choice is None else choice.names
 
     def load(record: Record) -> Run:
-        times, values = core.envelope.run(stream, record, unpack, (start, end))
+        times, values = core.envelope.run(stream, record, unpack, (start, end), columns)
+        values = values if choice is None else choice.rows(values)
         return times, Rows(values) if isinstance(values, Table) else values
 
-    return runs_of(core, stream, start, end, version, load, merged)
+    return runs_of(core, stream, start, end, version, load, merged, cut)
 
 
 def _layer(core: Reading, stream: Stream, record: Record, load: Load) -> Layer:
@@ -117,21 +140,55 @@ def _layer(core: Reading, stream: Stream, record: Record, load: Load) -> Layer:
 
 
 def last_of(core: Reading, stream: Stream, load: Load | None = None) -> Point | None:
-    """Return the last point. The search goes back in growing windows: the latest segment need not hold it."""
-    high, limit = TIME_MAX, 1
-    while True:
-        lows: list[int] = []  # first from the end of the latest segment on: mostly, the rest of it need not be read
-        for record in core.log.read(stream, Query(end=high, alive=True, reverse=True, limit=limit)):
-            lows = [min(record.end, high), record.start] if not lows else [lows[0], record.start]
-        if not lows:
-            return None
-        point = None
-        for low in lows:
-            for times, values in runs_of(core, stream, low, high, load=load):
-                point = times[-1], values[-1]
-            if point is not None:
-                return point
-        high, limit = lows[-1] - 1, limit * _STEP
+    """Return the last point."""
+    found = tail_of(core, stream, 1, runs=partial(runs_of, load=load))
+    return next(pairs_of(found[0]), None) if found else None
+
+
+def tail_of(
+    core: Reading,
+    stream: Stream,
+    n: int,
+    start: int = TIME_MIN,
+    end: int = TIME_MAX,
+    runs: Callable[..., Iterator[Run]] = runs_of,
+) -> list[Run]:
+    """Return the last ``n`` points from ``start`` to ``end``, as ``runs`` finds them.
+
+    The search goes back in growing windows, since the latest segments need not hold them. Each window ends at ``end``,
+    though the points of the one before it were found already: so a single read has all that is returned.
+    """
+    found: list[Run] = []
+    for low in _lows(core, stream, n, start, end):
+        found = list(runs(core, stream, low, end, cut=partial(tail, n=n)))
+        if sum(len(times) for times, _ in found) == n:
+            break
+    return found
+
+
+def _lows(core: Reading, stream: Stream, n: int, start: int, end: int) -> Iterator[int]:
+    """Yield times from which on the last ``n`` points may be found: ever earlier ones, and finally ``start``."""
+    limit, low = 1, end + 1
+    while n and low > start:
+        records, last = 0, end
+        for record in core.log.read(stream, Query(start, end, alive=True, reverse=True, limit=limit)):
+            records, low, last = records + 1, max(record.start, start), min(record.end, end)
+        if records < limit:
+            low = start
+        elif limit == 1:
+            yield from _lows_within(low, last, n)
+        yield low
+        limit *= _STEP
+
+
+def _lows_within(low: int, last: int, n: int) -> Iterator[int]:
+    """Yield a time in the latest segment from which on the last ``n`` points may be found, if they are few.
+
+    Mostly, the rest of the segment need not be read.
+    """
+    first = last if n == 1 else last - (last - low) // _PART
+    if n <= _FEW_AT_THE_END and first > low:
+        yield first
 
 
 def axis_of(core: Reading, stream: Stream) -> TimeAxis | None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any, TypeVar, cast, overload
 
 from rstore import frames
 from rstore.bins import grid
-from rstore.core import ATTEMPTS, Reading, ReadSurface, Surface, check_expect, check_key, check_keys, check_one, now
+from rstore.core import ATTEMPTS, ReadSurface, Surface, check_expect, check_key, check_keys, check_one, now
 from rstore.domain.duplicates import Duplicates, check_duplicates
 from rstore.domain.log import Batch
 from rstore.domain.names import check_name
 from rstore.domain.resampling import FILLS, HOWS, PICKS, filled
-from rstore.domain.series import thin
-from rstore.domain.spans import check_time
 from rstore.domain.streams import TS, Stream
 from rstore.encoding.columns import TimeAxis
 from rstore.html import Points
@@ -28,9 +25,10 @@ from rstore.models.extending import (
     segment,
 )
 from rstore.models.resampled import bins_of
-from rstore.models.segments import Point, is_new, last_of, layout_of, points_of, rows_of, runs_of
+from rstore.models.segments import Point, is_new, last_of, layout_of, points_of
+from rstore.models.slices import framed, listed, points_in, slice_of
 from rstore.models.spool import ENTRIES, Spool
-from rstore.models.stamps import gaps_of, reader_of, span_of, step_of
+from rstore.models.stamps import gaps_of, reader_of, span_of
 from rstore.timestamps import Length, Stamp, is_timedelta, length_in_series
 
 T = TypeVar("T")
@@ -54,6 +52,7 @@ class TimeSeriesReader(ReadSurface):
         n: int | None = None,
         end: Stamp | None = None,
         freq: Length | None = None,
+        columns: str | Sequence[str] | None = None,
         to: None = None,
     ) -> list[Point]: ...
     @overload
@@ -65,6 +64,7 @@ class TimeSeriesReader(ReadSurface):
         n: int | None = None,
         end: Stamp | None = None,
         freq: Length | None = None,
+        columns: str | Sequence[str] | None = None,
         to: str,
     ) -> Any: ...
     def range(
@@ -75,40 +75,46 @@ class TimeSeriesReader(ReadSurface):
         n: int | None = None,
         end: Stamp | None = None,
         freq: Length | None = None,
+        columns: str | Sequence[str] | None = None,
         to: str | None = None,
     ) -> Any:
         """Return the points of a series in order of time; ``[]`` if there are none or the key is unknown.
 
         Args:
             start: the first timestamp that counts: an int, or of a series with a unit also a datetime, see above.
-            n: at most so many points; reading stops there.
+            n: at most so many points; reading stops there. If it is negative, the last points: without ``freq`` no
+                more than the end is read.
             end: the last timestamp that counts.
             freq: the first point, and then each one at least so much after the last kept (default: ``Store._freq``):
                 in the unit of the series, or if it has one a ``timedelta``.
+            columns: of rows, such as those of a frame, only these columns, in this order. A name alone gives its values
+                instead of rows, as in pandas. A row without such a column has None there. Of typed columns no others
+                are read.
             to: ``pandas``, ``polars``, ``arrow`` or ``numpy``: return a frame of that library instead of a list, with
                 datetimes if the series has a unit. For NumPy that is a pair ``(times, values)``. A span without points
                 has the columns of the series too. Values among rows are in a column of their own, ``value``.
 
         Raises:
             StoreNotAvailableError: the library is not installed; the message tells how to.
-            ValueError: the library has no type for a column of such values.
+            ValueError: the library has no type for a column of such values; or none of the points has such a column.
 
         >>> store.extend('series', (10, 'a'), (20, 'b'), (30, 'c'))
         >>> store.range('series', 15), store.range('series', n=1), store.range('series', freq=20)
         ([(20, 'b'), (30, 'c')], [(10, 'a')], [(10, 'a'), (30, 'c')])
+        >>> store.range('series', n=-2)
+        [(20, 'b'), (30, 'c')]
+        >>> store.extend('quotes', (1, {'bid': 9, 'ask': 10}), (2, {'bid': 8, 'ask': 11}))
+        >>> store.range('quotes', columns=['ask']), store.range('quotes', columns='ask')
+        ([(1, {'ask': 10}), (2, {'ask': 11})], [(1, 10), (2, 11)])
         >>> times, values = store.range('series', to='numpy')
         >>> times.tolist(), values.tolist()
         ([10, 20, 30], ['a', 'b', 'c'])
         """
         if to is not None:
-            return _framed(self._core, key, start, end, freq, n, to)
+            frames.check_library(to)
         stream = Stream(TS, check_key(key))
-        if n is None and step_of(self._core, stream, freq) is None:
-            found = Points()
-            for times, values in runs_of(self._core, stream, *span_of(self._core, stream, start, end)):
-                found.extend(zip(times, values, strict=True))
-            return found
-        return Points(self.points(key, start, n=n, end=end, freq=freq))
+        wanted = slice_of(self._core, stream, start, end, n, freq, columns)
+        return listed(self._core, stream, wanted) if to is None else framed(self._core, stream, wanted, to)
 
     def points(
         self,
@@ -118,16 +124,15 @@ class TimeSeriesReader(ReadSurface):
         n: int | None = None,
         end: Stamp | None = None,
         freq: Length | None = None,
+        columns: str | Sequence[str] | None = None,
     ) -> Iterator[Point]:
         """Iterate over what :meth:`range` would return, lazily and in constant memory.
 
-        The points are those of the moment when the first one is asked for.
+        The points are those of the moment when the first one is asked for. With a negative ``n`` these are in memory
+        together. Whether a point has such a column is known at the end.
         """
         stream = Stream(TS, check_key(key))
-        low, high = span_of(self._core, stream, start, end)
-        step, n = step_of(self._core, stream, freq), _check_n(n)
-        found = points_of(self._core, stream, low, high)
-        return islice(found if step is None else thin(found, step), n)
+        return points_in(self._core, stream, slice_of(self._core, stream, start, end, n, freq, columns))
 
     def first(self, key: str) -> Point | None:
         """Return the earliest point, or None if the key is unknown."""
@@ -335,24 +340,7 @@ class TimeSeriesWriter(Surface):
             self._core.decide(partial(remove_span, self._core, stream, *span, version), attempts)
 
 
-def _framed(
-    core: Reading, key: str, start: Stamp | None, end: Stamp | None, freq: Length | None, n: int | None, to: str
-) -> Any:
-    frames.check_library(to)
-    stream = Stream(TS, check_key(key))
-    step = step_of(core, stream, freq)
-    unpack, merged = frames.as_arrays()
-    rows = rows_of(core, stream, *span_of(core, stream, start, end), unpack=unpack, merged=merged)
-    return frames.shown(rows, step, _check_n(n), partial(layout_of, core, stream), to)
-
-
 def _one_of(table: Mapping[str, T], what: str, name: str) -> T:
     if name not in tuple(table):  # a tuple compares, and needs no hash
         raise ValueError(f"{what} is one of {', '.join(table)}, not {name!r}")
     return table[name]
-
-
-def _check_n(n: int | None) -> int | None:
-    if n is not None and check_time("n", n) < 0:
-        raise ValueError(f"n is the most points to return, not {n}")
-    return n

@@ -108,6 +108,7 @@ def test_time_series(place: Store) -> None:
     run("extend", "temperature", stdin=f"{NOW} 20.5\n{NOW + 60_000} 21\n2026-11-01 09:02\t22\n2026-11-01T09:03 null\n")
     assert place.range("temperature") == [(NOW, 20.5), (NOW + 60_000, 21), (NOW + 120_000, 22), (NOW + 180_000, None)]
     assert run("range", "temperature", "--start", "2026-11-01 09:02") == f"{NOW + 120_000}\t22\n{NOW + 180_000}\tnull\n"
+    assert run("range", "temperature", "-n", "-1") == f"{NOW + 180_000}\tnull\n"
     assert "20.5" in run("plot", "temperature")
     run("remove", "temperature", "--end", "2026-11-01 09:01")
     assert place.first("temperature") == (NOW + 120_000, 22)

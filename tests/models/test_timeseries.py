@@ -369,11 +369,6 @@ def test_a_frequency_is_at_least_one(series: Store, freq: int) -> None:
         series.missing("abc", 10, 30, freq=freq)
 
 
-def test_a_negative_number_of_points_is_a_value_error(series: Store) -> None:
-    with pytest.raises(ValueError, match="-1"):
-        series.range("abc", n=-1)
-
-
 def test_reading_stops_where_it_may(backend: Backend, key: str | None) -> None:
     store = backend.store(CountingStore, key=key)
     store.extend("long", ((time, time) for time in range(60_000)))
