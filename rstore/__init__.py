@@ -21,6 +21,7 @@ from rstore.domain.errors import (
 from rstore.domain.log import Reclaimed
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.changes import Change
+from rstore.history.commits import Commit
 from rstore.history.diff import Diff
 from rstore.history.skipping import Skipped
 from rstore.models.event_sequences import Event
@@ -35,6 +36,7 @@ Saved = Reclaimed
 __all__ = [
     "Change",
     "Changes",
+    "Commit",
     "Diff",
     "Erased",
     "Erasure",

@@ -11,25 +11,25 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from functools import partial
 from hashlib import sha256
 from operator import attrgetter
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from attrs import Factory, define, frozen
 
+from rstore.commits import NewCommit, Note, new_identity
 from rstore.domain.as_of import AsOf
 from rstore.domain.capabilities import PagedAppendable
 from rstore.domain.errors import FrozenStoreError, StoreConflictError, StoreError
-from rstore.domain.log import Adapter, Batch, Entry, Log, LogReader
+from rstore.domain.log import Adapter, Batch, Log, LogReader
 from rstore.domain.names import check_name
 from rstore.domain.operators import ONCE
 from rstore.domain.spans import check_time
 from rstore.domain.streams import Stream
 from rstore.domain.transaction import Transaction, unerasable
-from rstore.encoding.bodies import NOTHING, Body
 from rstore.encoding.envelope import Envelope
 from rstore.protection import Appender, CheckedWriter
 from rstore.session import Session
@@ -102,24 +102,18 @@ class Past:
         return Past(self.name, AsOf(self.log, moment), self.envelope, self.namespace, self.freq)
 
 
-@frozen
-class Note:
-    """The note of a context, who writes and why: as words, and dumped for the records that it is attached to."""
-
-    words: dict[str, Any]
-    body: Body
-
-
 @define(eq=False)
 class ActiveTransaction:
     """A transaction, and the event states that only it can see.
 
-    ``owner`` is the thread or asyncio task that began it. Others inherit the context, and are not inside.
+    ``owner`` is the thread or asyncio task that began it. Others inherit the context, and are not inside. ``commit`` is
+    the id of all that is written in it.
     """
 
     log: Transaction
     states: StateCache
     owner: object
+    commit: str = Factory(new_identity)
     ended: bool = False
 
     def check(self) -> None:
@@ -223,12 +217,10 @@ class Core:
         if self.active.get() is not None:
             raise error()
 
-    def entry(self, stream: Stream, op: str, body: Body = NOTHING, *, item: str = "", start: int, end: int) -> Entry:
-        """Return a sealed entry, with who writes and why."""
-        note = self.note.get()
-        return self.envelope.entry(
-            stream, op, body, item=item, start=start, end=end, note=None if note is None else note.body
-        )
+    def new_commit(self) -> NewCommit:
+        """Return what makes the entries of an append."""
+        active = self.active.get()
+        return NewCommit(self.envelope, self.note.get(), None if active is None else active.commit)
 
     def append(self, batches: Sequence[Batch]) -> list[int]:
         """Append all batches or nothing, and return the newest version of each batch's stream."""
@@ -337,23 +329,6 @@ def core_of(store: ReadSurface) -> Core:
     if not isinstance(core, Core):
         raise FrozenStoreError(repr(store), "the past can't be written to; write to the store itself")
     return core
-
-
-WRITER: Final = "rstore.projection"
-"""The word of a note that names the projection which wrote a record.
-
-Where records of several writers were joined, it is a list of all writers, in which None stands for all others.
-"""
-
-
-def writers_in(words: Mapping[str, Any]) -> set[str | None]:
-    """Return the projections that a note names; None stands for all other writers.
-
-    >>> writers_in({}), writers_in({WRITER: 'totals'}), sorted(writers_in({WRITER: ['a', 'b']}))
-    ({None}, {'totals'}, ['a', 'b'])
-    """
-    writer = words.get(WRITER)
-    return set(writer) if isinstance(writer, list) else {writer}
 
 
 def running() -> tuple[int, int]:

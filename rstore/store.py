@@ -22,9 +22,9 @@ from rstore.domain.log import Connector
 from rstore.domain.names import check_name
 from rstore.domain.streams import ES, KV, TS
 from rstore.encoding.envelope import Envelope
-from rstore.history.changes import HistoryReader
 from rstore.history.follow import Follower
 from rstore.history.projector import Projecting
+from rstore.history.reader import HistoryReader
 from rstore.history.revert import Revision
 from rstore.html import table
 from rstore.models.event_sequences import EventSequenceReader, EventSequenceWriter

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
-from rstore.core import ATTEMPTS, ActiveTransaction, Core, Note, Surface, now, running
+from rstore.commits import ARGUMENTS, DID, Note
+from rstore.core import ATTEMPTS, ActiveTransaction, Core, Surface, now, running
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Batch
 from rstore.domain.names import check_name
 from rstore.domain.spans import check_time
 from rstore.domain.streams import ES, Stream
 from rstore.domain.transaction import Transaction
-from rstore.encoding.notes import note_body
 from rstore.state_cache import StateCache
-
-_WORDS_BYTES: Final = 1 << 14
 
 T = TypeVar("T")
 
@@ -25,13 +23,16 @@ class Scopes(Surface):
     """Blocks whose writes have something in common, for each thread and asyncio task."""
 
     @contextmanager
-    def context(self, who: str | None = None, why: str | None = None, **more: Any) -> Iterator[None]:
+    def context(
+        self, who: str | None = None, why: str | None = None, did: str | None = None, **more: Any
+    ) -> Iterator[None]:
         """Attach words to every write inside: who makes it, why, and any others. They are sealed like a value.
 
         Contexts nest: an inner one adds words to the outer, or replaces some. A context holds for the thread or asyncio
         task that entered it.
 
         Args:
+            did: the name of what was decided, such as ``pay``. A :class:`Repository` gives it by itself.
             who, why, more: anything that JSON can hold, 16 KiB at most. None leaves a word as it is.
 
         Raises:
@@ -43,7 +44,7 @@ class Scopes(Surface):
         >>> change.who, change.why
         ('ada', 'ticket 42')
         """
-        with context(self._core, {"who": who, "why": why, **more}):
+        with context(self._core, {"who": who, "why": why, DID: did, **more}):
             yield
 
     @contextmanager
@@ -104,11 +105,12 @@ class Scopes(Surface):
 def context(core: Core, given: Mapping[str, Any]) -> Iterator[None]:
     """Attach words to every write inside, besides those of the contexts around it."""
     outer = core.note.get()
-    words = {
-        **(outer.words if outer else {}),
-        **{word: value for word, value in given.items() if value is not None},
-    }
-    token = core.note.set(_noted(words))
+    around = dict(outer.words) if outer else {}
+    inner = {word: value for word, value in given.items() if value is not None}
+    if DID in inner:
+        around.pop(ARGUMENTS, None)  # those of the decision around
+    words = around | inner
+    token = core.note.set(Note.of(words) if words else None)
     try:
         yield
     finally:
@@ -160,12 +162,3 @@ def _nested(active: ActiveTransaction) -> Iterator[None]:
         active.log.go_back(mark)
         active.states.clear()
         raise
-
-
-def _noted(words: dict[str, Any]) -> Note | None:
-    if not words:
-        return None
-    body = note_body(words)
-    if len(body.data) > _WORDS_BYTES:
-        raise ValueError(f"who and why have at most {_WORDS_BYTES >> 10} KiB, not {len(body.data)} bytes")
-    return Note(words, body)

@@ -6,7 +6,7 @@ from typing import Any, Final, NoReturn
 
 from rstore.core import Past, core_of
 from rstore.domain.streams import TS, Stream
-from rstore.history.changes import HistoryReader
+from rstore.history.reader import HistoryReader
 from rstore.models.event_sequences import EventSequenceReader
 from rstore.models.keyvalues import KeyValueReader
 from rstore.models.segments import extent_of

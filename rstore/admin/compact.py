@@ -8,7 +8,8 @@ from functools import partial, reduce
 from typing import Any, Final, NamedTuple
 
 from rstore.admin.erasures import Eraser
-from rstore.core import WRITER, Core, Surface, check_keys, writers_in
+from rstore.commits import WRITER, writers_in
+from rstore.core import Core, Surface, check_keys
 from rstore.domain.erasure import COMPACT, NOTHING_GONE, PRUNE, Plan, measured, sized
 from rstore.domain.errors import StoreConflictError, StorePayloadError
 from rstore.domain.event_state import obsolete

@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import Factory, define
 
+from rstore.commits import NewCommit
 from rstore.core import Core, now
 from rstore.domain.erasure import ERASURES, Erasure, Plan, erased_by, erasure_of, span, to_words
 from rstore.domain.errors import StoreConflictError
@@ -93,10 +94,11 @@ class Eraser:
         self._append([Erasure((), None, None)])
 
     def _append(self, erasures: Iterable[Erasure]) -> None:
-        entries = list(map(self._entry, erasures))
+        commit = self.core.new_commit()
+        entries = [self._entry(commit, erasure) for erasure in erasures]
         if entries:
             self.core.append([Batch(ERASURES, entries, now())])
 
-    def _entry(self, erasure: Erasure) -> Entry:
+    def _entry(self, commit: NewCommit, erasure: Erasure) -> Entry:
         start, end = span(erasure.streams)
-        return self.core.entry(ERASURES, self.op, note_body(to_words(erasure)), start=start, end=end)
+        return commit.entry(ERASURES, self.op, note_body(to_words(erasure)), start=start, end=end)

@@ -16,6 +16,7 @@ from rstore.domain.operators import DELETE, DELITEM, EXTEND, OPERATORS, REMOVE, 
 from rstore.domain.streams import ES, TS
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.changes import Change
+from rstore.history.commits import Commit
 
 _SIGN_OF: Final = {function.__name__: sign for sign, function in SIGNS.items()}
 _SHOWN_POINTS: Final = 3
@@ -46,6 +47,12 @@ def describe_with_key(change: Change) -> str:
     """Return the same with kind and key in front. An erasure names its keys itself."""
     line = describe(change)
     return line if change.op in OPERATIONS else f"{change.kind} {show_text(change.key)}  {line}"
+
+
+def describe_decision(commit: Commit) -> str:
+    """Return the name of a decision, with its arguments if there are any: ``pay(amount=20.9)``."""
+    arguments = (f"{show_text(name)}={show_value(value)}" for name, value in (commit.arguments or {}).items())
+    return f"{show_text(commit.did or '')}({', '.join(arguments)})"
 
 
 def _subject(change: Change) -> str:
@@ -161,6 +168,9 @@ _COLUMNS: Final[dict[str, tuple[Column, Callable[[Change], Any]]]] = {
     "who": (Column("who", TEXT, "magenta"), lambda change: change.who),
     "why": (Column("why"), lambda change: change.why),
     "more": (Column("more", _MORE), lambda change: change.more or None),
+    "did": (Column("did"), lambda change: change.did),
+    "arguments": (Column("arguments", _MORE), lambda change: change.arguments),
+    "commit": (Column("commit", TEXT, "dim"), lambda change: change.commit),
 }
 
 CHANGE_COLUMNS: Final = [column for column, _ in _COLUMNS.values()]

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from itertools import groupby
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from attrs import asdict
 
 from rstore.cli.command import READ, Session, command, transaction_time, valid_time
-from rstore.cli.describe import CHANGE_COLUMNS, OPERAND, STAMP, Operand, change_row, describe_with_key, stamps
+from rstore.cli.describe import (
+    CHANGE_COLUMNS,
+    OPERAND,
+    STAMP,
+    Operand,
+    change_row,
+    describe_decision,
+    describe_with_key,
+    stamps,
+)
 from rstore.cli.exit_codes import CommandError, check_usage
 from rstore.cli.output import MOMENT, TEXT, VALUE, Column, Output
 from rstore.cli.progress import reported
@@ -40,6 +50,7 @@ from rstore.domain.operators import OPERATORS, name_of
 from rstore.domain.resampling import FILLS, HOWS
 from rstore.domain.streams import ES, KV, TS
 from rstore.history.changes import Change
+from rstore.history.commits import Commit, by_commit, commit_of
 
 if TYPE_CHECKING:
     from rstore.admin.check import Info
@@ -219,25 +230,39 @@ def log(
     kind: Kind = None,
     prefix: Prefix = None,
     who: Annotated[str | None, typer.Option("--who", help="Only changes by this person.")] = None,
-    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many changes, the newest ones.")] = _NEWEST,
-    oldest: Annotated[bool, typer.Option("--oldest", help="All changes, the oldest first.")] = False,
+    did: Annotated[str | None, typer.Option("--did", help="Only changes by decisions of this name.")] = None,
+    more: Annotated[
+        list[str] | None, typer.Option("--more", help="Only changes with this word: request=4711. May be repeated.")
+    ] = None,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many entries, the newest ones.")] = _NEWEST,
+    oldest: Annotated[bool, typer.Option("--oldest", help="All entries, the oldest first.")] = False,
+    changes: Annotated[bool, typer.Option("--changes", help="A line for each change, not an entry a commit.")] = False,
 ) -> None:
     """Show who changed what, when and why, the newest first.
 
-    Changes that were stored together, by one person for one reason, are shown together.
+    An entry is a commit: what was stored together, below the name of the decision that it comes from. In a pipe, each
+    change is a line.
 
-    Example: rstore log --since yesterday --who ada
+    Example: rstore log --since yesterday --who ada --did pay
     """
-    found = session.view.log(transaction_time(since), transaction_time(until), check_kind(kind), prefix, who)
+    flat = changes or not session.out.is_terminal
+    given = transaction_time(since), transaction_time(until), check_kind(kind), prefix, who
+    words = dict(map(_word, more or ()))
+    found: Iterator[Any] = session.view.log(*given, did=did, more=words, by="change" if flat else "commit")
+    show = partial(_show_changes if flat else _show_log, session.out)
     if oldest:
-        _show_log(session.out, _together(found))
+        show(found)
         return
-    newest, total = deque[Change](maxlen=number), 0
-    for total, change in enumerate(found, 1):  # noqa: B007  # it is used below
-        newest.append(change)
-    _show_log(session.out, reversed([*_together(newest)]))
+    newest, total = deque[Any](maxlen=number), 0
+    for total, entry in enumerate(found, 1):  # noqa: B007  # it is used below
+        newest.append(entry)
+    if flat:  # within a commit, changes stay in the order of the log
+        show(change for commit in reversed([*by_commit(newest)]) for change in commit.changes)
+    else:
+        show(reversed(newest))
     if total > number:
-        session.out.note(f"({number} of {total:,} changes: --number {total} or --oldest shows all)")
+        noun = "changes" if flat else "commits"
+        session.out.note(f"({number} of {total:,} {noun}: --number {total} or --oldest shows all)")
 
 
 @command(app, READ)
@@ -266,7 +291,7 @@ def follow(
         if low is not None and change.recorded < low:
             continue
         if session.out.is_terminal:
-            _show_log(session.out, [[change]])
+            _show_log(session.out, [commit_of([change])])
         else:
             session.out.rows(columns, [(checkpoint, *change_row(change))])
         session.out.flush()
@@ -344,29 +369,30 @@ def _matching(found: Iterable[tuple[str, str]], pattern: str | None) -> Iterable
     return found if pattern is None else (pair for pair in found if fnmatchcase(pair[1], pattern))
 
 
-def _together(changes: Iterable[Change]) -> Iterator[list[Change]]:
-    """Yield groups of changes that were stored together: at one time, by one person, for one reason."""
-    for _, group in groupby(changes, lambda change: (change.recorded, change.who, change.why)):
-        yield [*group]
+def _word(text: str) -> tuple[str, Any]:
+    """Return a word of a context and its value, which is JSON or a text."""
+    word, equals, value = text.partition("=")
+    check_usage(bool(word and equals), f"--more takes word=value, such as request=4711, and not {text!r}")
+    try:
+        return word, json.loads(value)
+    except ValueError:
+        return word, value
 
 
 def _show_changes(out: Output, changes: Iterable[Change]) -> None:
     """Print changes of one key in columns. On a terminal, which has little room, kind and key are left out."""
-    hidden = ("kind", "key") if out.is_terminal else ()
+    hidden = ("kind", "key", "arguments", "commit") if out.is_terminal else ()
     shown = [i for i, column in enumerate(CHANGE_COLUMNS) if column.name not in hidden]
     rows = ([row[i] for i in shown] for row in map(change_row, changes))
     out.rows([CHANGE_COLUMNS[i] for i in shown], rows)
 
 
-def _show_log(out: Output, groups: Iterable[list[Change]]) -> None:
-    if not out.is_terminal:
-        _show_changes(out, (change for group in groups for change in group))
-        return
-    for group in groups:
-        recorded, who, why = group[0].recorded, group[0].who, group[0].why
-        out.line(f"{show_time(recorded)}  {show_text(who or 'nobody')}", "bold cyan")
-        if why:
-            out.line(f"    {show_text(why)}", "italic")
-        for change in group:
+def _show_log(out: Output, commits: Iterable[Commit]) -> None:
+    for commit in commits:
+        decision = f"  {describe_decision(commit)}" if commit.did else ""
+        out.line(f"{show_time(commit.recorded)}  {show_text(commit.who or 'nobody')}{decision}", "bold cyan")
+        if commit.why:
+            out.line(f"    {show_text(commit.why)}", "italic")
+        for change in commit.changes:
             out.line(f"    {describe_with_key(change)}")
         out.line("")

@@ -15,8 +15,17 @@ def note_body(words: Mapping[str, Any]) -> Body:
     Raises:
         TypeError, ValueError: JSON can't hold a word; the message names it.
     """
+    return compressed(0, open_json(words) + b"}")
+
+
+def open_json(words: Mapping[str, Any]) -> bytes:
+    """Return words as a JSON object without its last brace, so that others may come behind.
+
+    Raises:
+        TypeError, ValueError: JSON can't hold a word; the message names it.
+    """
     try:
-        return compressed(0, _json(words))
+        return _json(words)[:-1]
     except (TypeError, ValueError, RecursionError):
         for word, value in words.items():
             _check_word(word, value)

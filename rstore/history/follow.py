@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from typing import Final, TypeAlias
+from itertools import chain
+from typing import Final, Literal, TypeAlias, overload
 
 from rstore.core import Core, Surface
 from rstore.domain.log import LogReader, Position, Record
@@ -13,6 +14,7 @@ from rstore.domain.names import exact
 from rstore.domain.streams import ORIGIN, Stream
 from rstore.domain.transaction import check_stored
 from rstore.history.changes import Change, StreamFilter, shown_of, wanted
+from rstore.history.commits import By, Commit, check_by, commit_of, is_next
 
 _PAGE: Final = 4_096
 _PAGE_BYTES: Final = 1 << 21
@@ -54,13 +56,35 @@ class Pauses:
 class Follower(Surface):
     """Iterates over changes as they are stored."""
 
+    @overload
     def follow(
         self,
         after: str | None = None,
         kind: str | None = None,
         prefix: str | None = None,
         wait: float | None = None,
-    ) -> Iterator[tuple[str, Change]]:
+        *,
+        by: Literal["change"] = "change",
+    ) -> Iterator[tuple[str, Change]]: ...
+    @overload
+    def follow(
+        self,
+        after: str | None = None,
+        kind: str | None = None,
+        prefix: str | None = None,
+        wait: float | None = None,
+        *,
+        by: Literal["commit"],
+    ) -> Iterator[tuple[str, Commit]]: ...
+    def follow(
+        self,
+        after: str | None = None,
+        kind: str | None = None,
+        prefix: str | None = None,
+        wait: float | None = None,
+        *,
+        by: By = "change",
+    ) -> Iterator[tuple[str, Change]] | Iterator[tuple[str, Commit]]:
         """Yield ``(checkpoint, change)`` for all changes after a checkpoint, then for those that are stored meanwhile.
 
         No change whose write has returned is ever skipped, and none is repeated, however many writers there are.
@@ -76,6 +100,8 @@ class Follower(Surface):
             prefix: only keys that begin with it.
             wait: end when nothing has come for so many seconds; ``math.inf`` never ends. None: end with the last change
                 that is there.
+            by: ``commit`` yields :class:`rstore.Commit` instead, with the checkpoint of its last change: a caller that
+                goes on from there never sees a part of one.
 
         Raises:
             ValueError: ``after`` is no checkpoint of this kind of store.
@@ -86,21 +112,41 @@ class Follower(Surface):
         >>> [change.value for _, change in store.follow(after=checkpoint)]
         [11]
         """
+        grouped = check_by(by)
         streams, pauses = wanted(kind, prefix), Pauses(wait)
         position = None if after is None else _position(self._core, after)
         # a caller that waits, and may take long over each change, gets pages: no read is open meanwhile
         found = self._core.log.follow(position) if wait is None else _live(self._core, position, streams, pauses)
-        return _followed(self._core, self._core.log, found, streams)
+        changes = _followed(self._core, self._core.log, found, streams)
+        return _commits(changes) if grouped else (each for each in changes if each is not None)
 
 
 def _followed(
-    core: Core, log: LogReader, found: Iterable[_Found], streams: StreamFilter
-) -> Iterator[tuple[str, Change]]:
+    core: Core, log: LogReader, found: Iterable[_Found | None], streams: StreamFilter
+) -> Iterator[tuple[str, Change] | None]:
+    """Yield checkpoints and changes, and None before each pause."""
     mark = mark_of(core)
-    for position, stream, record in found:
+    for each in found:
+        if each is None:
+            yield None
+            continue
+        position, stream, record = each
         change = shown_of(core, streams, stream, record) if streams.may_have(stream) else None
         if change is not None:
             yield f"{mark}-{log.checkpoint(position)}", change
+
+
+def _commits(changes: Iterable[tuple[str, Change] | None]) -> Iterator[tuple[str, Commit]]:
+    """Yield checkpoints and commits. A commit is whole when another one begins, or when there is a pause."""
+    together: list[Change] = []
+    last = ""
+    for each in chain(changes, (None,)):
+        if together and (each is None or not is_next(each[1], together[-1])):
+            yield last, commit_of(together)
+            together = []
+        if each is not None:
+            last = each[0]
+            together.append(each[1])
 
 
 def mark_of(core: Core) -> str:
@@ -123,7 +169,8 @@ def _position(core: Core, checkpoint: str) -> Position:
     return core.log.position(text)
 
 
-def _live(core: Core, after: Position | None, streams: StreamFilter, pauses: Pauses) -> Iterator[_Found]:
+def _live(core: Core, after: Position | None, streams: StreamFilter, pauses: Pauses) -> Iterator[_Found | None]:
+    """Yield records as they come, and None before each pause."""
     while True:
         page, more = page_of(core, after)
         for found in page:
@@ -131,7 +178,10 @@ def _live(core: Core, after: Position | None, streams: StreamFilter, pauses: Pau
             if streams.may_have(found[1]):
                 yield found
                 pauses.restart()
-        if not (more or pauses.pause(core.log, after)):
+        if more:
+            continue
+        yield None
+        if not pauses.pause(core.log, after):
             return
 
 

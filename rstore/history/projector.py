@@ -8,7 +8,8 @@ from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from attrs import Factory, define
 
-from rstore.core import WRITER, Core, Surface, now, writers_in
+from rstore.commits import COMMIT, WRITER, writers_in
+from rstore.core import Core, Surface, now
 from rstore.domain.errors import StoreConflictError, StoreError, StorePayloadError
 from rstore.domain.log import Batch, Position, Record
 from rstore.domain.names import check_name
@@ -27,6 +28,7 @@ from rstore.transactions import context, transaction
 
 _BATCH: Final = 100
 _SCANNED: Final = 10_000
+_COMMIT_MOST: Final = 20_000  # records: a commit of more is fed in parts, since memory has to hold a batch
 
 S = TypeVar("S")
 
@@ -123,15 +125,18 @@ class _Projector(Generic[S]):
 
     def _next(self) -> _Next:
         changes: list[_Due] = []
-        position, scanned = self.position, 0
+        position, scanned, last = self.position, 0, None
         # the base log: a record inside a transaction has no position yet that a later call could go on from
-        for position, stream, record in self.core.base.follow(self.position):  # how far it got
-            scanned += 1
-            if self.streams.has(stream) and self._writers_of(stream, record) != {self.name}:
+        for position_of_record, stream, record in self.core.base.follow(self.position):
+            note = note_of(self.core, stream, record)[0]
+            commit = record.recorded, note.get(COMMIT)
+            is_full = len(changes) >= self.size or scanned >= _SCANNED
+            if is_full and (commit != last or scanned >= _COMMIT_MOST):
+                return _Next(changes, position, scanned, more=True)
+            position, last, scanned = position_of_record, commit, scanned + 1  # how far it got
+            if self.streams.has(stream) and writers_in(note) != {self.name}:
                 change, error = read_change(self.core, stream, record)
                 changes.append(_Due(change, position, error))
-            if len(changes) == self.size or scanned == _SCANNED:
-                return _Next(changes, position, scanned, more=True)
         return _Next(changes, position, scanned, more=False)
 
     def _feed(self, found: _Next) -> None:
@@ -203,11 +208,11 @@ class Projecting(Surface):
     ) -> int:
         """Keep a read model up to date: call ``fn(change, store)`` for each change since the last time, exactly once.
 
-        What ``fn`` writes to this store is stored in one transaction with the checkpoint, for up to 100 changes at a
-        time: after a crash, or in two processes at once, ``fn`` may be called again, but each change has its effect on
-        the store once. If it raises, nothing of its batch is stored, and the next call begins with that batch again.
-        What ``fn`` itself has written is not fed to it; other projections are fed with it. Erasures are fed to none:
-        they change nothing that is read of the present.
+        What ``fn`` writes to this store is stored in one transaction with the checkpoint, for 100 changes at a time,
+        and the rest of their last commit. After a crash, or in two processes at once, ``fn`` may be called again, but
+        each change has its effect on the store once. If it raises, nothing of its batch is stored, and the next call
+        begins with that batch again. What ``fn`` itself has written is not fed to it; other projections are fed with
+        it. Erasures are fed to none: they change nothing that is read of the present.
 
         Args:
             name: that of the projection; its checkpoint is kept under it.

@@ -167,7 +167,8 @@ def _record(core: Core, changes: _Changes, current: EventState) -> State | None:
     state = copied(folded.state)  # before anything is stored: copying the user's values may fail
     if check is not None:
         check(state)
-    entries = [core.entry(stream, step.op, step.body, item=step.item, start=time, end=time) for step in steps]
+    commit = core.new_commit()
+    entries = [commit.entry(stream, step.op, step.body, item=step.item, start=time, end=time) for step in steps]
     batches = [Batch(stream, entries, now(), current.version, live=not folded.deleted)]
     if marker is not None:
         batches.append(_marking(core, stream, marker, current.version, len(steps)))

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from rstore.commits import NewCommit
 from rstore.core import ATTEMPTS, Core, now
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Entry
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from rstore.frames.frame import Frame
 
 
-def segment(core: Core, stream: Stream, run: Run) -> Entry:
+def segment(core: Core, commit: NewCommit, stream: Stream, run: Run) -> Entry:
     """Return a sealed segment of points."""
     body = core.envelope.dump_run(stream.key, run)
-    return core.entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
+    return commit.entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
 
 
 def extend_with_frame(core: Core, stream: Stream, frame: Frame, version: int | None, once: str | None) -> None:
@@ -34,7 +35,7 @@ def extend_with_frame(core: Core, stream: Stream, frame: Frame, version: int | N
 
     def attempt() -> None:
         with Spool(ENTRIES) as spool:
-            core.write(_batch_of_frame(core, stream, frame, spool, version), once)
+            core.write(_batch_of_frame(core, core.new_commit(), stream, frame, spool, version), once)
 
     if len(frame):
         core.decide(attempt, 1 if version is not None else ATTEMPTS)
@@ -47,15 +48,20 @@ def extend_with_frames(core: Core, frames: Mapping[Stream, Frame]) -> None:
 
     def attempt() -> None:
         with ExitStack() as stack:
-            spools = [stack.enter_context(Spool(ENTRIES)) for _ in frames]
+            commit, spools = core.new_commit(), [stack.enter_context(Spool(ENTRIES)) for _ in frames]
             core.append(
-                [_batch_of_frame(core, *each, spool) for each, spool in zip(frames.items(), spools, strict=True)]
+                [
+                    _batch_of_frame(core, commit, *each, spool)
+                    for each, spool in zip(frames.items(), spools, strict=True)
+                ]
             )
 
     core.decide(attempt)
 
 
-def _batch_of_frame(core: Core, stream: Stream, frame: Frame, spool: Spool[Entry], version: int | None = None) -> Batch:
+def _batch_of_frame(
+    core: Core, commit: NewCommit, stream: Stream, frame: Frame, spool: Spool[Entry], version: int | None = None
+) -> Batch:
     from rstore.frames.frame import fitted, runs, with_types
     from rstore.frames.reducing import aggregates_of
     from rstore.frames.times import pack_times
@@ -63,7 +69,7 @@ def _batch_of_frame(core: Core, stream: Stream, frame: Frame, spool: Spool[Entry
     def entries(fitting: Frame) -> Iterator[Entry]:
         for run in runs(fitting):
             body = core.envelope.dump_run(stream.key, run, pack_times, aggregates_of)
-            yield core.entry(stream, EXTEND, body, start=int(run[0][0]), end=int(run[0][-1]))
+            yield commit.entry(stream, EXTEND, body, start=int(run[0][0]), end=int(run[0][-1]))
 
     new, found = is_new(core, stream)
     known = None if new else list(islice(layouts_of(core, stream), 2))
@@ -80,17 +86,17 @@ def _batch_of_frame(core: Core, stream: Stream, frame: Frame, spool: Spool[Entry
 
 def overwrite(core: Core, stream: Stream, low: int, high: int, rows: Iterable[Run], version: int) -> None:
     """Replace all points from ``low`` to ``high`` by others, in one append."""
-    extent = extent_of(core, stream)
+    extent, commit = extent_of(core, stream), core.new_commit()
     with Spool(ENTRIES) as spool:
         live = False
         if extent is not None:
             live = low > extent[0] or high < extent[1]
             start, end = max(low, extent[0]), min(high, extent[1])
             if start <= end:
-                spool.add(core.entry(stream, REMOVE, start=start, end=end))
+                spool.add(commit.entry(stream, REMOVE, start=start, end=end))
         for run in joined(rows):
             live = True
-            spool.add(segment(core, stream, run))
+            spool.add(segment(core, commit, stream, run))
         if spool:
             core.append((Batch(stream, spool.items(), now(), version, live),))
 
@@ -107,7 +113,7 @@ def remove_span(core: Core, stream: Stream, low: int, high: int, expect: int | N
     low, high = max(low, extent[0]), min(high, extent[1])
     if low > high or not any(True for _ in bare_runs(core, stream, low, high)):
         return
-    hole = core.entry(stream, REMOVE, start=low, end=high)
+    hole = core.new_commit().entry(stream, REMOVE, start=low, end=high)
     live = low > extent[0] or high < extent[1]
     core.append((Batch(stream, (hole,), now(), head.version, live),))
 

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, Final, Self
 
+from rstore.commits import NewCommit
 from rstore.core import Core, Reading, ReadSurface, Surface, check_expect, check_key, check_keys, check_one, now
 from rstore.domain.log import ALL_VERSIONS, Batch, Entry, Head, Record, Rewrite
 from rstore.domain.operators import DELITEM, SETITEM
@@ -187,7 +188,7 @@ class KeyValueWriter(Surface):
             if value is not _MISSING:
                 return value
             expect = record.version if record else 0
-            self._core.append((_setting(self._core, stream, default, now(), expect),))
+            self._core.append((_setting(self._core, self._core.new_commit(), stream, default, now(), expect),))
             return default
 
         return self._core.decide(attempt)
@@ -248,16 +249,18 @@ def _pairs(core: Reading, prefix: str = "", pattern: re.Pattern[str] | None = No
 def set_value(core: Core, key: str, value: Any, expect: int | None = None, once: str | None = None) -> None:
     """Store a value, if its key is at the version expected."""
     core.check_writable()
-    setting = _setting(core, Stream(KV, check_key(key)), value, now(), expect)
+    setting = _setting(core, core.new_commit(), Stream(KV, check_key(key)), value, now(), expect)
     if expect is None and once is None:
         core.append((setting,))
     else:
         core.write(setting, once)
 
 
-def _setting(core: Core, stream: Stream, value: Any, recorded: int, expect: int | None = None) -> Batch:
+def _setting(
+    core: Core, commit: NewCommit, stream: Stream, value: Any, recorded: int, expect: int | None = None
+) -> Batch:
     body = core.envelope.dump(stream.key, value)
-    entry = core.entry(stream, SETITEM, body, start=0, end=0)
+    entry = commit.entry(stream, SETITEM, body, start=0, end=0)
     return Batch(stream, (entry,), recorded, expect, True, not core.history)  # by position: names take longer
 
 
@@ -270,13 +273,14 @@ def _items(pairs: Any) -> Iterable[tuple[str, Any]]:
 
 def _settings(core: Core, pairs: Any, recorded: int) -> Iterator[Batch]:
     """Yield the batch that stores a pair, for each of them."""
+    commit = core.new_commit()
     for number, pair in enumerate(_items(pairs)):
         try:
             key, value = pair
         except (TypeError, ValueError) as exc:  # as dict raises them
             kind = type(pair).__name__
             raise type(exc)(f"item {number} is no (key, value) pair, but {kind}; nothing is stored") from None
-        yield _setting(core, Stream(KV, check_key(key)), value, recorded)
+        yield _setting(core, commit, Stream(KV, check_key(key)), value, recorded)
 
 
 def _packed(batch: Batch) -> tuple[Any, ...]:
@@ -310,7 +314,8 @@ def delete_value(core: Core, key: str, expect: int) -> None:
 
 def _delete(core: Core, streams: Sequence[Stream], expect: int | None) -> None:
     if core.history or core.active.get() is not None:
-        core.append([_deletion(core, stream, expect)._replace(if_live=True) for stream in streams])
+        commit = core.new_commit()
+        core.append([_deletion(core, commit, stream, expect)._replace(if_live=True) for stream in streams])
     else:
         core.writer.ensure_check_value(now())
         core.base.rewrite([Rewrite(stream, expect, ALL_VERSIONS, live=False) for stream in streams])
@@ -320,11 +325,12 @@ def delete_values(core: Core, heads: Sequence[Head]) -> None:
     """Delete keys that are at the versions of these heads, in the transaction around this."""
     for _ in newest(core.log, (head.stream for head in heads)):
         pass  # the transaction has seen the versions of many at once then, and asks for none by itself
-    core.append([_deletion(core, head.stream, head.version) for head in heads])
+    commit = core.new_commit()
+    core.append([_deletion(core, commit, head.stream, head.version) for head in heads])
 
 
-def _deletion(core: Core, stream: Stream, expect: int | None = None) -> Batch:
-    entry = core.entry(stream, DELITEM, start=0, end=0)
+def _deletion(core: Core, commit: NewCommit, stream: Stream, expect: int | None = None) -> Batch:
+    entry = commit.entry(stream, DELITEM, start=0, end=0)
     return Batch(stream, (entry,), now(), expect, live=False, replace=not core.history)
 
 
@@ -335,7 +341,7 @@ def _take(core: Core, stream: Stream, *, load: bool = True) -> Any:
     if record is None or value is _MISSING:
         return _MISSING
     if core.history or core.active.get() is not None:
-        core.append((_deletion(core, stream, record.version),))
+        core.append((_deletion(core, core.new_commit(), stream, record.version),))
     else:
         core.writer.ensure_check_value(now())
         # what is appended meanwhile is not among the versions that go: the rewrite expects this one

@@ -312,9 +312,10 @@ class TimeSeriesWriter(Surface):
             raise TypeError("key_column names a column of a frame, and these are points: pass a frame of them")
         if duplicates == "refuse":
             raise ValueError("of points the last of one time counts: pass a frame to have them refused")
+        commit = self._core.new_commit()
         with Spool(ENTRIES) as spool:
             for run in runs_given(points, reader_of(self._core, stream)):
-                spool.add(segment(self._core, stream, run))
+                spool.add(segment(self._core, commit, stream, run))
             if spool:
                 self._core.write(Batch(stream, spool.items(), now(), version), once)
             else:

@@ -13,9 +13,11 @@ from tests.support.command import NOW, run, run_seen, tell_a_story
 
 LOG = """\
 2026-11-01 09:02:00.000  eve
+    kv price  deleted
+
+2026-11-01 09:02:00.000  eve
     es account  limit deleted
     es account  balance = 20
-    kv price  deleted
 
 2026-11-01 09:02:00.000  nobody
     ts temperature  4 points from 2026-11-01 09:00:00.000 to 2026-11-01 09:03:00.000: 20.5, 21.5, 22.5, ...
@@ -26,9 +28,12 @@ LOG = """\
 
 2026-11-01 09:00:00.000  ada
     ticket 42
-    kv price  = {"amount":12,"currency":"EUR"}
     es account  owner = Ada
     es account  balance = 10
+
+2026-11-01 09:00:00.000  ada
+    ticket 42
+    kv price  = {"amount":12,"currency":"EUR"}
 """
 
 
@@ -39,11 +44,13 @@ def test_log_on_a_terminal(file: Store) -> None:
 
 def test_log_without_a_terminal(file: Store) -> None:
     tell_a_story(file)
+    ids = [change.commit for change in file.history("account")[-2:]]
+    assert ids[0] == ids[1]
     some = ("--kind", "es", "--prefix", "acc", "--since", "2026-11-01 09:01", "-n", "3")
     assert run("log", *some, note="(3 of 4 changes: --number 4 or --oldest shows all)\n") == (
-        f"2026-11-01T09:02:00.000+00:00\tes\taccount\t5\t{NOW + 120_000}\tlimit\tdelitem\t\teve\t\t\n"
-        f"2026-11-01T09:02:00.000+00:00\tes\taccount\t6\t{NOW + 120_000}\tbalance\tsetitem\t20\teve\t\t\n"
-        f"2026-11-01T09:01:00.000+00:00\tes\taccount\t4\t{NOW + 60_000}\tlimit\tsetitem\t100\t\t\t\n"
+        f"2026-11-01T09:02:00.000+00:00\tes\taccount\t5\t{NOW + 120_000}\tlimit\tdelitem\t\teve\t\t\t\t\t{ids[0]}\n"
+        f"2026-11-01T09:02:00.000+00:00\tes\taccount\t6\t{NOW + 120_000}\tbalance\tsetitem\t20\teve\t\t\t\t\t{ids[0]}\n"
+        f"2026-11-01T09:01:00.000+00:00\tes\taccount\t4\t{NOW + 60_000}\tlimit\tsetitem\t100\t\t\t\t\t\t\n"
     )
 
 
@@ -55,7 +62,10 @@ def test_log_for_programs(file: Store, say: Callable[..., str]) -> None:
         *(("recorded", NOW), ("kind", "kv"), ("key", "price"), ("version", 1)),
         *(("timestamp", None), ("item", ""), ("op", "setitem")),
     ]
-    assert [*first.items()][8:] == [("who", "ada"), ("why", "ticket 42"), ("more", None)]
+    assert [*first.items()][8:-1] == [
+        *(("who", "ada"), ("why", "ticket 42"), ("more", None), ("did", None), ("arguments", None)),
+    ]
+    assert first["commit"] == file.history("price")[0].commit
     assert [change["value"] for change in others if change["kind"] == "ts"] == [
         [[NOW, 20.5], [NOW + 60_000, 21.5], [NOW + 120_000, 22.5], [NOW + 180_000, 23.5]]
     ]

@@ -466,7 +466,8 @@ class TestProject:
     ) -> None:
         monkeypatch.setattr(projector, "_BATCH", 4)
         for n in range(10):
-            store[f"k{n}"] = n
+            with store.context(who="ada"):  # else all of one millisecond may be one commit, which is never split
+                store[f"k{n}"] = n
         broken = True
 
         def fn(change: Change, store: Store) -> None:

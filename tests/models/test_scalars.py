@@ -18,7 +18,7 @@ from rstore import Store
 from rstore.cli.charts import number
 from rstore.domain.resampling import HOWS
 from rstore.domain.scalars import is_missing, plain
-from rstore.history.changes import difference
+from rstore.history.diff import difference
 from rstore.transfer import export_points
 from tests.properties.test_properties import SETTINGS
 

@@ -1,0 +1,245 @@
+"""What one append writes is one commit: who, why and what was decided, for all of its changes."""
+
+from __future__ import annotations
+
+import operator
+import os
+import threading
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from freezegun import freeze_time
+
+from rstore import Change, Commit, Store
+from rstore.commits import ARGUMENTS, DID
+from rstore.domain.log import Batch
+from rstore.domain.operators import SETITEM
+from rstore.domain.streams import ES, KV, TS, Stream
+from rstore.encoding.notes import note_body
+from rstore.history import projector
+from rstore.transactions import context
+
+WRITES: dict[str, Callable[[Store], Any]] = {
+    "set": lambda store: store.set("a", 1),
+    "set_many": lambda store: store.set_many({"a": 1, "b": 2, "c": 3}),
+    "update": lambda store: store.update(a=1, b=2),
+    "setdefault": lambda store: store.setdefault("new", 1),
+    "delete": lambda store: store.delete("x", "y"),
+    "pop": lambda store: store.pop("x"),
+    "clear": lambda store: store.clear(),
+    "apply": lambda store: store.apply("e", {"a": 1, "b": 2, "c": 3}),
+    "delete_events": lambda store: store.delete_events("events"),
+    "revert": lambda store: store.revert("events", 1),
+    "extend": lambda store: store.extend("series", ((t, os.urandom(8)) for t in range(10_000))),
+    "remove": lambda store: store.remove("series", start=2, end=3),
+    "prune": lambda store: store.prune("events"),
+}
+
+
+def decide(store: Store, did: str, changes: dict[str, Any], key: str = "e", **arguments: Any) -> None:
+    with context(store._core, {DID: did, ARGUMENTS: arguments}):
+        store.apply(key, changes)
+
+
+def prepared(store: Store) -> int:
+    """Store something to change, and return how many changes that were."""
+    store.set_many({"x": 1, "y": 2})
+    store.apply("events", {"n": 1}, t=1)
+    store.apply("events", {"n": 2, "m": 1}, t=2)
+    store.extend("series", (1, 1), (2, 2), (3, 3))
+    return len(list(store.log()))
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_all_changes_of_an_append_have_one_id(store: Store, name: str) -> None:
+    before = prepared(store)
+    with store.context(who="ada", did=name):
+        WRITES[name](store)
+    written = [change for change in store.log() if change.who == "ada"]
+    assert written
+    assert name == "prune" or len(list(store.log())) == before + len(written)
+    (commit,) = {change.commit for change in written}
+    assert commit is not None
+    assert len(bytes.fromhex(commit)) == 8
+    assert {change.did for change in written} == {name}
+    assert {change.arguments for change in written} == {None}
+
+
+def test_another_append_has_another_id(store: Store) -> None:
+    with freeze_time("2026-01-01"), store.context(who="ada"):
+        for n in range(20):
+            store["k"] = n
+    ids = [change.commit for change in store.history("k")]
+    assert len(set(ids)) == 20
+    assert [len(commit.changes) for commit in store.history("k", by="commit")] == [1] * 20
+
+
+def test_without_words_nothing_is_stored_for_it(store: Store) -> None:
+    prepared(store)
+    streams = [Stream(KV, "x"), Stream(TS, "series"), Stream(ES, "events")]
+    assert {record.meta for stream in streams for record in store._core.log.read(stream)} == {None}
+    assert {change.commit for change in store.log()} == {None}
+
+
+def test_without_words_the_changes_of_one_millisecond_stand_together(store: Store) -> None:
+    with freeze_time("2026-01-01") as clock:
+        store.apply("e", {"a": 1, "b": 2})
+        clock.tick(1)
+        store.apply("e", {"a": 3})
+    first, second = store.history("e", by="commit")
+    assert [change.item for change in first.changes] == ["a", "b"]
+    assert (first.id, first.who, first.did, first.arguments, first.more) == (None, None, None, None, {})
+    assert second.recorded == first.recorded + 1000
+
+
+def test_a_transaction_is_one_commit_of_several_decisions(store: Store) -> None:
+    with freeze_time("2026-01-01"), store.context(who="ada"), store.transaction():
+        decide(store, "withdraw", {"balance": 5, "last": "out"}, key="a", amount=5)
+        decide(store, "deposit", {"balance": 5, "last": "in"}, key="b", amount=5)
+        decide(store, "deposit", {"balance": (operator.add, 1), "last": "again"}, key="b", amount=1)
+        store["note"] = "moved"
+    assert len({change.commit for change in store.log()}) == 1
+
+    found = [commit for key in "ab" for commit in store.history(key, by="commit")]
+    assert [(commit.did, commit.arguments, len(commit.changes)) for commit in found] == [
+        ("withdraw", {"amount": 5}, 2),
+        ("deposit", {"amount": 5}, 2),
+        ("deposit", {"amount": 1}, 2),
+    ]
+    assert store.history("note")[0].did is None
+    assert {commit.who for commit in found} == {"ada"}
+
+
+def test_the_arguments_stand_beside_the_first_change_of_each_key(store: Store) -> None:
+    decide(store, "pay", {"paid": True, "status": "paid"}, amount="20.90", by={"card": [1, 2]})
+    first, second = store.history("e")
+    assert first.arguments == {"amount": "20.90", "by": {"card": [1, 2]}}
+    assert second.arguments is None
+    assert (first.did, first.commit) == (second.did, second.commit)
+    (commit,) = store.history("e", by="commit")
+    assert commit == Commit(first.commit, first.recorded, None, None, "pay", first.arguments, {}, [first, second])
+
+
+def test_long_arguments_are_no_matter_but_long_words_are(store: Store) -> None:
+    decide(store, "import", {"a": 1, "b": 2}, text="x" * 100_000)
+    assert store.history("e")[0].arguments == {"text": "x" * 100_000}
+    with pytest.raises(ValueError, match="at most 16 KiB"), store.context(did="x" * 20_000):
+        pass
+
+
+def test_an_inner_decision_has_arguments_of_its_own(store: Store) -> None:
+    with context(store._core, {"who": "ada", DID: "outer", ARGUMENTS: {"a": 1}}):
+        store.apply("e", {"n": 1})
+        with store.context(did="inner"):
+            store.apply("e", {"n": 2})
+        with store.context(why="more words"):
+            store.apply("e", {"n": 3})
+    found = [(change.did, change.arguments, change.who) for change in store.history("e")]
+    assert found == [("outer", {"a": 1}, "ada"), ("inner", None, "ada"), ("outer", {"a": 1}, "ada")]
+
+
+def test_the_log_is_filtered_by_what_was_decided_and_by_other_words(store: Store) -> None:
+    for n, did in enumerate(["pay", "ship", "pay"]):
+        with store.context(who="ada" if n else "eve", did=did, request=n, tags=["a", n]):
+            store.apply("order", {"n": n, "m": n})
+    store["without"] = 1
+
+    def told(**filters: Any) -> list[Any]:
+        return [commit.changes[0].value for commit in store.log(by="commit", **filters)]
+
+    assert told(did="pay") == [0, 2]
+    assert told(did="pay", who="ada") == [2]
+    assert told(more={"request": 1}) == [1]
+    assert told(more={"request": 1, "tags": ["a", 1]}) == [1]
+    assert told(more={"request": 1}, did="pay") == told(more={"unknown": 1}) == told(did="unknown") == []
+    assert told() == [0, 1, 2, 1]
+    assert [change.value for change in store.log(did="ship")] == [1, 1]
+    assert {change.did for change in store.at(2**53).log(did="ship")} == {"ship"}
+
+
+def test_changes_come_by_change_or_by_commit(store: Store) -> None:
+    store["a"] = 1
+    for read in (store.log, store.follow, store.at(2**53).log, lambda by: store.history("a", by=by)):
+        with pytest.raises(ValueError, match="by is 'change' or 'commit', not 'day'"):
+            list(read(by="day"))
+
+
+def test_a_follower_gets_whole_commits_and_goes_on_after_each(store: Store) -> None:
+    for n in range(5):
+        with store.context(who="ada", did=f"step {n}"):
+            store.apply("e", dict.fromkeys("abc", n))
+    store["without"] = 1
+    found = list(store.follow(by="commit"))
+    assert [commit.did for _, commit in found] == [*(f"step {n}" for n in range(5)), None]
+    assert [len(commit.changes) for _, commit in found] == [3] * 5 + [1]
+    for (checkpoint, _), (_, following) in pairwise(found):
+        assert next(store.follow(checkpoint, by="commit"))[1] == following
+    assert [change for _, commit in found for change in commit.changes] == [change for _, change in store.follow()]
+
+
+def test_a_waiting_follower_gets_a_commit_at_once_and_whole(store: Store) -> None:
+    def write() -> None:
+        with store.context(did="written meanwhile"):
+            store.apply("e", dict.fromkeys("abcdef", 1))
+
+    with store.context(did="first"):
+        store.apply("e", {"a": 0, "b": 0})
+    follower = store.follow(by="commit", wait=20)
+    assert (next(follower)[1].did) == "first"
+    thread = threading.Thread(target=write)
+    thread.start()
+    _, commit = next(follower)
+    thread.join()
+    assert (commit.did, len(commit.changes)) == ("written meanwhile", 6)
+
+
+def test_a_batch_of_a_projection_splits_no_commit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projector, "_BATCH", 4)
+    with store.context(who="ada"):
+        for n in range(3):
+            store.apply("e", {f"{n}.{item}": n for item in range(7)})
+
+    def fail(change: Change, store: Store) -> None:
+        store["seen"] = store.get("seen", 0) + 1
+        if change.item == "1.6":
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        store.project("failing", fail, kind="es")
+    assert store["seen"] == 7  # those of the first commit, and none of the second
+    monkeypatch.setattr(projector, "_COMMIT_MOST", 5)
+    with pytest.raises(LookupError):
+        store.project("in parts", fail, kind="es")
+    assert 7 + 7 < store["seen"] < 7 + 14  # a part of the second one was fed before
+
+
+def test_the_words_are_those_of_the_call_and_not_of_the_iterator(store: Store) -> None:
+    def pairs() -> Iterator[tuple[str, int]]:
+        yield "a", 1
+        with store.context(who="the iterator"):
+            yield "b", 2
+        yield "c", 3
+
+    with store.context(who="the caller"):
+        store.set_many(pairs())
+    assert {change.who for change in store.log()} == {"the caller"}
+    store.set_many(pairs())
+    assert [change.who for change in store.history("b")] == ["the caller", None]
+    assert store["c"] == 3
+
+
+def test_words_without_an_id_that_an_earlier_version_wrote_stand_together(store: Store) -> None:
+    core, stream = store._core, Stream(ES, "e")
+    for who in ("ada", "eve"):
+        note = note_body({"who": who})
+        entries = [
+            core.envelope.entry(stream, SETITEM, core.envelope.dump("e", 1), item=item, start=1, end=1, note=note)
+            for item in (f"{who} 1", f"{who} 2")
+        ]
+        core.base.append([Batch(stream, entries, 1)])
+    assert [(commit.id, commit.who, len(commit.changes)) for commit in store.history("e", by="commit")] == [
+        (None, "ada", 2),
+        (None, "eve", 2),
+    ]
