@@ -138,6 +138,14 @@ class Envelope:
         data = zlib.decompress(body.data) if body.flags & COMPRESSED else body.data
         return self._load_value(stream, body.flags, data)
 
+    def as_read(self, stream: Stream, value: Any) -> Any:
+        """Return a value as a store with its own ``_dump`` reads it back. One that can't be read equals no other."""
+        body = self.dump(stream.key, value)
+        try:
+            return self.echo(stream, body, value)
+        except StorePayloadError:
+            return object()
+
     def _dump_columns(self, key: str, index: bytes, values: Sequence[Any]) -> Body:
         flags = COLUMNS if self._dump is None else COLUMNS | DUMPED
         return compressed(flags, pack_columns(len(values), index, self._dump_values(key, values)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rstore.commits import NewCommit
 from rstore.core import ATTEMPTS, Core, now
@@ -16,8 +16,10 @@ from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import Run, split
 from rstore.domain.streams import Stream
 from rstore.encoding.rows import joined
+from rstore.models.differing import Differing
 from rstore.models.segments import bare_runs, extent_of, is_new, layouts_of
 from rstore.models.spool import ENTRIES, Reiterable, Spool
+from rstore.models.stamps import reader_of
 from rstore.models.typed_points import TypedPoints
 
 if TYPE_CHECKING:
@@ -30,38 +32,96 @@ def segment(core: Core, commit: NewCommit, stream: Stream, run: Run) -> Entry:
     return commit.entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
 
 
-def extend_with_frame(core: Core, stream: Stream, frame: Frame, version: int | None, once: str | None) -> None:
+class How(NamedTuple):
+    """How points are appended.
+
+    ``version`` is the one that the caller expects. With ``unless_equal`` those that are equal to what is there are left
+    out.
+    """
+
+    version: int | None = None
+    once: str | None = None
+    unless_equal: bool = False
+
+
+def extend_with_points(core: Core, stream: Stream, points: tuple[Any, ...], how: How) -> None:
+    """Append the points of a call."""
+
+    def attempt() -> None:
+        with Spool(ENTRIES) as spool:
+            _write(core, stream, _batch_of_points(core, core.new_commit(), stream, points, spool, how), how)
+
+    if how.unless_equal:  # what is compared may change meanwhile; the items of an iterator come but once
+        are_lost = len(points) == 1 and isinstance(points[0], Iterator)
+        core.decide(attempt, 1 if are_lost or how.version is not None else ATTEMPTS)
+    else:
+        attempt()
+
+
+def _batch_of_points(
+    core: Core, commit: NewCommit, stream: Stream, points: tuple[Any, ...], spool: Spool[Entry], how: How
+) -> Batch | None:
+    differing, found = _differing(core, stream, how)
+    for run in runs_given(points, reader_of(core, stream), differing):
+        spool.add(segment(core, commit, stream, run))
+    return Batch(stream, spool.items(), now(), _expected(differing, found, how)) if spool else None
+
+
+def _differing(core: Core, stream: Stream, how: How) -> tuple[Differing | None, int]:
+    """Return what compares points with those of a series, if there is something to compare; and its version."""
+    if not how.unless_equal:
+        return None, 0
+    core.check_version(stream, how.version)
+    new, found = is_new(core, stream)
+    return None if new else Differing(core, stream), found
+
+
+def _expected(differing: Differing | None, found: int, how: How) -> int | None:
+    return found if how.version is None and differing is not None and differing.has_left_out else how.version
+
+
+def _write(core: Core, stream: Stream, batch: Batch | None, how: How) -> None:
+    """Append a batch, if there is something to store. If not, the idempotency key is used all the same."""
+    if batch is not None:
+        core.write(batch, how.once)
+        return
+    core.check_version(stream, how.version)
+    if how.unless_equal and how.once is not None:
+        with suppress(StoreConflictError):  # it was used before
+            core.append([core.marker(stream, how.once)])
+
+
+def extend_with_frame(core: Core, stream: Stream, frame: Frame, how: How) -> None:
     """Append a frame. If it settles the unit of the series, no other writer may settle on another unit meanwhile."""
 
     def attempt() -> None:
         with Spool(ENTRIES) as spool:
-            core.write(_batch_of_frame(core, core.new_commit(), stream, frame, spool, version), once)
+            _write(core, stream, _batch_of_frame(core, core.new_commit(), stream, frame, spool, how), how)
 
     if len(frame):
-        core.decide(attempt, 1 if version is not None else ATTEMPTS)
+        core.decide(attempt, 1 if how.version is not None else ATTEMPTS)
     else:
-        core.check_version(stream, version)
+        core.check_version(stream, how.version)
 
 
-def extend_with_frames(core: Core, frames: Mapping[Stream, Frame]) -> None:
+def extend_with_frames(core: Core, frames: Mapping[Stream, Frame], how: How) -> None:
     """Append frames of several series, all of them or none."""
 
     def attempt() -> None:
         with ExitStack() as stack:
             commit, spools = core.new_commit(), [stack.enter_context(Spool(ENTRIES)) for _ in frames]
-            core.append(
-                [
-                    _batch_of_frame(core, commit, *each, spool)
-                    for each, spool in zip(frames.items(), spools, strict=True)
-                ]
-            )
+            batches = [
+                _batch_of_frame(core, commit, *each, spool, how)
+                for each, spool in zip(frames.items(), spools, strict=True)
+            ]
+            core.append([batch for batch in batches if batch is not None])
 
     core.decide(attempt)
 
 
 def _batch_of_frame(
-    core: Core, commit: NewCommit, stream: Stream, frame: Frame, spool: Spool[Entry], version: int | None = None
-) -> Batch:
+    core: Core, commit: NewCommit, stream: Stream, frame: Frame, spool: Spool[Entry], how: How
+) -> Batch | None:
     from rstore.frames.frame import fitted, runs, with_types
     from rstore.frames.reducing import aggregates_of
     from rstore.frames.times import pack_times
@@ -71,12 +131,18 @@ def _batch_of_frame(
             body = core.envelope.dump_run(stream.key, run, pack_times, aggregates_of)
             yield commit.entry(stream, EXTEND, body, start=int(run[0][0]), end=int(run[0][-1]))
 
-    new, found = is_new(core, stream)
+    differing, found = _differing(core, stream, how)
+    new, version = is_new(core, stream)
     known = None if new else list(islice(layouts_of(core, stream), 2))
     fitting = fitted(stream.key, frame, known)
     if fitting.has_objects and not core.envelope.has_dump:
         fitting = with_types(fitting)
-    expect = found if new and version is None else version
+    if differing is not None:
+        fitting = differing.frame(fitting)
+        if not len(fitting):
+            return None
+    settles = new and how.version is None  # the unit of the series
+    expect = version if settles else _expected(differing, found, how)
     sealed: Iterable[Entry] = Reiterable(partial(entries, fitting))
     if fitting.has_objects or fitting.is_short:  # the user's own _dump is not called while the log is held
         spool.extend(sealed)
@@ -118,11 +184,17 @@ def remove_span(core: Core, stream: Stream, low: int, high: int, expect: int | N
     core.append((Batch(stream, (hole,), now(), head.version, live),))
 
 
-def runs_given(points: tuple[Any, ...], read: Callable[[Any], Any]) -> Iterator[Run]:
-    """Cut the points of a call into runs, each of which becomes a segment. ``read`` makes timestamps of times."""
+def runs_given(
+    points: tuple[Any, ...], read: Callable[[Any], Any], differing: Differing | None = None
+) -> Iterator[Run]:
+    """Cut the points of a call into runs, each of which becomes a segment. ``read`` makes timestamps of times.
+
+    Only points that differ are returned, if ``differing`` tells them.
+    """
     if len(points) == 1 and isinstance(points[0], TypedPoints):
-        return points[0].runs()
-    return split(_flat(points), read)
+        return (points[0] if differing is None else differing.typed(points[0])).runs()
+    runs = split(_flat(points), read)
+    return runs if differing is None else split(differing.points(runs))
 
 
 def _flat(points: tuple[Any, ...]) -> Iterable[Any]:

@@ -75,14 +75,28 @@ def runs_of(
     ``load`` reads the points of one record. Of the visible points ``cut`` yields those that the caller asked for: the
     values of others are not needed, and may be damaged.
     """
+    failed: list[StorePayloadError] = []
+    return _whole(cut(laid_runs(core, stream, start, end, version, load, merged, failed)), failed)
+
+
+def laid_runs(
+    core: Reading,
+    stream: Stream,
+    start: int,
+    end: int,
+    version: int | None = None,
+    load: Load | None = None,
+    merged: Merge = merge,
+    failed: list[StorePayloadError] | None = None,
+) -> Iterator[Run]:
+    """Return the runs of :func:`runs_of`, in which ``Unloaded`` stands for a value that cannot be loaded."""
     if start > end:
         return iter(())
-    failed: list[StorePayloadError] = []
+    failed = [] if failed is None else failed
     load = partial(_loaded, core, stream, load or partial(core.envelope.run, stream, span=(start, end)), failed)
     records = core.log.read(stream, Query(start, end, alive=version is None))
     counted = (record for record in records if version is None or record.version <= version)
-    layers = (_layer(core, stream, record, load) for record in counted)
-    return _whole(cut(overlay(layers, start, end, merged)), failed)
+    return overlay((_layer(core, stream, record, load) for record in counted), start, end, merged)
 
 
 def chosen_runs(
@@ -121,14 +135,17 @@ def rows_of(
     choice: Choice | None = None,
 ) -> Iterator[Run]:
     """Return the runs of :func:`runs_of`. Values in typed columns come as rows of a table."""
-    columns = None if choice is None else choice.names
-
-    def load(record: Record) -> Run:
-        times, values = core.envelope.run(stream, record, unpack, (start, end), columns)
-        values = values if choice is None else choice.rows(values)
-        return times, Rows(values) if isinstance(values, Table) else values
-
+    load = partial(load_rows, core, stream, unpack, (start, end), choice)
     return runs_of(core, stream, start, end, version, load, merged, cut)
+
+
+def load_rows(
+    core: Reading, stream: Stream, unpack: UnpackTimes, span: tuple[int, int], choice: Choice | None, record: Record
+) -> Run:
+    """Return the points of a record. Values in typed columns come as rows of a table."""
+    times, values = core.envelope.run(stream, record, unpack, span, None if choice is None else choice.names)
+    values = values if choice is None else choice.rows(values)
+    return times, Rows(values) if isinstance(values, Table) else values
 
 
 def _layer(core: Reading, stream: Stream, record: Record, load: Load) -> Layer:

@@ -8,27 +8,25 @@ from typing import Any, TypeVar, cast, overload
 
 from rstore import frames
 from rstore.bins import grid
-from rstore.core import ATTEMPTS, ReadSurface, Surface, check_expect, check_key, check_keys, check_one, now
+from rstore.core import ATTEMPTS, ReadSurface, Surface, check_expect, check_key, check_keys, check_one
 from rstore.domain.duplicates import Duplicates, check_duplicates
-from rstore.domain.log import Batch
 from rstore.domain.names import check_name
 from rstore.domain.resampling import FILLS, HOWS, PICKS, filled
 from rstore.domain.streams import TS, Stream
 from rstore.encoding.columns import TimeAxis
 from rstore.html import Points
 from rstore.models.extending import (
+    How,
     check_options,
     extend_with_frame,
     extend_with_frames,
+    extend_with_points,
     remove_span,
-    runs_given,
-    segment,
 )
 from rstore.models.resampled import bins_of
 from rstore.models.segments import Point, is_new, last_of, layout_of, points_of
 from rstore.models.slices import framed, listed, points_in, slice_of
-from rstore.models.spool import ENTRIES, Spool
-from rstore.models.stamps import gaps_of, reader_of, span_of
+from rstore.models.stamps import gaps_of, span_of
 from rstore.timestamps import Length, Stamp, is_timedelta, length_in_series
 
 T = TypeVar("T")
@@ -258,6 +256,7 @@ class TimeSeriesWriter(Surface):
         once: str | None = None,
         duplicates: Duplicates | None = None,
         key_column: str | None = None,
+        unless_equal: bool = False,
     ) -> None:
         """Add points to a series, or replace those of the same timestamps: all of them, or nothing.
 
@@ -280,14 +279,19 @@ class TimeSeriesWriter(Surface):
             duplicates: ``'last'``: of several rows of one time in a frame the last counts (default: they are refused).
             key_column: a column of the frame. Each of its values, which are texts or ints, has a series ``key/value``
                 of the other columns; all of these are stored, or none.
+            unless_equal: leave out points that are equal to what the series has at their times: of the same type and
+                value; NaN is equal to NaN. If none is left, nothing is stored. The series is read where the points are,
+                in constant memory. If another writer comes in between, the call begins anew.
 
         Raises:
-            StoreConflictError: the series is at another version than expected.
+            StoreConflictError: the series is at another version than expected. Or another writer came in between, with
+                ``unless_equal`` and points of an iterator, which come but once.
             TypeError, OverflowError: a point is no pair, or its timestamp no int of 64 bits; its index is named.
             ValueError: the frame's times do not fit to those of the series, or one comes twice; an example is named.
 
         >>> store.extend('series', (1, 'a'), (2, 'b'))
         >>> store.extend('series', ((t, t * t) for t in range(3, 1000)))
+        >>> store.extend('series', (1, 'a'), (2, 'c'), unless_equal=True)  # stores one point
         >>> import polars
         >>> rain = polars.DataFrame({'day': [1, 1, 2], 'station': ['007', '011', '007'], 'mm': [2.5, 0.0, 7.5]})
         >>> store.extend('rain', rain, key_column='station')
@@ -296,30 +300,23 @@ class TimeSeriesWriter(Surface):
         """
         stream = Stream(TS, check_key(key))
         self._core.check_writable()
-        version = check_expect(expect)
+        how = How(check_expect(expect), once, unless_equal)
         if duplicates is not None:
             check_duplicates(duplicates)
         frame = frames.recognized(points)
         if frame is not None:
-            check_options(version, once, key_column)
+            check_options(how.version, once, key_column)
             parts = frames.by_series(stream.key, frame, key_column, duplicates or "refuse")
             if key_column is None:
-                extend_with_frame(self._core, stream, frame, version, once)
+                extend_with_frame(self._core, stream, frame, how)
             else:
-                extend_with_frames(self._core, {Stream(TS, name): part for name, part in parts.items()})
+                extend_with_frames(self._core, {Stream(TS, name): part for name, part in parts.items()}, how)
             return
         if key_column is not None:
             raise TypeError("key_column names a column of a frame, and these are points: pass a frame of them")
         if duplicates == "refuse":
             raise ValueError("of points the last of one time counts: pass a frame to have them refused")
-        commit = self._core.new_commit()
-        with Spool(ENTRIES) as spool:
-            for run in runs_given(points, reader_of(self._core, stream)):
-                spool.add(segment(self._core, commit, stream, run))
-            if spool:
-                self._core.write(Batch(stream, spool.items(), now(), version), once)
-            else:
-                self._core.check_version(stream, version)
+        extend_with_points(self._core, stream, points, how)
 
     def remove(
         self, *keys: str, start: Stamp | None = None, end: Stamp | None = None, expect: int | None = None

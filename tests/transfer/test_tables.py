@@ -28,6 +28,7 @@ from rstore.transfer.tabular.numerals import Numerals, written
 from rstore.transfer.tabular.options import TableOptions
 from rstore.transfer.tabular.records import Dialect, Quoted, dialect_of, records
 from rstore.transfer.tabular.times import TimeStats, form_of
+from tests.conftest import in_turn
 
 HOUR, DAY = 3_600_000, 86_400_000
 JAN_1 = 1_704_067_200_000  # 2024-01-01 in UTC
@@ -630,3 +631,19 @@ def test_a_large_table_takes_no_more_memory_than_a_small_one(
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     assert peaks[1] < 2 * peaks[0]
+
+
+@pytest.mark.parametrize("table", ["t,v,w\n1,1.5,x\n2,,y\n", "date,v,w\n2026-01-01,1.5,x\n2026-01-02,,y\n"])
+@in_turn("rows", [False, True])
+def test_the_same_table_once_more_stores_nothing(store: Store, table: str, rows: bool) -> None:
+    options: dict[str, Any] = {"rows": rows, "key": f"rows {rows}"}
+    import_points(store, io.StringIO(table), **options)
+    versions = {key: store.version(key, kind="ts") for key in store.timeseries()}
+
+    assert import_points(store, io.StringIO(table), **options).replaced == (2 if rows else 3)
+    assert {key: store.version(key, kind="ts") for key in store.timeseries()} == versions
+    import_points(store, io.StringIO(table.replace("1.5", "2.5")), **options)
+    changed = [key for key in store.timeseries() if store.version(key, kind="ts") != versions[key]]
+    assert changed == [options["key"] if rows else f"{options['key']}/v"]
+    import_points(store, io.StringIO(table), unless_equal=False, **options)
+    assert all(store.version(key, kind="ts") != version for key, version in versions.items() if f"{rows}" in key)

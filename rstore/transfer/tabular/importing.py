@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cache, partial
 from itertools import groupby
@@ -41,7 +41,7 @@ class Imported:
     Args:
         rows: rows of the table that have a time.
         points: points in these rows.
-        replaced: points that others replaced: they were stored before, or are further up in the table.
+        replaced: points at times that had one before: it was stored before, or is further up in the table.
         not_points: cells that are no point: empty ones, or ``NA`` and the like among numbers.
         texts_among_numbers: texts in columns of numbers, and digits that stay texts because they begin with a zero.
         twice: local times that occur twice, because clocks were put back.
@@ -74,6 +74,7 @@ def import_points(
     unit: str | None = None,
     duplicates: Duplicates = "refuse",
     strict: bool = False,
+    unless_equal: bool = True,
     options: TableOptions | None = None,
     progress: Report | None = None,
 ) -> Imported:
@@ -97,7 +98,7 @@ def import_points(
     keeps more types of columns if you store it as a frame: ``store.extend(key, pyarrow.parquet.read_table(file))``.
 
     The whole table is checked before anything is stored. A small table is stored all or nothing. An import may be
-    repeated.
+    repeated: points that are equal to those which a series has are not stored again.
 
     Args:
         store: a writable store. If it is not open, the import opens it, and creates it if there is none, once the table
@@ -113,6 +114,7 @@ def import_points(
             has one, else ``ms``).
         duplicates: ``'last'``: the last of several rows of one time in a series counts (default: they are refused).
         strict: refuse a table that would replace points, or has empty cells, or texts among numbers.
+        unless_equal: leave out equal points, as :meth:`Store.extend` does it.
         options: how the table is written, where the table itself does not show it.
         progress: is called with the number of points that are stored.
 
@@ -152,7 +154,7 @@ def import_points(
         table = _TypedTable(layout, schema, axes)
         checked = _checked(table, store if is_there else None, duplicates, strict=strict)
         stack.enter_context(session.while_open())  # not before: an error leaves no new store behind
-        return _stored(store, table, checked, progress)
+        return _stored(store, table, checked, progress, unless_equal=unless_equal)
 
 
 def _names(columns: Sequence[str] | None, options: TableOptions) -> tuple[Sequence[str] | None, Sequence[str] | None]:
@@ -284,12 +286,13 @@ class _Points(NamedTuple):
     indexes: Sequence[int]
 
 
-def _stored(store: Store, table: _TypedTable, checked: _Checked, progress: Report | None) -> Imported:
+def _stored(
+    store: Store, table: _TypedTable, checked: _Checked, progress: Report | None, *, unless_equal: bool
+) -> Imported:
     steps, begun = Steps(progress, checked.points), set[str]()
     for chunk in _chunks(table.series_blocks()):
-        with _step(steps), store.transaction():
-            for key, points in chunk.items():
-                _store(store, table, key, points, is_first=key not in begun)
+        with _step(steps):
+            store.transact(partial(_store_chunk, table=table, chunk=chunk, begun=begun, unless_equal=unless_equal))
         begun.update(chunk)
         steps.done += sum(len(points.times) for points in chunk.values())
         steps.report()
@@ -316,12 +319,16 @@ def _chunks(blocks: Iterator[SeriesBlock]) -> Iterator[dict[str, _Points]]:
         yield chunk
 
 
-def _store(store: Store, table: _TypedTable, key: str, points: _Points, *, is_first: bool) -> None:
-    axis = table.axes(key)
-    if axis.is_new and is_first and store.first(key) is not None:
-        raise StoreError(f"{key!r} was written to meanwhile: import the table again")
-    times, columns = _in_order(points)
-    store.extend(key, _as_stored(table, axis, times, columns, points.indexes))
+def _store_chunk(
+    store: Store, table: _TypedTable, chunk: dict[str, _Points], begun: Collection[str], *, unless_equal: bool
+) -> None:
+    for key, points in chunk.items():
+        axis = table.axes(key)
+        if axis.is_new and key not in begun and store.first(key) is not None:
+            raise StoreError(f"{key!r} was written to meanwhile: import the table again")
+        times, columns = _in_order(points)
+        given = _as_stored(table, axis, times, columns, points.indexes)
+        store.extend(key, given, unless_equal=unless_equal and not axis.is_new)
 
 
 def _in_order(points: _Points) -> tuple[list[int], list[list[Any]]]:
