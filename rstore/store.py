@@ -29,6 +29,7 @@ from rstore.history.revert import Revision
 from rstore.html import table
 from rstore.models.event_sequences import EventSequenceReader, EventSequenceWriter
 from rstore.models.keyvalues import KeyValueReader, KeyValueWriter
+from rstore.models.many_series import ManySeriesWriter
 from rstore.models.timeseries import TimeSeriesReader, TimeSeriesWriter
 from rstore.timestamps import Moment, posix_ms
 from rstore.transactions import Scopes
@@ -42,6 +43,7 @@ class Store(
     KeyValueWriter,
     TimeSeriesReader,
     TimeSeriesWriter,
+    ManySeriesWriter,
     EventSequenceReader,
     EventSequenceWriter,
     HistoryReader,

@@ -16,7 +16,18 @@ from rstore.timestamps import Moment, posix_ms
 _REFUSED: Final = frozenset(
     (
         *("set", "set_many", "delete", "pop", "popitem", "setdefault", "update", "clear"),
-        *("extend", "remove", "apply", "delete_events", "revert", "update_with", "context", "transaction", "transact"),
+        *(
+            "extend",
+            "extend_many",
+            "remove",
+            "apply",
+            "delete_events",
+            "revert",
+            "update_with",
+            "context",
+            "transaction",
+            "transact",
+        ),
         *("project", "prune", "compact", "rekey", "protect", "unprotect", "discard"),
     )
 )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
 from rstore.commits import NewCommit
 from rstore.core import ATTEMPTS, Core, now
@@ -24,6 +24,9 @@ from rstore.models.typed_points import TypedPoints
 
 if TYPE_CHECKING:
     from rstore.frames.frame import Frame
+
+Given: TypeAlias = Union["Frame", tuple[Any, ...]]
+"""The points of one series in a call: a frame, or the arguments of ``extend``."""
 
 
 def segment(core: Core, commit: NewCommit, stream: Stream, run: Run) -> Entry:
@@ -51,9 +54,8 @@ def extend_with_points(core: Core, stream: Stream, points: tuple[Any, ...], how:
         with Spool(ENTRIES) as spool:
             _write(core, stream, _batch_of_points(core, core.new_commit(), stream, points, spool, how), how)
 
-    if how.unless_equal:  # what is compared may change meanwhile; the items of an iterator come but once
-        are_lost = len(points) == 1 and isinstance(points[0], Iterator)
-        core.decide(attempt, 1 if are_lost or how.version is not None else ATTEMPTS)
+    if how.unless_equal:  # what is compared may change meanwhile
+        core.decide(attempt, 1 if _come_once(points) or how.version is not None else ATTEMPTS)
     else:
         attempt()
 
@@ -98,25 +100,42 @@ def extend_with_frame(core: Core, stream: Stream, frame: Frame, how: How) -> Non
         with Spool(ENTRIES) as spool:
             _write(core, stream, _batch_of_frame(core, core.new_commit(), stream, frame, spool, how), how)
 
-    if len(frame):
-        core.decide(attempt, 1 if how.version is not None else ATTEMPTS)
-    else:
-        core.check_version(stream, how.version)
+    core.decide(attempt, 1 if how.version is not None else ATTEMPTS)
 
 
-def extend_with_frames(core: Core, frames: Mapping[Stream, Frame], how: How) -> None:
-    """Append frames of several series, all of them or none."""
+def extend_with_many(core: Core, given: Mapping[Stream, Given], how: How, room: int | None = None) -> None:
+    """Append points or frames of several series, all of them or none.
+
+    Args:
+        room: the bytes of each series that may be in memory.
+    """
 
     def attempt() -> None:
         with ExitStack() as stack:
-            commit, spools = core.new_commit(), [stack.enter_context(Spool(ENTRIES)) for _ in frames]
-            batches = [
-                _batch_of_frame(core, commit, *each, spool, how)
-                for each, spool in zip(frames.items(), spools, strict=True)
-            ]
+            commit, batches = core.new_commit(), []
+            for stream, points in given.items():
+                spool = stack.enter_context(Spool(ENTRIES, room))
+                batch_of: Any = _batch_of_points if isinstance(points, tuple) else _batch_of_frame
+                with _named(stream.key):
+                    batches.append(batch_of(core, commit, stream, points, spool, how))
             core.append([batch for batch in batches if batch is not None])
 
-    core.decide(attempt)
+    core.decide(attempt, 1 if any(map(_come_once, given.values())) else ATTEMPTS)
+
+
+def _come_once(given: Given) -> bool:
+    """Tell whether points are items of an iterator: they are lost when they were compared."""
+    return isinstance(given, tuple) and len(given) == 1 and isinstance(given[0], Iterator)
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Add the key of a series to an error, since there are others."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as exc:
+        exc.add_note(f"rstore: in the points of {key!r}; nothing was stored")
+        raise
 
 
 def _batch_of_frame(
@@ -125,6 +144,9 @@ def _batch_of_frame(
     from rstore.frames.frame import fitted, runs, with_types
     from rstore.frames.reducing import aggregates_of
     from rstore.frames.times import pack_times
+
+    if not len(frame):
+        return None
 
     def entries(fitting: Frame) -> Iterator[Entry]:
         for run in runs(fitting):

@@ -19,7 +19,7 @@ from rstore.models.extending import (
     How,
     check_options,
     extend_with_frame,
-    extend_with_frames,
+    extend_with_many,
     extend_with_points,
     remove_span,
 )
@@ -310,7 +310,7 @@ class TimeSeriesWriter(Surface):
             if key_column is None:
                 extend_with_frame(self._core, stream, frame, how)
             else:
-                extend_with_frames(self._core, {Stream(TS, name): part for name, part in parts.items()}, how)
+                extend_with_many(self._core, {Stream(TS, name): part for name, part in parts.items()}, how)
             return
         if key_column is not None:
             raise TypeError("key_column names a column of a frame, and these are points: pass a frame of them")
