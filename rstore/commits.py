@@ -9,7 +9,8 @@ in the middle would have to search for it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from attrs import frozen
@@ -52,12 +53,25 @@ class Note:
         Raises:
             TypeError, ValueError: JSON can't hold a word; or they are too long, without the arguments.
         """
-        brief = whole = open_json({word: value for word, value in words.items() if word != ARGUMENTS})
+        arguments = words.get(ARGUMENTS)
+        brief = open_json(words if arguments is None else {each: words[each] for each in words if each != ARGUMENTS})
         if len(brief) > _WORDS_BYTES:
             raise ValueError(f"who and why have at most {_WORDS_BYTES >> 10} KiB, not {len(brief)} bytes")
-        if ARGUMENTS in words:
-            whole = open_json(words)
+        whole = brief if arguments is None else b"%b,%b" % (brief, open_json({ARGUMENTS: arguments})[1:])
         return cls(words, whole, brief)
+
+
+def name_of(decide: Callable[..., Any]) -> str | None:
+    """Return the name of a decision that a function takes; None of a lambda.
+
+    >>> from functools import partial
+    >>> name_of(str.upper), name_of(partial(str.replace, old='a')), name_of(lambda order: None)
+    ('upper', 'replace', None)
+    """
+    while isinstance(decide, partial):
+        decide = decide.func
+    name = getattr(decide, "__name__", type(decide).__name__)
+    return None if name == "<lambda>" else str(name)
 
 
 def new_identity() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self, TypeVar, overload
 
 from rstore.commits import ARGUMENTS, DID, Note
@@ -115,6 +115,13 @@ def context(core: Core, given: Mapping[str, Any]) -> Iterator[None]:
         yield
     finally:
         core.note.reset(token)
+
+
+def unless_named(core: Core, did: str | None) -> AbstractContextManager[None]:
+    """Name the decision that the writes inside come from, if no context around has named it."""
+    note = core.note.get()
+    is_named = did is None or (note is not None and DID in note.words)
+    return nullcontext() if is_named else context(core, {DID: did})
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rstore.encoding.bodies import Body, compressed
 
@@ -44,8 +44,12 @@ def words_of(data: bytes) -> dict[str, Any]:
     return words
 
 
+# json.dumps would make an encoder for each note
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def _json(words: Mapping[str, Any]) -> bytes:
-    return json.dumps(words, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _ENCODE(words).encode()
 
 
 def _check_word(word: str, value: Any) -> None:

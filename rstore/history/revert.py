@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+from rstore.commits import name_of
 from rstore.core import ATTEMPTS, Core, Surface, check_key
 from rstore.domain.spans import check_time
 from rstore.domain.streams import ES, KV, TS, Stream
@@ -18,6 +19,7 @@ from rstore.models.extending import overwrite
 from rstore.models.keyvalues import delete_value, set_value, values_of
 from rstore.models.segments import rows_of
 from rstore.timestamps import Moment, posix_ms
+from rstore.transactions import unless_named
 
 
 class Revision(Surface):
@@ -29,7 +31,8 @@ class Revision(Surface):
         """Store what ``fn`` returns for a key's value, and return it. A conflict with another writer starts it over.
 
         Args:
-            fn: gets the value, or the default without one. It may be called several times.
+            fn: gets the value, or the default without one. It may be called several times. The changes are a decision
+                of its name, unless a :meth:`context` has given one; a lambda has none.
             default: the value for ``fn`` if there is no such key.
             kind: ``kv``; or ``es``: ``fn`` gets the state of an event sequence, ``{}`` if there is none, and returns
                 changes for :meth:`apply`, which returns the new state.
@@ -45,7 +48,8 @@ class Revision(Surface):
         if kind not in tuple(_UPDATES):
             raise ValueError(f"kind is one of {', '.join(_UPDATES)}, not {kind!r}")
         attempt = partial(_UPDATES[kind], self._core, check_key(key), fn, default)
-        return self._core.decide(attempt, check_time("retries", retries) + 1)
+        with unless_named(self._core, name_of(fn)):
+            return self._core.decide(attempt, check_time("retries", retries) + 1)
 
     def revert(self, key: str, t: Moment, kind: str = ES) -> Any:
         """Bring a key back to its state at ``t``, by new changes. Nothing is erased; its history shows this too.
@@ -65,7 +69,8 @@ class Revision(Surface):
         if version_of(self._core, key, kind) == 0:
             others = [each for each in KINDS if version_of(self._core, key, each)]
             raise KeyError(f"{key} (there is a {others[0]} of this name: pass kind={others[0]!r})" if others else key)
-        return self._core.decide(partial(_REVERTS[kind], self._core, key, time))
+        with unless_named(self._core, "revert"):
+            return self._core.decide(partial(_REVERTS[kind], self._core, key, time))
 
 
 def _update_value(core: Core, key: str, fn: Callable[[Any], Any], default: Any) -> Any:

@@ -6,19 +6,23 @@ import inspect
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
+from rstore.commits import ARGUMENTS, DID, name_of
 from rstore.core import core_of, reading_of
 from rstore.domain.errors import StoreModelError
 from rstore.domain.streams import ES
 from rstore.history.changes import Change
+from rstore.history.commits import By, Commit
 from rstore.history.diff import Diff
 from rstore.models.applying import apply_if
 from rstore.models.event_states import copied, current_state, is_live
+from rstore.repository.arguments import Kept, arguments_of, check_kept
 from rstore.repository.decisions import Changes, decided, recorded, steps_of
 from rstore.repository.mapping import ModelMapping, Upcast
 from rstore.store import Store
 from rstore.timestamps import Moment, posix_ms
+from rstore.transactions import context, unless_named
 from rstore.view import View
 
 __all__ = ["Changes", "Repository", "Upcast"]
@@ -73,6 +77,7 @@ class Repository(Generic[M]):
         *,
         upcast: Mapping[str, Upcast] | None = None,
         converter: Any = None,
+        arguments: Kept = True,
     ) -> None:
         """Describe a repository; nothing is read or written.
 
@@ -88,6 +93,8 @@ class Repository(Generic[M]):
                 become the same field, the last one in this table counts. A value that was recorded under the field's
                 own name counts before all of them.
             converter: a cattrs converter of your own.
+            arguments: whether the log keeps the arguments of decisions: all of them, none (``False``), or all but those
+                that a table names for each decision, such as ``{'pay': ['card']}``.
 
         Raises:
             TypeError: the model is no such class, or has a field that can't be structured.
@@ -95,6 +102,7 @@ class Repository(Generic[M]):
             ImportError: a field has to be structured, and cattrs is not installed.
         """
         self._store, self._mapping = store, ModelMapping.of(model, prefix, upcast or {}, converter)
+        self._arguments = check_kept(arguments)
 
     def __repr__(self) -> str:
         return f"<Repository of {self._mapping.title} under {self._mapping.prefix!r} in {self._store!r}>"
@@ -102,7 +110,9 @@ class Repository(Generic[M]):
     def at(self, moment: Moment) -> Repository[M]:
         """Return the repository as it was known at a time, to be read only; see :meth:`Store.at`."""
         view, own = self._store.at(moment), self._mapping
-        return Repository(view, own.model, own.prefix, upcast=own.upcast, converter=own.converter)
+        return Repository(
+            view, own.model, own.prefix, upcast=own.upcast, converter=own.converter, arguments=self._arguments
+        )
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
@@ -151,9 +161,13 @@ class Repository(Generic[M]):
         """Return which fields are different at two valid times, as they are stored; see :meth:`Store.diff`."""
         return self._store.diff(self._name(key), t1, t2)
 
-    def history(self, key: str) -> list[Change]:
-        """Return all changes of an instance; see :meth:`Store.history`."""
-        return self._store.history(self._name(key), ES)
+    @overload
+    def history(self, key: str, *, by: Literal["change"] = "change") -> list[Change]: ...
+    @overload
+    def history(self, key: str, *, by: Literal["commit"]) -> list[Commit]: ...
+    def history(self, key: str, *, by: By = "change") -> list[Change] | list[Commit]:
+        """Return all changes of an instance, or the commits that made them; see :meth:`Store.history`."""
+        return self._store.history(self._name(key), ES, by=by)
 
     # -- write --------------------------------------------------------------------------------------------------------
 
@@ -170,7 +184,8 @@ class Repository(Generic[M]):
         changes = {item: (operator.setitem, value) for item, value in mapping.state(key, instance).items()}
         if not changes:
             raise StoreModelError(key, f"{mapping.title} has no fields that could be stored")
-        return self._applied(key, name, changes, 0, mapping.values(instance))
+        with unless_named(core_of(self._store), "create"):  # its changes are its arguments
+            return self._applied(key, name, changes, 0, mapping.values(instance))
 
     def do(self, key: str, decide: Callable[Concatenate[M, P], Changes | None], *args: P.args, **kwargs: P.kwargs) -> M:
         """Load an instance, let it decide, store the decision, and return the changed instance.
@@ -179,6 +194,10 @@ class Repository(Generic[M]):
         ``{'balance': (operator.add, 10)}``. None or an empty decision changes nothing. If another writer was faster,
         the instance is loaded and decides again, so ``decide`` should have no effects of its own. If it raises, or if
         its decision makes an invalid instance, nothing is stored. From then on :meth:`get` returns the same instance.
+
+        The log keeps what was decided: the name of ``decide`` and its arguments, beside the changes. A lambda has the
+        name that a :meth:`Store.context` gives it with ``did``. Arguments that JSON can't hold are structured. Of those
+        that can't be, only the type is shown.
 
         Raises:
             KeyError: there is none under this key.
@@ -194,13 +213,22 @@ class Repository(Generic[M]):
         >>> _ = tickets.create('42', title='Write the manual')
         >>> tickets.do('42', lambda ticket: {'done': True})
         Ticket(title='Write the manual', done=True)
+        >>> with store.context(who='ada', did='reopen'):
+        ...     _ = tickets.do('42', lambda ticket: {'done': False})
+        >>> [(commit.who, commit.did) for commit in tickets.history('42', by='commit')]
+        [(None, 'create'), (None, None), ('ada', 'reopen')]
         """
         if not callable(decide):
             raise TypeError(
                 f"decide is a function of an instance, such as Account.deposit, not {type(decide).__name__}"
             )
+        core, did = core_of(self._store), name_of(decide)
         attempt = partial(self._do, key, lambda model: decide(model, *args, **kwargs))
-        return core_of(self._store).decide(attempt)
+        arguments = (
+            None if did is None else arguments_of(decide, did, args, kwargs, self._mapping.converter, self._arguments)
+        )
+        with context(core, {DID: did, ARGUMENTS: arguments}):
+            return core.decide(attempt)
 
     def delete(self, *keys: str) -> None:
         """Delete instances and keep their past; unknown keys are ignored. See :meth:`Store.delete_events`.
@@ -215,7 +243,8 @@ class Repository(Generic[M]):
         >>> guests.get('1'), guests.keys(), [change.op for change in guests.history('1')]
         (None, [], ['setitem', 'delitem', 'delete'])
         """
-        self._store.delete_events(*map(self._name, keys))
+        with unless_named(core_of(self._store), "delete"):
+            self._store.delete_events(*map(self._name, keys))
 
     def revert(self, key: str, t: Moment) -> M:
         """Bring an instance back to its state at a valid time, by new changes; return it. See :meth:`Store.revert`.

@@ -1,0 +1,170 @@
+"""What a repository decides has a name in the log, and arguments."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import operator
+from decimal import Decimal
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import attrs
+import pytest
+
+from rstore import Changes, Commit, Repository, Store
+from tests.conftest import Backend
+
+
+class Card(enum.Enum):
+    DEBIT = "debit"
+
+
+@attrs.frozen
+class Line:
+    article: str
+    price: Decimal
+
+
+@attrs.frozen
+class Order:
+    customer: str
+    paid: Decimal = Decimal(0)
+    status: str = "open"
+    lines: list[Line] = attrs.Factory(list)
+
+    def pay(self, amount: Decimal, by: Any = None, *, card: str = "") -> Changes:
+        if amount <= 0:
+            raise ValueError("amount must be positive")
+        return {"paid": (operator.add, amount), "status": "paid"}
+
+    def add(self, *lines: Line, **more: Any) -> Changes:
+        return {"lines": [*self.lines, *lines]}
+
+    def nothing(self) -> Changes:
+        return {}
+
+
+@pytest.fixture
+def orders(store: Store) -> Repository[Order]:
+    orders = Repository(store, Order)
+    orders.create("o-1", customer="Ada")
+    return orders
+
+
+def last(orders: Repository[Order]) -> Commit:
+    return orders.history("o-1", by="commit")[-1]
+
+
+def test_a_decision_is_one_commit_with_name_and_arguments(orders: Repository[Order], store: Store) -> None:
+    with store.context(who="ada"):
+        orders.do("o-1", Order.pay, Decimal("20.90"), by=Card.DEBIT)
+    commit = last(orders)
+    assert (commit.who, commit.did, commit.arguments) == ("ada", "pay", {"amount": "20.90", "by": "debit"})
+    assert [change.item for change in commit.changes] == ["paid", "status"]
+    assert [change.item for change in store.log(did="pay")] == ["paid", "status"]
+
+
+def test_the_other_calls_have_names_too(orders: Repository[Order], store: Store) -> None:
+    orders.do("o-1", Order.pay, Decimal(1))
+    orders.revert("o-1", orders.history("o-1")[0].timestamp or 0)
+    orders.delete("o-1")
+    assert [commit.did for commit in orders.history("o-1", by="commit")] == ["create", "pay", "revert", "delete"]
+
+    store["stock"] = 3
+    store.update_with("stock", operator.neg)
+    store.update_with("stock", lambda n: n + 1)
+    store.revert("stock", store.history("stock")[0].recorded, kind="kv")
+    with store.context(did="by hand"):
+        store.update_with("stock", operator.neg)
+    assert [change.did for change in store.history("stock")][:3] == [None, "neg", None]
+    assert store.history("stock")[-1].did == "by hand"
+
+
+def test_a_lambda_has_the_name_that_it_is_given(orders: Repository[Order], store: Store) -> None:
+    orders.do("o-1", lambda order: {"status": "lost"})
+    assert (last(orders).did, last(orders).arguments) == (None, None)
+    with store.context(did="find"):
+        orders.do("o-1", lambda order: {"status": "found"})
+        assert (last(orders).did, last(orders).arguments) == ("find", None)
+        orders.do("o-1", partial(Order.pay, by="cash"), Decimal(2))
+    assert (last(orders).did, last(orders).arguments) == ("pay", {"amount": "2", "by": "cash"})
+
+
+class Send:
+    def __call__(self, order: Order, to: str) -> Changes:
+        return {"status": f"sent to {to}"}
+
+
+def test_any_callable_decides(orders: Repository[Order]) -> None:
+    orders.do("o-1", Send(), "Graz")
+    assert (last(orders).did, last(orders).arguments) == ("Send", {"to": "Graz"})
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (None, None),
+        (True, True),
+        (2**70, 2**70),
+        (1.5, 1.5),
+        (float("nan"), "nan"),
+        ("\ud800", "\\ud800"),
+        (Card.DEBIT, "debit"),
+        (datetime.date(2026, 5, 1), "2026-05-01"),
+        (datetime.datetime(2026, 5, 1, tzinfo=datetime.UTC), "2026-05-01T00:00:00+00:00"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        ({"a": (1, {Decimal(2)})}, {"a": [1, ["2"]]}),
+        (Line("book", Decimal("9.90")), {"article": "book", "price": "9.90"}),
+        (print, "(builtin_function_or_method)"),
+        (object(), "(object)"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_arguments_are_what_json_can_hold(orders: Repository[Order], value: Any, kept: Any) -> None:
+    orders.do("o-1", Order.pay, Decimal(1), value)
+    assert last(orders).arguments == {"amount": "1", "by": kept}
+
+
+def test_values_without_end_are_kept_in_part(orders: Repository[Order]) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    orders.do("o-1", Order.pay, Decimal(1), endless)
+    assert "(list)" in str(last(orders).arguments)
+
+
+def test_arguments_that_are_many_have_the_names_of_the_signature(orders: Repository[Order]) -> None:
+    orders.do("o-1", Order.add, Line("a", Decimal(1)), Line("b", Decimal(2)), note="x")
+    assert last(orders).arguments == {
+        "lines": [{"article": "a", "price": "1"}, {"article": "b", "price": "2"}],
+        "more": {"note": "x"},
+    }
+
+
+def test_secrets_stay_out_of_the_log(backend: Backend) -> None:
+    store = backend.store()
+    none, some = (
+        Repository(store, Order, prefix=f"{hidden}/", arguments=hidden) for hidden in (False, {"pay": ["card"]})
+    )  # type: ignore[arg-type]
+    for orders in (none, some):
+        orders.create("o-1", customer="Ada")
+        orders.do("o-1", Order.pay, Decimal(1), card="4711 0815")
+    assert (last(none).did, last(none).arguments) == ("pay", None)
+    assert last(some).arguments == {"amount": "1", "card": "(hidden)"}
+    assert not any(b"4711" in (record.meta or b"") for _, _, record in store._core.log.follow())
+    assert some.at(2**53).history("o-1", by="commit")[-1].did == "pay"
+    for wrong in ("card", {"pay": "card"}, None):
+        with pytest.raises(TypeError, match="table of what to hide"):
+            Repository(store, Order, arguments=wrong)  # type: ignore[arg-type]
+
+
+def test_what_fails_or_changes_nothing_leaves_nothing(orders: Repository[Order], store: Store) -> None:
+    before = list(store.log())
+    with pytest.raises(ValueError, match="positive"):
+        orders.do("o-1", Order.pay, Decimal(0))
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        orders.do("o-1", Order.pay)  # type: ignore[call-arg]
+    assert orders.do("o-1", Order.nothing) == orders["o-1"]
+    assert list(store.log()) == before
+    assert store._core.note.get() is None
