@@ -29,8 +29,8 @@ from rstore.history.revert import Revision
 from rstore.html import table
 from rstore.models.event_sequences import EventSequenceReader, EventSequenceWriter
 from rstore.models.keyvalues import KeyValueReader, KeyValueWriter
-from rstore.models.many_series import ManySeriesWriter
-from rstore.models.timeseries import TimeSeriesReader, TimeSeriesWriter
+from rstore.models.many_series import ManySeriesReader, ManySeriesWriter
+from rstore.models.timeseries import TimeSeriesWriter
 from rstore.timestamps import Moment, posix_ms
 from rstore.transactions import Scopes
 from rstore.view import View
@@ -41,7 +41,7 @@ _KINDS: Final = {"keys": KV, "time series": TS, "event sequences": ES}
 class Store(
     KeyValueReader,
     KeyValueWriter,
-    TimeSeriesReader,
+    ManySeriesReader,
     TimeSeriesWriter,
     ManySeriesWriter,
     EventSequenceReader,

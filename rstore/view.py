@@ -9,8 +9,8 @@ from rstore.domain.streams import TS, Stream
 from rstore.history.reader import HistoryReader
 from rstore.models.event_sequences import EventSequenceReader
 from rstore.models.keyvalues import KeyValueReader
+from rstore.models.many_series import ManySeriesReader
 from rstore.models.segments import extent_of
-from rstore.models.timeseries import TimeSeriesReader
 from rstore.timestamps import Moment, posix_ms
 
 _REFUSED: Final = frozenset(
@@ -34,7 +34,7 @@ _REFUSED: Final = frozenset(
 """The writing calls of a store, which a view refuses."""
 
 
-class View(KeyValueReader, TimeSeriesReader, EventSequenceReader, HistoryReader):
+class View(KeyValueReader, ManySeriesReader, EventSequenceReader, HistoryReader):
     """A store as it was known at a time: everything can be read, and nothing written.
 
     ``moment`` is that time, in POSIX milliseconds.

@@ -6,7 +6,7 @@ library. ``read`` returns such a frame as a :class:`~rstore.frames.frame.Frame`,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -114,6 +114,13 @@ def framed(points: Sequence[tuple[int, Any]], times: TimeAxis, to: str, kind: La
     from rstore.frames.gathering import of_points
 
     return shown(of_points(points, times, kind), to)
+
+
+def as_one(frames: Mapping[str, Frame], shape: str) -> Frame:
+    """Return the frames of several series as one, ``'long'`` or ``'wide'``."""
+    from rstore.frames import several
+
+    return several.long(frames) if shape == "long" else several.wide(frames)
 
 
 def shown(frame: Frame, to: str) -> Any:

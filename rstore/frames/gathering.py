@@ -22,7 +22,7 @@ _NUMBERS: Final = frozenset(FORMATS) - IN_UNITS - {"b1", DATE}
 _DTYPES: Final = {"b1": "?", DATE: "<i4"}
 _STAGE: Final = 1 << 25  # bytes
 
-_Piece: TypeAlias = tuple[int, dict[str | None, Values | None]]
+Piece: TypeAlias = tuple[int, dict[str | None, Values | None]]
 """The number of rows, and the values of each column, None if all are missing.
 
 A column without a name is the only one, or holds the values that are no rows.
@@ -72,7 +72,7 @@ def gathered(runs: Iterable[Run], kind: Callable[[], Layout | None], *, by_name:
         pieces.insert(0, _empty(layout))
     layouts = list(dict.fromkeys(values.layout for values in pieces if isinstance(values, Table)))
     if len(layouts) == 1 and all(isinstance(values, Table) for values in pieces):
-        return Frame(times, _united(layouts[0], [_piece(table, alone=False) for table in pieces]))
+        return Frame(times, united(layouts[0], [_piece(table, alone=False) for table in pieces]))
     return Frame(times, _brought_together(pieces, layouts, by_name=by_name))
 
 
@@ -139,7 +139,7 @@ def _brought_together(found: Sequence[Any], layouts: Sequence[Layout], *, by_nam
         shown = [_name_beside(columns) if name is None else name for name in columns]
     framed = any(layout.framed for layout in layouts) or not alone
     layout = Layout(_meaning(layouts), tuple(Column(name, OBJECT) for name in shown), framed)
-    return _united(layout, pieces, columns)
+    return united(layout, pieces, columns)
 
 
 def _name_beside(columns: Sequence[str | None]) -> str:
@@ -169,7 +169,7 @@ def _with_lists_joined(found: Sequence[Any], *, alone: bool) -> Iterator[Any]:
         yield from found
 
 
-def _piece(values: Any, *, alone: bool) -> _Piece:
+def _piece(values: Any, *, alone: bool) -> Piece:
     if isinstance(values, Table):
         return len(values), {None if alone else each.column.name: each for each in columns_of(values)}
     if alone:
@@ -188,7 +188,8 @@ def _unless_nothing(name: str | None, values: list[Any]) -> Values | None:
     return None if all(value is None for value in values) else _known_of(name, values)
 
 
-def _united(layout: Layout, pieces: Sequence[_Piece], keys: Sequence[str | None] | None = None) -> Table:
+def united(layout: Layout, pieces: Sequence[Piece], keys: Sequence[str | None] | None = None) -> Table:
+    """Return pieces as one table. Each column has the common type, and is missing where a piece does not have it."""
     names = [column.name for column in layout.columns]
     room = Room(8 * len(names) * sum(count for count, _ in pieces))
     merged = []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
-from fnmatch import translate
 from functools import partial
 from itertools import chain, islice
 from typing import Any, Final, Self
@@ -14,6 +12,7 @@ from rstore.core import Core, Reading, ReadSurface, Surface, check_expect, check
 from rstore.domain.log import ALL_VERSIONS, Batch, Entry, Head, Record, Rewrite
 from rstore.domain.operators import DELITEM, SETITEM
 from rstore.domain.paging import newest
+from rstore.domain.patterns import Pattern, pattern_of
 from rstore.domain.streams import KV, Stream
 from rstore.models.spool import Packing, Reiterable, Spool
 
@@ -21,7 +20,6 @@ _PAGE: Final = 256
 _ROOM: Final = 32 << 20  # bytes of memory: pairs up to these go into the log at once
 _MISSING: Final = object()
 _OPS: Final = (SETITEM, DELITEM)
-_WILDCARDS: Final = re.compile(r"[*?[]")
 
 
 class KeyValueReader(ReadSurface, Mapping[str, Any]):
@@ -83,9 +81,7 @@ class KeyValueReader(ReadSurface, Mapping[str, Any]):
         """
         if pattern is None:
             return list(_pairs(self._core))
-        pattern = check_key(pattern)
-        prefix = _WILDCARDS.split(pattern, maxsplit=1)[0]
-        return list(_pairs(self._core, prefix, re.compile(translate(pattern))))
+        return list(_pairs(self._core, pattern_of(check_key(pattern))))
 
     def __getitem__(self, key: str) -> Any:
         value = self.get(key, _MISSING)
@@ -234,9 +230,9 @@ def _keys(core: Reading) -> Iterator[str]:
     return (head.stream.key for head in core.log.heads(KV))
 
 
-def _pairs(core: Reading, prefix: str = "", pattern: re.Pattern[str] | None = None) -> Iterator[tuple[str, Any]]:
-    heads = core.log.heads(KV, prefix)
-    keys = (head.stream.key for head in heads if pattern is None or pattern.match(head.stream.key))
+def _pairs(core: Reading, pattern: Pattern | None = None) -> Iterator[tuple[str, Any]]:
+    heads = core.log.heads(KV, pattern.prefix if pattern else "")
+    keys = (head.stream.key for head in heads if pattern is None or pattern.matches(head.stream.key))
     size = 1  # pages grow: a caller that wants only the first pair does not pay for more
     while page := list(islice(keys, size)):
         yield from values_of(core, page).items()

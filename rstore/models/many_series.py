@@ -3,14 +3,106 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, get_args, overload
 
 from rstore import frames
-from rstore.core import Surface, check_key
+from rstore.core import Surface, check_key, check_keys
 from rstore.domain.duplicates import Duplicates, check_duplicates
+from rstore.domain.patterns import pattern_of
 from rstore.domain.streams import TS, Stream
 from rstore.models.extending import Given, How, extend_with_many
+from rstore.models.segments import Point
+from rstore.models.slices import framed, listed, slice_of
+from rstore.models.timeseries import TimeSeriesReader
+from rstore.timestamps import Length, Stamp
+
+Shape: TypeAlias = Literal["dict", "long", "wide"]
+"""How several series are returned: each by its key; or as one frame, one below the other, or side by side."""
+
+
+class ManySeriesReader(TimeSeriesReader):
+    """Reads time series, one or many."""
+
+    @overload
+    def range_many(
+        self,
+        keys: str | Iterable[str],
+        start: Stamp | None = None,
+        *,
+        n: int | None = None,
+        end: Stamp | None = None,
+        freq: Length | None = None,
+        columns: str | Sequence[str] | None = None,
+        to: None = None,
+    ) -> dict[str, list[Point]]: ...
+    @overload
+    def range_many(
+        self,
+        keys: str | Iterable[str],
+        start: Stamp | None = None,
+        *,
+        n: int | None = None,
+        end: Stamp | None = None,
+        freq: Length | None = None,
+        columns: str | Sequence[str] | None = None,
+        to: str,
+        shape: Shape = "dict",
+    ) -> Any: ...
+    def range_many(
+        self,
+        keys: str | Iterable[str],
+        start: Stamp | None = None,
+        *,
+        n: int | None = None,
+        end: Stamp | None = None,
+        freq: Length | None = None,
+        columns: str | Sequence[str] | None = None,
+        to: str | None = None,
+        shape: Shape = "dict",
+    ) -> Any:
+        """Return the points of several series by key, or as one frame. The other arguments are those of :meth:`range`.
+
+        Each series is as it is when its turn comes; in a :meth:`transaction` they fit together.
+
+        Args:
+            keys: the keys; one without points has none in the result. Or a text, which is a pattern such as
+                ``'stocks/*'``, as of :meth:`find`: all series whose keys match, in code-point order.
+            n: at most so many points of each series.
+            shape: with ``to``: ``'dict'``: a frame for each key. ``'long'``: one frame, whose first column ``key`` has
+                the key of each row. ``'wide'``: one frame with the times of all series and a column for each, which
+                is named by its key, or for rows ``key/column``; where a series has no point it has a missing value.
+
+        Raises:
+            ValueError: the series do not make one frame; the message says why. Or as of :meth:`range`.
+
+        >>> store.extend_many({'pm/a': [(1, 20.5), (2, 21.5)], 'pm/b': [(2, 7.5)]})
+        >>> store.range_many('pm/*', 2)
+        {'pm/a': [(2, 21.5)], 'pm/b': [(2, 7.5)]}
+        >>> store.range_many(['pm/b', 'pm/c'])
+        {'pm/b': [(2, 7.5)], 'pm/c': []}
+        >>> store.range_many('pm/*', to='polars', shape='wide').rows()
+        [(1, 20.5, None), (2, 21.5, 7.5)]
+        """
+        if shape not in get_args(Shape):
+            raise ValueError(f"shape is one of {', '.join(get_args(Shape))}, not {shape!r}")
+        if to is not None:
+            frames.check_library(to)
+        elif shape != "dict":
+            raise ValueError(f"shape={shape!r} is one of a frame: pass to=")
+        if isinstance(keys, str):
+            pattern = pattern_of(check_key(keys))
+            chosen = [key for key in self.timeseries(pattern.prefix) if pattern.matches(key)]
+        else:
+            chosen = check_keys(keys)
+        streams = {key: Stream(TS, key) for key in chosen}
+        slices = ((stream, slice_of(self._core, stream, start, end, n, freq, columns)) for stream in streams.values())
+        if to is None:
+            return {stream.key: listed(self._core, stream, wanted) for stream, wanted in slices}
+        parts = {stream.key: framed(self._core, stream, wanted) for stream, wanted in slices}
+        if shape == "dict":
+            return {key: frames.shown(part, to) for key, part in parts.items()}
+        return frames.shown(frames.as_one(parts, shape), to)
 
 
 class ManySeriesWriter(Surface):

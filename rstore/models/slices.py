@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rstore import frames
 from rstore.core import Reading
@@ -18,6 +18,9 @@ from rstore.html import Points
 from rstore.models.segments import Point, chosen_runs, layout_of, pairs_of, rows_of, runs_of, tail_of
 from rstore.models.stamps import span_of, step_of
 from rstore.timestamps import Length, Stamp
+
+if TYPE_CHECKING:
+    from rstore.frames.frame import Frame
 
 
 class Slice(NamedTuple):
@@ -73,14 +76,14 @@ def listed(core: Reading, stream: Stream, wanted: Slice) -> Points:
     return found
 
 
-def framed(core: Reading, stream: Stream, wanted: Slice, to: str) -> Any:
-    """Return the points of a slice as a frame of a library."""
+def framed(core: Reading, stream: Stream, wanted: Slice) -> Frame:
+    """Return the points of a slice as a frame."""
     unpack, merged = frames.as_arrays()
     rows = _cut(core, stream, wanted, partial(rows_of, unpack=unpack, merged=merged, choice=wanted.choice))
     frame = frames.gathered(rows, wanted.step, wanted.n, partial(layout_of, core, stream), wanted.choice)
     if wanted.choice is not None:
         _check(core, stream, wanted.choice)
-    return frames.shown(frame, to)
+    return frame
 
 
 def _runs_in(core: Reading, stream: Stream, wanted: Slice) -> Iterator[Run]:

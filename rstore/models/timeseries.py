@@ -112,7 +112,9 @@ class TimeSeriesReader(ReadSurface):
             frames.check_library(to)
         stream = Stream(TS, check_key(key))
         wanted = slice_of(self._core, stream, start, end, n, freq, columns)
-        return listed(self._core, stream, wanted) if to is None else framed(self._core, stream, wanted, to)
+        if to is None:
+            return listed(self._core, stream, wanted)
+        return frames.shown(framed(self._core, stream, wanted), to)
 
     def points(
         self,

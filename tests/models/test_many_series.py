@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import polars as pl
 import pytest
+from freezegun import freeze_time
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rstore import FrozenStoreError, Store, StoreConflictError
 from tests.conftest import Backend, in_turn
+from tests.properties.test_properties import SETTINGS
 
 FRAME = pl.DataFrame({"t": [1, 2], "a": [1.5, 2.5], "b": ["x", None]})
 
@@ -121,3 +126,163 @@ def test_a_frozen_store_and_a_view_refuse_them(backend: Backend, key: str | None
     for refusing in (store, store.at(2**50)):
         with pytest.raises(FrozenStoreError):
             refusing.extend_many({"a": [(2, 2)]})  # type: ignore[union-attr]
+
+
+# -- range_many -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stocks(store: Store) -> Store:
+    """A store with series whose keys have something in common."""
+    store.extend_many(
+        {"stocks/a": [(1, 1.5), (2, 2.5)], "stocks/b": [(2, 7)], "stocks": [(1, 0)], "stocks/*": [(9, 9)]}
+    )
+    return store
+
+
+def test_series_are_read_by_their_keys(stocks: Store) -> None:
+    assert stocks.range_many(["stocks/b", "stocks/a", "none", "stocks/b"]) == {
+        "stocks/b": [(2, 7)],
+        "stocks/a": [(1, 1.5), (2, 2.5)],
+        "none": [],
+    }
+    assert list(stocks.range_many(iter(["stocks/b", "stocks"]))) == ["stocks/b", "stocks"]
+    assert stocks.range_many(["stocks/*"]) == {"stocks/*": [(9, 9)]}
+    assert stocks.range_many([]) == {}
+
+
+def test_series_are_read_by_a_pattern(stocks: Store) -> None:
+    assert list(stocks.range_many("stocks/*")) == ["stocks/*", "stocks/a", "stocks/b"]
+    assert stocks.range_many("stocks/[ab]", 2, end=2) == {"stocks/a": [(2, 2.5)], "stocks/b": [(2, 7)]}
+    assert stocks.range_many("stocks/[ab]", n=-1) == {"stocks/a": [(2, 2.5)], "stocks/b": [(2, 7)]}
+    assert stocks.range_many("stocks") == {"stocks": [(1, 0)]}
+    assert stocks.range_many("bonds/*") == {}
+
+
+def test_a_view_and_a_transaction_show_their_own(stocks: Store) -> None:
+    with stocks.transaction():
+        stocks.extend("stocks/a", (3, 3.5))
+        stocks.extend("stocks/c", (3, 3.5))
+        assert stocks.range_many("stocks/[a-z]", 3) == {
+            "stocks/a": [(3, 3.5)],
+            "stocks/b": [],
+            "stocks/c": [(3, 3.5)],
+        }
+    with freeze_time("2126-01-01"):
+        stocks.remove("stocks/a")
+        stocks.extend("stocks/d", (1, 1))
+    assert list(stocks.range_many("stocks/[a-z]")) == ["stocks/b", "stocks/c", "stocks/d"]
+    then = stocks.at("2100-01-01T00:00Z")
+    assert list(then.range_many("stocks/[a-z]")) == ["stocks/a", "stocks/b", "stocks/c"]
+    assert then.range_many("stocks/a", n=1) == {"stocks/a": [(1, 1.5)]}
+
+
+def test_a_frame_for_each_of_them(stocks: Store) -> None:
+    found = stocks.range_many("stocks/[ab]", to="polars")
+    assert list(found) == ["stocks/a", "stocks/b"]
+    assert all(found[key].equals(stocks.range(key, to="polars")) for key in found)
+
+
+def test_a_long_frame(stocks: Store) -> None:
+    frame = stocks.range_many(["stocks/b", "none", "stocks/a"], to="polars", shape="long")
+    assert frame.columns == ["time", "key", "value"]
+    assert frame.rows() == [(2, "stocks/b", 7.0), (1, "stocks/a", 1.5), (2, "stocks/a", 2.5)]
+    assert stocks.range_many(["none"], to="polars", shape="long").columns == ["time", "key", "value"]
+    assert stocks.range_many([], to="pandas", shape="long").columns.to_list() == ["key", "value"]
+
+
+def test_a_wide_frame(stocks: Store) -> None:
+    frame = stocks.range_many(["stocks/b", "none", "stocks/a"], to="polars", shape="wide")
+    assert frame.columns == ["time", "stocks/b", "none", "stocks/a"]
+    assert frame.rows() == [(1, None, None, 1.5), (2, 7, None, 2.5)]
+    assert frame["stocks/b"].dtype == pl.Int64
+    shown = stocks.range_many("stocks/[ab]", to="pandas", shape="wide")
+    assert shown["stocks/a"].dtype == "f8"
+    assert shown["stocks/b"].dtype == "Int64"
+    assert stocks.range_many([], to="pandas", shape="wide").empty
+
+
+def test_frames_of_rows(store: Store) -> None:
+    store.extend_many({"a": FRAME, "b": pl.DataFrame({"t": [2], "a": [9.5], "c": ["z"]})})
+
+    long = store.range_many(["a", "b"], to="polars", shape="long")
+    assert long.columns == ["t", "key", "a", "b", "c"]
+    assert long.rows() == [(1, "a", 1.5, "x", None), (2, "a", 2.5, None, None), (2, "b", 9.5, None, "z")]
+    wide = store.range_many(["a", "b"], to="polars", shape="wide")
+    assert wide.columns == ["t", "a/a", "a/b", "b/a", "b/c"]
+    assert wide.rows() == [(1, 1.5, "x", None, None), (2, 2.5, None, 9.5, "z")]
+    one = store.range_many(["a", "b"], columns="a", to="polars", shape="wide")
+    assert one.rows() == [(1, 1.5, None), (2, 2.5, 9.5)]
+    assert one.columns == ["t", "a", "b"]
+    with pytest.raises(ValueError, match="'a' has a column 'c'"):
+        store.range_many(["a", "b"], columns=["c"])
+
+
+def test_times_of_several_units_and_zones(store: Store) -> None:
+    hours = pd.date_range("2026-01-01", periods=2, freq="h", tz="Europe/Berlin", unit="s")
+    store.extend_many(
+        {
+            "berlin": pd.Series([1.5, 2.5], hours),
+            "tokyo": pd.Series([3.5], hours[1:].tz_convert("Asia/Tokyo").as_unit("ms")),
+            "naive": pd.Series([0.5], hours[:1].tz_localize(None)),
+            "ints": pd.Series([0.5], [1]),
+        }
+    )
+
+    for to in ("pandas", "polars", "arrow", "numpy"):
+        store.range_many(["berlin", "tokyo"], to=to, shape="long")
+    wide = store.range_many(["berlin", "tokyo"], to="pandas", shape="wide")
+    assert wide.index.to_list() == hours.to_list()
+    assert (str(wide.index.tz), wide.index.unit) == ("UTC", "ms")
+    assert wide["tokyo"].isna().to_list() == [True, False]
+    assert str(store.range_many(["berlin"], to="pandas", shape="wide").index.tz) == "Europe/Berlin"
+    for other, problem in (("naive", "time zone"), ("ints", "plain ints")):
+        for shape in ("long", "wide"):
+            with pytest.raises(ValueError, match=problem):
+                store.range_many(["berlin", other], to="pandas", shape=shape)
+    assert len(store.range_many(["berlin", "ints"], to="pandas")) == 2
+
+
+def test_names_that_come_twice_are_refused(store: Store) -> None:
+    store.extend_many({"a": pl.DataFrame({"t": [1], "b": [1], "key": [2]}), "a/b": [(1, 1)]})
+    with pytest.raises(ValueError, match="names of their own"):
+        store.range_many(["a", "a/b"], to="polars", shape="wide")
+    with pytest.raises(ValueError, match="'a' have a column 'key'"):
+        store.range_many(["a", "a/b"], to="polars", shape="long")
+
+
+@in_turn(
+    ("options", "message"),
+    [
+        ({"shape": "long"}, "pass to="),
+        ({"shape": "tall", "to": "pandas"}, "shape is one of"),
+        ({"to": "excel"}, "to is one of"),
+        ({"columns": "x"}, "none of these points"),
+    ],
+)
+def test_wrong_arguments_of_range_many(stocks: Store, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        stocks.range_many(["stocks/a"], **options)
+
+
+TYPES = st.sampled_from(["f8", "i8", "text", "any"])
+SERIES = st.dictionaries(st.sampled_from(["a", "b", "c/d"]), st.tuples(TYPES, st.sets(st.integers(0, 5))), max_size=3)
+
+
+@SETTINGS
+@given(series=SERIES)
+def test_frames_hold_what_the_series_hold(series: dict[str, tuple[str, set[int]]]) -> None:
+    make: dict[str, Any] = {"f8": float, "i8": int, "text": str, "any": lambda time: [time]}
+    with Store("memory://", frozen=False) as store:
+        model = {key: {time: make[kind](time) for time in sorted(times)} for key, (kind, times) in series.items()}
+        for key, points in model.items():
+            store.extend(key, points.items())
+        keys = [key for key, points in model.items() if points]
+        long = store.range_many(model, to="pandas", shape="long")
+        rows = long.reset_index().to_dict("records")
+        assert [row["key"] for row in rows] == [key for key in keys for _ in model[key]]
+        wide = store.range_many(model, to="pandas", shape="wide")
+        assert wide.index.to_list() == sorted({time for points in model.values() for time in points})
+        for key in keys:
+            present = wide[key].dropna()
+            assert dict(zip(present.index.tolist(), present.tolist(), strict=True)) == model[key]
