@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from tests.support.servers import Postgres, Valkey
 
 CALLS = 500
 KEYS = 1_000
+MANY = 50_000
 PROCESSES = 8
 SECONDS = 4
 
@@ -60,6 +62,24 @@ class RawPostgresql:
         found = self.db.execute("SELECT value FROM kv WHERE key = %s", (key,), prepare=True, binary=True).fetchone()
         assert found is not None
         return pickle.loads(found[0])
+
+    def copy(self, pairs: dict[str, bytes]) -> None:
+        with (
+            self.db.transaction(),
+            self.db.cursor() as cursor,
+            cursor.copy("COPY kv FROM STDIN (FORMAT BINARY)") as copy,
+        ):
+            copy.set_types(["text", "bytea"])
+            for key, value in pairs.items():
+                copy.write_row((key, pickle.dumps(value)))
+
+    def set_many(self, pairs: dict[str, bytes]) -> None:
+        sql = "INSERT INTO kv VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+        with self.db.transaction(), self.db.cursor() as cursor:
+            cursor.executemany(sql, [(key, pickle.dumps(value)) for key, value in pairs.items()])
+
+    def delete_many(self, keys: list[str]) -> None:
+        self.db.execute("DELETE FROM kv WHERE key = ANY(%s)", (keys,))
 
     def extend(self) -> None:
         self.db.execute("TRUNCATE ts")
@@ -124,6 +144,34 @@ def calls(raw: Raw, dsn: str, rounds: int) -> Iterator[Row]:
     yield Row("set", raw_set * scale, our_set * scale, "us", "at most 1.5")
     yield Row("get", raw_get * scale, our_get * scale, "us", "at most 1.5")
     yield Row("apply of one event (raw: set)", raw_set * scale, our_apply * scale, "us", "")
+
+
+def many(raw: RawPostgresql, dsn: str, rounds: int) -> Iterator[Row]:
+    """Measure writes of many keys at once, in one transaction each: keys that are random and new in each round."""
+    taken: dict[str, list[float]] = {}
+    with Store(dsn, "many", frozen=False) as store, Store(dsn, "plain", frozen=False, history=False) as plain:
+        for _ in range(rounds):
+            pairs = {f"key:{secrets.token_hex(8)}": secrets.token_bytes(60) for _ in range(MANY)}
+            keys = list(pairs)
+            for name, work in {
+                "copy": partial(raw.copy, pairs),
+                "raw delete": partial(raw.delete_many, keys),
+                "upserts": partial(raw.set_many, pairs),
+                "set_many": partial(store.set_many, pairs),
+                "over": partial(store.set_many, pairs),
+                "delete": partial(store.delete, *keys),
+                "plain": partial(plain.set_many, pairs),
+                "plain delete": partial(plain.delete, *keys),
+            }.items():
+                taken.setdefault(name, []).append(timed(work))
+            raw.delete_many(keys)
+    mid = {name: median(values) for name, values in taken.items()}
+    yield Row(f"set_many of {MANY:,} new keys (raw: COPY)", mid["copy"], mid["set_many"], "s", "at most 6")
+    yield Row("  raw: executemany of upserts", mid["upserts"], mid["set_many"], "s", "")
+    yield Row("  the same keys once more (upserts)", mid["upserts"], mid["over"], "s", "")
+    yield Row("  history=False (raw: COPY)", mid["copy"], mid["plain"], "s", "")
+    yield Row(f"delete of {MANY:,} keys", mid["raw delete"], mid["delete"], "s", "")
+    yield Row("  history=False", mid["raw delete"], mid["plain delete"], "s", "")
 
 
 def points(raw: Raw, dsn: str, rounds: int, aim: str) -> Iterator[Row]:
@@ -220,7 +268,7 @@ def show(rows: Iterator[Row]) -> None:
     for row in rows:
         ratio = f"{row.ours / row.raw:.2f}"
         print(
-            f"{row.name:36}{f'{row.raw:.3g} {row.unit}':>12}{f'{row.ours:.3g} {row.unit}':>12}{ratio:>12}  {row.aim}",
+            f"{row.name:42}{f'{row.raw:.3g} {row.unit}':>12}{f'{row.ours:.3g} {row.unit}':>12}{ratio:>12}  {row.aim}",
             flush=True,
         )
 
@@ -229,6 +277,7 @@ def postgresql(rounds: int) -> None:
     with one_core(), Postgres.start() as server:
         show(calls(RawPostgresql(server.dsn), server.dsn, rounds))
     with Postgres.start() as server:
+        show(many(RawPostgresql(server.dsn), server.dsn, rounds))
         show(points(RawPostgresql(server.dsn), server.dsn, rounds, "at most 0.33"))
         show(writers(server.dsn, rounds))
 
@@ -247,7 +296,7 @@ def main() -> None:
     """Print the tables."""
     rounds = next((int(word) for word in sys.argv[1:] if word.isdigit()), 5)
     for name in [word for word in sys.argv[1:] if word in SERVERS] or SERVERS:
-        print(f"{name:36}{'raw':>12}{'rstore':>12}{'rstore/raw':>12}  aim")
+        print(f"{name:42}{'raw':>12}{'rstore':>12}{'rstore/raw':>12}  aim")
         SERVERS[name](rounds)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from rstore.adapters.postgresql import reading, writing
 from rstore.adapters.postgresql import statements as sql
+from rstore.adapters.postgresql.batching import names_of
 from rstore.adapters.postgresql.pool import PostgresqlPool
 from rstore.adapters.postgresql.reading import Place
 from rstore.adapters.postgresql.server import Connection, Row, Server
@@ -110,7 +111,7 @@ class PostgresqlLog:
         with self._pool.lease() as db:
             if len(streams) == 1:
                 return [self._last(db, streams[0], until)]
-            kinds, keys = writing.names_of(streams)
+            kinds, keys = names_of(streams)
             values = {"kinds": kinds, "keys": keys, "namespace": self._namespace, "until": until}
             if room is not None:
                 rows = db.rows(sql.LAST_WITHIN.by(until), {**values, "room": room})

@@ -79,7 +79,8 @@ class PostgresqlPool:
                 db.execute(sql.script("schema.sql") + sql.script("functions.sql"))
             elif (version := _fetch(db, sql.VERSION)) in sql.UPGRADES:
                 db.execute(sql.PATIENCE, (str(self._server.patience),))
-                db.execute(sql.UPGRADES[version] + sql.script("functions.sql"))
+                changes = [change for earlier, change in sql.UPGRADES.items() if earlier >= version]
+                db.execute("".join(changes) + sql.script("functions.sql"))
 
     def _missing(self) -> StoreNotAvailableError:
         return no_namespace(self._server.name, self._namespace)

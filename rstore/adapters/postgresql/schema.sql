@@ -24,12 +24,12 @@ CREATE SEQUENCE rstore.place;
 -- highest version, since a planner without statistics reads and sorts all of them. levels is a bit mask of the span
 -- levels of the records, and largest the size in bytes of the largest payload. died is the version of the append that
 -- last ended the stream's life. txid is that of the newest record's position.
--- A writer locks this row and no other, so writers of different streams never wait for each other. The foreign key
--- makes a discard wait for streams that are just being made.
+-- A writer locks this row and no other, so writers of different streams never wait for each other. Rejected: a foreign
+-- key to the namespace. Each writer locks its namespace's row anyway, so that a discard waits for new streams.
 -- fillfactor: an append changes no indexed column, and finds room beside the old row.
 CREATE TABLE rstore.stream (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    namespace bigint NOT NULL REFERENCES rstore.namespace,
+    namespace bigint NOT NULL,
     kind text COLLATE "C" NOT NULL, key text COLLATE "C" NOT NULL,
     version bigint NOT NULL DEFAULT 0, floor bigint NOT NULL DEFAULT 0, newest bigint NOT NULL DEFAULT 0,
     died bigint NOT NULL DEFAULT 0, live boolean NOT NULL DEFAULT false,

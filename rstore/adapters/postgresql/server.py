@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self, TypeAlias
 from urllib.parse import unquote_plus
 
@@ -13,6 +13,7 @@ from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from rstore.adapters.pool import Session
 from rstore.adapters.postgresql import statements as sql
+from rstore.adapters.postgresql.arrays import Array, ArrayDumper
 from rstore.domain.errors import StoreError, StoreNotAvailableError
 
 Row: TypeAlias = tuple[Any, ...]
@@ -59,6 +60,7 @@ class Connection(psycopg.Connection[Row]):
         super().__init__(*args, **options)
         for dumper in (Int8Dumper, Int8BinaryDumper):  # the default, the smallest type, makes a statement for each mix
             self.adapters.register_dumper(int, dumper)
+        self.adapters.register_dumper(Array, ArrayDumper)
         self._cursor = self.cursor(binary=True)
 
     def rows(self, statement: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
@@ -67,10 +69,9 @@ class Connection(psycopg.Connection[Row]):
         self._drop_large(list(values.values()) if isinstance(values, Mapping) else values, *rows)
         return rows
 
-    def rows_of_each(self, statement: str, values: Sequence[Sequence[object]]) -> list[Row]:
-        """Execute a statement that selects one row with each of these values, in one round trip."""
-        self._cursor.executemany(statement, values, returning=True)
-        return [row for result in self._cursor.results() for row in result.fetchall()]
+    def send(self, statement: str, values: Sequence[object]) -> Callable[[], list[Row]]:
+        """Send a statement in a pipeline, and return the call that waits for what it selects."""
+        return self.cursor(binary=True).execute(statement, values).fetchall
 
     def _drop_large(self, *rows: Sequence[object]) -> None:
         """Let go of a cursor that would keep megabytes until it is used again."""

@@ -18,7 +18,7 @@ from rstore.domain.streams import KV
 
 # -- the schema and its namespaces ------------------------------------------------------------------------------------
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 EPOCH_STEP: Final = 1 << 40
 """A fencing epoch adds this to transaction ids and versions: more than any server gives out. A million epochs fit."""
@@ -29,8 +29,12 @@ CONFLICT: Final = "RS409"
 UPGRADES: Final[Mapping[int, str]] = {
     1: "ALTER TABLE rstore.about ADD COLUMN timeline text COLLATE \"C\" NOT NULL DEFAULT '';",
     2: "",  # only functions have changed
+    3: "ALTER TABLE rstore.stream DROP CONSTRAINT IF EXISTS stream_namespace_fkey;",
 }
-"""The changes to the tables of each earlier schema version. The functions are replaced after them."""
+"""What has changed in the tables after each earlier schema version. The functions are replaced after all changes.
+
+Earlier functions with other parameters stay there, for stores that were opened before.
+"""
 
 # Two writers may create the schema at once: the second waits here, and finds it made. The number is arbitrary but ours.
 CREATION_LOCK: Final = "SELECT pg_advisory_xact_lock(7235430851)"
@@ -77,7 +81,8 @@ def _call(function: str, types: str) -> str:
 
 # Every write begins with these: how long it waits for a lock, whether it is durable, and in which namespace it is.
 _TERMS: Final = "bigint boolean text "
-_ONE_STREAM: Final = _TERMS + "text text bigint bigint "
+_REWRITES: Final = _TERMS + "text[] text[] bigint[] bigint[] "
+_PAYLOADS: Final = " text[] text[] bytea[] bytea[]"
 
 APPEND_ONE: Final = _call(
     "append_one",
@@ -85,18 +90,18 @@ APPEND_ONE: Final = _call(
 )
 APPEND: Final = _call(
     "append",
-    _TERMS + "text[] text[] bigint[] bigint[] boolean[] boolean[] boolean[] boolean[] bigint[] bigint[] bigint[] "
-    "bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] bytea[] bytea[]",
+    _TERMS + "bigint text[] text[] bigint[] boolean[] boolean[] boolean[] boolean[] bigint[] bigint[] "
+    "bigint[] bigint[] bigint[] bigint[] bigint[] bigint[]" + _PAYLOADS,
 )
-LATEST: Final = _call("latest", _TERMS + "text[] text[]")
-PUT: Final = _call(
-    "put", _ONE_STREAM + "bigint bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] bytea[] bytea[]"
+REDATE: Final = _call("redate", "text bigint")
+PUT: Final = _call("put", _REWRITES + "bigint[] bigint[] bigint[] bigint[] bigint[] bigint[] bigint[]" + _PAYLOADS)
+REWRITE: Final = _call(
+    "rewrite", _REWRITES + "bigint[] bigint[] boolean[] boolean[] bigint[] bigint[] bigint[] bigint[]"
 )
-REWRITE: Final = _call("rewrite", _ONE_STREAM + "bigint bigint bigint[] bigint[] boolean boolean")
 RESTORE: Final = _call(
     "restore",
     _TERMS + "bigint text[] text[] bigint[] boolean[] bigint[] bigint[] bigint[] bigint[] bigint[] bigint[] bigint[] "
-    "bigint[] text[] text[] bytea[] bytea[]",
+    "bigint[]" + _PAYLOADS,
 )
 DISCARD: Final = _call("discard", _TERMS)
 

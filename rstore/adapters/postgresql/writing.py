@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from itertools import chain, groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, TypeAlias
 
 import psycopg
 
 from rstore.adapters.postgresql import statements as sql
-from rstore.adapters.postgresql.batching import Chunk, checked_size, chunked, copies_to_restore, records_to_put
+from rstore.adapters.postgresql.batching import Chunk, checked_size, chunked, copies_to_restore, rewriting
 from rstore.adapters.postgresql.server import Connection, Row
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Copy, Entry, Reclaimed, Rewrite
@@ -28,7 +29,7 @@ def append_one(db: Connection, terms: Terms, batch: Batch, entry: Entry) -> int:
     level = level_of(stream, start, end)
     checked_size(entry)
     values = (*terms, *stream, expect, live, replace, if_live, recorded, start, end, level, bit(level), *rest)
-    version, conflict = _called(db, sql.APPEND_ONE, values, [batch])
+    version, conflict = _answered(partial(db.rows, sql.APPEND_ONE, values), [batch])[0]
     if conflict is not None:
         check_expected(batch, version, 0)
     return int(version)
@@ -38,32 +39,50 @@ def append(db: Connection, terms: Terms, batches: Sequence[Batch]) -> list[int]:
     """Append batches: in one round trip, or in a transaction if they are too large to be sent at once."""
     # writers that lock streams in the same order can't wait for each other
     chunks = chunked(sorted(batches, key=lambda batch: batch.stream))
+    moment = max(batch.recorded for batch in batches)
     first, second = next(chunks), next(chunks, None)
     if second is None:
-        found = _append_chunk(db, terms, first)
+        found, _ = _append_chunk(first, partial(db.rows, sql.APPEND, (*terms, moment, *first.values())))
     else:
-        found = {}
         with db.transaction():
-            moment = _latest(db, terms, batches)
-            for chunk in chain((first, second), chunks):
-                found |= _append_chunk(db, terms, chunk.recorded_at(moment))
+            found = _append_chunks(db, terms, moment, chain((first, second), chunks))
     return [found[batch.stream] for batch in batches]
 
 
-def _latest(db: Connection, terms: Terms, batches: Sequence[Batch]) -> int:
-    """Lock the streams of batches, and return when all of them are recorded: no earlier than any record there."""
-    streams = sorted(batch.stream for batch in batches)
-    ((moment,),) = db.rows(sql.LATEST, (*terms, *names_of(streams)))
-    times = [batch.recorded for batch in batches]
-    return max(times if moment is None else [*times, moment])
+def _append_chunks(db: Connection, terms: Terms, moment: int, chunks: Iterable[Chunk]) -> dict[Stream, int]:
+    """Append chunks in a transaction. Each is made while the server works on the one before."""
+    found: dict[Stream, int] = {}
+    moments = set()
+    with db.pipeline():
+        for chunk, answer in _answers(db, ((chunk, (*terms, moment, *chunk.values())) for chunk in chunks)):
+            versions, recorded = _append_chunk(chunk, answer)
+            found |= versions
+            moments.add(recorded)
+    if len(moments) > 1:
+        db.execute(sql.REDATE, (terms[-1], max(moments)))
+    return found
 
 
-def _append_chunk(db: Connection, terms: Terms, chunk: Chunk) -> dict[Stream, int]:
+def _answers(
+    db: Connection, chunks: Iterable[tuple[Chunk, Sequence[Any]]]
+) -> Iterator[tuple[Chunk, Callable[[], list[Row]]]]:
+    """Send chunks in a pipeline, and yield each with the call that waits for its answer, once the next one is made."""
+    sent = None
+    for chunk, values in chunks:
+        if sent is not None:
+            yield sent
+        sent = chunk, db.send(sql.APPEND, values)
+    if sent is not None:
+        yield sent
+
+
+def _append_chunk(chunk: Chunk, answer: Callable[[], list[Row]]) -> tuple[dict[Stream, int], int]:
+    """Return the versions of a chunk's streams, and the time at which it was recorded."""
     batches = [part.batch for part in chunk.parts]
-    versions, conflict = _called(db, sql.APPEND, (*terms, *chunk.values()), batches)
+    versions, conflict, moment = _answered(answer, batches)[0]
     if conflict is not None:
         check_expected(batches[conflict - 1], versions[0], 0)
-    return {batch.stream: version for batch, version in zip(batches, versions, strict=True)}
+    return {batch.stream: version for batch, version in zip(batches, versions, strict=True)}, moment
 
 
 def restore(db: Connection, terms: Terms, copies: Sequence[Copy]) -> None:
@@ -78,52 +97,29 @@ def restore(db: Connection, terms: Terms, copies: Sequence[Copy]) -> None:
 def rewrite(db: Connection, terms: Terms, rewrites: Sequence[Rewrite]) -> Reclaimed:
     """Replace records of streams by others."""
     reclaimed = Reclaimed(0, 0)
-    in_order = sorted(rewrites, key=lambda rewrite: rewrite.stream)
     with db.transaction():
-        # rewrites that put nothing are sent together
-        for _, group in groupby(in_order, key=lambda rewrite: rewrite.put == () or id(rewrite)):
-            reclaimed = reclaimed.plus(_rewrite(db, terms, list(group)))
+        for part, is_complete in rewriting(sorted(rewrites, key=lambda rewrite: rewrite.stream)):
+            if part.rows:
+                reclaimed = reclaimed.plus(_rewrite(db, sql.PUT, (*terms, *part.values_to_put()), part.rewrites))
+            if is_complete:
+                reclaimed = reclaimed.plus(_rewrite(db, sql.REWRITE, (*terms, *part.values_to_drop()), part.rewrites))
     return reclaimed
 
 
-def _rewrite(db: Connection, terms: Terms, rewrites: list[Rewrite]) -> Reclaimed:
-    values, less = [], 0
-    for rewrite in rewrites:
-        stream, expect, drop, put, live, bump_version, expect_floor = rewrite
-        place = (*terms, *stream, expect, expect_floor)
-        kept: list[int] = []
-        for versions, columns in records_to_put(stream, put):
-            head, floor, freed = _called(db, sql.PUT, (*place, *columns), [rewrite])
-            check_expected(rewrite, head, floor)
-            kept += versions
-            less += freed
-        values.append((*place, *_among(drop), kept, live, bump_version))
-    reclaimed = Reclaimed(0, less)
-    for rewrite, (head, floor, records, freed) in zip(rewrites, db.rows_of_each(sql.REWRITE, values), strict=True):
+def _rewrite(db: Connection, statement: str, values: Sequence[Any], rewrites: Sequence[Rewrite]) -> Reclaimed:
+    heads, floors, *reclaimed = _answered(partial(db.rows, statement, values), rewrites)[0]
+    for rewrite, head, floor in zip(rewrites, heads, floors, strict=True):
         check_expected(rewrite, head, floor)
-        reclaimed = reclaimed.plus(Reclaimed(records, freed))
-    return reclaimed
+    return Reclaimed(*reclaimed)
 
 
-def names_of(streams: Sequence[Stream]) -> tuple[list[str], list[str]]:
-    """Return streams as the arrays of their kinds and keys."""
-    return [stream.kind for stream in streams], [stream.key for stream in streams]
-
-
-def _called(db: Connection, statement: str, values: Sequence[Any], writes: Sequence[Batch | Rewrite]) -> Row:
-    """Call a function that writes, and return its row."""
+def _answered(answer: Callable[[], list[Row]], writes: Sequence[Batch | Rewrite]) -> list[Row]:
+    """Return what a function that writes answers."""
     try:
-        return db.rows(statement, values)[0]
+        return answer()
     except psycopg.Error as exc:
         if exc.sqlstate != sql.CONFLICT:
             raise
         number, version = map(int, (exc.diag.message_primary or "").split())
         write = writes[number - 1]
         raise StoreConflictError(*write.stream, write.expect or 0, version) from None
-
-
-def _among(versions: Collection[int]) -> tuple[int | None, int | None, list[int] | None]:
-    """Return versions as ``rstore.rewrite`` takes them: the lowest and the one after the highest, or all of them."""
-    if isinstance(versions, range) and versions.step == 1:
-        return versions.start, versions.stop, None
-    return None, None, list(versions)

@@ -191,13 +191,16 @@ def test_a_key_made_by_two_at_once_is_made_by_one(database: str) -> None:
         assert conflict.expected == 0 < conflict.actual
 
 
+FORGET = """
+SELECT * FROM rstore.rewrite(0, true, 'default', '{ts}', '{s}', '{NULL}', '{NULL}', '{0}', '{1000}', '{f}', '{t}',
+    '{}'::bigint[], '{}'::bigint[], '{}'::bigint[], '{}'::bigint[])"""
+
+
 def test_a_stream_that_is_being_forgotten_does_not_repeat_its_versions(log: Log, database: str) -> None:
     for _ in range(5):
         old = write(log, "s")
     with Held(database) as held:
-        held.db.execute(
-            "SELECT * FROM rstore.rewrite(0, true, 'default', 'ts', 's', NULL, NULL, 0, 100, NULL, '{}', false, true)"
-        )
+        held.db.execute(FORGET)
         found: list[int] = []
         waiting = threading.Thread(target=lambda: found.append(write(log, "s")))
         waiting.start()
@@ -206,6 +209,76 @@ def test_a_stream_that_is_being_forgotten_does_not_repeat_its_versions(log: Log,
         held.db.commit()
         waiting.join(20)
     assert found[0] > old
+
+
+def test_a_stream_that_is_forgotten_while_its_writer_waits_does_not_repeat_its_versions(
+    log: Log, database: str
+) -> None:
+    """The writer has drawn the number of its new streams before it waits for the first of them."""
+    write(log, "a")
+    write(log, "s")
+    with Held(database) as held, Held(database) as other:
+        held.append("a")
+        found: list[list[int]] = []
+        batches = [Batch(Stream(TS, key), [ENTRY, ENTRY], 1) for key in "sax"]
+        waiting = threading.Thread(target=lambda: found.append(log.append(batches)))
+        waiting.start()
+        time.sleep(0.2)
+        assert not found
+        for _ in range(20):
+            other.append("s")
+        other.db.commit()
+        old = log.head(Stream(TS, "s"))
+        other.db.execute(FORGET)
+        other.db.commit()
+        held.db.commit()
+        waiting.join(20)
+    assert found[0][0] - 1 > old.version
+    assert found[0][0] == found[0][2]
+    for key, version in zip("sax", found[0], strict=True):
+        head = log.head(Stream(TS, key))
+        assert head.version == version
+        assert [record.version for record in log.read(Stream(TS, key))][-2:] == [version - 1, version]
+        assert (head.died, log.last([Stream(TS, key)])[0].version) == (0, version)
+
+
+def test_what_only_happens_to_live_streams_sees_those_that_were_made_while_it_waited(log: Log, database: str) -> None:
+    """Both are deleted, or neither: the other transaction has written to both."""
+    write(log, "a")
+    with Held(database) as held:
+        held.append("a")
+        held.append("b")
+        ends = [Batch(Stream(TS, key), [ENTRY], 1, live=False, if_live=True) for key in "ab"]
+        waiting = threading.Thread(target=log.append, args=(ends,))
+        waiting.start()
+        time.sleep(0.2)
+        held.db.commit()
+        waiting.join(20)
+    assert list(log.heads(TS)) == []
+    assert len(list(log.heads(TS, live=False))) == 2
+
+
+def test_an_append_to_streams_that_do_not_live_leaves_no_rows(log: Log, database: str) -> None:
+    write(log, "a")
+    ends = [Batch(Stream(TS, key), [ENTRY], 1, live=False, if_live=True) for key in "xay"]
+    assert log.append(ends) == [0, log.head(Stream(TS, "a")).version, 0]
+    assert [head.stream.key for head in log.heads(TS, live=False)] == ["a"]
+
+
+def test_a_long_append_is_recorded_at_one_time_that_its_last_part_finds(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(log, "b")
+    log.append([Batch(Stream(TS, "y"), [ENTRY], 1000)])
+    monkeypatch.setattr(batching, "_CHUNK_ROWS", 2)
+    versions = log.append([Batch(Stream(TS, key), [ENTRY] * 3, 5) for key in "abcyz"])
+    for key, version in zip("abcyz", versions, strict=True):
+        records = list(log.read(Stream(TS, key)))
+        assert [record.recorded for record in records][-3:] == [1000] * 3
+        assert [record.version for record in records][-3:] == [version - 2, version - 1, version]
+    assert next(log.read(Stream(TS, "b"))).recorded == 1
+    later = log.append([Batch(Stream(TS, "a"), [ENTRY], 5)])
+    assert [record.recorded for record in log.read(Stream(TS, "a")) if record.version in later] == [1000]
 
 
 def test_a_namespace_that_is_being_discarded_takes_nothing_new_with_it(log: Log, database: str) -> None:
@@ -516,6 +589,10 @@ def test_an_earlier_schema_is_brought_up_to_date_by_the_first_writer(database: s
     with connect(database) as db:
         db.execute("DROP FUNCTION rstore.timeline, rstore.epoch")
         db.execute("ALTER TABLE rstore.about DROP COLUMN timeline")
+        db.execute(
+            "ALTER TABLE rstore.stream ADD CONSTRAINT stream_namespace_fkey FOREIGN KEY (namespace) REFERENCES "
+            "rstore.namespace"
+        )
         db.execute("UPDATE rstore.about SET schema_version = 1")
     with Store(database) as reader:
         assert contents(reader) == before
@@ -529,6 +606,7 @@ def test_an_earlier_schema_is_brought_up_to_date_by_the_first_writer(database: s
     assert min(new) > last.version
     with connect(database) as db:
         assert db.execute("SELECT schema_version FROM rstore.about").fetchone() == (SCHEMA_VERSION,)
+        assert db.execute("SELECT conname FROM pg_constraint WHERE contype = 'f'").fetchall() == []
 
 
 def test_a_schema_that_could_not_restore_learns_it(database: str) -> None:
@@ -620,7 +698,11 @@ def test_nobody_can_slip_a_function_of_his_own_into_a_write(database: str) -> No
         assert db.execute("SELECT * FROM public.caught").fetchall() == []
 
 
-def test_writers_and_those_who_forget_and_discard_do_not_lock_each_other_out(database: str) -> None:
+@pytest.mark.parametrize("rows", [2, 4096])
+def test_writers_and_those_who_forget_and_discard_do_not_lock_each_other_out(
+    database: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "_CHUNK_ROWS", rows)
     names = [f"key {i}" for i in range(8)]
     failed: list[Exception] = []
 

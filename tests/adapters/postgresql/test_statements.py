@@ -11,7 +11,7 @@ from rstore.adapters.postgresql import statements as sql
 from tests.support.digests import digests_of
 
 DIGESTS = {
-    "APPEND": "0cf7569ac6a5027b",
+    "APPEND": "b6e280580096f826",
     "APPEND_ONE": "4f087475f7f61e98",
     "ARRIVE": "0695942fbe6dab0b",
     "BEGIN_READ": "8e3f57f125a99ee8",
@@ -29,25 +29,25 @@ DIGESTS = {
     "LAST_OF_ID": "f786560bc0212eed",
     "LAST_OF_MANY": "6d7d47e18c3e1702",
     "LAST_WITHIN": "0e7f538d19e4568d",
-    "LATEST": "a90edab53dfd6521",
     "LIST": "b4f88242c4b1f951",
     "LIST_BY_TIME": "4245975a94d7a9e9",
     "NAMESPACES": "d2ea00498edf63fd",
     "OPEN_NAMESPACE": "e37f63600cf782a5",
     "PATIENCE": "f66c4b64b48596a7",
     "PLACES": "9b519d03665b7416",
-    "PUT": "c2d607359d803827",
+    "PUT": "50787d0dd385ccab",
+    "REDATE": "04ed0fcf97a085ae",
     "REPLAY": "67f9f7b99abfca54",
     "RESTORE": "87800aacc44e4902",
-    "REWRITE": "29711f7eef7a7c22",
+    "REWRITE": "e5464e04a3c5d114",
     "VACUUM": "984fe03c61d64a5a",
     "VERSION": "45b969e0793477f2",
     "records": "82ccf988e5a1f44b",
 }
 
 SCRIPTS = {
-    "schema.sql": "12ce80d30c4e2595ab0ab7d7ce810a88aa19803421889da5feedc776f7a12418",
-    "functions.sql": "0a0efb4d65e7d6df90c4edc7cddf9e85cac79241024ac596bd3b700c1caed915",
+    "schema.sql": "a96e4cb1ec270044030344d6a0954fc7447276b9d782291f43fac462079f474f",
+    "functions.sql": "f73c0ec451902a339e4457f5ebe24511f85f37b3e0f165b5e5052ff601537e4f",
 }
 
 
