@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Final, TypeGuard
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from attrs import Factory, define
 
@@ -11,7 +11,7 @@ from rstore.adapters.postgresql.arrays import BIGINTS, BOOLEANS, BYTEAS, TEXTS, 
 from rstore.adapters.postgresql.server import Row
 from rstore.adapters.postgresql.statements import CHUNK_BYTES
 from rstore.domain.errors import StoreError
-from rstore.domain.log import Batch, Copy, Entry, Record, Rewrite
+from rstore.domain.log import Batch, Copy, Entry, Record
 from rstore.domain.rules import merged_copies
 from rstore.domain.spans import bit, level_of
 from rstore.domain.streams import Stream
@@ -19,8 +19,8 @@ from rstore.domain.streams import Stream
 _CHUNK_ROWS: Final = 4096
 _PAYLOAD: Final = (TEXTS, TEXTS, BYTEAS, BYTEAS)
 _APPENDED: Final = (*[BIGINTS] * 5, *_PAYLOAD)
+_PUT: Final = _APPENDED
 _COPIED: Final = (*[BIGINTS] * 7, *_PAYLOAD)
-_PAIRS: Final = (BIGINTS, BIGINTS)
 _LARGEST: Final = 511 << 20
 """A row of 1 GB can be stored, but not backed up: pg_dump asks for text, which has twice as many bytes."""
 
@@ -95,82 +95,24 @@ def chunked(batches: Sequence[Batch]) -> Iterator[Chunk]:
         yield chunk
 
 
-@define
-class RewritePart:
-    """Rewrites that are sent together, and rows of the records that they put.
+def records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[list[int], list[Any]]]:
+    """Yield versions of records, and values for ``PUT``, as many as are sent at once."""
+    rows: list[Row] = []
+    size = mask = 0
 
-    ``listed`` are the versions to drop that are no range, and ``kept`` those of all records put so far. Both are pairs
-    with the number of their rewrite.
-    """
+    def sent() -> tuple[list[int], list[Any]]:
+        return [row[0] for row in rows], [mask, *_columns(rows, _PUT)]
 
-    rewrites: list[Rewrite] = Factory(list)
-    listed: list[Row] = Factory(list)
-    kept: list[Row] = Factory(list)
-    rows: list[Row] = Factory(list)
-    size: int = 0
-
-    def begin(self, rewrite: Rewrite) -> None:
-        self.rewrites.append(rewrite)
-        if not _is_range(rewrite.drop):
-            self.listed += [(len(self.rewrites), version) for version in rewrite.drop]
-
-    def put(self, record: Record) -> None:
-        version, _, recorded, start, end, *rest = record
-        of_level = level_of(self.rewrites[-1].stream, start, end)
-        number = len(self.rewrites)
-        self.rows.append((number, version, recorded, start, end, of_level, bit(of_level), *rest))
-        self.kept.append((number, version))
-        self.size += len(record.data)
-
-    def is_full(self) -> bool:
-        return self.size > CHUNK_BYTES or len(self.rows) >= _CHUNK_ROWS
-
-    def is_long(self) -> bool:
-        return len(self.rewrites) + len(self.listed) + len(self.kept) >= _CHUNK_ROWS
-
-    def values_to_put(self) -> list[Array]:
-        """Return what ``PUT`` takes for the records since the last call."""
-        rows, self.rows, self.size = self.rows, [], 0
-        return [*self._expected(), *_columns(rows, _COPIED)]
-
-    def values_to_drop(self) -> list[Array]:
-        """Return what ``REWRITE`` takes."""
-        drops = [rewrite.drop for rewrite in self.rewrites]
-        return [
-            *self._expected(),
-            *_columns([(drop.start, drop.stop) if _is_range(drop) else (None, None) for drop in drops], _PAIRS),
-            BOOLEANS.of([rewrite.live for rewrite in self.rewrites]),
-            BOOLEANS.of([rewrite.bump_version for rewrite in self.rewrites]),
-            *_columns(self.listed, _PAIRS),
-            *_columns(self.kept, _PAIRS),
-        ]
-
-    def _expected(self) -> list[Array]:
-        return [
-            *names_of([rewrite.stream for rewrite in self.rewrites]),
-            BIGINTS.of([rewrite.expect for rewrite in self.rewrites]),
-            BIGINTS.of([rewrite.floor for rewrite in self.rewrites]),
-        ]
-
-
-def _is_range(drop: Collection[int]) -> TypeGuard[range]:
-    return isinstance(drop, range) and drop.step == 1
-
-
-def rewriting(rewrites: Iterable[Rewrite]) -> Iterator[tuple[RewritePart, bool]]:
-    """Yield parts of rewrites, and whether each is complete. If not, its records are to be put, and it goes on."""
-    part = RewritePart()
-    for rewrite in rewrites:
-        part.begin(rewrite)
-        for record in rewrite.put:
-            part.put(record)
-            if part.is_full():
-                yield part, False
-        if part.is_long():
-            yield part, True
-            part = RewritePart()
-    if part.rewrites:
-        yield part, True
+    for version, _, recorded, start, end, *rest in records:
+        of_level = level_of(stream, start, end)
+        rows.append((version, recorded, start, end, of_level, *rest))
+        mask |= bit(of_level)
+        size += len(rows[-1][7])
+        if size > CHUNK_BYTES or len(rows) >= _CHUNK_ROWS:
+            yield sent()
+            rows, size = [], 0
+    if rows:
+        yield sent()
 
 
 def copies_to_restore(copies: Iterable[Copy]) -> Iterator[list[Array]]:

@@ -149,6 +149,9 @@ END $$;
 -- New streams begin their versions at a number that is drawn before they are inserted. Meanwhile somebody may have
 -- appended to a stream of the same name, and forgotten it. That writer has drawn numbers too: then the versions move on.
 -- Rejected: drawing the number afterwards, since each new stream would be written twice.
+--
+-- Streams that were there are updated by ON CONFLICT too. Rejected: UPDATE ... FROM unnest(...). A session that plans it
+-- while there are few streams reads all of them at each call, when there are many.
 CREATE OR REPLACE FUNCTION rstore.append(
     patience bigint, durable boolean, of_name text, at bigint,
     kinds text[], keys text[], expects bigint[], lives boolean[], replaced boolean[], if_live boolean[],
@@ -163,53 +166,47 @@ DECLARE
     own bigint;
     base bigint;
     made bigint;
-    idle bigint[];
-    moved bigint;
+    moved bigint := 0;
     ids bigint[];
     actual bigint[];
     txids bigint[];
     skipped boolean[];
+    idle bigint[];
+    emptied bigint[];
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
     home := rstore.hold_namespace(of_name);
     epoch := rstore.epoch();
     own := epoch + pg_current_xact_id()::text::bigint;
     base := epoch + nextval('rstore.place');
-    WITH fresh AS (
-        INSERT INTO rstore.stream AS t (
-            namespace, kind, key, version, floor, newest, died, live, recorded, levels, largest, txid)
-        SELECT home, b.kind, b.key, base + b.count, CASE WHEN b.is_replaced THEN base + b.count ELSE base END,
-            CASE WHEN b.count > 0 THEN base + b.count ELSE 0 END, CASE WHEN b.lives THEN 0 ELSE base + b.count END,
-            b.lives, CASE WHEN b.count > 0 THEN at ELSE -9223372036854775808 END, b.mask, b.size, own
-        FROM unnest(kinds, keys, lives, replaced, if_live, goes_on, masks, counts, sizes)
-            AS b (kind, key, lives, is_replaced, if_live, goes_on, mask, count, size)
-        WHERE NOT (b.if_live AND b.goes_on)
-        ON CONFLICT (namespace, kind, key) DO UPDATE SET txid = t.txid WHERE false  -- only locks it
-        RETURNING 1)
-    SELECT count(*) INTO made FROM fresh;
-    IF made > 0 AND epoch + nextval('rstore.place') <> base + 1 THEN
-        moved := epoch + nextval('rstore.place') - base;
-        UPDATE rstore.stream AS t SET version = t.version + moved, floor = t.floor + moved,
-            newest = CASE WHEN t.newest > 0 THEN t.newest + moved ELSE 0 END,
-            died = CASE WHEN t.died > 0 THEN t.died + moved ELSE 0 END
-        FROM unnest(kinds, keys, goes_on) AS b (kind, key, goes_on)
-        WHERE t.namespace = home AND t.kind = b.kind AND t.key = b.key AND NOT b.goes_on
-            AND t.xmin = pg_current_xact_id()::xid;
+    INSERT INTO rstore.stream AS t (
+        namespace, kind, key, version, floor, newest, died, live, recorded, levels, largest, txid)
+    SELECT home, b.kind, b.key, base + b.count, CASE WHEN b.is_replaced THEN base + b.count ELSE base END,
+        CASE WHEN b.count > 0 THEN base + b.count ELSE 0 END, CASE WHEN b.lives THEN 0 ELSE base + b.count END,
+        b.lives, CASE WHEN b.count > 0 THEN at ELSE -9223372036854775808 END, b.mask, b.size, own
+    FROM unnest(kinds, keys, lives, replaced, if_live, goes_on, masks, counts, sizes)
+        AS b (kind, key, lives, is_replaced, if_live, goes_on, mask, count, size)
+    WHERE NOT (b.if_live AND b.goes_on)
+    ON CONFLICT (namespace, kind, key) DO UPDATE SET txid = t.txid WHERE false;  -- only locks it
+    GET DIAGNOSTICS made = ROW_COUNT;
+    IF made > 0 THEN
+        moved := epoch + nextval('rstore.place') - base - 1;  -- 0: nobody has drawn a number meanwhile
     END IF;
     SELECT array_agg(s.id), array_agg(s.actual), array_agg(greatest(s.txid, own)), array_agg(s.is_skipped),
-        array_agg(CASE WHEN s.is_skipped THEN s.actual WHEN s.is_new THEN s.version
+        array_agg(CASE WHEN s.is_skipped THEN s.actual WHEN s.is_new THEN s.version + moved
             ELSE greatest(s.version, epoch) + s.count END),
         greatest(at, max(s.recorded)), min(s.n) FILTER (WHERE s.expect <> s.actual),
-        array_agg(s.id) FILTER (WHERE s.is_skipped AND s.is_new)
-    INTO ids, actual, txids, skipped, versions, moment, conflict, idle
+        array_agg(s.id) FILTER (WHERE s.is_skipped AND s.is_new),
+        array_agg(s.id) FILTER (WHERE s.is_replaced AND NOT s.is_skipped AND NOT s.is_new AND NOT s.goes_on)
+    INTO ids, actual, txids, skipped, versions, moment, conflict, idle, emptied
     FROM (
-        SELECT b.n, b.expect, b.count, t.id, t.version, t.recorded, t.txid, t.is_new,
+        SELECT b.n, b.expect, b.is_replaced, b.goes_on, b.count, t.id, t.version, t.recorded, t.txid, t.is_new,
             CASE WHEN t.is_new THEN 0 ELSE coalesce(t.version, 0) END AS actual,
             b.if_live AND (b.count = 0 OR t.is_new OR t.live IS NOT TRUE) AS is_skipped
-        FROM unnest(kinds, keys, expects, if_live, goes_on, counts) WITH ORDINALITY
-            AS b (kind, key, expect, if_live, goes_on, count, n)
+        FROM unnest(kinds, keys, expects, replaced, if_live, goes_on, counts) WITH ORDINALITY
+            AS b (kind, key, expect, is_replaced, if_live, goes_on, count, n)
         LEFT JOIN LATERAL (
-            SELECT x.*, x.xmin = pg_current_xact_id()::xid AND NOT b.goes_on AS is_new FROM rstore.stream AS x
+            SELECT x.*, x.txid = own AND NOT b.goes_on AS is_new FROM rstore.stream AS x
             WHERE x.namespace = home AND x.kind = b.kind AND x.key = b.key OFFSET 0) AS t ON true) AS s;
     IF conflict IS NOT NULL THEN
         versions := ARRAY[actual[conflict]];
@@ -218,23 +215,28 @@ BEGIN
         END IF;
         RETURN;
     END IF;
-    IF made < cardinality(kinds) OR moment > at THEN
-        UPDATE rstore.stream AS t SET version = h.version,
-            newest = CASE WHEN h.count > 0 THEN h.version WHEN h.is_replaced THEN 0 ELSE t.newest END,
-            recorded = CASE
-                WHEN h.count > 0 THEN moment
-                WHEN h.is_replaced THEN -9223372036854775808 ELSE t.recorded END,
-            floor = CASE WHEN h.is_replaced THEN h.version ELSE t.floor END,
-            died = CASE WHEN h.lives THEN t.died ELSE h.version END, live = h.lives, levels = t.levels | h.mask,
-            largest = greatest(t.largest, h.size), txid = h.txid
-        FROM unnest(ids, actual, versions, txids, skipped, lives, replaced, masks, counts, sizes)
-            AS h (id, actual, version, txid, is_skipped, lives, is_replaced, mask, count, size)
-        WHERE t.id = h.id AND NOT h.is_skipped AND (h.actual > 0 OR moment > at);
+    IF made < cardinality(kinds) OR moved > 0 OR moment > at THEN
+        INSERT INTO rstore.stream AS t (
+            id, namespace, kind, key, version, floor, newest, died, live, recorded, levels, largest, txid)
+        OVERRIDING SYSTEM VALUE
+        SELECT h.id, home, h.kind, h.key, h.version,
+            CASE WHEN h.is_replaced THEN h.version WHEN h.actual = 0 THEN h.version - h.count ELSE 0 END,
+            CASE WHEN h.count > 0 THEN h.version ELSE 0 END, CASE WHEN h.lives THEN 0 ELSE h.version END,
+            h.lives, CASE WHEN h.count > 0 THEN moment ELSE -9223372036854775808 END, h.mask, h.size, h.txid
+        FROM unnest(ids, kinds, keys, actual, versions, skipped, lives, replaced, masks, counts, sizes, txids)
+            AS h (id, kind, key, actual, version, is_skipped, lives, is_replaced, mask, count, size, txid)
+        WHERE NOT h.is_skipped AND (h.actual > 0 OR moved > 0 OR moment > at)
+        ON CONFLICT (id) DO UPDATE SET version = excluded.version, floor = greatest(t.floor, excluded.floor),
+            newest = CASE WHEN excluded.floor = excluded.version THEN excluded.newest
+                ELSE greatest(t.newest, excluded.newest) END,
+            died = greatest(t.died, excluded.died), live = excluded.live,
+            recorded = CASE WHEN excluded.floor = excluded.version THEN excluded.recorded
+                ELSE greatest(t.recorded, excluded.recorded) END,
+            levels = t.levels | excluded.levels, largest = greatest(t.largest, excluded.largest),
+            txid = excluded.txid;
     END IF;
-    IF true = ANY (replaced) THEN
-        DELETE FROM rstore.record AS r USING unnest(ids, skipped, replaced, goes_on)
-            AS h (id, is_skipped, is_replaced, goes_on)
-        WHERE r.stream = h.id AND h.is_replaced AND NOT h.is_skipped AND NOT h.goes_on;
+    IF emptied IS NOT NULL THEN
+        DELETE FROM rstore.record AS r WHERE r.stream = ANY (emptied);
     END IF;
     INSERT INTO rstore.record
     SELECT ids[b], versions[b] - counts[b] + n, home, txids[b], nextval('rstore.place'), moment, e_start, e_end,
@@ -243,7 +245,7 @@ BEGIN
         AS e (b, n, e_start, e_end, e_level, e_item, e_op, e_data, e_meta)
     WHERE NOT skipped[b];
     IF idle IS NOT NULL THEN
-        DELETE FROM rstore.stream AS t USING unnest(idle) AS h (id) WHERE t.id = h.id;
+        DELETE FROM rstore.stream AS t WHERE t.id = ANY (idle);
     END IF;
 END $$;
 
@@ -251,144 +253,104 @@ END $$;
 CREATE OR REPLACE FUNCTION rstore.redate(of_name text, moment bigint) RETURNS void
 LANGUAGE sql AS $$
     WITH dated AS (
-        UPDATE rstore.record AS r SET recorded = moment FROM rstore.about AS a
+        UPDATE rstore.record AS r SET recorded = moment
         WHERE r.namespace = (SELECT n.id FROM rstore.namespace AS n WHERE n.name = of_name)
-            AND r.txid >= a.epoch + pg_current_xact_id()::text::bigint AND r.xmin = pg_current_xact_id()::xid
+            AND r.txid >= (
+                SELECT a.epoch + pg_current_xact_id()::text::bigint FROM rstore.about AS a) AND r.xmin = pg_current_xact_id()::xid
         RETURNING r.stream)
-    UPDATE rstore.stream AS t SET recorded = moment FROM (SELECT DISTINCT d.stream FROM dated AS d) AS s
-    WHERE t.id = s.stream
+    UPDATE rstore.stream AS t SET recorded = moment WHERE t.id = ANY (ARRAY(SELECT d.stream FROM dated AS d))
 $$;
 
--- Lock streams, given in order, for a rewrite. heads are their versions and floors their floors, both 0 without a
--- stream. The rewrite is not to go on if they are not as expected. Each call of lock_stream() sees what was committed
--- while the one before it waited.
-CREATE OR REPLACE FUNCTION rstore.lock_streams(
-    patience bigint, durable boolean, of_name text, kinds text[], keys text[], expects bigint[], expect_floors bigint[],
-    OUT ids bigint[], OUT heads bigint[], OUT floors bigint[], OUT newest bigint[], OUT living boolean[],
-    OUT are_expected boolean
+-- Put records in the place of those with the same stream and versions. head is the version of the stream and floor its
+-- floor, both 0 without a stream. If they are not as expected, nothing is written. Nor is anything written if a record
+-- to be replaced is missing: the caller read it before a failover that lost it.
+CREATE OR REPLACE FUNCTION rstore.put(
+    patience bigint, durable boolean, of_name text, of_kind text, of_key text, expect bigint, expect_floor bigint,
+    mask bigint, versions bigint[], recordeds bigint[], starts bigint[], ends bigint[], of_level bigint[],
+    items text[], ops text[], datas bytea[], metas bytea[],
+    OUT head bigint, OUT floor bigint, OUT saved bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    home bigint;
+    s rstore.stream;
+    found bigint;
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
-    home := rstore.hold_namespace(of_name);
-    SELECT array_agg(s.id), array_agg(coalesce(s.version, 0)), array_agg(coalesce(s.floor, 0)),
-        array_agg(coalesce(s.newest, 0)), array_agg(coalesce(s.live, false)),
-        coalesce(bool_and(coalesce(s.version, 0) = w.expect), true)
-            AND coalesce(bool_and(coalesce(s.floor, 0) = w.expect_floor), true)
-    INTO ids, heads, floors, newest, living, are_expected
-    FROM unnest(kinds, keys, expects, expect_floors) AS w (kind, key, expect, expect_floor)
-    CROSS JOIN LATERAL rstore.lock_stream(home, w.kind, w.key) AS s;
-END $$;
-
--- Put records in the place of those with the same streams and versions. of_rewrite is the number of a record's stream.
--- Nothing is written if the streams are not as expected. Nor is anything written if a record to be replaced is missing:
--- the caller read it before a failover that lost it.
-CREATE OR REPLACE FUNCTION rstore.put(
-    patience bigint, durable boolean, of_name text, kinds text[], keys text[], expects bigint[], expect_floors bigint[],
-    of_rewrite bigint[], versions bigint[], recordeds bigint[], starts bigint[], ends bigint[], of_level bigint[],
-    masks bigint[], items text[], ops text[], datas bytea[], metas bytea[],
-    OUT heads bigint[], OUT floors bigint[], OUT records bigint, OUT saved bigint
-) LANGUAGE plpgsql AS $$
-DECLARE
-    s record;
-    missing bigint;
-BEGIN
-    records := 0;
-    s := rstore.lock_streams(patience, durable, of_name, kinds, keys, expects, expect_floors);
-    heads := s.heads;
-    floors := s.floors;
-    IF NOT s.are_expected THEN
+    s := rstore.lock_stream(rstore.hold_namespace(of_name), of_kind, of_key);
+    head := coalesce(s.version, 0);
+    floor := coalesce(s.floor, 0);
+    saved := 0;
+    IF s.id IS NULL OR expect <> s.version OR expect_floor <> s.floor THEN
         RETURN;
     END IF;
-    SELECT coalesce(sum(r.size - p.size), 0), min(p.b) FILTER (WHERE r.size IS NULL) INTO saved, missing
-    FROM (
-        SELECT b, v, length(d) AS size, s.ids[b] AS id FROM unnest(of_rewrite, versions, datas) AS x (b, v, d)) AS p
-    LEFT JOIN LATERAL (
-        SELECT length(t.data) AS size FROM rstore.record AS t WHERE t.stream = p.id AND t.version = p.v OFFSET 0
-    ) AS r ON true
-    WHERE p.id IS NOT NULL;
-    IF missing IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'RS409', MESSAGE = missing || ' ' || heads[missing];
-    END IF;
+    SELECT coalesce(sum(length(r.data)), 0) INTO saved
+    FROM rstore.record AS r JOIN unnest(versions) AS v ON r.version = v WHERE r.stream = s.id;
     UPDATE rstore.record AS r SET recorded = p.recorded, start = p.start, "end" = p."end", level = p.level,
         item = p.item, op = p.op, data = p.data, meta = p.meta
-    FROM unnest(of_rewrite, versions, recordeds, starts, ends, of_level, items, ops, datas, metas)
-        AS p (b, version, recorded, start, "end", level, item, op, data, meta)
-    WHERE r.stream = s.ids[p.b] AND r.version = p.version;
-    UPDATE rstore.stream AS t SET levels = t.levels | p.mask, largest = greatest(t.largest, p.size),
-        died = least(t.died, p.version - 1)
-    FROM (
-        SELECT s.ids[b] AS id, bit_or(l) AS mask, max(length(d)) AS size, min(v) AS version
-        FROM unnest(of_rewrite, versions, masks, datas) AS x (b, v, l, d) GROUP BY b) AS p
-    WHERE t.id = p.id;
+    FROM unnest(versions, recordeds, starts, ends, of_level, items, ops, datas, metas)
+        AS p (version, recorded, start, "end", level, item, op, data, meta)
+    WHERE r.stream = s.id AND r.version = p.version;
+    GET DIAGNOSTICS found = ROW_COUNT;
+    IF found < cardinality(versions) THEN
+        RAISE EXCEPTION USING ERRCODE = 'RS409', MESSAGE = '1 ' || s.version;
+    END IF;
+    UPDATE rstore.stream AS t SET levels = t.levels | mask,
+        largest = greatest(t.largest, (SELECT max(length(d)) FROM unnest(datas) AS d)),
+        died = least(t.died, (SELECT min(v) - 1 FROM unnest(versions) AS v))
+    WHERE t.id = s.id;
+    saved := saved - (SELECT coalesce(sum(length(d)), 0) FROM unnest(datas) AS d);
 END $$;
 
--- Drop the records with low <= version < high, or those listed. The kept ones stay: put() has replaced them. of_listed
--- and of_kept are the numbers of their streams. In a stream of which only the last record counts (moves is false) that
--- record stays, whatever the caller saw of the stream before a failover. One number is drawn for all versions that move
--- on: it keeps the sequence ahead of each of them.
+-- Drop the records with low <= version < high, or those listed. The kept ones stay: put() has replaced them. In a
+-- stream of which only the last record counts (moves is false) that record stays, whatever the caller saw of the stream
+-- before a failover.
 CREATE OR REPLACE FUNCTION rstore.rewrite(
-    patience bigint, durable boolean, of_name text, kinds text[], keys text[], expects bigint[], expect_floors bigint[],
-    lows bigint[], highs bigint[], lives boolean[], moves boolean[],
-    of_listed bigint[], listed bigint[], of_kept bigint[], kept bigint[],
-    OUT heads bigint[], OUT floors bigint[], OUT records bigint, OUT saved bigint
+    patience bigint, durable boolean, of_name text, of_kind text, of_key text, expect bigint, expect_floor bigint,
+    low bigint, high bigint, listed bigint[], kept bigint[], lives boolean, moves boolean,
+    OUT head bigint, OUT floor bigint, OUT records bigint, OUT saved bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    s record;
-    gone record;
-    epoch bigint;
-    b bigint;
-    changed boolean[];
+    s rstore.stream;
+    last rstore.record;
+    moved bigint;
 BEGIN
-    s := rstore.lock_streams(patience, durable, of_name, kinds, keys, expects, expect_floors);
-    heads := s.heads;
-    floors := s.floors;
+    PERFORM rstore.begin_write(patience, durable);
+    s := rstore.lock_stream(rstore.hold_namespace(of_name), of_kind, of_key);
+    head := coalesce(s.version, 0);
+    floor := coalesce(s.floor, 0);
     records := 0;
     saved := 0;
-    IF NOT s.are_expected THEN
+    IF s.id IS NULL OR expect <> s.version OR expect_floor <> s.floor THEN
         RETURN;
     END IF;
-    SELECT array_agg(h.lives <> h.living), array_agg(coalesce(h.lives, h.living)) INTO changed, lives
-    FROM unnest(lives, s.living) AS h (lives, living);
-    FOREACH b IN ARRAY of_kept LOOP
-        changed[b] := true;
-    END LOOP;
-    FOR gone IN
-        WITH within AS (
-            DELETE FROM rstore.record AS r
-            USING unnest(s.ids, lows, highs, s.newest, moves) WITH ORDINALITY AS h (id, low, high, newest, moves, n)
-            WHERE r.stream = h.id AND r.version >= h.low
-                AND r.version < CASE WHEN h.moves THEN h.high ELSE least(h.high, h.newest) END
-                AND (h.n, r.version) NOT IN (SELECT k.n, k.version FROM unnest(of_kept, kept) AS k (n, version))
-            RETURNING h.n, length(r.data) AS size),
-        among AS (
-            DELETE FROM rstore.record AS r USING unnest(of_listed, listed) AS h (n, version)
-            WHERE r.stream = s.ids[h.n] AND r.version = h.version
-                AND (h.n, r.version) NOT IN (SELECT k.n, k.version FROM unnest(of_kept, kept) AS k (n, version))
-            RETURNING h.n, length(r.data) AS size)
-        SELECT n, count(*) AS number, sum(size) AS size
-        FROM (SELECT * FROM within UNION ALL SELECT * FROM among) AS x GROUP BY n
-    LOOP
-        changed[gone.n] := true;
-        records := records + gone.number;
-        saved := saved + gone.size;
-    END LOOP;
-    PERFORM nextval('rstore.place');
-    epoch := rstore.epoch();
-    WITH rest AS (
-        SELECT h.id, h.lives, h.changed, h.moves, l.version, l.recorded
-        FROM unnest(s.ids, lives, changed, moves) AS h (id, lives, changed, moves)
-        LEFT JOIN LATERAL (
-            SELECT r.version, r.recorded FROM rstore.record AS r WHERE r.stream = h.id ORDER BY r.version DESC LIMIT 1
-        ) AS l ON true),
-    forgotten AS (
-        DELETE FROM rstore.stream AS t USING rest AS h WHERE t.id = h.id AND h.version IS NULL AND NOT h.lives)
-    UPDATE rstore.stream AS t SET live = h.lives,
-        version = CASE WHEN h.moves THEN greatest(t.version, epoch) + 1 ELSE t.version END,
-        floor = CASE WHEN h.moves THEN greatest(t.version, epoch) + 1 ELSE t.floor END,
-        newest = coalesce(h.version, 0), recorded = coalesce(h.recorded, -9223372036854775808)
-    FROM rest AS h WHERE t.id = h.id AND h.changed AND (h.version IS NOT NULL OR h.lives);
+    IF listed IS NULL THEN
+        IF NOT moves THEN
+            high := least(high, s.newest);
+        END IF;
+        WITH gone AS (
+            DELETE FROM rstore.record AS r WHERE r.stream = s.id AND r.version >= low AND r.version < high
+                AND r.version NOT IN (SELECT v FROM unnest(kept) AS v)
+            RETURNING length(r.data) AS size)
+        SELECT count(*), coalesce(sum(size), 0) INTO records, saved FROM gone;
+    ELSE
+        WITH gone AS (
+            DELETE FROM rstore.record AS r USING unnest(listed) AS v WHERE r.stream = s.id AND r.version = v
+                AND r.version NOT IN (SELECT v FROM unnest(kept) AS v)
+            RETURNING length(r.data) AS size)
+        SELECT count(*), coalesce(sum(size), 0) INTO records, saved FROM gone;
+    END IF;
+    SELECT * INTO last FROM rstore.record AS r WHERE r.stream = s.id ORDER BY r.version DESC LIMIT 1;
+    lives := coalesce(lives, s.live);
+    IF last.version IS NULL AND NOT lives THEN
+        PERFORM nextval('rstore.place');
+        DELETE FROM rstore.stream AS t WHERE t.id = s.id;
+    ELSIF records > 0 OR cardinality(kept) > 0 OR lives <> s.live THEN
+        PERFORM nextval('rstore.place');
+        moved := greatest(s.version, rstore.epoch()) + 1;
+        UPDATE rstore.stream AS t SET live = lives, version = CASE WHEN moves THEN moved ELSE s.version END,
+            floor = CASE WHEN moves THEN moved ELSE s.floor END,
+            newest = coalesce(last.version, 0), recorded = coalesce(last.recorded, -9223372036854775808)
+        WHERE t.id = s.id;
+    END IF;
 END $$;
 
 -- Go on with numbers above a version that another log has given out. If few numbers are missing, they are drawn and
@@ -440,18 +402,24 @@ BEGIN
     FROM unnest(of_stream, record_versions, recordeds, starts, ends, of_level, items, ops, datas, metas)
         AS e (b, e_version, e_recorded, e_start, e_end, e_level, e_item, e_op, e_data, e_meta)
     WHERE e_version > known[b];
-    UPDATE rstore.stream AS t SET version = versions[r.b], live = lives[r.b], died = dieds[r.b], txid = txids[r.b],
-        floor = CASE WHEN versions[r.b] > known[r.b] THEN versions[r.b] ELSE t.floor END,
-        newest = greatest(t.newest, r.newest), recorded = greatest(t.recorded, r.recorded),
-        levels = t.levels | coalesce(r.mask, 0), largest = greatest(t.largest, r.size)
+    INSERT INTO rstore.stream AS t (
+        id, namespace, kind, key, version, floor, newest, died, live, recorded, levels, largest, txid)
+    OVERRIDING SYSTEM VALUE
+    SELECT ids[r.b], home, kinds[r.b], keys[r.b], versions[r.b],
+        CASE WHEN versions[r.b] > known[r.b] THEN versions[r.b] ELSE 0 END, r.newest, dieds[r.b], lives[r.b],
+        r.recorded, r.mask, r.size, txids[r.b]
     FROM (
         SELECT e.b, max(e.v) AS newest, max(e.m) AS recorded, bit_or(e.l) AS mask, max(length(e.d)) AS size
         FROM (
             SELECT b, v, m, l, d FROM unnest(of_stream, record_versions, recordeds, masks, datas) AS x (b, v, m, l, d)
             WHERE v > known[b]
-            UNION ALL SELECT b, NULL, NULL, NULL, NULL FROM generate_subscripts(ids, 1) AS b) AS e
+            UNION ALL SELECT b, 0, -9223372036854775808, 0, '' FROM generate_subscripts(ids, 1) AS b) AS e
         GROUP BY e.b) AS r
-    WHERE t.id = ids[r.b] AND versions[r.b] >= known[r.b];
+    WHERE versions[r.b] >= known[r.b]
+    ON CONFLICT (id) DO UPDATE SET version = excluded.version, floor = greatest(t.floor, excluded.floor),
+        newest = greatest(t.newest, excluded.newest), died = excluded.died, live = excluded.live,
+        recorded = greatest(t.recorded, excluded.recorded), levels = t.levels | excluded.levels,
+        largest = greatest(t.largest, excluded.largest), txid = excluded.txid;
 END $$;
 
 -- Erase a namespace. All that are writing to it are waited for: they hold its row, or the row of a stream.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any, TypeAlias
 
 import psycopg
 
 from rstore.adapters.postgresql import statements as sql
-from rstore.adapters.postgresql.batching import Chunk, checked_size, chunked, copies_to_restore, rewriting
+from rstore.adapters.postgresql.batching import Chunk, checked_size, chunked, copies_to_restore, records_to_put
 from rstore.adapters.postgresql.server import Connection, Row
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Copy, Entry, Reclaimed, Rewrite
@@ -29,7 +30,7 @@ def append_one(db: Connection, terms: Terms, batch: Batch, entry: Entry) -> int:
     level = level_of(stream, start, end)
     checked_size(entry)
     values = (*terms, *stream, expect, live, replace, if_live, recorded, start, end, level, bit(level), *rest)
-    version, conflict = _answered(partial(db.rows, sql.APPEND_ONE, values), [batch])[0]
+    version, conflict = _answered(partial(db.rows, sql.APPEND_ONE, values), [batch])
     if conflict is not None:
         check_expected(batch, version, 0)
     return int(version)
@@ -53,7 +54,7 @@ def _append_chunks(db: Connection, terms: Terms, moment: int, chunks: Iterable[C
     """Append chunks in a transaction. Each is made while the server works on the one before."""
     found: dict[Stream, int] = {}
     moments = set()
-    with db.pipeline():
+    with db.pipeline() if psycopg.Pipeline.is_supported() else nullcontext():  # libpq has it since version 14
         for chunk, answer in _answers(db, ((chunk, (*terms, moment, *chunk.values())) for chunk in chunks)):
             versions, recorded = _append_chunk(chunk, answer)
             found |= versions
@@ -79,7 +80,7 @@ def _answers(
 def _append_chunk(chunk: Chunk, answer: Callable[[], list[Row]]) -> tuple[dict[Stream, int], int]:
     """Return the versions of a chunk's streams, and the time at which it was recorded."""
     batches = [part.batch for part in chunk.parts]
-    versions, conflict, moment = _answered(answer, batches)[0]
+    versions, conflict, moment = _answered(answer, batches)
     if conflict is not None:
         check_expected(batches[conflict - 1], versions[0], 0)
     return {batch.stream: version for batch, version in zip(batches, versions, strict=True)}, moment
@@ -97,29 +98,47 @@ def restore(db: Connection, terms: Terms, copies: Sequence[Copy]) -> None:
 def rewrite(db: Connection, terms: Terms, rewrites: Sequence[Rewrite]) -> Reclaimed:
     """Replace records of streams by others."""
     reclaimed = Reclaimed(0, 0)
+    in_order = sorted(rewrites, key=lambda rewrite: rewrite.stream)
     with db.transaction():
-        for part, is_complete in rewriting(sorted(rewrites, key=lambda rewrite: rewrite.stream)):
-            if part.rows:
-                reclaimed = reclaimed.plus(_rewrite(db, sql.PUT, (*terms, *part.values_to_put()), part.rewrites))
-            if is_complete:
-                reclaimed = reclaimed.plus(_rewrite(db, sql.REWRITE, (*terms, *part.values_to_drop()), part.rewrites))
+        # rewrites that put nothing are sent together
+        for _, group in groupby(in_order, key=lambda rewrite: rewrite.put == () or id(rewrite)):
+            reclaimed = reclaimed.plus(_rewrite(db, terms, list(group)))
     return reclaimed
 
 
-def _rewrite(db: Connection, statement: str, values: Sequence[Any], rewrites: Sequence[Rewrite]) -> Reclaimed:
-    heads, floors, *reclaimed = _answered(partial(db.rows, statement, values), rewrites)[0]
-    for rewrite, head, floor in zip(rewrites, heads, floors, strict=True):
+def _rewrite(db: Connection, terms: Terms, rewrites: list[Rewrite]) -> Reclaimed:
+    values, less = [], 0
+    for rewrite in rewrites:
+        stream, expect, drop, put, live, bump_version, expect_floor = rewrite
+        place = (*terms, *stream, expect, expect_floor)
+        kept: list[int] = []
+        for versions, columns in records_to_put(stream, put):
+            head, floor, freed = _answered(partial(db.rows, sql.PUT, (*place, *columns)), [rewrite])
+            check_expected(rewrite, head, floor)
+            kept += versions
+            less += freed
+        values.append((*place, *_among(drop), kept, live, bump_version))
+    reclaimed = Reclaimed(0, less)
+    for rewrite, (head, floor, records, freed) in zip(rewrites, db.rows_of_each(sql.REWRITE, values), strict=True):
         check_expected(rewrite, head, floor)
-    return Reclaimed(*reclaimed)
+        reclaimed = reclaimed.plus(Reclaimed(records, freed))
+    return reclaimed
 
 
-def _answered(answer: Callable[[], list[Row]], writes: Sequence[Batch | Rewrite]) -> list[Row]:
-    """Return what a function that writes answers."""
+def _answered(answer: Callable[[], list[Row]], writes: Sequence[Batch | Rewrite]) -> Row:
+    """Return the row that a function answers."""
     try:
-        return answer()
+        return answer()[0]
     except psycopg.Error as exc:
         if exc.sqlstate != sql.CONFLICT:
             raise
         number, version = map(int, (exc.diag.message_primary or "").split())
         write = writes[number - 1]
         raise StoreConflictError(*write.stream, write.expect or 0, version) from None
+
+
+def _among(versions: Collection[int]) -> tuple[int | None, int | None, list[int] | None]:
+    """Return versions as ``rstore.rewrite`` takes them: the lowest and the one after the highest, or all of them."""
+    if isinstance(versions, range) and versions.step == 1:
+        return versions.start, versions.stop, None
+    return None, None, list(versions)

@@ -192,8 +192,7 @@ def test_a_key_made_by_two_at_once_is_made_by_one(database: str) -> None:
 
 
 FORGET = """
-SELECT * FROM rstore.rewrite(0, true, 'default', '{ts}', '{s}', '{NULL}', '{NULL}', '{0}', '{1000}', '{f}', '{t}',
-    '{}'::bigint[], '{}'::bigint[], '{}'::bigint[], '{}'::bigint[])"""
+SELECT * FROM rstore.rewrite(0, true, 'default', 'ts', 's', NULL, NULL, 0, 1000, NULL, '{}', false, true)"""
 
 
 def test_a_stream_that_is_being_forgotten_does_not_repeat_its_versions(log: Log, database: str) -> None:

@@ -35,11 +35,11 @@ DIGESTS = {
     "OPEN_NAMESPACE": "e37f63600cf782a5",
     "PATIENCE": "f66c4b64b48596a7",
     "PLACES": "9b519d03665b7416",
-    "PUT": "50787d0dd385ccab",
+    "PUT": "c2d607359d803827",
     "REDATE": "04ed0fcf97a085ae",
     "REPLAY": "67f9f7b99abfca54",
     "RESTORE": "87800aacc44e4902",
-    "REWRITE": "e5464e04a3c5d114",
+    "REWRITE": "29711f7eef7a7c22",
     "VACUUM": "984fe03c61d64a5a",
     "VERSION": "45b969e0793477f2",
     "records": "82ccf988e5a1f44b",
@@ -47,7 +47,7 @@ DIGESTS = {
 
 SCRIPTS = {
     "schema.sql": "a96e4cb1ec270044030344d6a0954fc7447276b9d782291f43fac462079f474f",
-    "functions.sql": "f73c0ec451902a339e4457f5ebe24511f85f37b3e0f165b5e5052ff601537e4f",
+    "functions.sql": "a4fd72cbbe90823501147d255c909357a85924d8a705217182cec8b993544e46",
 }
 
 
