@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeGuard
 
 from attrs import Factory, define
 
@@ -11,12 +11,12 @@ from rstore.adapters.postgresql.arrays import BIGINTS, BOOLEANS, BYTEAS, TEXTS, 
 from rstore.adapters.postgresql.server import Row
 from rstore.adapters.postgresql.statements import CHUNK_BYTES
 from rstore.domain.errors import StoreError
-from rstore.domain.log import Batch, Copy, Entry, Record
+from rstore.domain.log import Batch, Copy, Entry, Record, Rewrite
 from rstore.domain.rules import merged_copies
 from rstore.domain.spans import bit, level_of
 from rstore.domain.streams import Stream
 
-_CHUNK_ROWS: Final = 4096
+CHUNK_ROWS: Final = 4096
 _PAYLOAD: Final = (TEXTS, TEXTS, BYTEAS, BYTEAS)
 _APPENDED: Final = (*[BIGINTS] * 5, *_PAYLOAD)
 _PUT: Final = _APPENDED
@@ -59,7 +59,7 @@ class Chunk:
         self.size += len(entry.data)
 
     def is_full(self) -> bool:
-        return self.size > CHUNK_BYTES or len(self.rows) >= _CHUNK_ROWS
+        return self.size > CHUNK_BYTES or len(self.rows) >= CHUNK_ROWS
 
     def values(self) -> list[Array]:
         """Return what ``APPEND`` takes after the time."""
@@ -108,11 +108,31 @@ def records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[
         rows.append((version, recorded, start, end, of_level, *rest))
         mask |= bit(of_level)
         size += len(rows[-1][7])
-        if size > CHUNK_BYTES or len(rows) >= _CHUNK_ROWS:
+        if size > CHUNK_BYTES or len(rows) >= CHUNK_ROWS:
             yield sent()
             rows, size = [], 0
     if rows:
         yield sent()
+
+
+def is_range(versions: Collection[int]) -> TypeGuard[range]:
+    return isinstance(versions, range) and versions.step == 1
+
+
+def rewrites_to_send(rewrites: Sequence[Rewrite]) -> list[Any]:
+    """Return what ``REWRITE`` takes before the versions that were put. A rewrite that drops no range comes alone."""
+    drops = [rewrite.drop if is_range(rewrite.drop) else range(0) for rewrite in rewrites]
+    listed = None if is_range(rewrites[0].drop) else list(rewrites[0].drop)
+    return [
+        *names_of([rewrite.stream for rewrite in rewrites]),
+        BIGINTS.of([rewrite.expect for rewrite in rewrites]),
+        BIGINTS.of([rewrite.floor for rewrite in rewrites]),
+        BIGINTS.of([drop.start for drop in drops]),
+        BIGINTS.of([drop.stop for drop in drops]),
+        BOOLEANS.of([rewrite.live for rewrite in rewrites]),
+        BOOLEANS.of([rewrite.bump_version for rewrite in rewrites]),
+        listed,
+    ]
 
 
 def copies_to_restore(copies: Iterable[Copy]) -> Iterator[list[Array]]:
@@ -127,7 +147,7 @@ def copies_to_restore(copies: Iterable[Copy]) -> Iterator[list[Array]]:
         cut = 0
         for end, record in enumerate(records, 1):
             size += checked_size(record)
-            if size > CHUNK_BYTES or number + end - cut >= _CHUNK_ROWS:
+            if size > CHUNK_BYTES or number + end - cut >= CHUNK_ROWS:
                 yield _restored([*part, Copy(stream, record.version, True, 0, records[cut:end])])
                 part, size, number, cut = [], 0, 0, end
         part.append(Copy(stream, version, live, died, records[cut:]))

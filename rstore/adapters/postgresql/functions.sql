@@ -300,57 +300,68 @@ BEGIN
     saved := saved - (SELECT coalesce(sum(length(d)), 0) FROM unnest(datas) AS d);
 END $$;
 
--- Drop the records with low <= version < high, or those listed. The kept ones stay: put() has replaced them. In a
--- stream of which only the last record counts (moves is false) that record stays, whatever the caller saw of the stream
--- before a failover.
+-- Rewrite streams, given in order: drop their records with low <= version < high. If there is one stream, those listed
+-- are dropped instead, unless that is NULL; and the kept ones stay: put() has replaced them. In a stream of which only
+-- the last record counts (moves is false) that record stays, whatever the caller saw of the stream before a failover.
+-- The first stream that is not as expected is the conflict, at version head with this floor: then roll back.
 CREATE OR REPLACE FUNCTION rstore.rewrite(
-    patience bigint, durable boolean, of_name text, of_kind text, of_key text, expect bigint, expect_floor bigint,
-    low bigint, high bigint, listed bigint[], kept bigint[], lives boolean, moves boolean,
-    OUT head bigint, OUT floor bigint, OUT records bigint, OUT saved bigint
+    patience bigint, durable boolean, of_name text, kinds text[], keys text[], expects bigint[], expect_floors bigint[],
+    lows bigint[], highs bigint[], all_live boolean[], all_move boolean[], listed bigint[], kept bigint[],
+    OUT conflict bigint, OUT head bigint, OUT floor bigint, OUT records bigint, OUT saved bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
+    home bigint;
     s rstore.stream;
     last rstore.record;
+    high bigint;
+    lives boolean;
     moved bigint;
+    number bigint;
+    size bigint;
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
-    s := rstore.lock_stream(rstore.hold_namespace(of_name), of_kind, of_key);
-    head := coalesce(s.version, 0);
-    floor := coalesce(s.floor, 0);
+    home := rstore.hold_namespace(of_name);
     records := 0;
     saved := 0;
-    IF s.id IS NULL OR expect <> s.version OR expect_floor <> s.floor THEN
-        RETURN;
-    END IF;
-    IF listed IS NULL THEN
-        IF NOT moves THEN
-            high := least(high, s.newest);
+    FOR i IN 1 .. cardinality(kinds) LOOP
+        s := rstore.lock_stream(home, kinds[i], keys[i]);
+        head := coalesce(s.version, 0);
+        floor := coalesce(s.floor, 0);
+        IF expects[i] <> head OR expect_floors[i] <> floor THEN
+            conflict := i;
+            RETURN;
         END IF;
-        WITH gone AS (
-            DELETE FROM rstore.record AS r WHERE r.stream = s.id AND r.version >= low AND r.version < high
-                AND r.version NOT IN (SELECT v FROM unnest(kept) AS v)
-            RETURNING length(r.data) AS size)
-        SELECT count(*), coalesce(sum(size), 0) INTO records, saved FROM gone;
-    ELSE
-        WITH gone AS (
-            DELETE FROM rstore.record AS r USING unnest(listed) AS v WHERE r.stream = s.id AND r.version = v
-                AND r.version NOT IN (SELECT v FROM unnest(kept) AS v)
-            RETURNING length(r.data) AS size)
-        SELECT count(*), coalesce(sum(size), 0) INTO records, saved FROM gone;
-    END IF;
-    SELECT * INTO last FROM rstore.record AS r WHERE r.stream = s.id ORDER BY r.version DESC LIMIT 1;
-    lives := coalesce(lives, s.live);
-    IF last.version IS NULL AND NOT lives THEN
-        PERFORM nextval('rstore.place');
-        DELETE FROM rstore.stream AS t WHERE t.id = s.id;
-    ELSIF records > 0 OR cardinality(kept) > 0 OR lives <> s.live THEN
-        PERFORM nextval('rstore.place');
-        moved := greatest(s.version, rstore.epoch()) + 1;
-        UPDATE rstore.stream AS t SET live = lives, version = CASE WHEN moves THEN moved ELSE s.version END,
-            floor = CASE WHEN moves THEN moved ELSE s.floor END,
-            newest = coalesce(last.version, 0), recorded = coalesce(last.recorded, -9223372036854775808)
-        WHERE t.id = s.id;
-    END IF;
+        CONTINUE WHEN s.id IS NULL;
+        IF listed IS NULL THEN
+            high := CASE WHEN all_move[i] THEN highs[i] ELSE least(highs[i], s.newest) END;
+            WITH gone AS (
+                DELETE FROM rstore.record AS r WHERE r.stream = s.id AND r.version >= lows[i] AND r.version < high
+                    AND r.version NOT IN (SELECT v FROM unnest(kept) AS v)
+                RETURNING length(r.data) AS size)
+            SELECT count(*), coalesce(sum(g.size), 0) INTO number, size FROM gone AS g;
+        ELSE
+            WITH gone AS (
+                DELETE FROM rstore.record AS r WHERE r.stream = s.id AND r.version = ANY (listed)
+                    AND r.version NOT IN (SELECT v FROM unnest(kept) AS v)
+                RETURNING length(r.data) AS size)
+            SELECT count(*), coalesce(sum(g.size), 0) INTO number, size FROM gone AS g;
+        END IF;
+        SELECT * INTO last FROM rstore.record AS r WHERE r.stream = s.id ORDER BY r.version DESC LIMIT 1;
+        lives := coalesce(all_live[i], s.live);
+        IF last.version IS NULL AND NOT lives THEN
+            PERFORM nextval('rstore.place');
+            DELETE FROM rstore.stream AS t WHERE t.id = s.id;
+        ELSIF number > 0 OR cardinality(kept) > 0 OR lives <> s.live THEN
+            PERFORM nextval('rstore.place');
+            moved := greatest(s.version, rstore.epoch()) + 1;
+            UPDATE rstore.stream AS t SET live = lives, version = CASE WHEN all_move[i] THEN moved ELSE s.version END,
+                floor = CASE WHEN all_move[i] THEN moved ELSE s.floor END,
+                newest = coalesce(last.version, 0), recorded = coalesce(last.recorded, -9223372036854775808)
+            WHERE t.id = s.id;
+        END IF;
+        records := records + number;
+        saved := saved + size;
+    END LOOP;
 END $$;
 
 -- Go on with numbers above a version that another log has given out. If few numbers are missing, they are drawn and

@@ -69,11 +69,6 @@ class Connection(psycopg.Connection[Row]):
         self._drop_large(list(values.values()) if isinstance(values, Mapping) else values, *rows)
         return rows
 
-    def rows_of_each(self, statement: str, values: Sequence[Sequence[object]]) -> list[Row]:
-        """Execute a statement that selects one row with each of these values, in one round trip."""
-        self._cursor.executemany(statement, values, returning=True)
-        return [row for result in self._cursor.results() for row in result.fetchall()]
-
     def send(self, statement: str, values: Sequence[object]) -> Callable[[], list[Row]]:
         """Send a statement in a pipeline, and return the call that waits for what it selects."""
         return self.cursor(binary=True).execute(statement, values).fetchall

@@ -95,7 +95,10 @@ APPEND: Final = _call(
 )
 REDATE: Final = _call("redate", "text bigint")
 PUT: Final = _call("put", _ONE_STREAM + "bigint bigint[] bigint[] bigint[] bigint[] bigint[]" + _PAYLOADS)
-REWRITE: Final = _call("rewrite", _ONE_STREAM + "bigint bigint bigint[] bigint[] boolean boolean")
+REWRITE: Final = _call(
+    "rewrite",
+    _TERMS + "text[] text[] bigint[] bigint[] bigint[] bigint[] boolean[] boolean[] bigint[] bigint[]",
+)
 RESTORE: Final = _call(
     "restore",
     _TERMS + "bigint text[] text[] bigint[] boolean[] bigint[] bigint[] bigint[] bigint[] bigint[] bigint[] bigint[] "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import chain, groupby
@@ -11,10 +11,20 @@ from typing import Any, TypeAlias
 import psycopg
 
 from rstore.adapters.postgresql import statements as sql
-from rstore.adapters.postgresql.batching import Chunk, checked_size, chunked, copies_to_restore, records_to_put
+from rstore.adapters.postgresql.batching import (
+    CHUNK_ROWS,
+    Chunk,
+    checked_size,
+    chunked,
+    copies_to_restore,
+    is_range,
+    records_to_put,
+    rewrites_to_send,
+)
 from rstore.adapters.postgresql.server import Connection, Row
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Copy, Entry, Reclaimed, Rewrite
+from rstore.domain.paging import pages
 from rstore.domain.rules import check_expected, merged_copies
 from rstore.domain.spans import bit, level_of
 from rstore.domain.streams import Stream
@@ -100,29 +110,29 @@ def rewrite(db: Connection, terms: Terms, rewrites: Sequence[Rewrite]) -> Reclai
     reclaimed = Reclaimed(0, 0)
     in_order = sorted(rewrites, key=lambda rewrite: rewrite.stream)
     with db.transaction():
-        # rewrites that put nothing are sent together
-        for _, group in groupby(in_order, key=lambda rewrite: rewrite.put == () or id(rewrite)):
-            reclaimed = reclaimed.plus(_rewrite(db, terms, list(group)))
+        # rewrites that do nothing but drop ranges are sent together
+        for _, group in groupby(
+            in_order, key=lambda rewrite: (rewrite.put == () and is_range(rewrite.drop)) or id(rewrite)
+        ):
+            for part in pages(group, CHUNK_ROWS):
+                reclaimed = reclaimed.plus(_rewrite(db, terms, part))
     return reclaimed
 
 
 def _rewrite(db: Connection, terms: Terms, rewrites: list[Rewrite]) -> Reclaimed:
-    values, less = [], 0
+    kept, less = [], 0
     for rewrite in rewrites:
-        stream, expect, drop, put, live, bump_version, expect_floor = rewrite
-        place = (*terms, *stream, expect, expect_floor)
-        kept: list[int] = []
-        for versions, columns in records_to_put(stream, put):
+        place = (*terms, *rewrite.stream, rewrite.expect, rewrite.floor)
+        for versions, columns in records_to_put(rewrite.stream, rewrite.put):
             head, floor, freed = _answered(partial(db.rows, sql.PUT, (*place, *columns)), [rewrite])
             check_expected(rewrite, head, floor)
             kept += versions
             less += freed
-        values.append((*place, *_among(drop), kept, live, bump_version))
-    reclaimed = Reclaimed(0, less)
-    for rewrite, (head, floor, records, freed) in zip(rewrites, db.rows_of_each(sql.REWRITE, values), strict=True):
-        check_expected(rewrite, head, floor)
-        reclaimed = reclaimed.plus(Reclaimed(records, freed))
-    return reclaimed
+    values = (*terms, *rewrites_to_send(rewrites), kept)
+    ((conflict, head, floor, records, freed),) = db.rows(sql.REWRITE, values)
+    if conflict is not None:
+        check_expected(rewrites[conflict - 1], head, floor)
+    return Reclaimed(records, less + freed)
 
 
 def _answered(answer: Callable[[], list[Row]], writes: Sequence[Batch | Rewrite]) -> Row:
@@ -135,10 +145,3 @@ def _answered(answer: Callable[[], list[Row]], writes: Sequence[Batch | Rewrite]
         number, version = map(int, (exc.diag.message_primary or "").split())
         write = writes[number - 1]
         raise StoreConflictError(*write.stream, write.expect or 0, version) from None
-
-
-def _among(versions: Collection[int]) -> tuple[int | None, int | None, list[int] | None]:
-    """Return versions as ``rstore.rewrite`` takes them: the lowest and the one after the highest, or all of them."""
-    if isinstance(versions, range) and versions.step == 1:
-        return versions.start, versions.stop, None
-    return None, None, list(versions)

@@ -192,7 +192,8 @@ def test_a_key_made_by_two_at_once_is_made_by_one(database: str) -> None:
 
 
 FORGET = """
-SELECT * FROM rstore.rewrite(0, true, 'default', 'ts', 's', NULL, NULL, 0, 1000, NULL, '{}', false, true)"""
+SELECT * FROM rstore.rewrite(
+    0, true, 'default', '{ts}', '{s}', '{NULL}', '{NULL}', '{0}', '{1000}', '{f}', '{t}', NULL, '{}')"""
 
 
 def test_a_stream_that_is_being_forgotten_does_not_repeat_its_versions(log: Log, database: str) -> None:
@@ -269,7 +270,7 @@ def test_a_long_append_is_recorded_at_one_time_that_its_last_part_finds(
 ) -> None:
     write(log, "b")
     log.append([Batch(Stream(TS, "y"), [ENTRY], 1000)])
-    monkeypatch.setattr(batching, "_CHUNK_ROWS", 2)
+    monkeypatch.setattr(batching, "CHUNK_ROWS", 2)
     versions = log.append([Batch(Stream(TS, key), [ENTRY] * 3, 5) for key in "abcyz"])
     for key, version in zip("abcyz", versions, strict=True):
         records = list(log.read(Stream(TS, key)))
@@ -701,7 +702,7 @@ def test_nobody_can_slip_a_function_of_his_own_into_a_write(database: str) -> No
 def test_writers_and_those_who_forget_and_discard_do_not_lock_each_other_out(
     database: str, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "_CHUNK_ROWS", rows)
+    monkeypatch.setattr(batching, "CHUNK_ROWS", rows)
     names = [f"key {i}" for i in range(8)]
     failed: list[Exception] = []
 
