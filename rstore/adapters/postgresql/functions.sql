@@ -144,7 +144,8 @@ END $$;
 --
 -- One statement makes the streams that are missing, with all that this append says of them, and locks the others. It
 -- sees what was committed while it waited, which a SELECT would not. So a batch that must not make a stream makes it
--- too: nobody else can meanwhile, and it is deleted at the end.
+-- too: nobody else can meanwhile, and it is deleted at the end. Nothing else was written before in this transaction,
+-- besides earlier parts. So streams that have its id are new, unless their batch goes on.
 --
 -- New streams begin their versions at a number that is drawn before they are inserted. Meanwhile somebody may have
 -- appended to a stream of the same name, and forgotten it. That writer has drawn numbers too: then the versions move on.

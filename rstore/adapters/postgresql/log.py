@@ -14,6 +14,7 @@ from rstore.adapters.postgresql.pool import PostgresqlPool
 from rstore.adapters.postgresql.reading import Place
 from rstore.adapters.postgresql.server import Connection, Row, Server
 from rstore.domain.checkpoints import dotted, undotted
+from rstore.domain.errors import StoreError
 from rstore.domain.log import (
     EVERYTHING,
     PRESENT,
@@ -207,6 +208,11 @@ class PostgresqlLog:
                 rows = db.rows(sql.FOLLOW, (self._namespace, *place, *horizon[0], size))
             for kind, key, *row in rows:
                 record = reading.record(row)
+                if kind is None:
+                    raise StoreError(
+                        f"{self.name}: the database is damaged: a record at position "
+                        f"{self.checkpoint(record.position)} has no stream"
+                    )
                 place = reading.place(record.position)
                 yield place, Stream(kind, key), record
                 self._pool.check_open()

@@ -320,7 +320,8 @@ END_OF_WAL: Final = """
 SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text"""
 
 # As many records as have some megabytes together: their sizes are known without reading the payloads. Their streams are
-# looked up one by one, as above.
+# looked up one by one, as above. A record without a stream comes with NULL as its kind: to leave it out would end the
+# page early, and hide what follows.
 FOLLOW: Final = f"""
 SELECT s.kind, s.key, {_OF_R} FROM (
     SELECT *, sum(octet_length(data)) OVER (ORDER BY txid, place ROWS UNBOUNDED PRECEDING) - octet_length(data)
@@ -329,5 +330,5 @@ SELECT s.kind, s.key, {_OF_R} FROM (
         SELECT * FROM rstore.record
         WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND (txid, place) > (%s, %s) AND txid < %s
         ORDER BY txid, place LIMIT %s) AS page) AS r
-CROSS JOIN LATERAL (SELECT kind, key FROM rstore.stream WHERE id = r.stream OFFSET 0) AS s
+LEFT JOIN LATERAL (SELECT kind, key FROM rstore.stream WHERE id = r.stream OFFSET 0) AS s ON true
 WHERE r.before < {CHUNK_BYTES} ORDER BY r.txid, r.place"""

@@ -26,12 +26,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from rstore import FrozenStoreError, Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters.dsn import open_log
-from rstore.adapters.postgresql import batching
+from rstore.adapters.postgresql import batching, writing
+from rstore.adapters.postgresql.server import Connection, Server
 from rstore.adapters.postgresql.statements import EPOCH_STEP, SCHEMA_VERSION
 from rstore.admin.check import check
 from rstore.domain.log import Batch, Copy, Entry, Log, Record, ReplayQuery, Rewrite
 from rstore.domain.spans import TIME_MAX
-from rstore.domain.streams import ES, TS, Stream
+from rstore.domain.streams import ES, KV, TS, Stream
 from tests.conftest import KEY, postgresql
 from tests.support.proxy import CALLS, Proxy, turns_of
 from tests.support.servers import Postgres, free_port, wait_until
@@ -279,6 +280,49 @@ def test_a_long_append_is_recorded_at_one_time_that_its_last_part_finds(
     assert next(log.read(Stream(TS, "b"))).recorded == 1
     later = log.append([Batch(Stream(TS, "a"), [ENTRY], 5)])
     assert [record.recorded for record in log.read(Stream(TS, "a")) if record.version in later] == [1000]
+
+
+def test_plans_that_were_made_while_there_were_few_streams_do_for_many(log: Log, database: str) -> None:
+    """PostgreSQL keeps the plans of a session. To read a whole table is the best plan only while that is small."""
+    old, new = [Batch(Stream(KV, "a"), [ENTRY], 1)], Batch(Stream(KV, "c"), [ENTRY], 1)
+    terms = (5000, True, "default")
+    writes: list[Callable[[Connection], object]] = [
+        lambda db: writing.append(db, terms, [*old, new]),
+        lambda db: writing.append(db, terms, [batch._replace(replace=True) for batch in old]),
+        lambda db: writing.append(db, terms, [batch._replace(live=False) for batch in old]),
+        lambda db: writing.rewrite(db, terms, [Rewrite(batch.stream, None, range(1), live=False) for batch in old]),
+        lambda db: writing.rewrite(db, terms, [Rewrite(batch.stream, None, [1, 2]) for batch in old]),
+        lambda db: writing.restore(db, terms, [Copy(batch.stream, 10_000, True, 0) for batch in old]),
+    ]
+
+    def read_by(write: Callable[[Connection], object]) -> int:
+        """Return how many rows a write has read, and take it back."""
+        read = "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables"
+        with db.transaction():
+            before = db.rows(read)[0][0]
+            write(db)
+            after = db.rows(read)[0][0]
+            raise psycopg.Rollback
+        return int(after - before)
+
+    log.append(old)
+    with Server.at(database, "full", 5).connect() as db:
+        db.execute("ANALYZE rstore.stream, rstore.record")
+        few = [read_by(write) for write in writes]
+        log.append([Batch(Stream(KV, f"k{i}"), [ENTRY], 1) for i in range(5000)])
+        many = [read_by(write) for write in writes]
+    assert many == few
+
+
+def test_a_record_without_a_stream_ends_no_feed_early(database: str) -> None:
+    with Store(database, frozen=False) as store:
+        for key in "abc":
+            store[key] = 1
+        with connect(database) as db:
+            db.execute("DELETE FROM rstore.stream WHERE key = 'b'")
+        with pytest.raises(StoreError, match="damaged: a record at position"):
+            list(store._core.log.follow())
+        assert "has no stream" in next(iter(check(store))).message
 
 
 def test_a_namespace_that_is_being_discarded_takes_nothing_new_with_it(log: Log, database: str) -> None:

@@ -19,7 +19,7 @@ DIGESTS = {
     "CREATION_LOCK": "2642c725ee28c8c2",
     "DISCARD": "dc2c1cd9cbc83576",
     "END_OF_WAL": "ead1724b9274efe3",
-    "FOLLOW": "e5da4a09aedc01ad",
+    "FOLLOW": "41921385808c8564",
     "HAS_NAMESPACE": "e3550b4b9ae63b6f",
     "HAS_SCHEMA": "9a9e819bdc770753",
     "HEAD": "3a6e6d1ebcc044cc",
@@ -39,15 +39,15 @@ DIGESTS = {
     "REDATE": "04ed0fcf97a085ae",
     "REPLAY": "67f9f7b99abfca54",
     "RESTORE": "87800aacc44e4902",
-    "REWRITE": "29711f7eef7a7c22",
+    "REWRITE": "f936092d4b743298",
     "VACUUM": "984fe03c61d64a5a",
     "VERSION": "45b969e0793477f2",
     "records": "82ccf988e5a1f44b",
 }
 
 SCRIPTS = {
-    "schema.sql": "a96e4cb1ec270044030344d6a0954fc7447276b9d782291f43fac462079f474f",
-    "functions.sql": "a4fd72cbbe90823501147d255c909357a85924d8a705217182cec8b993544e46",
+    "schema.sql": "a77d3cc358709fd5f96c7bebe06e7f86e9652cab5d01743df78317b7b2840cfd",
+    "functions.sql": "e1c2429c5692dab2548081008a2a55d0b4666dfb842562832fbe9bc0de0829cc",
 }
 
 
