@@ -46,8 +46,8 @@ DIGESTS = {
 }
 
 SCRIPTS = {
-    "schema.sql": "a77d3cc358709fd5f96c7bebe06e7f86e9652cab5d01743df78317b7b2840cfd",
-    "functions.sql": "e1c2429c5692dab2548081008a2a55d0b4666dfb842562832fbe9bc0de0829cc",
+    "schema.sql": "a96e4cb1ec270044030344d6a0954fc7447276b9d782291f43fac462079f474f",
+    "functions.sql": "5f32ba4a7259b1b4f942ac6258f938bce22cf9bc805f245b149e6a451077f0c5",
 }
 
 
