@@ -1,0 +1,342 @@
+"""Codecs for columns of numbers, on real data: ``python -m benchmarks.codecs [rounds] [words]``.
+
+Only columns are measured whose names have one of the words. The data come from packages that ship them, and the codecs
+from packages or the standard library. Each part that is not installed is named, with what to install.
+
+A codec gets a column as rstore keeps it: little-endian values of 8 bytes, in segments of at most 65,536 points. It has
+to return every bit. Ratios are the bytes before by those after, without times and headers. Speeds count the bytes
+before, in MB/s of processor time, by medians over the rounds. A short column is coded repeatedly in each round.
+
+The last columns estimate what ``extend`` and ``range`` on SQLite would take for each MB of values, in ms. Both are
+measured for noise, which no codec shrinks. The time of today's codec is subtracted, and that of another added. For each
+MB that a codec saves, the time of the raw driver for blobs and that of their checksum are subtracted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sqlite3
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.data_sets import columns, installed
+from rstore import Store
+from rstore.encoding.bodies import COMPRESSED, compressed_typed
+
+SEGMENT = 1 << 16  # points
+POINTS = 2_000_000  # of the noise that goes through a store
+AT_LEAST = 1 << 21  # bytes that a round codes: shorter columns repeatedly
+MOST_DIGITS = 6
+MB = 1e6
+
+
+# -- codecs -----------------------------------------------------------------------------------------------------------
+
+
+class Codec(NamedTuple):
+    """How to make bytes of an array of 8-byte numbers, and such an array of those bytes and a type.
+
+    ``encode`` returns None where the codec can't code the numbers: they are then kept as they are.
+    """
+
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any, Any], Any]
+
+
+def shuffled(values: Any) -> Any:
+    """Return the first byte of each value, then the second of each, and so on."""
+    return np.ascontiguousarray(values.view(np.uint8).reshape(-1, 8).T)
+
+
+def unshuffled(data: Any, dtype: Any) -> Any:
+    """Return what :func:`shuffled` was given."""
+    return np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(8, -1).T).view(dtype).reshape(-1)
+
+
+def steps(values: Any) -> Any:
+    """Return the differences of neighbours, as 64-bit integers that may wrap around."""
+    return np.diff(values.view(np.uint64), prepend=np.uint64(0))
+
+
+def by_bytes(pack: Callable[[Any], Any], unpack: Callable[[Any], Any], *, shuffle: bool, step: bool = False) -> Codec:
+    """Return a codec of a compressor of bytes, after shuffling, or after taking steps and shuffling."""
+
+    def encode(values: Any) -> Any:
+        values = steps(values) if step else values
+        return pack(memoryview(shuffled(values) if shuffle else values).cast("B"))
+
+    def decode(data: Any, dtype: Any) -> Any:
+        found = unshuffled(unpack(data), np.uint64) if shuffle else np.frombuffer(unpack(data), np.uint64)
+        return (found.cumsum(dtype=np.uint64) if step else found).view(dtype)
+
+    return Codec(encode, decode)
+
+
+def as_today(values: Any) -> Any:
+    """Return the bytes that rstore keeps today, after a byte that tells how: zlib only shrinks to an eighth."""
+    body = compressed_typed(0, values.tobytes())
+    return bytes((body.flags,)) + body.data
+
+
+def from_today(data: Any, dtype: Any) -> Any:
+    """Return what :func:`as_today` was given."""
+    body = memoryview(data)[1:]
+    return np.frombuffer(zlib.decompress(body) if data[0] & COMPRESSED else body, np.uint8).copy().view(dtype)
+
+
+def narrowed(values: Any) -> Any:
+    """Return numbers as narrow integers above the least; floats first count a decimal, if all bits then come back.
+
+    This is a frame of reference, as in ALP: rows can be read one by one, and no library is needed. The highest integer
+    stands for NaN. A column with infinity, -0.0 or another NaN does not come back, so it is kept as it is.
+    """
+    digits, missing = 0, np.zeros(len(values), bool)
+    if values.dtype.kind == "f":
+        missing = np.isnan(values)
+        if missing.all() or (values[missing].view(np.int64) != np.float64("nan").view(np.int64)).any():
+            return None
+        values = np.where(missing, values[missing.argmin()], values) if missing.any() else values
+        found = next(((n, ints) for n in range(MOST_DIGITS + 1) if (ints := counted(values, n)) is not None), None)
+        if found is None:
+            return None
+        digits, values = found
+    low, high = int(values.min()), int(values.max())
+    width = next((width for width in (1, 2, 4) if high - low < (1 << 8 * width) - 1), 8)
+    if width == 8:
+        return None
+    narrow = (values - low).astype(f"u{width}")
+    narrow[missing] = (1 << 8 * width) - 1
+    return bytes((digits, width, int(missing.any()))) + low.to_bytes(8, "little", signed=True) + narrow.tobytes()
+
+
+def counted(values: Any, digits: int) -> Any:
+    """Return floats as multiples of a decimal, or None if one has other bits when it comes back."""
+    for part in (values[:64], values):  # most columns that don't come back show it at once
+        scaled = np.rint(part * 10.0**digits)
+        if not np.abs(scaled).max() < 2**53:
+            return None
+        if not np.array_equal((scaled / 10.0**digits).view(np.int64), part.view(np.int64)):
+            return None
+    return scaled.astype(np.int64)
+
+
+def widened(data: Any, dtype: Any) -> Any:
+    """Return what :func:`narrowed` was given."""
+    digits, width, has_missing = data[:3]
+    low = int.from_bytes(data[3:11], "little", signed=True)
+    narrow = np.frombuffer(data, f"u{width}", offset=11)
+    found = narrow.astype(dtype)
+    found += low
+    if digits:
+        found /= 10.0**digits
+    if has_missing:
+        found[narrow == (1 << 8 * width) - 1] = np.nan
+    return found
+
+
+def of_pcodec() -> dict[str, Codec]:
+    pco, config = importlib.import_module("pcodec.standalone"), importlib.import_module("pcodec").ChunkConfig
+    return {
+        f"pcodec {level}": Codec(
+            lambda values, level=level: pco.simple_compress(values, config(compression_level=level)),  # type: ignore[misc]
+            lambda data, _: pco.simple_decompress(data),
+        )
+        for level in (1, 8)
+    }
+
+
+def of_zstd() -> dict[str, Codec]:
+    zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+
+    def pack(data: Any) -> Any:
+        return zstd.compress(data, 1)
+
+    return {
+        "zstd 1": by_bytes(pack, zstd.decompress, shuffle=False),
+        "shuffle, zstd 1": by_bytes(pack, zstd.decompress, shuffle=True),
+        "steps, shuffle, zstd 1": by_bytes(pack, zstd.decompress, shuffle=True, step=True),
+    }
+
+
+def of_lz4() -> dict[str, Codec]:
+    lz4 = importlib.import_module("lz4.frame")
+    return {"shuffle, lz4": by_bytes(lz4.compress, lz4.decompress, shuffle=True)}
+
+
+def of_blosc2() -> dict[str, Codec]:
+    blosc2 = importlib.import_module("blosc2")
+    blosc2.set_nthreads(1)
+    return {
+        f"blosc2 {mode.name.lower()}, {codec.name.lower()}": Codec(
+            lambda values, mode=mode, codec=codec: blosc2.compress2(  # type: ignore[misc]
+                values, codec=codec, clevel=1, filters=[mode], filters_meta=[0], typesize=8, nthreads=1
+            ),
+            lambda data, dtype: np.frombuffer(blosc2.decompress2(data, nthreads=1), dtype),
+        )
+        for mode, codec in ((blosc2.Filter.SHUFFLE, blosc2.Codec.LZ4), (blosc2.Filter.BITSHUFFLE, blosc2.Codec.ZSTD))
+    }
+
+
+def of_zlib() -> dict[str, Codec]:
+    def pack(data: Any) -> bytes:
+        return zlib.compress(data, 1)
+
+    return {
+        "today": Codec(as_today, from_today),
+        "zlib 1": by_bytes(pack, zlib.decompress, shuffle=False),
+        "shuffle, zlib 1": by_bytes(pack, zlib.decompress, shuffle=True),
+        "steps, shuffle, zlib 1": by_bytes(pack, zlib.decompress, shuffle=True, step=True),
+        "narrow integers": Codec(narrowed, widened),
+    }
+
+
+CODECS: dict[str, Callable[[], dict[str, Codec]]] = {
+    "numpy": of_zlib,
+    "backports.zstd": of_zstd,
+    "lz4": of_lz4,
+    "blosc2": of_blosc2,
+    "pcodec": of_pcodec,
+}
+"""What to install, and what then returns codecs by name."""
+
+
+# -- measuring --------------------------------------------------------------------------------------------------------
+
+
+class Figures(NamedTuple):
+    """How a codec does on a column: the ratio of bytes, and the ms of the processor for each MB before, in and out."""
+
+    ratio: float
+    into: float
+    out: float
+
+
+def timed(function: Callable[[], Any]) -> tuple[float, Any]:
+    """Return how many ms of the processor a call took, and its result."""
+    start = time.process_time()
+    result = function()
+    return (time.process_time() - start) * 1e3, result
+
+
+def measure(codec: Codec, values: Any, rounds: int) -> Figures:
+    """Return the figures of a codec for a column, after it has returned every bit of it."""
+    parts = [values[low : low + SEGMENT] for low in range(0, len(values), SEGMENT)]
+    repeats = max(1, AT_LEAST // values.nbytes)
+    coded: list[Any] = []
+
+    def into() -> None:
+        for _ in range(repeats):
+            coded[:] = [codec.encode(part) for part in parts]
+
+    def out() -> None:
+        for _ in range(repeats):
+            decoded[:] = [
+                part.copy() if data is None else codec.decode(data, part.dtype)
+                for data, part in zip(coded, parts, strict=True)
+            ]
+
+    decoded: list[Any] = []
+    pairs = [(timed(into)[0], timed(out)[0]) for _ in range(rounds + 1)][1:]
+    if any(part.tobytes() != found.tobytes() for part, found in zip(parts, decoded, strict=True)):
+        raise AssertionError("a codec has lost bits")
+    size = sum(part.nbytes if data is None else len(data) for data, part in zip(coded, parts, strict=True))
+    ms_in, ms_out = (median(each) / repeats / (values.nbytes / MB) for each in zip(*pairs, strict=True))
+    return Figures(values.nbytes / size, ms_in, ms_out)
+
+
+def of_store(rounds: int) -> tuple[float, float]:
+    """Return the ms of ``extend`` and ``range`` for each MB of noise."""
+    times, values = np.arange(POINTS), np.random.default_rng(1).standard_normal(POINTS)
+
+    def once() -> tuple[float, float]:
+        with tempfile.TemporaryDirectory(dir=os.environ.get("RSTORE_BENCH_DIR")) as folder:
+            path = Path(folder) / "file"
+
+            def write() -> None:
+                with Store(path, frozen=False) as store:
+                    store.extend("key", (times, values))
+
+            def read() -> Any:
+                with Store(path) as store:
+                    return store.range("key", to="numpy")
+
+            return timed(write)[0], timed(read)[0]
+
+    ms = [once() for _ in range(rounds + 1)][1:]
+    into, out = (median(each) / (values.nbytes / MB) for each in zip(*ms, strict=True))
+    return into, out
+
+
+def of_sqlite(rounds: int) -> tuple[float, float]:
+    """Return the ms of the raw driver for each MB of blobs, in and out, with a checksum."""
+    blob = np.random.default_rng(1).bytes(8 * SEGMENT)
+    number = 8 * POINTS // len(blob)
+
+    def once() -> tuple[float, float]:
+        with tempfile.TemporaryDirectory(dir=os.environ.get("RSTORE_BENCH_DIR")) as folder:
+            path = Path(folder) / "file"
+
+            def write() -> None:
+                with closing(sqlite3.connect(path)) as raw:
+                    raw.execute("pragma journal_mode=wal")
+                    raw.execute("create table blobs (id integer primary key, data blob)")
+                    with raw:
+                        checked = (blob for _ in range(number) if zlib.crc32(blob))
+                        raw.executemany("insert into blobs (data) values (?)", ((data,) for data in checked))
+
+            def read() -> None:
+                with closing(sqlite3.connect(path)) as raw:
+                    for (data,) in raw.execute("select data from blobs"):
+                        zlib.crc32(data)
+
+            return timed(write)[0], timed(read)[0]
+
+    ms = [once() for _ in range(rounds + 1)][1:]
+    into, out = (median(each) / (number * len(blob) / MB) for each in zip(*ms, strict=True))
+    return into, out
+
+
+def show(name: str, figures: Figures, store: tuple[float, float], sqlite: tuple[float, float]) -> None:
+    """Print a line: the codec alone, and the estimate for a store."""
+    saved = 1 - 1 / figures.ratio
+    into, out = store[0] + figures.into - saved * sqlite[0], store[1] + figures.out - saved * sqlite[1]
+    speeds = [f"{1e3 / max(ms, 0.01):10.0f}" for ms in (figures.into, figures.out)]
+    print(f"  {name:28}{figures.ratio:7.1f}{''.join(speeds)}{into:9.1f}{out:8.1f}{into + out:8.1f}", flush=True)
+
+
+def main() -> None:
+    """Print a table for each column, and then one for each group, of medians over its columns."""
+    rounds, words = int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2:]
+    print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}, {os.cpu_count()} cores")
+    codecs, found = dict(installed(CODECS)), columns(words)
+    today = measure(Codec(as_today, from_today), np.random.default_rng(1).standard_normal(POINTS), rounds)
+    whole, sqlite = of_store(rounds), of_sqlite(rounds)
+    store = whole[0] - today.into, whole[1] - today.out
+    print(f"ms for each MB, in and out: extend, range {whole[0]:.1f} {whole[1]:.1f}, ", end="")
+    print(f"the raw driver with a checksum {sqlite[0]:.1f} {sqlite[1]:.1f}")
+    head = f"{'':30}{'ratio':>7}{'in MB/s':>10}{'out MB/s':>10}{'extend':>9}{'range':>8}{'both':>8}"
+    groups: dict[str, dict[str, list[Figures]]] = {}
+    for name, values in found.items():
+        print(f"{name}: {len(values):,} of {values.dtype}\n{head}")
+        for codec, coder in codecs.items():
+            figures = measure(coder, values, rounds)
+            groups.setdefault(name.split()[0], {}).setdefault(codec, []).append(figures)
+            show(codec, figures, store, sqlite)
+    for group, rows in groups.items():
+        print(f"medians of {group}\n{head}")
+        for codec, many in rows.items():
+            show(codec, Figures(*map(median, zip(*many, strict=True))), store, sqlite)
+
+
+if __name__ == "__main__":
+    main()
