@@ -125,9 +125,10 @@ def counted(values: Any, digits: int) -> Any:
         scaled = np.rint(part * 10.0**digits)
         if not np.abs(scaled).max() < 2**53:
             return None
-        if not np.array_equal((scaled / 10.0**digits).view(np.int64), part.view(np.int64)):
+        ints = scaled.astype(np.int64)  # compared after this step, which loses the sign of -0.0
+        if not np.array_equal((ints / 10.0**digits).view(np.int64), part.view(np.int64)):
             return None
-    return scaled.astype(np.int64)
+    return ints
 
 
 def widened(data: Any, dtype: Any) -> Any:
@@ -254,9 +255,9 @@ def measure(codec: Codec, values: Any, rounds: int) -> Figures:
     return Figures(values.nbytes / size, ms_in, ms_out)
 
 
-def of_store(rounds: int) -> tuple[float, float]:
-    """Return the ms of ``extend`` and ``range`` for each MB of noise."""
-    times, values = np.arange(POINTS), np.random.default_rng(1).standard_normal(POINTS)
+def of_store(values: Any, rounds: int) -> tuple[float, float]:
+    """Return the ms of ``extend`` and ``range`` for each MB that the values have, or would have in 8 bytes each."""
+    times = np.arange(len(values))
 
     def once() -> tuple[float, float]:
         with tempfile.TemporaryDirectory(dir=os.environ.get("RSTORE_BENCH_DIR")) as folder:
@@ -273,7 +274,7 @@ def of_store(rounds: int) -> tuple[float, float]:
             return timed(write)[0], timed(read)[0]
 
     ms = [once() for _ in range(rounds + 1)][1:]
-    into, out = (median(each) / (values.nbytes / MB) for each in zip(*ms, strict=True))
+    into, out = (median(each) / (8 * len(values) / MB) for each in zip(*ms, strict=True))
     return into, out
 
 
@@ -319,11 +320,15 @@ def main() -> None:
     rounds, words = int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2:]
     print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}, {os.cpu_count()} cores")
     codecs, found = dict(installed(CODECS)), columns(words)
-    today = measure(Codec(as_today, from_today), np.random.default_rng(1).standard_normal(POINTS), rounds)
-    whole, sqlite = of_store(rounds), of_sqlite(rounds)
+    noise = np.random.default_rng(1).standard_normal(POINTS)
+    today = measure(Codec(as_today, from_today), noise, rounds)
+    whole, sqlite = of_store(noise, rounds), of_sqlite(rounds)
     store = whole[0] - today.into, whole[1] - today.out
     print(f"ms for each MB, in and out: extend, range {whole[0]:.1f} {whole[1]:.1f}, ", end="")
     print(f"the raw driver with a checksum {sqlite[0]:.1f} {sqlite[1]:.1f}")
+    for dtype in ("int64", "int32", "int16"):
+        into, out = of_store((noise * 1000).astype(dtype), rounds)
+        print(f"in a store, as {dtype}: {into:.1f} {out:.1f}, by the MB of int64")
     head = f"{'':30}{'ratio':>7}{'in MB/s':>10}{'out MB/s':>10}{'extend':>9}{'range':>8}{'both':>8}"
     groups: dict[str, dict[str, list[Figures]]] = {}
     for name, values in found.items():
