@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 from operator import attrgetter
 from typing import Final, Protocol, TypeVar
 
@@ -239,7 +240,7 @@ class Core:
             self.writer.ensure_check_value(now())
             self.base.append_pages(pages)
         else:
-            self.append(list({batch.stream: batch for page in pages for batch in page}.values()))
+            self.append(list(chain.from_iterable(pages)))
 
     def write(self, batch: Batch, once: str | None = None) -> int | None:
         """Append a batch and return the version of its stream; None if the idempotency key ``once`` was used before."""

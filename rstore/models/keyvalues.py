@@ -11,12 +11,13 @@ from rstore.commits import NewCommit
 from rstore.core import Core, Reading, ReadSurface, Surface, check_expect, check_key, check_keys, check_one, now
 from rstore.domain.log import ALL_VERSIONS, Batch, Entry, Head, Record, Rewrite
 from rstore.domain.operators import DELITEM, SETITEM
-from rstore.domain.paging import newest
+from rstore.domain.paging import newest, pages
 from rstore.domain.patterns import Pattern, pattern_of
 from rstore.domain.streams import KV, Stream
 from rstore.models.spool import Packing, Reiterable, Spool
 
 _PAGE: Final = 256
+_PAGE_OF_SETTINGS: Final = 20_000
 _ROOM: Final = 32 << 20  # bytes of memory: pairs up to these go into the log at once
 _MISSING: Final = object()
 _OPS: Final = (SETITEM, DELITEM)
@@ -120,9 +121,9 @@ class KeyValueWriter(Surface):
     def set_many(self, pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Store all pairs or nothing, in one transaction. Of pairs with the same key, the last one counts.
 
-        An iterable may be longer than memory holds: its pairs are sealed one by one, and set aside in a temporary file
-        until all of them are known to be good. SQLite then takes them a page at a time; a key that comes
-        up again thousands of pairs later has both values in its history. Other backends keep all pairs in memory.
+        An iterable may be longer than memory holds. Its pairs are sealed one by one, and set aside in a temporary file,
+        in the order of their keys, until all of them are known to be good. SQLite and PostgreSQL then take them a page
+        at a time. Other backends keep all pairs in memory.
 
         >>> store.set_many((f'square {n}', n * n) for n in range(1, 4))
         >>> store.find('square *')
@@ -133,9 +134,9 @@ class KeyValueWriter(Surface):
             spool.extend(_settings(self._core, pairs, now()))
             settings = spool.items()
             if isinstance(settings, list):
-                self._core.append(_last_of_each(settings))
+                self._core.append(list({batch.stream: batch for batch in settings}.values()))
             else:
-                self._core.append_pages(Reiterable(lambda: map(_last_of_each, spool.pages())))
+                self._core.append_pages(Reiterable(lambda: pages(_last_of_each(settings), _PAGE_OF_SETTINGS)))
 
     def delete(self, *keys: str, expect: int | None = None) -> None:
         """Delete keys, all in one transaction; unknown ones are passed over.
@@ -294,13 +295,18 @@ def _size(batch: Batch) -> int:
     return len(entry.data)
 
 
-_SETTINGS: Final = Packing(_packed, _unpacked, _size)
+_SETTINGS: Final = Packing(_packed, _unpacked, _size, order=lambda batch: batch.stream.key)
 
 
-def _last_of_each(page: Sequence[Batch]) -> Sequence[Batch]:
-    """Return the last batch of each stream."""
-    last = {batch.stream: batch for batch in page}
-    return page if len(last) == len(page) else list(last.values())
+def _last_of_each(settings: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield the last batch of each stream, of batches in the order of their streams."""
+    last = None
+    for batch in settings:
+        if last is not None and batch.stream != last.stream:
+            yield last
+        last = batch
+    if last is not None:
+        yield last
 
 
 def delete_value(core: Core, key: str, expect: int) -> None:

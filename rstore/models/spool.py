@@ -10,16 +10,20 @@ import marshal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from heapq import merge
 from itertools import chain
+from os import SEEK_END
 from types import TracebackType
 from typing import IO, Any, Final, Generic, Self, TypeVar
 
 from attrs import frozen
 
 from rstore.domain.log import Entry
+from rstore.domain.paging import pages
 
 _MEMORY_BYTES: Final = 8 << 20
 _OVERHEAD_BYTES: Final = 400  # of the objects that an item is made of, beside its data
+_BLOCK: Final = 256  # items that are read at once, of each run
 _MARSHAL_VERSION: Final = 2  # the newer ones look for objects that come up twice, which takes longer
 
 T = TypeVar("T")
@@ -27,18 +31,23 @@ T = TypeVar("T")
 
 @frozen
 class Packing(Generic[T]):
-    """How items go to a file: as tuples of plain values. ``size`` tells the bytes of an item's data."""
+    """How items go to a file: as tuples of plain values.
+
+    ``size`` tells the bytes of an item's data. Where there is an ``order``, items come back in it; of those that are
+    equal in it, the first ones come first.
+    """
 
     pack: Callable[[T], tuple[Any, ...]]
     unpack: Callable[[Sequence[Any]], T]
     size: Callable[[T], int]
+    order: Callable[[T], Any] | None = None
 
 
 ENTRIES: Final = Packing[Entry](tuple, Entry._make, lambda entry: len(entry.data))
 
 
 class Spool(Generic[T]):
-    """A list of items that goes on in an unnamed temporary file when it becomes long."""
+    """A list of items that goes on in an unnamed temporary file when it becomes long: in runs, which are merged."""
 
     def __init__(self, packing: Packing[T], room: int | None = None) -> None:
         """Take how its items go to the file, and how many bytes they may take in memory before they do."""
@@ -46,6 +55,7 @@ class Spool(Generic[T]):
         self._recent: list[T] = []
         self._bytes = self._spilled = 0
         self._file: IO[bytes] | None = None
+        self._runs: list[int] = []
 
     def __enter__(self) -> Self:
         return self
@@ -72,31 +82,35 @@ class Spool(Generic[T]):
             self.add(item)
 
     def items(self) -> Iterable[T]:
-        """Return the items in the order in which they were added, a list if they are in memory."""
+        """Return the items, a list if they are in memory."""
         return self if self._file else self._recent
 
-    def pages(self) -> Iterator[Sequence[T]]:
-        """Yield the items in pages, each of which takes as much memory as there is room for."""
-        if self._file is not None:
-            self._file.seek(0)
-            read = 0
-            while read < self._spilled:
-                packed = marshal.load(self._file)  # noqa: S302  # written below, to a file without a name
-                page = list(map(self._packing.unpack, packed))
-                read += len(page)
-                yield page
-        if self._recent:
-            yield self._recent
-
     def __iter__(self) -> Iterator[T]:
-        return chain.from_iterable(self.pages())
+        order = self._packing.order
+        runs = [*map(self._run, self._runs), self._recent if order is None else sorted(self._recent, key=order)]
+        return chain.from_iterable(runs) if order is None else merge(*runs, key=order)
 
     def _spill(self) -> None:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="rstore-")  # noqa: SIM115  # closed in __exit__
-        marshal.dump([self._packing.pack(item) for item in self._recent], self._file, _MARSHAL_VERSION)
+        self._runs.append(self._file.seek(0, SEEK_END))
+        order = self._packing.order
+        for block in pages(self._recent if order is None else sorted(self._recent, key=order), _BLOCK):
+            marshal.dump([self._packing.pack(item) for item in block], self._file, _MARSHAL_VERSION)
+        marshal.dump([], self._file, _MARSHAL_VERSION)
         self._spilled += len(self._recent)
         self._recent, self._bytes = [], 0
+
+    def _run(self, place: int) -> Iterator[T]:
+        """Yield the items of a run that begins at a place in the file. Other runs are read in between."""
+        file = self._file
+        while file is not None:
+            file.seek(place)
+            block = marshal.load(file)  # noqa: S302  # written above, to a file without a name
+            if not block:
+                return
+            place = file.tell()
+            yield from map(self._packing.unpack, block)
 
 
 class Spools:

@@ -79,7 +79,7 @@ class Chunk:
         ]
 
 
-def chunked(batches: Sequence[Batch]) -> Iterator[Chunk]:
+def chunked(batches: Iterable[Batch]) -> Iterator[Chunk]:
     """Yield batches in chunks. A batch that goes on in the next chunk leaves its stream live until it ends."""
     chunk = Chunk()
     for batch in batches:

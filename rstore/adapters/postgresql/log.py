@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -78,6 +78,10 @@ class PostgresqlLog:
             if len(batches) == 1 and isinstance(entries, list | tuple) and len(entries) == 1:
                 return [writing.append_one(db, self._terms, batches[0], entries[0])]
             return writing.append(db, self._terms, batches)
+
+    def append_pages(self, pages: Iterable[Sequence[Batch]]) -> None:
+        with self._pool.lease(wrote=True) as db:
+            writing.append_pages(db, self._terms, pages)
 
     def restore(self, copies: Sequence[Copy]) -> None:
         with self._pool.lease(wrote=True) as db:

@@ -55,23 +55,33 @@ def append(db: Connection, terms: Terms, batches: Sequence[Batch]) -> list[int]:
     if second is None:
         found, _ = _append_chunk(first, partial(db.rows, sql.APPEND, (*terms, moment, *first.values())))
     else:
+        found = {}
         with db.transaction():
-            found = _append_chunks(db, terms, moment, chain((first, second), chunks))
+            for versions in _append_chunks(db, terms, moment, chain((first, second), chunks)):
+                found |= versions
     return [found[batch.stream] for batch in batches]
 
 
-def _append_chunks(db: Connection, terms: Terms, moment: int, chunks: Iterable[Chunk]) -> dict[Stream, int]:
-    """Append chunks in a transaction. Each is made while the server works on the one before."""
-    found: dict[Stream, int] = {}
+def append_pages(db: Connection, terms: Terms, given: Iterable[Sequence[Batch]]) -> None:
+    """Append batches that are in the order of their streams, in a transaction. They may be more than memory holds."""
+    batches = chain.from_iterable(given)
+    first = next(batches, None)
+    if first is not None:
+        with db.transaction():
+            for _ in _append_chunks(db, terms, first.recorded, chunked(chain((first,), batches))):
+                pass
+
+
+def _append_chunks(db: Connection, terms: Terms, moment: int, chunks: Iterable[Chunk]) -> Iterator[dict[Stream, int]]:
+    """Append chunks in a transaction, and yield the versions of each. It is made while the server works on another."""
     moments = set()
     with db.pipeline() if psycopg.Pipeline.is_supported() else nullcontext():  # libpq has it since version 14
         for chunk, answer in _answers(db, ((chunk, (*terms, moment, *chunk.values())) for chunk in chunks)):
             versions, recorded = _append_chunk(chunk, answer)
-            found |= versions
+            yield versions
             moments.add(recorded)
     if len(moments) > 1:
         db.execute(sql.REDATE, (terms[-1], max(moments)))
-    return found
 
 
 def _answers(
