@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.resources import files
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,10 @@ from rstore.adapters.sqlite import statements as sql
 from rstore.domain.errors import StoreError, StoreNotAvailableError
 from rstore.domain.rules import no_namespace
 from rstore.domain.streams import Stream
+
+CREATE: Final = ("schema.sql", "heads.sql", "triggers.sql")
+SHOW_AS_NEW: Final = "version_1.sql"
+MIGRATE: Final = (SHOW_AS_NEW, "heads.sql", "migration.sql", "triggers.sql")  # triggers last: what moves is not new
 
 _LONGEST_SECONDS: Final = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 _RETRY_SECONDS: Final = 0.005
@@ -140,7 +145,7 @@ class SqliteFile:
                 self._prepare(db)
             if version := self._schema_version(db):
                 if version < sql.SCHEMA_VERSION:
-                    _run(db, sql.SHOW_AS_NEW)
+                    _run(db, SHOW_AS_NEW)
                     db.fleeting = True
                 row = db.execute(sql.NAMESPACE, (self._namespace,)).fetchone()
                 db.namespace = row[0] if row else 0
@@ -210,7 +215,7 @@ class SqliteFile:
     def _create_schema(self, db: Connection) -> None:
         version = self._schema_version(db)
         if version < sql.SCHEMA_VERSION:  # nobody was faster
-            for name in sql.CREATE if version == 0 else sql.MIGRATE:
+            for name in CREATE if version == 0 else MIGRATE:
                 _run(db, name)
             if version == 0:
                 identify(db)
@@ -331,8 +336,13 @@ class SqliteFile:
         return StoreError(f"{self.name}: {_DAMAGED.get(primary, str(error))}")
 
 
-def _run(db: sqlite3.Connection, script: str) -> None:
-    for statement in sql.script(script):
+def script(name: str) -> list[str]:
+    """Return the statements of a file beside this module; read at creation only, and so not kept."""
+    return files("rstore.adapters.sqlite").joinpath(name).read_text(encoding="utf-8").split(";\n\n")
+
+
+def _run(db: sqlite3.Connection, name: str) -> None:
+    for statement in script(name):
         db.execute(statement)
 
 

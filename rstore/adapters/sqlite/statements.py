@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from rstore.domain.log import Entry, Query
@@ -60,16 +59,6 @@ DISCARD: Final = (
 ADVANCE_POSITIONS: Final = """
 UPDATE sqlite_sequence SET seq = max(seq, CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))
 WHERE name = 'rstore_record'"""
-
-
-def script(name: str) -> list[str]:
-    """Return the statements of a file beside this module; read at creation only, and so not kept."""
-    return files("rstore.adapters.sqlite").joinpath(name).read_text(encoding="utf-8").split(";\n\n")
-
-
-CREATE: Final = ("schema.sql", "heads.sql", "triggers.sql")
-SHOW_AS_NEW: Final = "version_1.sql"
-MIGRATE: Final = (SHOW_AS_NEW, "heads.sql", "migration.sql", "triggers.sql")  # triggers last: what moves is not new
 
 
 # -- the newest record of a stream ------------------------------------------------------------------------------------
@@ -269,7 +258,12 @@ INSERT INTO rstore_head (namespace, kind, key, live, levels, floor, died, {_BARE
 VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 SET: Final = f"""
-UPDATE rstore_head SET ({_BARE["columns"]}) = (?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?"""
+UPDATE rstore_head SET ({_BARE["columns"]}, floor) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?"""
+
+# Those of some keys that have more than one record.
+WITH_HISTORY: Final = """
+SELECT h.id FROM json_each(?) AS asked CROSS JOIN rstore_head AS h ON h.id = asked.value
+CROSS JOIN rstore_change AS c ON c.position = h.position WHERE c.old_position IS NOT NULL"""
 
 INSERT: Final = f"""
 INSERT INTO rstore_record ({_BARE["columns"]}, stream, level) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""

@@ -77,11 +77,9 @@ def append(db: Connection, batches: Sequence[Batch], floor: int, recorded: int =
 def _way(found: _Found) -> Callable[[Connection, Sequence[_Found], _Appending], list[int]]:
     """Return the function that appends a batch, together with its neighbours that are alike."""
     batch, row = found
-    if batch.stream.kind != KV or batch.if_live or not is_single(batch):
+    if batch.stream.kind != KV or not is_single(batch) or (batch.if_live and not (row and row.live)):
         return _append_batches
-    if row is None:
-        return _add_keys
-    return _set_keys if row.live and batch.live and not batch.replace else _append_batches
+    return _add_keys if row is None else _set_keys
 
 
 def _add_keys(db: Connection, batches: Sequence[_Found], appending: _Appending) -> list[int]:
@@ -98,13 +96,21 @@ def _add_keys(db: Connection, batches: Sequence[_Found], appending: _Appending) 
 
 
 def _set_keys(db: Connection, batches: Sequence[_Found], appending: _Appending) -> list[int]:
-    """Append an entry each to keys that live, and live on."""
-    rows = [
-        (row.version + 1, next(appending.positions), appending.recorded, *next(iter(batch.entries)), row.id)
-        for batch, row in batches
-        if row is not None
-    ]
+    """Append an entry each to keys that there are."""
+    replaced = json.dumps([row.id for batch, row in batches if batch.replace and row])
+    for (number,) in db.execute(sql.WITH_HISTORY, (replaced,)).fetchall():
+        keys.erase_all(db, number)  # of the others, the trigger takes the only record away
+    rows, changed = [], []
+    for (_, (entry,), _, _, live, replace, _), row in batches:
+        if row is not None:
+            version = row.version + 1
+            floor = version if replace else row.floor
+            rows.append((version, next(appending.positions), appending.recorded, *entry, floor, row.id))
+            if not (live and row.live):
+                changed.append((live, row.levels, floor, row.died if live else version, row.id))
+                appending.born[KV] += live - row.live
     db.executemany(sql.SET, rows)
+    db.executemany(sql.CHANGE_STREAM, changed)
     return [version for version, *_ in rows]
 
 
@@ -149,7 +155,7 @@ def _append_to_key(db: Connection, batch: Batch, row: StreamRow, positions: Iter
     if batch.replace:
         keys.erase_all(db, row.id)
     rows = [
-        (version, next(positions), batch.recorded, *entry, row.id)
+        (version, next(positions), batch.recorded, *entry, row.floor, row.id)
         for version, entry in enumerate(batch.entries, start=row.version + 1)
     ]
     db.executemany(sql.SET, rows)
@@ -170,7 +176,7 @@ def restore(db: Connection, copies: Sequence[Copy]) -> None:
             number, of_level = known[stream].id, level_of(stream, start, end)
             levels[stream] |= bit(of_level)
             if version > known[stream].version:
-                place = (number,) if is_key else (number, of_level)
+                place = (known[stream].floor, number) if is_key else (number, of_level)
                 rows.append((version, next(positions), recorded, start, end, *rest, *place))
         db.executemany(sql.SET if is_key else sql.INSERT, rows)
     born: Counter[str] = Counter()

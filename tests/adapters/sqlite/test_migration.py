@@ -16,6 +16,7 @@ import pytest
 
 from rstore import Store
 from rstore.adapters.dsn import open_log
+from rstore.adapters.sqlite import file
 from rstore.adapters.sqlite import statements as sql
 from rstore.admin.check import check
 from rstore.domain.log import Query
@@ -24,7 +25,7 @@ from tests.fixtures.story import HERE
 
 NAMESPACE = "plain"
 VERSIONS = 200
-STEPS = sum(len(sql.script(name)) for name in sql.MIGRATE)
+STEPS = sum(len(file.script(name)) for name in file.MIGRATE)
 
 
 @pytest.fixture
@@ -116,14 +117,15 @@ def test_a_migration_that_is_killed_leaves_the_old_file(old: Path, step: int) ->
     killed = """
 import itertools, os, signal, sys
 from rstore import Store
+from rstore.adapters.sqlite import file
 from rstore.adapters.sqlite import statements as sql
-script, count = sql.script, itertools.count()
+script, count = file.script, itertools.count()
 def counted(name):
     for statement in script(name):
         if next(count) == int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
         yield statement
-sql.script = counted
+file.script = counted
 Store(sys.argv[1], "plain", frozen=False).open()
 """
     done = subprocess.run([sys.executable, "-c", killed, old, str(step)], check=False, env=os.environ)
