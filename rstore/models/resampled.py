@@ -38,7 +38,8 @@ def bins_of(
 
     def summed(record: Record) -> Run:
         is_longer = record.end - record.start >= wanted.step  # than a bin: then it lies in none
-        summary = None if is_longer else core.envelope.summary(stream, record)
+        is_cut = record.start < span[0] or record.end > span[1]  # then a part of its rows is loaded
+        summary = None if is_longer or is_cut else core.envelope.summary(stream, record)
         if summary is None or summary.states(how) is None:
             return load(record)
         segment = _Segment(record, summary, partial(load, record))

@@ -6,6 +6,8 @@ import datetime
 import math
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -138,3 +140,13 @@ def test_summaries_and_parts_change_nothing(
             found = bins(store, how, freq, monkeypatch, by_numpy=True)
             assert found == bins(naive, how, freq, monkeypatch, by_numpy=False)
             assert found == bins(store, how, freq, monkeypatch, by_numpy=False)
+
+
+@pytest.mark.parametrize("span", [(100_000, None), (None, 200_000), (100_000, 200_000), (59, 60), (1, None)])
+def test_a_span_that_cuts_a_long_segment_counts_no_others(span: tuple[int | None, int | None]) -> None:
+    with Store("memory://", frozen=False) as store:
+        store.extend("key", pd.Series(np.arange(5000.0), (np.arange(5000) * 60).astype("M8[s]")))
+        start, end = span
+        expected = sum(value for _, value in store.range("key", start, end=end))
+
+        assert [value for _, value in store.resample("key", "1000D", "sum", start=start, end=end)] == [expected]
