@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self, overload
 
 from attrs import Factory, frozen
 
 from rstore.domain.names import exact
 from rstore.encoding.columns import Layout, Table, is_row
+from rstore.encoding.conditions import check_found
 
 
 @frozen
@@ -50,19 +51,21 @@ class Choice:
         rows = self.rows(values)
         if isinstance(rows, Table):
             return _Shown(rows, self)
-        return [row[self.names[0]] for row in rows] if self.is_one else rows
+        return self.of_rows(rows) if self.is_one else rows
 
     def check(self, key: str, layout: Callable[[], Layout | None]) -> None:
-        """Raise if points of the series ``key`` were read, and none of them has one of the columns.
+        """Raise if points of the series ``key`` were read, and none of them has one of the columns."""
+        check_found(key, self.names, self._found, layout)
 
-        Args:
-            layout: finds that of any segment of the series: the message names its columns.
-        """
-        missing = [name for name in self.names if name not in self._found]
-        if self._found and missing:
-            known = layout()
-            others = "" if known is None else f": {', '.join(repr(column.name) for column in known.columns)}"
-            raise ValueError(f"none of these points of {key!r} has a column {missing[0]!r}{others}")
+    def also(self, names: Iterable[str]) -> Choice:
+        """Return the choice of these columns as well, in rows."""
+        return Choice(tuple(dict.fromkeys((*self.names, *names))), found=self._found)
+
+    def of_rows(self, rows: Sequence[Any]) -> list[Any]:
+        """Return rows that have other columns too with the chosen ones only."""
+        if self.is_one:
+            return [row[self.names[0]] for row in rows]
+        return [{name: row[name] for name in self.names} for row in rows]
 
 
 class _Shown(Sequence[Any]):

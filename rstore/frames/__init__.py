@@ -6,7 +6,8 @@ library. ``read`` returns such a frame as a :class:`~rstore.frames.frame.Frame`,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,7 @@ from rstore.domain.resampling import Reduce
 from rstore.domain.series import Merge, Run
 from rstore.encoding.chosen_columns import Choice
 from rstore.encoding.columns import Layout, TimeAxis
+from rstore.encoding.conditions import Where
 from rstore.encoding.envelope import UnpackTimes
 
 if TYPE_CHECKING:
@@ -86,6 +88,13 @@ def as_reduced() -> Reduce | None:
     except ModuleNotFoundError:
         return None
     return reducing.reduced
+
+
+def as_filtered(where: Where) -> Callable[[Run], Iterator[Run]]:
+    """Return the function that yields the rows of a run which meet conditions."""
+    from rstore.frames import filtering
+
+    return partial(filtering.filtered, where)
 
 
 def gathered(

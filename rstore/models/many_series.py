@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args, overload
 
 from rstore import frames
@@ -11,6 +12,7 @@ from rstore.core import Surface, check_key, check_keys
 from rstore.domain.duplicates import Duplicates, check_duplicates
 from rstore.domain.patterns import pattern_of
 from rstore.domain.streams import TS, Stream
+from rstore.encoding.conditions import Conditions
 from rstore.models.extending import Given, How, extend_with_many
 from rstore.models.segments import Point
 from rstore.models.slices import framed, listed, slice_of
@@ -34,6 +36,7 @@ class ManySeriesReader(TimeSeriesReader):
         end: Stamp | None = None,
         freq: Length | None = None,
         columns: str | Sequence[str] | None = None,
+        where: Conditions | None = None,
         to: None = None,
     ) -> dict[str, list[Point]]: ...
     @overload
@@ -46,6 +49,7 @@ class ManySeriesReader(TimeSeriesReader):
         end: Stamp | None = None,
         freq: Length | None = None,
         columns: str | Sequence[str] | None = None,
+        where: Conditions | None = None,
         to: str,
         shape: Shape = "dict",
     ) -> Any: ...
@@ -58,6 +62,7 @@ class ManySeriesReader(TimeSeriesReader):
         end: Stamp | None = None,
         freq: Length | None = None,
         columns: str | Sequence[str] | None = None,
+        where: Conditions | None = None,
         to: str | None = None,
         shape: Shape = "dict",
     ) -> Any:
@@ -95,8 +100,8 @@ class ManySeriesReader(TimeSeriesReader):
             chosen = [key for key in self.timeseries(pattern.prefix) if pattern.matches(key)]
         else:
             chosen = check_keys(keys)
-        streams = {key: Stream(TS, key) for key in chosen}
-        slices = ((stream, slice_of(self._core, stream, start, end, n, freq, columns)) for stream in streams.values())
+        of_each = partial(slice_of, self._core, start=start, end=end, n=n, freq=freq, columns=columns, where=where)
+        slices = ((stream, of_each(stream)) for stream in (Stream(TS, key) for key in chosen))
         if to is None:
             return {stream.key: listed(self._core, stream, wanted) for stream, wanted in slices}
         parts = {stream.key: framed(self._core, stream, wanted) for stream, wanted in slices}

@@ -5,8 +5,8 @@ NumPy is taken if the series came as a frame, and if it is installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain, pairwise
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from rstore.domain.streams import Stream
 from rstore.encoding.columns import Table
 from rstore.encoding.packing import unpack_times
 from rstore.encoding.rows import Rows
-from rstore.encoding.summaries import Summary
+from rstore.models.lazy_segments import LazyValues, lazy, merge_opened, opened
 from rstore.models.segments import runs_of
 
 
@@ -42,8 +42,7 @@ def bins_of(
         summary = None if is_longer or is_cut else core.envelope.summary(stream, record)
         if summary is None or summary.states(how) is None:
             return load(record)
-        segment = _Segment(record, summary, partial(load, record))
-        return _Times(segment), _Values(segment)
+        return lazy(record, summary, partial(load, record))
 
     runs = runs_of(core, stream, *span, load=summed if typed else load, merged=partial(_merge, merged))
     first = next(runs, None)
@@ -57,58 +56,15 @@ def _quick(times: Sequence[int]) -> Sequence[int]:
     return times if isinstance(times, range | list | tuple) else memoryview(cast("Any", times))
 
 
-class _Segment:
-    """A segment whose rows are read if somebody asks for them."""
-
-    def __init__(self, record: Record, summary: Summary, load: Callable[[], Run]) -> None:
-        self.start, self.end, self.summary, self._load = record.start, record.end, summary, load
-
-    @cached_property
-    def run(self) -> Run:
-        return self._load()
-
-
-class _Times(Sequence[int]):
-    """The times of a segment: the first and the last are known without its rows."""
-
-    def __init__(self, segment: _Segment) -> None:
-        self._segment = segment
-
-    def __len__(self) -> int:
-        return self._segment.summary.rows
-
-    def __getitem__(self, at: Any) -> Any:
-        known = {0: self._segment.start, -1: self._segment.end}
-        return self._segment.run[0][at] if isinstance(at, slice) or at not in known else known[at]
-
-
-class _Values(Sequence[Any]):
-    """The values of a segment."""
-
-    def __init__(self, segment: _Segment) -> None:
-        self.segment = segment
-
-    def __len__(self) -> int:
-        return self.segment.summary.rows
-
-    def __getitem__(self, at: Any) -> Any:
-        return self.segment.run[1][at]
-
-
 def _merge(merged: Merge, runs: Sequence[tuple[int, Run]], holes: Sequence[Layer]) -> Iterator[Run]:
-    """Merge runs as ``merged`` does, whose rows it needs."""
-    for times, values in merged([(version, _opened(run)) for version, run in runs], holes):
+    for times, values in merge_opened(merged, runs, holes):
         yield _quick(times), values
-
-
-def _opened(run: Run) -> Run:
-    return run[1].segment.run if isinstance(run[1], _Values) else run
 
 
 def _reduced(reduced: Reduce, values: Sequence[Any], ends: Sequence[int], how: How) -> Iterator[States]:
     """Yield the aggregates of the bins of a run: from the summary, if one of them holds all of its segment."""
-    states = values.segment.summary.states(how) if isinstance(values, _Values) else None
+    states = values.segment.summary.states(how) if isinstance(values, LazyValues) else None
     if states is not None and set(ends) <= {0, len(values)}:
         yield from (states if first < end else {} for first, end in pairwise((0, *ends)))
     else:
-        yield from reduced(_opened(((), values))[1], ends, how)
+        yield from reduced(opened(((), values))[1], ends, how)

@@ -99,18 +99,6 @@ def laid_runs(
     return overlay((_layer(core, stream, record, load) for record in counted), start, end, merged)
 
 
-def chosen_runs(
-    core: Reading, stream: Stream, start: int, end: int, cut: Cut = iter, *, choice: Choice
-) -> Iterator[Run]:
-    """Return the runs of :func:`runs_of`, with chosen columns only."""
-
-    def load(record: Record) -> Run:
-        times, values = core.envelope.run(stream, record, span=(start, end), columns=choice.names)
-        return times, choice.shown(values)
-
-    return runs_of(core, stream, start, end, load=load, cut=cut)
-
-
 def _loaded(core: Reading, stream: Stream, load: Load, failed: list[StorePayloadError], record: Record) -> Run:
     """Return the points of a record. Those that cannot be loaded keep their times: later points may replace them."""
     try:
@@ -131,16 +119,14 @@ def rows_of(
     version: int | None = None,
     unpack: UnpackTimes = unpack_times,
     merged: Merge = merge,
-    cut: Cut = iter,
-    choice: Choice | None = None,
 ) -> Iterator[Run]:
     """Return the runs of :func:`runs_of`. Values in typed columns come as rows of a table."""
-    load = partial(load_rows, core, stream, unpack, (start, end), choice)
-    return runs_of(core, stream, start, end, version, load, merged, cut)
+    load = partial(load_rows, core, stream, unpack, None, (start, end))
+    return runs_of(core, stream, start, end, version, load, merged)
 
 
 def load_rows(
-    core: Reading, stream: Stream, unpack: UnpackTimes, span: tuple[int, int], choice: Choice | None, record: Record
+    core: Reading, stream: Stream, unpack: UnpackTimes, choice: Choice | None, span: tuple[int, int], record: Record
 ) -> Run:
     """Return the points of a record. Values in typed columns come as rows of a table."""
     times, values = core.envelope.run(stream, record, unpack, span, None if choice is None else choice.names)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import chain, compress, islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from attrs import frozen
 
 from rstore import frames
 from rstore.core import Reading
-from rstore.domain.series import Run, thin
+from rstore.domain.log import Record
+from rstore.domain.series import Merge, Run, merge, thin
 from rstore.domain.spans import check_time
 from rstore.domain.streams import Stream
 from rstore.encoding.chosen_columns import Choice
+from rstore.encoding.columns import Table
+from rstore.encoding.conditions import Conditions, Where
 from rstore.html import Points
-from rstore.models.segments import Point, chosen_runs, layout_of, pairs_of, rows_of, runs_of, tail_of
+from rstore.models.lazy_segments import LazyValues, lazy, merge_opened
+from rstore.models.segments import Cut, Point, layout_of, load_rows, pairs_of, runs_of, tail_of
 from rstore.models.stamps import span_of, step_of
 from rstore.timestamps import Length, Stamp
 
@@ -34,6 +40,7 @@ class Slice(NamedTuple):
     n: int | None
     step: int | None
     choice: Choice | None
+    where: Where | None
 
 
 def slice_of(
@@ -44,24 +51,26 @@ def slice_of(
     n: int | None,
     freq: Length | None,
     columns: str | Sequence[str] | None,
+    where: Conditions | None,
 ) -> Slice:
     """Return what the arguments of a call ask for."""
     low, high = span_of(core, stream, start, end)
     step = step_of(core, stream, freq)
-    return Slice(
-        low, high, n if n is None else check_time("n", n), step, None if columns is None else Choice.of(columns)
-    )
+    n = n if n is None else check_time("n", n)
+    choice = None if columns is None else Choice.of(columns)
+    return Slice(low, high, n, step, choice, None if where is None else Where.of(where))
 
 
 def points_in(core: Reading, stream: Stream, wanted: Slice) -> Iterator[Point]:
     """Yield the points of a slice, lazily. Those of the end are in memory together."""
-    n, step, choice = wanted.n, wanted.step, wanted.choice
+    n, step = wanted.n, wanted.step
     points: Iterable[Point] = chain.from_iterable(map(pairs_of, _runs_in(core, stream, wanted)))
     if step is not None:
         points = thin(points, step)
     if n is not None:
         points = _last(points, -n) if n < 0 else islice(points, n)
-    return iter(points) if choice is None else _checked(core, stream, points, choice)
+    is_checked = wanted.choice is not None or wanted.where is not None
+    return _checked(core, stream, points, wanted) if is_checked else iter(points)
 
 
 def listed(core: Reading, stream: Stream, wanted: Slice) -> Points:
@@ -71,26 +80,78 @@ def listed(core: Reading, stream: Stream, wanted: Slice) -> Points:
     found = Points()
     for times, values in _runs_in(core, stream, wanted):
         found.extend(zip(times, values, strict=True))
-    if wanted.choice is not None:
-        _check(core, stream, wanted.choice)
+    _check(core, stream, wanted)
     return found
 
 
 def framed(core: Reading, stream: Stream, wanted: Slice) -> Frame:
     """Return the points of a slice as a frame."""
     unpack, merged = frames.as_arrays()
-    rows = _cut(core, stream, wanted, partial(rows_of, unpack=unpack, merged=merged, choice=wanted.choice))
-    frame = frames.gathered(rows, wanted.step, wanted.n, partial(layout_of, core, stream), wanted.choice)
-    if wanted.choice is not None:
-        _check(core, stream, wanted.choice)
+    choice, where = wanted.choice, wanted.where
+    read = choice if choice is None or where is None else choice.also(where.names)
+    load = partial(load_rows, core, stream, unpack, read)
+    filtered = None if where is None else frames.as_filtered(where)
+    rows = _cut(core, stream, wanted, _Reader(load, merged, where, filtered))
+    frame = frames.gathered(rows, wanted.step, wanted.n, partial(layout_of, core, stream), choice)
+    _check(core, stream, wanted)
     return frame
 
 
 def _runs_in(core: Reading, stream: Stream, wanted: Slice) -> Iterator[Run]:
-    return _cut(core, stream, wanted, runs_of if wanted.choice is None else partial(chosen_runs, choice=wanted.choice))
+    """Yield the runs of a slice, whose values are those of a caller."""
+    choice, where = wanted.choice, wanted.where
+    names = None if choice is None else (*choice.names, *(where.names if where is not None else ()))
+    shown = None if choice is None else (choice if where is None else choice.also(where.names)).shown
+
+    def load(span: tuple[int, int], record: Record) -> Run:
+        times, values = core.envelope.run(stream, record, span=span, columns=names)
+        return times, values if shown is None else shown(values)
+
+    runs = _cut(core, stream, wanted, _Reader(load, merge, where, None if where is None else partial(_filtered, where)))
+    if choice is None or where is None:
+        return runs
+    return ((times, choice.of_rows(values)) for times, values in runs)
 
 
-def _cut(core: Reading, stream: Stream, wanted: Slice, runs: Any) -> Iterator[Run]:
+@frozen
+class _Reader:
+    """Reads the runs of a slice. With conditions, segments that can't meet them are not read where they lie alone."""
+
+    load: Callable[[tuple[int, int], Record], Run]
+    merged: Merge
+    where: Where | None
+    filtered: Callable[[Run], Iterator[Run]] | None
+
+    def __call__(self, core: Reading, stream: Stream, start: int, end: int, cut: Cut = iter) -> Iterator[Run]:
+        where, filtered, load = self.where, self.filtered, partial(self.load, (start, end))
+        if where is None or filtered is None:
+            return runs_of(core, stream, start, end, load=load, merged=self.merged, cut=cut)
+
+        def lazily(record: Record) -> Run:
+            is_whole = start <= record.start and record.end <= end  # otherwise only a part of its rows would come
+            summary = core.envelope.summary(stream, record) if is_whole else None
+            if summary is None or where.may_hold(summary):
+                return load(record)
+            return lazy(record, summary, partial(load, record))
+
+        def kept(runs: Iterable[Run]) -> Iterator[Run]:
+            read = (run for run in runs if not isinstance(run[1], LazyValues))
+            return cut(run for run in chain.from_iterable(map(filtered, read)) if len(run[0]))
+
+        merged = partial(merge_opened, self.merged)
+        return runs_of(core, stream, start, end, load=lazily, merged=merged, cut=kept)
+
+
+def _filtered(where: Where, run: Run) -> Iterator[Run]:
+    """Yield the points of a run that meet conditions."""
+    times, values = run
+    met = where.met(values)
+    rows = list(compress(range(len(met)), met))
+    chosen = values.take(rows) if isinstance(values, Table) else list(compress(values, met))
+    yield list(compress(times, met)), chosen
+
+
+def _cut(core: Reading, stream: Stream, wanted: Slice, runs: _Reader) -> Iterator[Run]:
     """Yield runs of a slice: only those of its end, if no distance between points has to be known."""
     if wanted.n is None or wanted.n >= 0 or wanted.step is not None:
         yield from runs(core, stream, wanted.low, wanted.high)
@@ -102,10 +163,13 @@ def _last(points: Iterable[Point], n: int) -> Iterator[Point]:
     yield from deque(points, maxlen=n)
 
 
-def _checked(core: Reading, stream: Stream, points: Iterable[Point], choice: Choice) -> Iterator[Point]:
+def _checked(core: Reading, stream: Stream, points: Iterable[Point], wanted: Slice) -> Iterator[Point]:
     yield from points
-    _check(core, stream, choice)
+    _check(core, stream, wanted)
 
 
-def _check(core: Reading, stream: Stream, choice: Choice) -> None:
-    choice.check(stream.key, partial(layout_of, core, stream))
+def _check(core: Reading, stream: Stream, wanted: Slice) -> None:
+    """Raise if points were read, and none has one of the columns that the caller names."""
+    for each in (wanted.choice, wanted.where):
+        if each is not None:
+            each.check(stream.key, partial(layout_of, core, stream))

@@ -14,6 +14,7 @@ from rstore.domain.names import check_name
 from rstore.domain.resampling import FILLS, HOWS, PICKS, filled
 from rstore.domain.streams import TS, Stream
 from rstore.encoding.columns import TimeAxis
+from rstore.encoding.conditions import Conditions
 from rstore.html import Points
 from rstore.models.extending import (
     How,
@@ -51,6 +52,7 @@ class TimeSeriesReader(ReadSurface):
         end: Stamp | None = None,
         freq: Length | None = None,
         columns: str | Sequence[str] | None = None,
+        where: Conditions | None = None,
         to: None = None,
     ) -> list[Point]: ...
     @overload
@@ -63,6 +65,7 @@ class TimeSeriesReader(ReadSurface):
         end: Stamp | None = None,
         freq: Length | None = None,
         columns: str | Sequence[str] | None = None,
+        where: Conditions | None = None,
         to: str,
     ) -> Any: ...
     def range(
@@ -74,6 +77,7 @@ class TimeSeriesReader(ReadSurface):
         end: Stamp | None = None,
         freq: Length | None = None,
         columns: str | Sequence[str] | None = None,
+        where: Conditions | None = None,
         to: str | None = None,
     ) -> Any:
         """Return the points of a series in order of time; ``[]`` if there are none or the key is unknown.
@@ -88,6 +92,10 @@ class TimeSeriesReader(ReadSurface):
             columns: of rows, such as those of a frame, only these columns, in this order. A name alone gives its values
                 instead of rows, as in pandas. A row without such a column has None there. Of typed columns no others
                 are read.
+            where: ``(column, comparison, value)``, or a list of these, as of ``pandas.read_parquet``: only points that
+                meet all of them. A comparison is ``==``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``in`` or ``not in``. A
+                missing value meets none. Values that are no rows are the column ``value``. Long segments of frames
+                whose least and greatest value can't meet them are passed over. ``n`` and ``freq`` count what is left.
             to: ``pandas``, ``polars``, ``arrow`` or ``numpy``: return a frame of that library instead of a list, with
                 datetimes if the series has a unit. For NumPy that is a pair ``(times, values)``. A span without points
                 has the columns of the series too. Values among rows are in a column of their own, ``value``.
@@ -95,6 +103,7 @@ class TimeSeriesReader(ReadSurface):
         Raises:
             StoreNotAvailableError: the library is not installed; the message tells how to.
             ValueError: the library has no type for a column of such values; or none of the points has such a column.
+            TypeError: a value can't be compared with that of a condition.
 
         >>> store.extend('series', (10, 'a'), (20, 'b'), (30, 'c'))
         >>> store.range('series', 15), store.range('series', n=1), store.range('series', freq=20)
@@ -104,6 +113,8 @@ class TimeSeriesReader(ReadSurface):
         >>> store.extend('quotes', (1, {'bid': 9, 'ask': 10}), (2, {'bid': 8, 'ask': 11}))
         >>> store.range('quotes', columns=['ask']), store.range('quotes', columns='ask')
         ([(1, {'ask': 10}), (2, {'ask': 11})], [(1, 10), (2, 11)])
+        >>> store.range('quotes', where=('ask', '>', 10), columns='bid')
+        [(2, 8)]
         >>> times, values = store.range('series', to='numpy')
         >>> times.tolist(), values.tolist()
         ([10, 20, 30], ['a', 'b', 'c'])
@@ -111,7 +122,7 @@ class TimeSeriesReader(ReadSurface):
         if to is not None:
             frames.check_library(to)
         stream = Stream(TS, check_key(key))
-        wanted = slice_of(self._core, stream, start, end, n, freq, columns)
+        wanted = slice_of(self._core, stream, start, end, n, freq, columns, where)
         if to is None:
             return listed(self._core, stream, wanted)
         return frames.shown(framed(self._core, stream, wanted), to)
@@ -125,6 +136,7 @@ class TimeSeriesReader(ReadSurface):
         end: Stamp | None = None,
         freq: Length | None = None,
         columns: str | Sequence[str] | None = None,
+        where: Conditions | None = None,
     ) -> Iterator[Point]:
         """Iterate over what :meth:`range` would return, lazily and in constant memory.
 
@@ -132,7 +144,7 @@ class TimeSeriesReader(ReadSurface):
         together. Whether a point has such a column is known at the end.
         """
         stream = Stream(TS, check_key(key))
-        return points_in(self._core, stream, slice_of(self._core, stream, start, end, n, freq, columns))
+        return points_in(self._core, stream, slice_of(self._core, stream, start, end, n, freq, columns, where))
 
     def first(self, key: str) -> Point | None:
         """Return the earliest point, or None if the key is unknown."""
