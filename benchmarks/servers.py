@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from itertools import count, islice
+from itertools import count, islice, product
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -108,6 +109,18 @@ class RawRedis:
     def get(self, key: str) -> Any:
         return pickle.loads(self.db.get(key))  # type: ignore[arg-type]
 
+    def set_many(self, pairs: Mapping[str, Any]) -> None:
+        pipeline = self.db.pipeline(transaction=False)
+        for key, value in pairs.items():
+            pipeline.set(key, pickle.dumps(value))
+        pipeline.execute()
+
+    def delete(self, *keys: str) -> None:
+        pipeline = self.db.pipeline(transaction=False)
+        for key in keys:
+            pipeline.delete(key)
+        pipeline.execute()
+
     def extend(self) -> None:
         self.db.delete("series")
         points = words()
@@ -172,6 +185,33 @@ def many(raw: RawPostgresql, dsn: str, rounds: int) -> Iterator[Row]:
     yield Row("  history=False (raw: COPY)", mid["copy"], mid["plain"], "s", "")
     yield Row(f"delete of {MANY:,} keys", mid["raw delete"], mid["delete"], "s", "")
     yield Row("  history=False", mid["raw delete"], mid["plain delete"], "s", "")
+
+
+def bulk(raw: RawRedis, dsn: str, rounds: int) -> Iterator[Row]:
+    """Measure 50,000 keys in one call, and in calls of a thousand: new ones, the same ones again, their deletion.
+
+    A pipeline of as many keys stands beside each call. It promises less, since others see some of its keys before the
+    rest.
+    """
+    taken: dict[tuple[str, int, bool], list[float]] = {}
+    with Store(dsn, frozen=False) as store:
+        store["first"] = None
+        for size, number in product((MANY, 1_000) * rounds, (1, 2)):
+            keys = [f"{number} {random.randbytes(8).hex()}" for _ in range(MANY)]
+            pages = [keys[start : start + size] for start in range(0, MANY, size)]
+            works: dict[str, Callable[[RawRedis | Store, list[str]], None]] = {
+                "set_many, new keys": lambda side, page: side.set_many({key: random.random() for key in page}),
+                "set_many, known keys": lambda side, page: side.set_many({key: random.random() for key in page}),
+                "delete": lambda side, page: side.delete(*page),
+            }
+            for (name, work), side in product(works.items(), (raw, store)[:: 1 if number == 1 else -1]):
+                work_of = partial(work, side)
+                taken.setdefault((name, size, side is store), []).append(timed(partial(each, work_of, pages)))
+    mid = {what: median(values) * 1e6 / MANY for what, values in taken.items()}
+    for name, size, ours in taken:
+        if ours:
+            row, aim = f"{name}, {size:,} a call", "at most 2" if "new" in name else ""
+            yield Row(row, mid[name, size, False], mid[name, size, True], "us a key", aim)
 
 
 def points(raw: Raw, dsn: str, rounds: int, aim: str) -> Iterator[Row]:
@@ -268,7 +308,7 @@ def show(rows: Iterator[Row]) -> None:
     for row in rows:
         ratio = f"{row.ours / row.raw:.2f}"
         print(
-            f"{row.name:42}{f'{row.raw:.3g} {row.unit}':>12}{f'{row.ours:.3g} {row.unit}':>12}{ratio:>12}  {row.aim}",
+            f"{row.name:42}{f'{row.raw:.3g} {row.unit}':>14}{f'{row.ours:.3g} {row.unit}':>14}{ratio:>12}  {row.aim}",
             flush=True,
         )
 
@@ -286,6 +326,7 @@ def on_redis(rounds: int) -> None:
     with one_core(), Valkey.start() as server:
         show(calls(RawRedis(server.dsn), server.dsn, rounds))
     with Valkey.start() as server:
+        show(bulk(RawRedis(server.dsn), server.dsn, rounds))
         show(points(RawRedis(server.dsn), server.dsn, rounds, "at most 0.125"))
 
 
@@ -296,7 +337,7 @@ def main() -> None:
     """Print the tables."""
     rounds = next((int(word) for word in sys.argv[1:] if word.isdigit()), 5)
     for name in [word for word in sys.argv[1:] if word in SERVERS] or SERVERS:
-        print(f"{name:42}{'raw':>12}{'rstore':>12}{'rstore/raw':>12}  aim")
+        print(f"{name:42}{'raw':>14}{'rstore':>14}{'rstore/raw':>12}  aim")
         SERVERS[name](rounds)
 
 

@@ -9,6 +9,7 @@ all that they have seen anywhere: it is a Lamport clock.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct, error
 from typing import Final, NamedTuple
 
@@ -119,14 +120,18 @@ def stored_head(packed: bytes) -> StoredHead:
 
 def pack_body(entry: Entry | Record) -> bytes:
     """Return a record as far as its writer knows it; the scripts put version, position and time before it."""
-    item, op, meta = entry.item.encode(), entry.op.encode(), entry.meta
-    sizes = len(item), len(op), 0 if meta is None else len(meta) + 1
-    start, end = entry.start, entry.end
-    fixed = _BODY.pack(level(start, end), start - TIME_MIN, end - TIME_MIN, *sizes)
-    body = b"".join((fixed, item, op, meta or b"", entry.data))
+    start, end, item, op, data, meta = entry[-6:]
+    body = _beginning(start, end, item, op, 0 if meta is None else len(meta) + 1) + (meta or b"") + data
     if len(body) > VALUE_BYTES:
         raise StoreError("a value is larger than Redis can take (512 MB); nothing was stored")
     return body
+
+
+@lru_cache(maxsize=64)  # that of many values is the same
+def _beginning(start: int, end: int, item: str, op: str, meta: int) -> bytes:
+    """Return a body up to its meta, given the size of that."""
+    sizes = len(item.encode()), len(op.encode()), meta
+    return _BODY.pack(level(start, end), start - TIME_MIN, end - TIME_MIN, *sizes) + item.encode() + op.encode()
 
 
 def unpack_record(packed: bytes, at: int = 0) -> Record:

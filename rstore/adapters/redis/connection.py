@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ssl import SSLSocket
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -34,7 +34,7 @@ class Connection:
         self._fenced_until: dict[bytes, float] = {}
 
     def send(self, commands: Sequence[Command]) -> None:
-        self._driver.send_packed_command([packed(commands)])
+        self._driver.send_packed_command(packed(commands))
 
     def reply(self) -> Any:
         """Return the next reply, or the error that the server answers with."""
@@ -81,12 +81,33 @@ def unconnected(connections: ConnectionPool) -> Any:
     return connections.connection_class(**connections.connection_kwargs)
 
 
-def packed(commands: Sequence[Command]) -> bytes:
-    """Return commands as they are sent. The driver's own packing takes three times as long."""
+_PIECE: Final = 10_000  # words
+
+
+class _Sizes(dict[int, bytes]):
+    """What stands before a word of a size, behind the word before it."""
+
+    def __missing__(self, size: int) -> bytes:
+        return b"\r\n$%d\r\n" % size
+
+
+_SIZES: Final = _Sizes((size, b"\r\n$%d\r\n" % size) for size in range(1024))
+
+
+def packed(commands: Sequence[Command]) -> Iterator[bytes]:
+    """Yield commands as they are sent, in pieces: a server reads one while the next is made.
+
+    The driver's own packing takes six times as long.
+    """
     pieces: list[bytes] = []
     for command in commands:
-        pieces.append(b"*%d\r\n" % len(command))
-        for word in command:
-            text = word if isinstance(word, bytes) else b"%d" % word
-            pieces += b"$%d\r\n" % len(text), text, b"\r\n"
-    return b"".join(pieces)
+        pieces.append(b"*%d" % len(command))
+        for start in range(0, len(command), _PIECE):
+            for word in command[start : start + _PIECE]:
+                text = word if isinstance(word, bytes) else b"%d" % word
+                pieces += _SIZES[len(text)], text
+            if start + _PIECE < len(command):
+                yield b"".join(pieces)
+                pieces.clear()
+        pieces.append(b"\r\n")
+    yield b"".join(pieces)

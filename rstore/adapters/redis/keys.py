@@ -54,6 +54,7 @@ class Partition:
         self.slot: int = key_slot(self._prefix.encode())
         self.meta, self.feed, self.live, self.all = map(self._key, ("meta", "feed", "live", "all"))
         self.prepared, self.transactions = self._key("promised"), self._key("notes")
+        self._head, self._records, self._spans = map(self._key, ("h:", "r:", "i:"))
 
     @property
     def own(self) -> tuple[bytes, ...]:
@@ -70,20 +71,21 @@ class Partition:
         return self._key("p:") + txid
 
     def head(self, stream: Stream) -> bytes:
-        return f"{self._prefix}h:{stream.kind}:{stream.key}".encode()
+        return self._head + stream_name(stream)
 
     def records(self, stream: Stream) -> bytes:
-        return f"{self._prefix}r:{stream.kind}:{stream.key}".encode()
+        return self._records + stream_name(stream)
 
     def spans(self, stream: Stream) -> bytes:
-        return f"{self._prefix}i:{stream.kind}:{stream.key}".encode()
+        return self._spans + stream_name(stream)
 
     def retired(self, stream: Stream) -> tuple[bytes, bytes]:
         return self._key(f"g:{stream.kind}:{stream.key}"), self._key(f"o:{stream.kind}:{stream.key}")
 
     def current(self, stream: Stream) -> tuple[bytes, bytes, bytes]:
         """Return the keys of a stream that a reader needs if nobody rewrites it."""
-        return self.head(stream), self.records(stream), self.spans(stream)
+        name = stream_name(stream)
+        return self._head + name, self._records + name, self._spans + name
 
     def each_of(self, name: bytes) -> list[bytes]:
         """Return all keys of a stream by its name, whatever bytes that has."""
@@ -151,7 +153,8 @@ def partition_of(key: str, number: int) -> int:
 
 
 def stream_name(stream: Stream) -> bytes:
-    return f"{stream.kind}:{stream.key}".encode()
+    kind, key = stream
+    return f"{kind}:{key}".encode()
 
 
 def stream_named(name: bytes) -> Stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from struct import Struct, pack
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -17,6 +18,7 @@ from rstore.adapters.redis.scripts import PREPARE, WRITE, WRITE_SPREAD
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Batch, Copy, Record, Rewrite
 from rstore.domain.rules import check_expected
+from rstore.domain.spans import TIME_MIN
 from rstore.domain.streams import KV, Stream
 
 
@@ -163,28 +165,31 @@ class Call:
 
 
 def _header(write: Write, parts: _Parts) -> bytes:
-    if isinstance(write, Restoring):
-        _, version, live, died, _ = write.head
-        is_key, is_staged = write.stream.kind == KV, parts.staged is not None
-        return _HEADER.pack(_RESTORE, is_key, live, 0, 0, 0, is_staged, version, died, parts.number, TIMELESS)
+    common = write.stream.kind == KV, parts.staged is not None, parts.number
     if isinstance(write, Batch):
-        verb, option, floor = _REPLACE if write.replace else _APPEND, write.if_live, None
-        recorded = packed_time(write.recorded)
-    else:
-        verb, option, floor, recorded = _REWRITE, write.bump_version, write.floor, TIMELESS
-    return _HEADER.pack(
-        verb,
-        write.stream.kind == KV,
-        _LIVE[write.live],
-        option,
-        write.expect is not None,
-        floor is not None,
-        parts.staged is not None,
-        write.expect or 0,
-        floor or 0,
-        parts.number,
-        recorded,
-    )
+        _, _, recorded, expect, live, replace, if_live = write
+        return _packed_header(*common, _REPLACE if replace else _APPEND, live, if_live, expect, None, recorded)
+    if isinstance(write, Rewrite):
+        return _packed_header(*common, _REWRITE, write.live, write.bump_version, write.expect, write.floor, TIME_MIN)
+    _, version, live, died, _ = write.head
+    return _packed_header(*common, _RESTORE, live, False, version, died, TIME_MIN)
+
+
+@lru_cache(maxsize=64)  # those of many writes are the same
+def _packed_header(
+    is_key: bool,
+    is_staged: bool,
+    number: int,
+    verb: int,
+    live: bool | None,
+    option: bool,
+    expect: int | None,
+    floor: int | None,
+    recorded: int,
+) -> bytes:
+    has_expect, has_floor = expect is not None and verb != _RESTORE, floor is not None and verb != _RESTORE
+    flags = verb, is_key, _LIVE[live], option, has_expect, has_floor, is_staged
+    return _HEADER.pack(*flags, expect or 0, floor or 0, number, packed_time(recorded))
 
 
 def _packed_parts(write: Write) -> Iterator[bytes]:

@@ -17,17 +17,17 @@ DIGESTS = {
     "abort_if_open": "56114150e4332413b32e024de0f775caa85e8baa",
     "advance": "fff2c3191174a153852b81ffb93ee8be616ed02c",
     "begin": "63d188fb51ef675484cb66cc5122d9872d176f7e",
-    "commit": "7739e509eacba75a6106d41620f6d7d8831ba36b",
+    "commit": "02156cf89d5e9aec296024a32e4284914c265a1e",
     "create": "ea835cb4fafc3aae40ea02dd1b6aa73ff484f20b",
     "end": "d2d559780da66a1a6531eb1d42a04030a0a6e67b",
     "fence": "6c00d20d8d25fdb458992f92ba8934c190bac203",
     "newest": "8744c661e676feb84ac3130686d65317ce1e30d9",
-    "prepare": "61a91d906b9a3f1c29c6ef901f71e92cce057f96",
+    "prepare": "b5aee8ef4276b2ec24e3d6f73bf5a55c4366d21c",
     "raise_high_water": "0f1e1592c45cd5d48859e2affe49fc9341346d84",
-    "replay": "5422ecfab1d9e5924c9c6de37e5581542741cffc",
+    "replay": "b700925b89dd1ce77c6786201bab63a39f4140f9",
     "sweep": "59ccb0d1c8c594bf9e78a8ee22bd1b4c4991e9bf",
-    "write": "1dd49bfca598a7bf20ac5b822cb7a147428259fa",
-    "write_spread": "de882c71fdda59651c3455ba5ac00958de807f0d",
+    "write": "2120d7d0f51c7974e7c8566fb499bbb2056ce0bc",
+    "write_spread": "85342e145dc8ddf965bd8e535f76d3476e980fdc",
 }
 SCRIPTS = {each.name: each for each in vars(scripts).values() if isinstance(each, Script)}
 

@@ -7,17 +7,27 @@ if redis.call("EXISTS", PROMISE) == 0 then return {"kept"} end
 local moment = ARGV[2]
 catch_up(ARGV[1])
 local ARGV = redis.call("LRANGE", PROMISE, #KEYS + 1, -1)
-local function promised_to() return nil end
 --- @include "parts/numbers"
+--- @include "parts/records"
+--- @include "parts/append_each"
+
+local answer = {"done", 0}
+local function done(n, names)
+  answer[2] = n
+  change_names("HDEL", PROMISED, names)
+  redis.call("UNLINK", PROMISE)
+  return answer
+end
+local n = append_each(answer, moment)
+if n then return done(n, names_of_each()) end
+local function promised_to() return nil end
 --- @include "parts/writer"
 
 local space = load_space()
 if not space then return {"kept"} end
 local ops, refusal = checked_ops(space)
 if not ops then return refusal end
-local answer = {"done", 0}
 write(ops, space, answer, moment_of(ops, moment))
-answer[2] = space.n
-for _, op in ipairs(ops) do redis.call("HDEL", PROMISED, op.name) end
-redis.call("UNLINK", PROMISE)
-return answer
+local names = {}
+for at, op in ipairs(ops) do names[at] = op.name end
+return done(space.n, names)

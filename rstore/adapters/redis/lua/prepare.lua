@@ -6,22 +6,35 @@
 
 local PROMISE, PROMISED = table.remove(KEYS), table.remove(KEYS)
 local txid = table.remove(ARGV)
-local function promised_to(op) return redis.call("HGET", PROMISED, op.name) end
 --- @include "parts/numbers"
+--- @include "parts/records"
+--- @include "parts/append_each"
+
+local function keep(names, moment)
+  change_names("HSET", PROMISED, names, txid)
+  redis.call("RPUSH", PROMISE, #KEYS)
+  for _, words in ipairs({KEYS, ARGV}) do
+    for at = 1, #words, 1000 do
+      redis.call("RPUSH", PROMISE, unpack(words, at, math.min(at + 999, #words)))
+    end
+  end
+  return {"done", moment}
+end
+if redis.call("EXISTS", PROMISED) == 0 then
+  local heads, _, highest, moment = checked_heads(NOTHING)
+  local n = tonumber(redis.call("HGET", KEYS[1], "n") or "")
+  if heads and n and n >= highest and n <= MOST then return keep(names_of_each(), moment) end
+end
+local function promised_to(op) return redis.call("HGET", PROMISED, op.name) end
 --- @include "parts/writer"
 
 local space = load_space()
 if not space then return {"gone"} end
 local ops, refusal = checked_ops(space)
 if not ops then return refusal end
-for _, op in ipairs(ops) do
-  redis.call("HSET", PROMISED, op.name, txid)
+local names = {}
+for at, op in ipairs(ops) do
+  names[at] = op.name
   if op.stage then redis.call("PERSIST", op.stage) end
 end
-redis.call("RPUSH", PROMISE, #KEYS)
-for _, words in ipairs({KEYS, ARGV}) do
-  for at = 1, #words, 1000 do
-    redis.call("RPUSH", PROMISE, unpack(words, at, math.min(at + 999, #words)))
-  end
-end
-return {"done", moment_of(ops, NEVER)}
+return keep(names, moment_of(ops, NEVER))

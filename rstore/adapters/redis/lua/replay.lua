@@ -2,6 +2,7 @@
 --- Returns the records that an event state is folded from, in one round trip: a snapshot, and those that follow it.
 --- Only a log that may write runs it: plain readers need no permission for scripts.
 --- @include "parts/numbers"
+--- @include "parts/records"
 --- @include "parts/layout"
 
 local H, R, I, SNAPSHOTS, SNAPSHOT_SPANS = KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]

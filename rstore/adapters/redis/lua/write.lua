@@ -7,6 +7,11 @@ if ARGV[1] == "1" then
   local version = append_one()
   if version then return version end
 end
+--- @include "parts/records"
+--- @include "parts/append_each"
+
+local answer = {"done"}
+if append_each(answer, NOTHING) then return #answer == 2 and answer[2] or answer end
 local function promised_to() return nil end
 --- @include "parts/writer"
 
@@ -14,6 +19,5 @@ local space = load_space()
 if not space then return {"gone"} end
 local ops, refusal = checked_ops(space)
 if not ops then return refusal end
-local answer = {"done"}
 write(ops, space, answer, moment_of(ops, NEVER))
 return answer

@@ -15,20 +15,31 @@ if txid == "" and ARGV[1] == "1" and redis.call("HEXISTS", PROMISED, ARGV[2]) ==
   local version, n = append_one()
   if version then return {"done", n, version} end
 end
+--- @include "parts/records"
+--- @include "parts/append_each"
+
+local note = txid ~= "" and redis.call("HGET", NOTES, txid)
+local answer = {"done", 0, note and least or nil}
+local function done(n, moment)
+  answer[2] = n
+  if note then
+    answer[3] = moment
+    redis.call("HSET", NOTES, txid, "decided" .. moment .. note:sub(5))
+  end
+  return answer
+end
+if (txid == "" or note) and redis.call("EXISTS", PROMISED) == 0 then
+  local n, moment = append_each(answer, least)
+  if n then return done(n, moment) end
+end
 local function promised_to(op) return redis.call("HGET", PROMISED, op.name) end
 --- @include "parts/writer"
 
 local space = load_space()
 if not space then return {"gone"} end
-local note = txid ~= "" and redis.call("HGET", NOTES, txid)
 if txid ~= "" and not note then return {"given up"} end
 local ops, refusal = checked_ops(space)
 if not ops then return refusal end
-local answer, moment = {"done", 0}, moment_of(ops, least)
-if note then
-  answer[3] = moment
-  redis.call("HSET", NOTES, txid, "decided" .. moment .. note:sub(5))
-end
+local moment = moment_of(ops, least)
 write(ops, space, answer, moment)
-answer[2] = space.n
-return answer
+return done(space.n, moment)

@@ -1,4 +1,4 @@
---- How heads, records and spans are packed: codec.py describes them. Lua counts bytes from 1.
+--- How heads and records are packed: codec.py describes them.
 ---
 --- The stored words differ from those of the Python code: an `era` is a generation, `filed` records are those that are
 --- not in the head.
@@ -30,24 +30,8 @@ end
 
 local function version_of(record) return (struct.unpack(">I8", record)) end
 local function position_of(record) return (struct.unpack(">I8", record, 9)) end
-local function span_of(record)  -- level and start, version, end, recorded
-  return record:sub(25, 33) .. record:sub(1, 8) .. record:sub(34, 41) .. record:sub(17, 24)
-end
 local function data_size(record)
   local item, op, meta = struct.unpack(">I2I2I4", record, 42)
   return #record - 49 - item - op - math.max(meta - 1, 0)
 end
 
-local function is_later(time, other)  -- in halves: a double would lose the last bits
-  local high, low = struct.unpack(">I4I4", time)
-  local other_high, other_low = struct.unpack(">I4I4", other)
-  return high > other_high or (high == other_high and low > other_low)
-end
-
-local function with_level(levels, record)
-  local level = record:byte(25)
-  local at = 8 - math.floor(level / 8)
-  local mask = bit.bor(levels:byte(at), bit.lshift(1, level % 8))
-  if mask == levels:byte(at) then return levels end
-  return levels:sub(1, at - 1) .. string.char(mask) .. levels:sub(at + 1)
-end
