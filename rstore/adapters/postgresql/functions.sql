@@ -84,12 +84,6 @@ BEGIN
     END IF;
 END $$;
 
--- Lock a stream, and return its row. The row's id is NULL if there is no such stream.
-CREATE OR REPLACE FUNCTION rstore.lock_stream(home bigint, of_kind text, of_key text) RETURNS rstore.stream
-LANGUAGE sql AS $$
-    SELECT s FROM rstore.stream AS s WHERE s.namespace = home AND s.kind = of_kind AND s.key = of_key FOR UPDATE
-$$;
-
 -- Append one entry, as nearly all writes do. A live stream on the known timeline needs little work. append() does all
 -- else, also the first append on another timeline.
 CREATE OR REPLACE FUNCTION rstore.append_one(
@@ -272,11 +266,13 @@ CREATE OR REPLACE FUNCTION rstore.put(
     OUT head bigint, OUT floor bigint, OUT saved bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
+    home bigint;
     s rstore.stream;
     found bigint;
 BEGIN
     PERFORM rstore.begin_write(patience, durable);
-    s := rstore.lock_stream(rstore.hold_namespace(of_name), of_kind, of_key);
+    home := rstore.hold_namespace(of_name);
+    SELECT * INTO s FROM rstore.stream AS t WHERE t.namespace = home AND t.kind = of_kind AND t.key = of_key FOR UPDATE;
     head := coalesce(s.version, 0);
     floor := coalesce(s.floor, 0);
     saved := 0;
@@ -325,7 +321,8 @@ BEGIN
     records := 0;
     saved := 0;
     FOR i IN 1 .. cardinality(kinds) LOOP
-        s := rstore.lock_stream(home, kinds[i], keys[i]);
+        SELECT * INTO s FROM rstore.stream AS t WHERE t.namespace = home AND t.kind = kinds[i] AND t.key = keys[i]
+        FOR UPDATE;
         head := coalesce(s.version, 0);
         floor := coalesce(s.floor, 0);
         IF expects[i] <> head OR expect_floors[i] <> floor THEN

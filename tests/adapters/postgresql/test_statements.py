@@ -47,7 +47,7 @@ DIGESTS = {
 
 SCRIPTS = {
     "schema.sql": "a96e4cb1ec270044030344d6a0954fc7447276b9d782291f43fac462079f474f",
-    "functions.sql": "5f32ba4a7259b1b4f942ac6258f938bce22cf9bc805f245b149e6a451077f0c5",
+    "functions.sql": "66c3bc53936a20616e9d909267de822f58fd36ebbc093d160b8f695399531649",
 }
 
 
