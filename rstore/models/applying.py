@@ -58,7 +58,7 @@ def apply_if(
     t: Moment | None = None,
     once: str | None = None,
 ) -> State | Any:
-    """Apply changes, unless ``check`` raises. It gets the state that the changes lead to."""
+    """Apply changes, unless ``check`` raises. It gets the state that the changes, or the first call, lead to."""
     stream = Stream(ES, check_key(key))
     core.check_writable()
     when = None if t is None else posix_ms(t, "t")
@@ -101,17 +101,38 @@ def _step(core: Core, stream: Stream, item: str, change: Any) -> _Step:
     return _Step(item, op, body, core.envelope.echo(stream, body, value))
 
 
+def first_state(core: Core, key: str, once: str) -> State | None:
+    """Return the state that the call with an idempotency key has led to, empty if deleted; None without such a call."""
+    stream = Stream(ES, key)
+    found = _marked(core, core.marker(stream, once))
+    return None if found is None else _state_after(core, stream, found) or {}
+
+
+def mark_used(core: Core, key: str, once: str, version: int) -> None:
+    """Mark an idempotency key as used by a call that found a sequence at a version, and changed nothing."""
+    stream = Stream(ES, key)
+    core.append([_marking(core, stream, core.marker(stream, once), version, 0)])
+
+
+def _marked(core: Core, marker: Batch) -> Record | None:
+    found = core.log.last((marker.stream,))[0]
+    if found is not None:
+        core.envelope.check(marker.stream, found)
+    return found
+
+
 def _apply_once(core: Core, changes: _Changes) -> State | None:
     """Apply changes once. Whatever fails may fail because the marker is there: they were applied before."""
     try:
         return _apply(core, changes)
     except StoreIntegrityError:  # also a conflict, which is one
-        marker = changes.marker
-        found = None if marker is None else core.log.last((marker.stream,))[0]
-        if marker is None or found is None:
+        found = None if changes.marker is None else _marked(core, changes.marker)
+        if found is None:
             raise
-        core.envelope.check(marker.stream, found)
-    return _state_after(core, changes.stream, found)
+    state = _state_after(core, changes.stream, found)
+    if changes.check is not None:
+        changes.check(state or {})
+    return state
 
 
 def _state_after(core: Core, stream: Stream, marker: Record) -> State | None:
@@ -123,9 +144,10 @@ def _state_after(core: Core, stream: Stream, marker: Record) -> State | None:
     is_whole = len(following) == count and all(
         record.recorded == marker.recorded or record.version >= PROVISIONAL for record in following
     )
-    if head is None or not is_whole or 0 < after < head.floor or following[0].version <= head.floor:
+    if head is None or not is_whole or 0 < after < head.floor or (following and following[0].version <= head.floor):
         return current_of(core, stream.key) or {}
-    records = (record for record in core.log.read(stream) if record.version <= following[-1].version)
+    last = following[-1].version if following else after
+    records = (record for record in core.log.read(stream) if record.version <= last)
     folded = fold(EventState(), facts_of(core, stream, records))
     return None if folded.deleted else copied(folded.state)
 

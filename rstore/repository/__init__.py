@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
-import operator
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
-from rstore.commits import ARGUMENTS, DID, name_of
-from rstore.core import core_of, reading_of
+from attrs import evolve
+
+from rstore.core import check_expect, core_of, reading_of
 from rstore.domain.errors import StoreModelError
+from rstore.domain.names import check_name
 from rstore.domain.streams import ES
 from rstore.history.changes import Change
 from rstore.history.commits import By, Commit
 from rstore.history.diff import Diff
-from rstore.models.applying import apply_if
-from rstore.models.event_states import copied, current_state, is_live
-from rstore.repository.arguments import Kept, arguments_of, check_kept
-from rstore.repository.decisions import Changes, decided, recorded, steps_of
+from rstore.models.event_states import is_live
+from rstore.repository.arguments import Kept, check_kept
+from rstore.repository.deciding import When
+from rstore.repository.decisions import Changes
 from rstore.repository.mapping import ModelMapping, Upcast
 from rstore.store import Store
 from rstore.timestamps import Moment, posix_ms
-from rstore.transactions import context, unless_named
+from rstore.transactions import unless_named
 from rstore.view import View
 
 __all__ = ["Changes", "Repository", "Upcast"]
@@ -103,6 +102,7 @@ class Repository(Generic[M]):
         """
         self._store, self._mapping = store, ModelMapping.of(model, prefix, upcast or {}, converter)
         self._arguments = check_kept(arguments)
+        self._when = When(store, self._mapping, self._arguments)
 
     def __repr__(self) -> str:
         return f"<Repository of {self._mapping.title} under {self._mapping.prefix!r} in {self._store!r}>"
@@ -152,6 +152,13 @@ class Repository(Generic[M]):
             if state is not None:
                 yield key, self._mapping.load(key, state)
 
+    def version(self, key: str) -> int:
+        """Return the version of an instance, which each change of it increases: 0 if there never was one.
+
+        It is what ``expect`` compares with: see :meth:`when`, and :meth:`Store.version`.
+        """
+        return self._store.version(self._name(key))
+
     def past(self, key: str, t: Moment) -> M | None:
         """Return an instance as it was at a valid time, or None if there was none."""
         state = self._store.past(self._name(key), posix_ms(t))
@@ -178,14 +185,7 @@ class Repository(Generic[M]):
             StoreConflictError: there is one under this key.
             StoreModelError: a field has a value that could not be loaded, or on which the class fails.
         """
-        name, mapping = self._name(key), self._mapping
-        inspect.signature(mapping.model).bind(**arguments)  # its TypeError says which argument is missing, or unknown
-        instance = mapping.make(key, arguments, arguments)
-        changes = {item: (operator.setitem, value) for item, value in mapping.state(key, instance).items()}
-        if not changes:
-            raise StoreModelError(key, f"{mapping.title} has no fields that could be stored")
-        with unless_named(core_of(self._store), "create"):  # its changes are its arguments
-            return self._applied(key, name, changes, 0, mapping.values(instance))
+        return self._when.create(key, **arguments)
 
     def do(self, key: str, decide: Callable[Concatenate[M, P], Changes | None], *args: P.args, **kwargs: P.kwargs) -> M:
         """Load an instance, let it decide, store the decision, and return the changed instance.
@@ -218,17 +218,46 @@ class Repository(Generic[M]):
         >>> [(commit.who, commit.did) for commit in tickets.history('42', by='commit')]
         [(None, 'create'), (None, None), ('ada', 'reopen')]
         """
-        if not callable(decide):
-            raise TypeError(
-                f"decide is a function of an instance, such as Account.deposit, not {type(decide).__name__}"
-            )
-        core, did = core_of(self._store), name_of(decide)
-        attempt = partial(self._do, key, lambda model: decide(model, *args, **kwargs))
-        arguments = (
-            None if did is None else arguments_of(decide, did, args, kwargs, self._mapping.converter, self._arguments)
-        )
-        with context(core, {DID: did, ARGUMENTS: arguments}):
-            return core.decide(attempt)
+        return self._when.do(key, decide, *args, **kwargs)
+
+    def when(self, *, expect: int | None = None, once: str | None = None, t: Moment | None = None) -> When[M]:
+        """Return what does :meth:`create` and :meth:`do` under conditions.
+
+        They are no arguments of ``do``, since those go to ``decide``, which may have an ``expect`` of its own.
+
+        Args:
+            expect: the version that the instance must still have, as :meth:`version` returned it. There is one attempt.
+            once: an idempotency key: a second call with it, for this instance, decides and stores nothing, and returns
+                the instance that the first call returned. A key counts for ``create``, ``do`` and :meth:`Store.apply`.
+            t: when it happened, as :meth:`at` takes times. The decision is taken on the instance as it was then, and
+                all later changes are folded again. The newest instance is returned, which must be valid, too.
+
+        >>> import attrs
+        >>> @attrs.frozen
+        ... class Till:
+        ...     cash: int = 0
+        ...
+        ...     def take(self, amount):
+        ...         return {'cash': (operator.add, amount)}
+        >>> tills = Repository(store, Till)
+        >>> _ = tills.create('1')
+        >>> tills.when(expect=tills.version('1'), once='receipt 7').do('1', Till.take, 5)
+        Till(cash=5)
+        >>> _ = tills.do('1', Till.take, 3)
+        >>> tills.when(once='receipt 7').do('1', Till.take, 5)
+        Till(cash=5)
+        >>> tills['1']
+        Till(cash=8)
+
+        Raises:
+            StoreConflictError: by ``do``: the instance is at another version than expected.
+            StoreModelError: by ``do``: there was no instance at the time ``t``.
+            StoreIntegrityError: by ``do``: later changes can't be folded any more; or a field was changed at ``t``
+                already.
+            KeyError: by ``do``: there is none, or it was deleted since.
+        """
+        token = None if once is None else check_name("token", once, empty=False)
+        return evolve(self._when, expect=check_expect(expect), once=token, t=None if t is None else posix_ms(t, "t"))
 
     def delete(self, *keys: str) -> None:
         """Delete instances and keep their past; unknown keys are ignored. See :meth:`Store.delete_events`.
@@ -255,7 +284,7 @@ class Repository(Generic[M]):
             KeyError: there never was one under this key.
             StoreModelError: there was none then.
         """
-        if not self._store.version(self._name(key)):
+        if not self.version(key):
             raise KeyError(key)
         if self.past(key, t) is None:
             raise StoreModelError(key, f"there was no {self._mapping.title} yet at that time")
@@ -263,28 +292,3 @@ class Repository(Generic[M]):
 
     def _name(self, key: str) -> str:
         return self._mapping.name(key)
-
-    def _do(self, key: str, decide: Callable[[M], Changes | None]) -> M:
-        name, mapping = self._name(key), self._mapping
-        found = current_state(reading_of(self._store), name)  # one round trip for state and version
-        if found is None or found.deleted:
-            raise KeyError(key)
-        state = copied(found.state)
-        instance = mapping.load(key, state)
-        changes = decide(mapping.load(key, copied(state)))  # a copy: what decide does to it is no decision
-        steps = {} if changes is None else steps_of(mapping, key, changes)
-        if not steps:
-            return instance
-        changed = decided(mapping, key, instance, steps)
-        events = {item: recorded(mapping, key, state, item, step, changed) for item, step in steps.items()}
-        return self._applied(key, name, events, found.version, {item: getattr(changed, item) for item in steps})
-
-    def _applied(self, key: str, name: str, changes: Changes, expect: int, values: Mapping[str, Any]) -> M:
-        """Store changes if the state that they make can be loaded, and return the instance."""
-        loaded: list[M] = []
-
-        def check(state: Mapping[str, Any]) -> None:
-            loaded.append(self._mapping.load(key, state, values))
-
-        apply_if(core_of(self._store), name, changes, check, expect)
-        return loaded[-1]

@@ -1,0 +1,130 @@
+"""How a repository stores decisions: loaded, decided, checked, and appended if no other writer came in between."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from attrs import frozen
+
+from rstore.commits import ARGUMENTS, DID, name_of
+from rstore.core import ATTEMPTS, core_of, reading_of
+from rstore.domain.errors import StoreConflictError, StoreModelError
+from rstore.domain.streams import ES, Stream
+from rstore.models.applying import apply_if, first_state, mark_used
+from rstore.models.event_states import copied, current_state, past_state
+from rstore.repository.arguments import Kept, arguments_of
+from rstore.repository.decisions import Changes, decided, recorded, steps_of
+from rstore.repository.mapping import ModelMapping
+from rstore.store import Store
+from rstore.transactions import context, unless_named
+from rstore.view import View
+
+M = TypeVar("M")
+P = ParamSpec("P")
+
+
+@frozen(eq=False)
+class When(Generic[M]):
+    """A repository that creates and decides under conditions: see :meth:`rstore.Repository.when`.
+
+    Attributes:
+        arguments: which arguments of decisions the log keeps.
+        expect: the version that an instance must still have; None for any.
+        once: the idempotency key of a call; None without one.
+        t: when it happened, in POSIX milliseconds; None for now.
+    """
+
+    store: Store | View
+    mapping: ModelMapping[M]
+    arguments: Kept
+    expect: int | None = None
+    once: str | None = None
+    t: int | None = None
+
+    def create(self, key: str, **arguments: Any) -> M:
+        """Make an instance, store it, and return the stored one: see :meth:`rstore.Repository.create`."""
+        if self.expect:
+            raise TypeError("create expects that there is none: expect is for do")
+        name, mapping = self.mapping.name(key), self.mapping
+        inspect.signature(mapping.model).bind(**arguments)  # its TypeError says which argument is missing, or unknown
+        instance = mapping.make(key, arguments, arguments)
+        changes = {item: (operator.setitem, value) for item, value in mapping.state(key, instance).items()}
+        if not changes:
+            raise StoreModelError(key, f"{mapping.title} has no fields that could be stored")
+        with unless_named(core_of(self.store), "create"):  # its changes are its arguments
+            return self._applied(key, name, changes, 0, mapping.values(instance))
+
+    def do(self, key: str, decide: Callable[Concatenate[M, P], Changes | None], *args: P.args, **kwargs: P.kwargs) -> M:
+        """Load an instance, let it decide, and store the decision: see :meth:`rstore.Repository.do`."""
+        if not callable(decide):
+            raise TypeError(
+                f"decide is a function of an instance, such as Account.deposit, not {type(decide).__name__}"
+            )
+        core, did = core_of(self.store), name_of(decide)
+        attempt = partial(self._do, key, lambda model: decide(model, *args, **kwargs))
+        if self.once is not None:
+            attempt = partial(self._do_once, key, attempt)
+        arguments = (
+            None if did is None else arguments_of(decide, did, args, kwargs, self.mapping.converter, self.arguments)
+        )
+        with context(core, {DID: did, ARGUMENTS: arguments}):
+            return core.decide(attempt, ATTEMPTS if self.expect is None else 1)
+
+    def _do_once(self, key: str, attempt: Callable[[], M]) -> M:
+        """Return what the first call returned. Whatever fails may fail because that came in between."""
+        first = self._first(key)
+        if first is not None:
+            return first
+        try:
+            return attempt()
+        except Exception:
+            first = self._first(key)
+            if first is None:
+                raise
+            return first
+
+    def _first(self, key: str) -> M | None:
+        name = self.mapping.name(key)
+        state = None if self.once is None else first_state(core_of(self.store), name, self.once)
+        return None if state is None else self._loaded(key, state)
+
+    def _do(self, key: str, decide: Callable[[M], Changes | None]) -> M:
+        name, mapping, reading = self.mapping.name(key), self.mapping, reading_of(self.store)
+        newest = current_state(reading, name)  # one round trip for state and version
+        if newest is None or newest.deleted:
+            raise KeyError(key)
+        if self.expect not in (None, newest.version):
+            raise StoreConflictError(ES, name, self.expect, newest.version)
+        then = newest if self.t is None else past_state(reading, Stream(ES, name), self.t)
+        if then is None or not then.lives:
+            raise StoreModelError(key, f"there was no {mapping.title} yet at that time")
+        state = copied(then.state)
+        instance = mapping.load(key, state)
+        changes = decide(mapping.load(key, copied(state)))  # a copy: what decide does to it is no decision
+        steps = {} if changes is None else steps_of(mapping, key, changes)
+        if not steps:
+            if self.once is not None:
+                mark_used(core_of(self.store), name, self.once, newest.version)
+            return instance if then is newest else mapping.load(key, copied(newest.state))
+        changed = decided(mapping, key, instance, steps)
+        events = {item: recorded(mapping, key, state, item, step, changed) for item, step in steps.items()}
+        return self._applied(key, name, events, newest.version, {item: getattr(changed, item) for item in steps})
+
+    def _applied(self, key: str, name: str, changes: Changes, expect: int, values: Mapping[str, Any]) -> M:
+        """Store changes if the state that they make can be loaded, and return the instance."""
+        loaded: list[M] = []
+
+        def check(state: Mapping[str, Any]) -> None:
+            loaded.append(self._loaded(key, state, values))
+
+        apply_if(core_of(self.store), name, changes, check, expect, self.t, self.once)
+        return loaded[-1]
+
+    def _loaded(self, key: str, state: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> M:
+        if not state:  # it was deleted since: after the time of a late decision, or after what was done once
+            raise KeyError(key)
+        return self.mapping.load(key, state, values)
