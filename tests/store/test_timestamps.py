@@ -83,6 +83,8 @@ OF_SERIES: dict[str, Call] = {
     "points(end)": lambda s, t: list(s.points("s", end=t)),
     "range(start)": lambda s, t: s.range("s", t),
     "range(end)": lambda s, t: s.range("s", end=t),
+    "range_many(start)": lambda s, t: s.range_many(["s"], t),
+    "range_many(end)": lambda s, t: s.range_many(["s"], end=t),
     "remove(start)": lambda s, t: (s.remove("s", start=t), s.range("s")),
     "remove(end)": lambda s, t: (s.remove("s", end=t), s.range("s")),
     "resample(start)": lambda s, t: s.resample("s", 7_200_000, start=t),
@@ -97,8 +99,8 @@ OF_ALL: dict[str, Call] = {
     "diff(t2)": lambda s, t: [s.diff(key, 0, t, key_kind) for key, key_kind in KINDS],
     "events(start)": lambda s, t: s.events("e", t),
     "events(end)": lambda s, t: s.events("e", end=t),
-    "log(since)": lambda s, t: list(s.log(t)),
-    "log(until)": lambda s, t: list(s.log(until=t)),
+    "log(since)": lambda s, t: [change._replace(commit=None) for change in s.log(t)],
+    "log(until)": lambda s, t: [change._replace(commit=None) for change in s.log(until=t)],
     "past(t)": lambda s, t: s.past("e", t),
     "prune(before)": lambda s, t: (s.prune("e", before=t), s.events("e")),
     "revert(t)": lambda s, t: ([s.revert(key, t, kind) for key, kind in KINDS], s.current("e"), s["k"], s.range("s")),
@@ -106,6 +108,7 @@ OF_ALL: dict[str, Call] = {
     "Repository.diff(t1)": lambda s, t: Repository(s, Counter).diff("c", t, LATER),
     "Repository.diff(t2)": lambda s, t: Repository(s, Counter).diff("c", 0, t),
     "Repository.past(t)": lambda s, t: Repository(s, Counter).past("c", t),
+    "Repository.when(t)": lambda s, t: (Repository(s, Counter).when(t=t).create("d", n=1), s.events("Counter/d")),
     "Repository.revert(t)": lambda s, t: Repository(s, Counter).revert("c", t),
 }
 OF_DURATIONS: dict[str, Call] = {
@@ -113,9 +116,10 @@ OF_DURATIONS: dict[str, Call] = {
     "missing(freq)": lambda s, f: s.missing("s", THEN - 9_000_000, LATER, f),
     "points(freq)": lambda s, f: list(s.points("s", freq=f)),
     "range(freq)": lambda s, f: (s.range("s", freq=f), s.range("s", freq=f, to="numpy")[0].tolist()),
+    "range_many(freq)": lambda s, f: s.range_many(["s"], freq=f),
     "resample(freq)": lambda s, f: s.resample("s", f, "sum"),
 }
-WRITING = re.compile(r"apply|delete|extend|remove|revert|prune|compact")
+WRITING = re.compile(r"when|apply|delete|extend|remove|revert|prune|compact")
 KINDS = (("k", "kv"), ("s", "ts"), ("e", "es"))
 TOLD = re.compile(r"\b(Moment|Stamp|Length)\b")
 NAMES = {"t", "t1", "t2", "start", "end", "since", "until", "before", "moment", "when", "points", "freq"}
