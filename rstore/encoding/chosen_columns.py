@@ -21,8 +21,11 @@ class Choice:
     _found: set[str | None] = Factory(set)
 
     @classmethod
-    def of(cls, columns: object) -> Self:
+    def of(cls, columns: object, found: set[str | None] | None = None) -> Self:
         """Return the choice of a caller: a name, or several.
+
+        Args:
+            found: where to note the columns that points have.
 
         Raises:
             TypeError, ValueError: it is none; the message tells why.
@@ -35,7 +38,8 @@ class Choice:
             raise TypeError(f"columns is the name of a column, or a list of names, not {columns!r}")
         if not listed:
             raise ValueError("columns has at least one name: leave it out to get all columns")
-        return cls(tuple(dict.fromkeys(map(exact, listed))), isinstance(columns, str))
+        names = tuple(dict.fromkeys(map(exact, listed)))
+        return cls(names, isinstance(columns, str), set() if found is None else found)
 
     def rows(self, values: Sequence[Any]) -> Table | list[dict[str, Any]]:
         """Return the values of a segment as rows: those of typed columns as they are, others with these columns."""

@@ -81,8 +81,11 @@ class Where:
     _found: set[str | None] = Factory(set)
 
     @classmethod
-    def of(cls, given: object) -> Self:
+    def of(cls, given: object, found: set[str | None] | None = None) -> Self:
         """Return the conditions of a caller: one ``(column, comparison, value)``, or several.
+
+        Args:
+            found: where to note the columns that points have.
 
         Raises:
             TypeError, ValueError: it is none; the message tells why.
@@ -94,7 +97,7 @@ class Where:
         listed = (given,) if alone else given
         if not isinstance(listed, Sequence) or isinstance(listed, str):
             raise TypeError(f"where is a (column, comparison, value), or a list of these, not {given!r}")
-        return cls(tuple(map(_condition, listed)))
+        return cls(tuple(map(_condition, listed)), set() if found is None else found)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,7 +107,8 @@ class Where:
     def may_hold(self, summary: Summary) -> bool:
         """Tell whether a row of a segment may meet the conditions."""
         places = {name: place_of(summary.layout, name) for name in self.names}
-        self._found.update((None, *(name for name, place in places.items() if place is not None)))
+        self._found.update((None, *(column.name for column in summary.layout.columns)))
+        self._found.update(name for name, place in places.items() if place is not None)
         return all(
             place is not None and condition.may_meet(summary.aggregates[place])
             for condition, place in ((condition, places[condition.name]) for condition in self.conditions)
@@ -182,7 +186,14 @@ def _condition(given: object) -> Condition:
         raise ValueError(f"a comparison is one of {', '.join(COMPARISONS)}, not {comparison!r}")
     if "in" in comparison and (isinstance(value, str) or not isinstance(value, Collection)):
         raise TypeError(f"{comparison!r} takes a list of values, not {value!r}")
-    return Condition(exact(name), comparison, value)
+    return Condition(exact(name), comparison, _hashed(value) if "in" in comparison else value)
+
+
+def _hashed(values: Collection[Any]) -> Collection[Any]:
+    try:
+        return frozenset(values)
+    except TypeError:  # lists have no hash
+        return list(values)
 
 
 def _meets(condition: Condition, value: Any) -> bool:

@@ -68,7 +68,8 @@ class ManySeriesReader(TimeSeriesReader):
     ) -> Any:
         """Return the points of several series by key, or as one frame. The other arguments are those of :meth:`range`.
 
-        Each series is as it is when its turn comes; in a :meth:`transaction` they fit together.
+        Each series is as it is when its turn comes, and costs what ``range`` does; in a :meth:`transaction` they fit
+        together.
 
         Args:
             keys: the keys; one without points has none in the result. Or a text, which is a pattern such as

@@ -142,10 +142,25 @@ def _layer(core: Reading, stream: Stream, record: Record, load: Load) -> Layer:
     return Layer(version, start, end, partial(load, record))
 
 
+def first_of(core: Reading, stream: Stream) -> Point | None:
+    """Return the first point. Of a long segment only the first row is read, which mostly is that point."""
+    starts: list[int] = []
+
+    def load(record: Record) -> Run:
+        starts.append(record.start)
+        return core.envelope.run(stream, record, span=(record.start, record.start))
+
+    found = next(points_of(core, stream, load=load), None)
+    if not starts or (found is not None and found[0] == min(starts)):  # no point is earlier than its segment
+        return found
+    return next(points_of(core, stream), None)
+
+
 def last_of(core: Reading, stream: Stream, load: Load | None = None) -> Point | None:
     """Return the last point."""
-    found = tail_of(core, stream, 1, runs=partial(runs_of, load=load))
-    return next(pairs_of(found[0]), None) if found else None
+    for times, values in tail_of(core, stream, 1, runs=partial(runs_of, load=load)):
+        return times[-1], values[-1]
+    return None
 
 
 def tail_of(

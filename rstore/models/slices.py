@@ -6,9 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, compress, islice
-from typing import TYPE_CHECKING, NamedTuple
-
-from attrs import frozen
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rstore import frames
 from rstore.core import Reading
@@ -27,6 +25,11 @@ from rstore.timestamps import Length, Stamp
 
 if TYPE_CHECKING:
     from rstore.frames.frame import Frame
+
+LoadPart: TypeAlias = Callable[[tuple[int, int], Record], Run]
+"""Loads the points of a record that are in a span."""
+ReadRuns: TypeAlias = Callable[..., Iterator[Run]]
+"""Reads a series as :func:`rstore.models.segments.runs_of` does."""
 
 
 class Slice(NamedTuple):
@@ -57,8 +60,11 @@ def slice_of(
     low, high = span_of(core, stream, start, end)
     step = step_of(core, stream, freq)
     n = n if n is None else check_time("n", n)
-    choice = None if columns is None else Choice.of(columns)
-    return Slice(low, high, n, step, choice, None if where is None else Where.of(where))
+    if columns is None and where is None:
+        return Slice(low, high, n, step, None, None)
+    found = set[str | None]()  # by both: a segment that can't meet the conditions has columns too
+    choice = None if columns is None else Choice.of(columns, found)
+    return Slice(low, high, n, step, choice, None if where is None else Where.of(where, found))
 
 
 def points_in(core: Reading, stream: Stream, wanted: Slice) -> Iterator[Point]:
@@ -90,8 +96,10 @@ def framed(core: Reading, stream: Stream, wanted: Slice) -> Frame:
     choice, where = wanted.choice, wanted.where
     read = choice if choice is None or where is None else choice.also(where.names)
     load = partial(load_rows, core, stream, unpack, read)
-    filtered = None if where is None else frames.as_filtered(where)
-    rows = _cut(core, stream, wanted, _Reader(load, merged, where, filtered))
+    read_rows: ReadRuns = partial(_read_all, load, merged)
+    if where is not None:
+        read_rows = partial(_read_where, load, merged, where, frames.as_filtered(where))
+    rows = _cut(core, stream, wanted, read_rows)
     frame = frames.gathered(rows, wanted.step, wanted.n, partial(layout_of, core, stream), choice)
     _check(core, stream, wanted)
     return frame
@@ -107,39 +115,45 @@ def _runs_in(core: Reading, stream: Stream, wanted: Slice) -> Iterator[Run]:
         times, values = core.envelope.run(stream, record, span=span, columns=names)
         return times, values if shown is None else shown(values)
 
-    runs = _cut(core, stream, wanted, _Reader(load, merge, where, None if where is None else partial(_filtered, where)))
-    if choice is None or where is None:
+    if where is None:
+        return _cut(core, stream, wanted, partial(_read_all, load, merge))
+    runs = _cut(core, stream, wanted, partial(_read_where, load, merge, where, partial(_filtered, where)))
+    if choice is None:
         return runs
     return ((times, choice.of_rows(values)) for times, values in runs)
 
 
-@frozen
-class _Reader:
-    """Reads the runs of a slice. With conditions, segments that can't meet them are not read where they lie alone."""
+def _read_all(
+    load: LoadPart, merged: Merge, core: Reading, stream: Stream, start: int, end: int, cut: Cut = iter
+) -> Iterator[Run]:
+    return runs_of(core, stream, start, end, load=partial(load, (start, end)), merged=merged, cut=cut)
 
-    load: Callable[[tuple[int, int], Record], Run]
-    merged: Merge
-    where: Where | None
-    filtered: Callable[[Run], Iterator[Run]] | None
 
-    def __call__(self, core: Reading, stream: Stream, start: int, end: int, cut: Cut = iter) -> Iterator[Run]:
-        where, filtered, load = self.where, self.filtered, partial(self.load, (start, end))
-        if where is None or filtered is None:
-            return runs_of(core, stream, start, end, load=load, merged=self.merged, cut=cut)
+def _read_where(
+    load: LoadPart,
+    merged: Merge,
+    where: Where,
+    filtered: Callable[[Run], Iterator[Run]],
+    core: Reading,
+    stream: Stream,
+    start: int,
+    end: int,
+    cut: Cut = iter,
+) -> Iterator[Run]:
+    """Yield the points that meet conditions. Segments that can't have such are not read where they lie alone."""
 
-        def lazily(record: Record) -> Run:
-            is_whole = start <= record.start and record.end <= end  # otherwise only a part of its rows would come
-            summary = core.envelope.summary(stream, record) if is_whole else None
-            if summary is None or where.may_hold(summary):
-                return load(record)
-            return lazy(record, summary, partial(load, record))
+    def lazily(record: Record) -> Run:
+        is_whole = start <= record.start and record.end <= end  # otherwise only a part of its rows would come
+        summary = core.envelope.summary(stream, record) if is_whole else None
+        if summary is None or where.may_hold(summary):
+            return load((start, end), record)
+        return lazy(record, summary, partial(load, (start, end), record))
 
-        def kept(runs: Iterable[Run]) -> Iterator[Run]:
-            read = (run for run in runs if not isinstance(run[1], LazyValues))
-            return cut(run for run in chain.from_iterable(map(filtered, read)) if len(run[0]))
+    def kept(runs: Iterable[Run]) -> Iterator[Run]:
+        read = (run for run in runs if not isinstance(run[1], LazyValues))
+        return cut(run for run in chain.from_iterable(map(filtered, read)) if len(run[0]))
 
-        merged = partial(merge_opened, self.merged)
-        return runs_of(core, stream, start, end, load=lazily, merged=merged, cut=kept)
+    return runs_of(core, stream, start, end, load=lazily, merged=partial(merge_opened, merged), cut=kept)
 
 
 def _filtered(where: Where, run: Run) -> Iterator[Run]:
@@ -151,7 +165,7 @@ def _filtered(where: Where, run: Run) -> Iterator[Run]:
     yield list(compress(times, met)), chosen
 
 
-def _cut(core: Reading, stream: Stream, wanted: Slice, runs: _Reader) -> Iterator[Run]:
+def _cut(core: Reading, stream: Stream, wanted: Slice, runs: ReadRuns) -> Iterator[Run]:
     """Yield runs of a slice: only those of its end, if no distance between points has to be known."""
     if wanted.n is None or wanted.n >= 0 or wanted.step is not None:
         yield from runs(core, stream, wanted.low, wanted.high)

@@ -25,7 +25,7 @@ from rstore.models.extending import (
     remove_span,
 )
 from rstore.models.resampled import bins_of
-from rstore.models.segments import Point, is_new, last_of, layout_of, points_of
+from rstore.models.segments import Point, first_of, is_new, last_of, layout_of
 from rstore.models.slices import framed, listed, points_in, slice_of
 from rstore.models.stamps import gaps_of, span_of
 from rstore.timestamps import Length, Stamp, is_timedelta, length_in_series
@@ -94,8 +94,9 @@ class TimeSeriesReader(ReadSurface):
                 are read.
             where: ``(column, comparison, value)``, or a list of these, as of ``pandas.read_parquet``: only points that
                 meet all of them. A comparison is ``==``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``in`` or ``not in``. A
-                missing value meets none. Values that are no rows are the column ``value``. Long segments of frames
-                whose least and greatest value can't meet them are passed over. ``n`` and ``freq`` count what is left.
+                missing value meets none. Times in columns are ints here. Values that are no rows are the column
+                ``value``. Long segments of frames whose least and greatest value can't meet them are passed over. ``n``
+                and ``freq`` count what is left.
             to: ``pandas``, ``polars``, ``arrow`` or ``numpy``: return a frame of that library instead of a list, with
                 datetimes if the series has a unit. For NumPy that is a pair ``(times, values)``. A span without points
                 has the columns of the series too. Values among rows are in a column of their own, ``value``.
@@ -148,7 +149,7 @@ class TimeSeriesReader(ReadSurface):
 
     def first(self, key: str) -> Point | None:
         """Return the earliest point, or None if the key is unknown."""
-        return next(points_of(self._core, Stream(TS, check_key(key))), None)
+        return first_of(self._core, Stream(TS, check_key(key)))
 
     def last(self, key: str) -> Point | None:
         """Return the latest point, or None if the key is unknown.

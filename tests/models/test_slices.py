@@ -321,3 +321,23 @@ def sliced(model: dict[int, Any], start: int, end: int, n: int | None, freq: int
     if n is None:
         return kept
     return kept[:n] if n >= 0 else kept[n:]
+
+
+@in_turn("dtype", ["f8", "i8"])
+def test_the_first_point_of_long_segments_is_the_first_that_is_seen(store: Store, dtype: str) -> None:
+    times = np.cumsum(np.random.default_rng(1).integers(1, 5, 5000))
+    store.extend(dtype, pd.Series(np.arange(5000).astype(dtype), times))
+    first, second = int(times[0]), int(times[1])
+
+    assert store.first(dtype) == (first, 0)
+    store.extend(dtype, (first, 7))
+    assert store.first(dtype) == (first, 7)
+    store.remove(dtype, end=first)
+    assert store.first(dtype) == (second, 1)
+    store.extend(dtype, (int(times[-1]) + 1, 8))
+    store.remove(dtype, end=int(times[-2]))
+    assert store.first(dtype) == (int(times[-1]), 4999)
+    store.remove(dtype, end=int(times[-1]))
+    assert store.first(dtype) == (int(times[-1]) + 1, 8)
+    store.remove(dtype)
+    assert store.first(dtype) is None

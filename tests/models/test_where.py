@@ -161,6 +161,15 @@ def store_stream() -> Any:
     return Stream(TS, "long")
 
 
+def test_a_segment_that_is_passed_over_has_its_columns(store: Store) -> None:
+    store.extend("long", pd.DataFrame({"a": np.arange(5000), "b": np.arange(5000)}, np.arange(5000)))
+    store.extend("long", (9000, {"a": 1}))
+
+    assert store.range("long", where=("a", "<", 0), columns="b") == []
+    assert len(store.range("long", where=("a", "<", 0), columns="b", to="pandas")) == 0
+    assert store.range("long", where=[("a", "==", 1), ("b", "<", 0)]) == []
+
+
 def test_what_a_segment_hides_stays_hidden(store: Store) -> None:
     store.extend("long", (5, 100.0), (4000, 100.0))
     store.extend("long", pd.Series(np.zeros(3000), np.arange(3000)))
