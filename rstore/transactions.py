@@ -114,7 +114,13 @@ def context(core: Core, given: Mapping[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        core.note.reset(token)
+        try:
+            core.note.reset(token)
+        except ValueError as exc:  # a framework entered the block in a thread, or a copy of the context, of its own
+            raise StoreError(
+                "a context has to end where it began: what was written inside may have no words beside it. In FastAPI, "
+                "make the dependency an async def; elsewhere, open the context in a middleware"
+            ) from exc
 
 
 def unless_named(core: Core, did: str | None) -> AbstractContextManager[None]:
