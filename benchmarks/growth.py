@@ -33,7 +33,7 @@ POINTS = 1_000_000  # of one call
 
 def permuted(number: int) -> Iterator[int]:
     """Yield all numbers below one, each once, scattered, in constant memory."""
-    step = next(step for step in range(number * 5 // 8, 2 * number + 1) if gcd(step, number) == 1)
+    step = next(step for step in range(int(number * 0.6180339887), 2 * number + 1) if gcd(step, number) == 1)
     return (index * step % number for index in range(number))
 
 
