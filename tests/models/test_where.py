@@ -161,6 +161,45 @@ def store_stream() -> Any:
     return Stream(TS, "long")
 
 
+def test_a_part_of_a_segment_may_not_meet_them(store: Store) -> None:
+    store.extend("long", pd.Series(np.arange(5000.0), np.arange(5000)))
+    store.extend("long", (150, 7.5), (4000, -1.0))
+
+    for to in (None, "numpy"):
+        assert len(store.range("long", 100, end=200, where=("value", "<", 0), to=to)) == (2 if to else 0)
+        found = store.range("long", 3000, where=("value", "<", 0), to=to)
+        assert (found[0].tolist() if to else [time for time, _ in found]) == [4000]
+        found = store.range("long", 100, end=200, where=("value", "<", 101), to=to)
+        assert (found[0].tolist() if to else [time for time, _ in found]) == [100, 150]
+
+
+@in_turn(
+    ("dtype", "stored", "comparison", "value", "meets"),
+    [
+        ("f4", 0.1, "==", 0.1, False),
+        ("f4", 0.1, "==", float(np.float32(0.1)), True),
+        ("f4", 0.1, ">", 0.1, True),
+        ("f8", 2.0**53, "==", 2**53 + 1, False),
+        ("f8", 2.0**53, "<", 2**53 + 1, True),
+        ("f8", 1.0, "<", 10**400, True),
+        ("i8", 2**53 + 1, "==", 2.0**53, False),
+        ("i8", -1, "<", 2**70, True),
+        ("u8", 2**63, ">", -1, True),
+        ("u8", 2**63, "!=", 2**63, False),
+        ("i2", 5, "<", 10**6, True),
+        ("?", True, "==", 1, True),
+    ],
+)
+def test_arrays_are_compared_as_values_are(
+    store: Store, dtype: str, stored: Any, comparison: str, value: Any, meets: bool
+) -> None:
+    key = f"{dtype} {comparison} {value}"[:100]
+    store.extend(key, pd.DataFrame({"v": np.array([stored], dtype), "w": [1]}, [1]))
+
+    assert len(store.range(key, where=("v", comparison, value))) == meets
+    assert len(store.range(key, where=("v", comparison, value), to="pandas")) == meets
+
+
 def test_a_segment_that_is_passed_over_has_its_columns(store: Store) -> None:
     store.extend("long", pd.DataFrame({"a": np.arange(5000), "b": np.arange(5000)}, np.arange(5000)))
     store.extend("long", (9000, {"a": 1}))
