@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, TypeVar, overload
 
 from attrs import evolve
 
 from rstore.core import check_expect, core_of, reading_of
-from rstore.domain.errors import StoreModelError
+from rstore.domain.errors import StoreError, StoreIntegrityError, StoreModelError, StorePayloadError
 from rstore.domain.names import check_name
 from rstore.domain.streams import ES
 from rstore.history.changes import Change
@@ -28,6 +28,9 @@ __all__ = ["Changes", "Repository", "Upcast"]
 
 M = TypeVar("M")
 P = ParamSpec("P")
+
+_BAD: Final = (StoreModelError, StorePayloadError, StoreIntegrityError)
+"""The errors of an instance that can't be loaded. Others are about the whole store."""
 
 
 class Repository(Generic[M]):
@@ -83,8 +86,8 @@ class Repository(Generic[M]):
         Args:
             store: a Store, or a view of its past.
             model: an attrs class or dataclass. Values of type int, float, str, bool, bytes or None are stored as they
-                are, and not checked. cattrs structures all others into what JSON can hold (``pip install
-                'rlib-store[models]'``).
+                are. Their types are checked when they are stored, not when they are loaded. cattrs structures all
+                others into what JSON can hold (``pip install 'rlib-store[models]'``).
             prefix: the beginning of the keys in the store (default: the name of the class and a slash). No other keys
                 of event sequences may begin with it.
             upcast: for items of earlier versions of the class that have no field now: the new name of the field, or
@@ -145,8 +148,43 @@ class Repository(Generic[M]):
         prefix = self._mapping.prefix
         return [key.removeprefix(prefix) for key in self._store.eventsources(prefix)]
 
-    def all(self) -> Iterator[tuple[str, M]]:
-        """Yield ``(key, instance)``, in code-point order of the keys."""
+    @overload
+    def all(self, errors: Literal["raise", "skip"] = "raise") -> Iterator[tuple[str, M]]: ...
+    @overload
+    def all(self, errors: Literal["yield"]) -> Iterator[tuple[str, M | StoreError]]: ...
+    def all(self, errors: Literal["raise", "skip", "yield"] = "raise") -> Iterator[tuple[str, M | StoreError]]:
+        """Yield ``(key, instance)``, in code-point order of the keys.
+
+        Args:
+            errors: what becomes of an instance that can't be loaded, since its state does not fit the class or can't be
+                read: its error is raised, or it is skipped, or its error is yielded in its place.
+
+        >>> import attrs
+        >>> @attrs.frozen
+        ... class Fee:
+        ...     amount: int
+        >>> fees = Repository(store, Fee)
+        >>> _ = fees.create('1', amount=5), store.apply('Fee/2', {'cost': 7})
+        >>> list(fees.all('skip'))
+        [('1', Fee(amount=5))]
+        >>> [str(error) for _, error in fees.all('yield') if isinstance(error, StoreError)]
+        ["'2': 'cost' is no field of Fee: say in upcast= what became of it"]
+        """
+        if errors not in ("raise", "skip", "yield"):
+            raise ValueError(f"errors is 'raise', 'skip' or 'yield', not {errors!r}")
+        return self._all() if errors == "raise" else self._each(skip=errors == "skip")
+
+    def _each(self, *, skip: bool) -> Iterator[tuple[str, M | StoreError]]:
+        for key in self.keys():
+            found: M | StoreError | None
+            try:
+                found = self.get(key)
+            except _BAD as exc:
+                found = None if skip else exc
+            if found is not None:
+                yield key, found
+
+    def _all(self) -> Iterator[tuple[str, M]]:
         for key in self.keys():
             state = self._store.current(self._name(key))
             if state is not None:

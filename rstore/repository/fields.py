@@ -17,6 +17,7 @@ import attrs
 
 _PLAIN: Final = frozenset({int, float, str, bool, bytes, type(None), Any})
 _SHOWN: Final = 100
+NO_DEFAULT: Final = object()
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 
 _AS_TEXT: Final[Mapping[type, Callable[[Any], Any]]] = {
@@ -31,12 +32,24 @@ _AS_TEXT: Final[Mapping[type, Callable[[Any], Any]]] = {
 
 
 class Field(NamedTuple):
-    """A field of a model: the argument that sets it, its type, and whether its values are stored as they are."""
+    """A field of a model: the argument that sets it, its type, and whether its values are stored as they are.
+
+    ``plain`` has the types that a plain value may have; None if there are no limits.
+    """
 
     argument: str
     type: Any
     is_plain: bool
     has_default: bool
+    plain: tuple[type, ...] | None
+
+    @classmethod
+    def of(cls, argument: str, of_type: Any, default: Any) -> Field:
+        """Return the field of an argument. The default is :data:`NO_DEFAULT` if there is none."""
+        options = _options(of_type)
+        is_plain = _PLAIN.issuperset(options)
+        accepted = None if not is_plain or Any in options else _accepted(options, default)
+        return cls(argument, of_type, is_plain, default is not NO_DEFAULT, accepted)
 
     @property
     def type_name(self) -> str:
@@ -50,25 +63,25 @@ def fields_of(model: type[Any]) -> dict[str, Field]:
         raise TypeError(f"a model is a class, not {model!r}")
     if attrs.has(model):
         found = {
-            field.name: (field.alias or field.name, field.type, field.default is not attrs.NOTHING)
-            for field in attrs.fields(model)
-            if field.init
+            each.name: (each.alias or each.name, each.type, each.default) for each in attrs.fields(model) if each.init
         }
     elif dataclasses.is_dataclass(model):
-        none = dataclasses.MISSING
-        found = {
-            field.name: (field.name, field.type, field.default is not none or field.default_factory is not none)
-            for field in dataclasses.fields(model)
-            if field.init
-        }
+        found = {each.name: (each.name, each.type, _default(each)) for each in dataclasses.fields(model) if each.init}
     else:
         raise TypeError(f"{model.__name__} is neither an attrs class nor a dataclass")
     hints = _hints(model)
-    given = {name: hints.get(name, Any if of_type is None else of_type) for name, (_, of_type, _) in found.items()}
     return {
-        name: Field(argument, given[name], _is_plain(given[name]), has_default)
-        for name, (argument, _, has_default) in found.items()
+        name: Field.of(
+            argument,
+            hints.get(name, Any if of_type is None else of_type),
+            NO_DEFAULT if default is attrs.NOTHING or default is dataclasses.MISSING else default,
+        )
+        for name, (argument, of_type, default) in found.items()
     }
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default is not dataclasses.MISSING else field.default_factory
 
 
 def _hints(model: type[Any]) -> dict[str, Any]:
@@ -78,10 +91,15 @@ def _hints(model: type[Any]) -> dict[str, Any]:
         raise TypeError(f"a type of {model.__name__} can't be found where the class is: {exc}") from exc
 
 
-def _is_plain(of_type: Any) -> bool:
-    """Tell whether values of a type are stored as they are: unions of plain types are, too."""
-    options = typing.get_args(of_type) if typing.get_origin(of_type) in (typing.Union, types.UnionType) else (of_type,)
-    return all(option in _PLAIN for option in options)
+def _options(of_type: Any) -> tuple[Any, ...]:
+    """Return the types of a union, or the one type."""
+    is_union = typing.get_origin(of_type) in (typing.Union, types.UnionType)
+    return typing.get_args(of_type) if is_union else (of_type,)
+
+
+def _accepted(options: tuple[type, ...], default: Any) -> tuple[type, ...]:
+    """Return the types whose values a type checker accepts: also an int for a float. None may be a default of any."""
+    return (*options, *([int] if float in options else []), *([type(None)] if default is None else []))
 
 
 def converter_for(model: type[Any], fields: Mapping[str, Field]) -> Any:

@@ -80,6 +80,9 @@ class ModelMapping(Generic[M]):
         """Return the value of a field in the form in which it is stored."""
         field = self.fields[name]
         if field.is_plain:
+            if field.plain is not None and not isinstance(value, field.plain):
+                problem = f"field {name!r}: {shown(value)} is no {field.type_name}, but of type {type(value).__name__}"
+                raise StoreModelError(key, f"{problem}; nothing was stored")
             return value
         try:
             return self.converter.unstructure(value, field.type)

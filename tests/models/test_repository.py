@@ -299,7 +299,7 @@ class Order:
     path: pathlib.Path = pathlib.Path("a/b")
     at: datetime.time = datetime.time(9, 30)
     share: fractions.Fraction = fractions.Fraction(1, 3)
-    raw: bytes = b"raw"
+    raw: bytes | str = b"raw"
 
 
 GIVEN: dict[str, Any] = {
