@@ -19,7 +19,8 @@ ERASURES: Final = Stream(ERASURE, "")
 PRUNE: Final = "prune"
 COMPACT: Final = "compact"
 REKEY: Final = "rekey"
-OPERATIONS: Final = (PRUNE, COMPACT, REKEY)
+ERASE: Final = "erase"
+OPERATIONS: Final = (PRUNE, COMPACT, REKEY, ERASE)
 """What leaves an erasure: the operators of its stream."""
 
 RANGES: Final = 1024
@@ -49,7 +50,7 @@ class Erased(NamedTuple):
 
 
 class Erasure(NamedTuple):
-    """What a ``prune``, ``compact`` or ``rekey`` took away or changed: the value of its :class:`rstore.Change`.
+    """What a ``prune``, ``compact``, ``erase`` or ``rekey`` took away or changed: the value of its change.
 
     It was written before that happened. So a record that it lists may still be there, if the operation failed.
 

@@ -7,8 +7,10 @@ from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, TypeVar
 
 from attrs import evolve
 
+from rstore.admin.erase import erase_sequences
 from rstore.core import check_expect, core_of, reading_of
 from rstore.domain.errors import StoreError, StoreIntegrityError, StoreModelError, StorePayloadError
+from rstore.domain.log import Reclaimed
 from rstore.domain.names import check_name
 from rstore.domain.streams import ES
 from rstore.history.changes import Change
@@ -18,7 +20,7 @@ from rstore.models.event_states import is_live
 from rstore.repository.arguments import Kept, check_kept
 from rstore.repository.deciding import When
 from rstore.repository.decisions import Changes
-from rstore.repository.mapping import ModelMapping, Upcast
+from rstore.repository.mapping import ModelMapping, Unknown, Upcast
 from rstore.store import Store
 from rstore.timestamps import Moment, posix_ms
 from rstore.transactions import unless_named
@@ -80,6 +82,7 @@ class Repository(Generic[M]):
         upcast: Mapping[str, Upcast] | None = None,
         converter: Any = None,
         arguments: Kept = True,
+        unknown: Unknown = "error",
     ) -> None:
         """Describe a repository; nothing is read or written.
 
@@ -97,13 +100,16 @@ class Repository(Generic[M]):
             converter: a cattrs converter of your own.
             arguments: whether the log keeps the arguments of decisions: all of them, none (``False``), or all but those
                 that a table names for each decision, such as ``{'pay': ['card']}``.
+            unknown: what becomes of items without a field or ``upcast``, as a newer version of the program writes them.
+                ``error``: such an instance is not loaded. ``keep``: it loads without them, and decisions leave them as
+                they are. ``drop``: it loads without them, and the next decision on it deletes them.
 
         Raises:
             TypeError: the model is no such class, or has a field that can't be structured.
             ValueError: ``upcast`` has an item that is a field of the class, or names a field that the class has not.
             ImportError: a field has to be structured, and cattrs is not installed.
         """
-        self._store, self._mapping = store, ModelMapping.of(model, prefix, upcast or {}, converter)
+        self._store, self._mapping = store, ModelMapping.of(model, prefix, upcast or {}, converter, unknown)
         self._arguments = check_kept(arguments)
         self._when = When(store, self._mapping, self._arguments)
 
@@ -112,10 +118,9 @@ class Repository(Generic[M]):
 
     def at(self, moment: Moment) -> Repository[M]:
         """Return the repository as it was known at a time, to be read only; see :meth:`Store.at`."""
-        view, own = self._store.at(moment), self._mapping
-        return Repository(
-            view, own.model, own.prefix, upcast=own.upcast, converter=own.converter, arguments=self._arguments
-        )
+        view, own, arguments = self._store.at(moment), self._mapping, self._arguments
+        how: dict[str, Any] = {"upcast": own.upcast, "converter": own.converter, "unknown": own.unknown}
+        return Repository(view, own.model, own.prefix, arguments=arguments, **how)
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
@@ -312,6 +317,37 @@ class Repository(Generic[M]):
         """
         with unless_named(core_of(self._store), "delete"):
             self._store.delete_events(*map(self._name, keys))
+
+    def erase(self, *keys: str, dry_run: bool = False) -> Reclaimed:
+        """Erase instances with their whole past, which nothing can undo; unknown keys are ignored.
+
+        The result says how many records that were, and their bytes. Events, arguments of decisions, snapshots and
+        marks of ``once`` go, and the file or server frees their space. The log keeps a change ``erase`` with the
+        context of the call, and with the key. See the page *Personal data* for copies that are elsewhere.
+
+        Each call reads the log once, so erase several keys in one call.
+
+        Args:
+            dry_run: erase nothing, and return how much would be saved. A frozen store can do this, too.
+
+        Raises:
+            StoreError: inside a transaction.
+
+        >>> import attrs
+        >>> @attrs.frozen
+        ... class Patient:
+        ...     name: str
+        >>> patients = Repository(store, Patient)
+        >>> _ = patients.create('p-1', name='Ada')
+        >>> with store.context(who='clerk', why='request 12'):
+        ...     patients.erase('p-1').records
+        1
+        >>> patients.get('p-1'), patients.past('p-1', '2100-01-01T00:00Z')
+        (None, None)
+        >>> [(change.op, change.who, change.why) for change in patients.history('p-1')]
+        [('erase', 'clerk', 'request 12')]
+        """
+        return erase_sequences(core_of(self._store), list(dict.fromkeys(map(self._name, keys))), dry_run=dry_run)
 
     def revert(self, key: str, t: Moment) -> M:
         """Bring an instance back to its state at a valid time, by new changes; return it. See :meth:`Store.revert`.

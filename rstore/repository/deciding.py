@@ -112,6 +112,8 @@ class When(Generic[M]):
             return instance if then is newest else mapping.load(key, copied(newest.state))
         changed = decided(mapping, key, instance, steps)
         events = {item: recorded(mapping, key, state, item, step, changed) for item, step in steps.items()}
+        if mapping.unknown == "drop" and self.t is None:  # late, a deletion could keep a later event from folding
+            events |= dict.fromkeys(mapping.unknown_in(state.keys()), (operator.delitem, None))
         return self._applied(key, name, events, newest.version, {item: getattr(changed, item) for item in steps})
 
     def _applied(self, key: str, name: str, changes: Changes, expect: int, values: Mapping[str, Any]) -> M:

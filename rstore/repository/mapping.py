@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from attrs import frozen
 
@@ -13,6 +13,9 @@ from rstore.domain.names import check_name
 from rstore.repository.fields import Field, at_fault, converter_for, fields_of, shown
 
 M = TypeVar("M")
+
+Unknown: TypeAlias = Literal["error", "keep", "drop"]
+"""What becomes of items that are no fields: an error, or they stay, or the next decision deletes them."""
 
 Upcast: TypeAlias = str | Callable[[Any], Mapping[str, Any]] | None
 """What became of an item that is no field any more: its new name, nothing, or a function of its value to new items."""
@@ -27,6 +30,7 @@ class ModelMapping(Generic[M]):
         fields: the fields of the class, by name.
         upcast: for items that are no fields, what became of them.
         converter: structures the fields that are not stored as they are; None if there are none.
+        unknown: what becomes of items that are no fields, and have no upcast.
     """
 
     model: type[M]
@@ -34,15 +38,20 @@ class ModelMapping(Generic[M]):
     fields: Mapping[str, Field]
     upcast: Mapping[str, Upcast]
     converter: Any
+    unknown: Unknown
 
     @classmethod
-    def of(cls, model: type[M], prefix: str | None, upcast: Mapping[str, Upcast], converter: Any) -> ModelMapping[M]:
+    def of(
+        cls, model: type[M], prefix: str | None, upcast: Mapping[str, Upcast], converter: Any, unknown: Unknown
+    ) -> ModelMapping[M]:
         """Return the mapping that a repository was described by; see :class:`~rstore.repository.Repository`."""
         fields = fields_of(model)
         prefix = check_name("prefix", f"{model.__name__}/" if prefix is None else prefix)
+        if unknown not in get_args(Unknown):
+            raise ValueError(f"unknown is 'error', 'keep' or 'drop', not {unknown!r}")
         _check_upcast(model.__name__, fields, upcast)
         converter = converter_for(model, fields) if converter is None else converter
-        return cls(model, prefix, fields, dict(upcast), converter)
+        return cls(model, prefix, fields, dict(upcast), converter, unknown)
 
     @property
     def title(self) -> str:
@@ -133,7 +142,7 @@ class ModelMapping(Generic[M]):
 
     def upcasted(self, key: str, names: AbstractSet[str], state: Mapping[str, Any]) -> dict[str, Any]:
         """Return some items of a state under the names that their fields have now."""
-        unknown = sorted(names - self.fields.keys() - self.upcast.keys())
+        unknown = self.unknown_in(names) if self.unknown == "error" else []
         if unknown:
             raise StoreModelError(key, f"{unknown[0]!r} is no field of {self.title}: say in upcast= what became of it")
         items: dict[str, Any] = {}
@@ -141,6 +150,10 @@ class ModelMapping(Generic[M]):
             if item in names and became is not None:
                 items |= {became: state[item]} if isinstance(became, str) else self._became(key, item, became, state)
         return items | {name: state[name] for name in self.fields if name in names}
+
+    def unknown_in(self, names: AbstractSet[str]) -> list[str]:
+        """Return those names of items that are no fields, and have no upcast."""
+        return sorted(names - self.fields.keys() - self.upcast.keys())
 
     def _became(
         self, key: str, item: str, upcast: Callable[[Any], Mapping[str, Any]], state: Mapping[str, Any]

@@ -19,7 +19,13 @@ from tests.conftest import BACKENDS, KEY
 from tests.support.command import run
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/howto/deciding.md", "docs/howto/models.md", "docs/howto/forgetting.md")
+PAGES = (
+    "README.md",
+    "docs/howto/deciding.md",
+    "docs/howto/models.md",
+    "docs/howto/forgetting.md",
+    "docs/howto/personal-data.md",
+)
 
 
 def snippets_of(page: str) -> list[str]:

@@ -1,0 +1,50 @@
+"""Erasing event sequences as a whole: ``Repository.erase``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import partial, reduce
+
+from rstore.admin.erasures import Eraser
+from rstore.core import Core
+from rstore.domain.erasure import ERASE, Plan, sized
+from rstore.domain.log import ALL_VERSIONS, Reclaimed, Rewrite
+from rstore.domain.operators import ONCE
+from rstore.domain.streams import ES, SS, Stream, kind_of
+
+
+def erase_sequences(core: Core, keys: Sequence[str], *, dry_run: bool = False) -> Reclaimed:
+    """Erase all records of event sequences, and free their space: events, snapshots, and markers of idempotency keys.
+
+    Each marker has a kind of its own, and no index leads from a key to its markers. So the log is read once for them.
+    Rejected: to leave them, since a marker has the key in clear beside it, and a key may be a name.
+    """
+    eraser, saved = Eraser(core, ERASE, dry_run), list[Reclaimed]()
+    if dry_run:
+        _erase(eraser, keys, saved)
+    else:
+        core.decide(partial(_erase, eraser, keys, saved))
+        core.base.vacuum()
+    return reduce(Reclaimed.plus, saved, Reclaimed(0, 0))
+
+
+def _erase(eraser: Eraser, keys: Sequence[str], saved: list[Reclaimed]) -> None:
+    """Erase what is left of the keys, and note what that saved: a repeated attempt finds the rest only."""
+    heads = {key: eraser.core.base.head(Stream(ES, key)) for key in keys}  # before the markers: a later write conflicts
+    markers = _markers(eraser.core, frozenset(keys))
+    for key, head in heads.items():
+        rewrites = [Rewrite(each, None, ALL_VERSIONS, live=False) for each in markers if each.key == key]
+        gone = {}
+        if head is not None:
+            stream, snapshots = head.stream, Stream(SS, key)
+            gone = {each: sized(eraser.core.base.read(each)) for each in (stream, snapshots)}
+            rewrites[:0] = [
+                Rewrite(stream, head.version, ALL_VERSIONS, live=False),
+                Rewrite(snapshots, None, ALL_VERSIONS, live=False),
+            ]
+        saved.append(eraser.erase(Plan(rewrites, gone)))
+
+
+def _markers(core: Core, keys: Collection[str]) -> list[Stream]:
+    streams = (stream for _, stream, _ in core.base.follow())
+    return list(dict.fromkeys(each for each in streams if each.key in keys and kind_of(each) == ONCE))
