@@ -36,7 +36,7 @@ _BAD: Final = (StoreModelError, StorePayloadError, StoreIntegrityError)
 
 
 class Repository(Generic[M]):
-    """The instances of an attrs class or dataclass, each an event sequence with an item for each field.
+    """The instances of an attrs class, dataclass or pydantic model, each an event sequence with an item for each field.
 
     Methods of the class decide: they take an instance, and return changes or raise. They read and write nothing, so you
     can test them without a store.
@@ -88,9 +88,10 @@ class Repository(Generic[M]):
 
         Args:
             store: a Store, or a view of its past.
-            model: an attrs class or dataclass. Values of type int, float, str, bool, bytes or None are stored as they
-                are. Their types are checked when they are stored, not when they are loaded. cattrs structures all
-                others into what JSON can hold (``pip install 'rlib-store[models]'``).
+            model: an attrs class, dataclass or pydantic model. Values of type int, float, str, bool, bytes or None are
+                stored as they are. Their types are checked when they are stored, not when they are loaded. cattrs
+                structures all others into what JSON can hold (``pip install 'rlib-store[models]'``). pydantic
+                structures those of its models.
             prefix: the beginning of the keys in the store (default: the name of the class and a slash). No other keys
                 of event sequences may begin with it.
             upcast: for items of earlier versions of the class that have no field now: the new name of the field, or

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -50,7 +49,7 @@ class When(Generic[M]):
         if self.expect:
             raise TypeError("create expects that there is none: expect is for do")
         name, mapping = self.mapping.name(key), self.mapping
-        inspect.signature(mapping.model).bind(**arguments)  # its TypeError says which argument is missing, or unknown
+        mapping.bind(arguments)
         instance = mapping.make(key, arguments, arguments)
         changes = {item: (operator.setitem, value) for item, value in mapping.state(key, instance).items()}
         if not changes:

@@ -10,10 +10,12 @@ import pathlib
 import types
 import typing
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 import attrs
+
+from rstore.repository.pydantic_models import PydanticConverter, fault_in, is_pydantic, pydantic_fields
 
 _PLAIN: Final = frozenset({int, float, str, bool, bytes, type(None), Any})
 _SHOWN: Final = 100
@@ -67,8 +69,10 @@ def fields_of(model: type[Any]) -> dict[str, Field]:
         }
     elif dataclasses.is_dataclass(model):
         found = {each.name: (each.name, each.type, _default(each)) for each in dataclasses.fields(model) if each.init}
+    elif is_pydantic(model):
+        return {name: Field.of(*each) for name, each in pydantic_fields(model, NO_DEFAULT).items()}
     else:
-        raise TypeError(f"{model.__name__} is neither an attrs class nor a dataclass")
+        raise TypeError(f"{model.__name__} is neither an attrs class, nor a dataclass, nor a pydantic model")
     hints = _hints(model)
     return {
         name: Field.of(
@@ -107,6 +111,16 @@ def converter_for(model: type[Any], fields: Mapping[str, Field]) -> Any:
     structured = {name: field.type for name, field in fields.items() if not field.is_plain}
     if not structured:
         return None
+    converter = PydanticConverter() if is_pydantic(model) else _cattrs_for(model, structured)
+    for name, of_type in structured.items():
+        try:
+            converter.get_structure_hook(of_type)
+        except Exception as exc:  # cattrs and pydantic have several, by version
+            raise TypeError(f"{name} of {model.__name__} can't be structured: pass a converter= that can") from exc
+    return converter
+
+
+def _cattrs_for(model: type[Any], structured: Collection[str]) -> Any:
     try:
         from cattrs.preconf.json import make_converter
     except ImportError:
@@ -120,11 +134,9 @@ def converter_for(model: type[Any], fields: Mapping[str, Field]) -> Any:
         converter.register_structure_hook(of_type, _parsing(parse_text))
     converter.register_unstructure_hook(datetime.timedelta, lambda duration: duration // _MICROSECOND)
     converter.register_structure_hook(datetime.timedelta, lambda number, _: number * _MICROSECOND)
-    for name, of_type in structured.items():
-        try:
-            converter.get_structure_hook(of_type)
-        except Exception as exc:  # cattrs has several, by version
-            raise TypeError(f"{name} of {model.__name__} can't be structured: pass a converter= that can") from exc
+    nested = PydanticConverter()
+    converter.register_unstructure_hook_func(is_pydantic, lambda value: nested.unstructure(value, type(value)))
+    converter.register_structure_hook_func(is_pydantic, nested.structure)
     return converter
 
 
@@ -141,10 +153,10 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def at_fault(model: type[Any], arguments: Mapping[str, Any]) -> str | None:
-    """Return the field of an attrs class whose own converter or validator refuses its value; None if there is none."""
+def at_fault(model: type[Any], arguments: Mapping[str, Any], error: Exception) -> str | None:
+    """Return the field whose own converter or validator refuses its value; None if there is none that is known."""
     if not attrs.has(model):
-        return None
+        return fault_in(error)
     for field in attrs.fields(model):
         argument = field.alias or field.name
         if argument not in arguments:

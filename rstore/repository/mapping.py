@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Container, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
@@ -11,6 +12,7 @@ from attrs import frozen
 from rstore.domain.errors import StoreModelError
 from rstore.domain.names import check_name
 from rstore.repository.fields import Field, at_fault, converter_for, fields_of, shown
+from rstore.repository.pydantic_models import is_pydantic
 
 M = TypeVar("M")
 
@@ -63,6 +65,11 @@ class ModelMapping(Generic[M]):
         return self.prefix + check_name("key", key)
 
     # -- instances to states ------------------------------------------------------------------------------------------
+
+    def bind(self, arguments: Mapping[str, Any]) -> None:
+        """Raise a TypeError that says which argument is missing, or unknown. pydantic has rules of its own for both."""
+        if not is_pydantic(self.model):
+            inspect.signature(self.model).bind(**arguments)
 
     def make(self, key: str, arguments: Mapping[str, Any], given: Mapping[str, Any]) -> M:
         """Return an instance; if its class fails on values that it does not refuse, the error shows ``given``."""
@@ -118,7 +125,7 @@ class ModelMapping(Generic[M]):
         try:
             return self.model(**arguments)
         except Exception as exc:  # whatever a user's class raises
-            fault = at_fault(self.model, arguments)
+            fault = at_fault(self.model, arguments, exc)
             of = f"field {fault!r}: it makes no" if fault else f"{', '.join(items)} make no"
             raise StoreModelError(key, f"{of} {self.title} ({type(exc).__name__})") from exc
 

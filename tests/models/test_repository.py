@@ -443,7 +443,7 @@ class TestClasses:
 
     @pytest.mark.parametrize("model", [dict, int, 5, Account("Ada")])
     def test_what_is_no_model_is_refused(self, backend: Backend, model: Any) -> None:
-        with pytest.raises(TypeError, match=r"is neither an attrs class nor a dataclass|a model is a class"):
+        with pytest.raises(TypeError, match=r"is neither an attrs class, nor a dataclass, nor|a model is a class"):
             Repository(backend.store(), model)
 
     def test_a_type_that_can_not_be_found(self, backend: Backend) -> None:
