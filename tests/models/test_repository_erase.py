@@ -10,7 +10,9 @@ import attrs
 import pytest
 
 from rstore import Changes, Erasure, FrozenStoreError, Repository, Store, StoreError
+from rstore.admin import erase
 from rstore.admin.check import check
+from rstore.core import Core
 from rstore.domain.operators import ONCE
 from rstore.domain.streams import SS, Stream, kind_of
 from tests.conftest import Backend
@@ -87,6 +89,24 @@ def test_others_that_folded_it_before_see_that(backend: Backend, key: str | None
     assert mine.get("c") is None
     with pytest.raises(KeyError):
         mine.do("c", Person.visit)
+
+
+def test_what_is_written_meanwhile_is_erased_too(
+    backend: Backend, people: Repository[Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, calls = erase._markers, list[str]()
+
+    def markers(core: Core, keys: frozenset[str]) -> list[Stream]:
+        streams = found(core, keys)
+        if not calls:
+            calls.append("once")
+            people.when(once="meanwhile").do("a", Person.visit)
+        return streams
+
+    monkeypatch.setattr(erase, "_markers", markers)
+    people.erase("a")
+    assert not any(stream.key == "Person/a" for _, stream, _ in backend.log(frozen=True).follow())
+    assert [change.value.records for change in people.history("a")] == [4]
 
 
 def test_a_dry_run_counts(backend: Backend, key: str | None, people: Repository[Person]) -> None:
