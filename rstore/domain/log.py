@@ -105,6 +105,8 @@ class Query(NamedTuple):
         alive: only records after the append that last ended the stream's life, if any did.
         reverse: the greatest ``(start, version)`` first, instead of the least.
         limit: at most so many records.
+        most: a payload that is longer than so many bytes may be cut there: the caller reads the beginning only. A log
+            that can't read less than a whole payload ignores it.
     """
 
     start: int = TIME_MIN
@@ -116,6 +118,7 @@ class Query(NamedTuple):
     alive: bool = False
     reverse: bool = False
     limit: int | None = None
+    most: int | None = None
 
     def matching(self, records: Iterable[Record]) -> Iterator[Record]:
         """Return the records that meet the conditions on a single record. For ``alive`` see :meth:`above`.

@@ -20,6 +20,10 @@ class DamageError(ValueError):
     """Bytes are others than those that were written."""
 
 
+class CutError(ValueError):
+    """A summary is not all there."""
+
+
 class Opened(NamedTuple):
     """A body that is opened: its summary, which is verified, and the rest, of which ``sums`` are the checksums.
 
@@ -52,17 +56,21 @@ def guarded(data: Any) -> tuple[bytes, memoryview]:
     return struct.pack(f"<I{len(sums)}I", len(sums), *sums) + view[:start], rest
 
 
-def unguarded(data: memoryview, flags: int, checksum: int) -> tuple[Opened, memoryview]:
+def unguarded(data: memoryview, flags: int, checksum: int, *, is_cut: bool = False) -> tuple[Opened, memoryview]:
     """Return a body that :func:`guarded` made, and the same as one view. The envelope has the checksum.
 
+    ``is_cut`` says that the end of the rest may not be there.
+
     Raises:
+        CutError: even the summary is not all there.
         ValueError, struct.error: it is damaged.
     """
     (number,) = _INT.unpack_from(data)
     start = _INT.size * (1 + number)
     body = data[start:]
     summary, rest = split(body)
-    if zlib.crc32(data[: len(data) - len(rest)], flags) != checksum or number != -(-len(rest) // CHUNK):
+    is_whole = is_cut or number == -(-len(rest) // CHUNK)
+    if zlib.crc32(data[: len(data) - len(rest)], flags) != checksum or not is_whole:
         raise ValueError("the checksum does not match")
     return Opened(summary, rest, struct.unpack_from(f"<{number}I", data, _INT.size)), body
 
@@ -80,5 +88,5 @@ def split(body: memoryview) -> tuple[memoryview, memoryview]:
     """
     start = _INT.size + _INT.unpack_from(body)[0]
     if start > len(body):
-        raise ValueError("the summary is cut off")
+        raise CutError("the summary is cut off")
     return body[_INT.size : start], body[start:]

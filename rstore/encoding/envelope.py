@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from rstore.domain.errors import StoreFormatError, StorePayloadError
 from rstore.domain.log import Record
@@ -219,11 +219,17 @@ class Envelope:
         index, values = self._load_columns(stream, flags, data, load=lambda count, _: [None] * count)
         return self._timed(stream, record, index, values, unpack_times), values
 
-    def summary(self, stream: Stream, record: Record) -> Summary | None:
-        """Return the summary of a long segment of typed columns, None of another record. No row is read."""
-        if not flags_of(record.data) & SUMMED:
-            return None
-        return self._summary(stream, self.sealer.opened_lazily(stream, record))
+    def is_typed(self, record: Record) -> bool:
+        """Tell whether the values of a series' record are in typed columns, as its flags say."""
+        return bool(flags_of(record.data) & TYPED)
+
+    def summary(self, stream: Stream, record: Record, *, is_cut: bool = False) -> Summary | None:
+        """Return the summary of a long segment of typed columns, None of another record. No row is read.
+
+        Of a record whose data are cut somewhere it is None too, if the summary is not all there.
+        """
+        opened = self.sealer.opened_lazily(stream, record, is_cut=is_cut) if flags_of(record.data) & SUMMED else None
+        return None if opened is None else self._summary(stream, opened)
 
     def _part(
         self,
@@ -234,7 +240,7 @@ class Envelope:
         columns: Collection[str] | None,
     ) -> Run:
         """Return some points or columns of a long segment: nothing else is unpacked, or verified."""
-        opened = self.sealer.opened_lazily(stream, record)
+        opened = cast("Opened", self.sealer.opened_lazily(stream, record))
         summary = self._summary(stream, opened)
 
         def check_from(start: int) -> Callable[[int, int], None]:
@@ -264,7 +270,7 @@ class Envelope:
 
     def layout(self, stream: Stream, record: Record) -> Layout | None:
         """Return the layout of a series' record; None if its values are not in typed columns."""
-        if not flags_of(record.data) & TYPED:
+        if not self.is_typed(record):
             return None  # no other damage of the envelope matters here
         summary = self.summary(stream, record)
         if summary is not None:

@@ -23,7 +23,7 @@ from rstore.domain.errors import (
 from rstore.domain.log import Entry, Record
 from rstore.domain.streams import Stream
 from rstore.encoding.bodies import COMPRESSED, ENCRYPTED, KNOWN, NOTED, NOTHING, OF_SEALING, SUMMED, TYPED, Body
-from rstore.encoding.checksums import Opened, guarded, split, unguarded
+from rstore.encoding.checksums import CutError, Opened, guarded, split, unguarded
 from rstore.encoding.packing import pack_texts
 
 if TYPE_CHECKING:
@@ -135,14 +135,19 @@ class Sealer:
         """Raise if a record that has no value of its own, such as a hole, was not written there."""
         self.open(stream, record)
 
-    def opened_lazily(self, stream: Stream, record: Record) -> Opened:
-        """Return the body of a record that has a summary: of one in clear, only that is verified yet."""
+    def opened_lazily(self, stream: Stream, record: Record, *, is_cut: bool = False) -> Opened | None:
+        """Return the body of a record that has a summary: of one in clear, only that is verified yet.
+
+        Of a record that ``is_cut`` it is None if the summary is not all there.
+        """
         try:
             flags, checksum = self._begun(stream, record.data)
             if flags & ENCRYPTED:
-                return Opened(*split(memoryview(self._decrypted(stream, record, record.data, b""))))
-            return unguarded(memoryview(record.data)[_PLAIN.size :], flags, checksum)[0]
+                return None if is_cut else Opened(*split(memoryview(self._decrypted(stream, record, record.data, b""))))
+            return unguarded(memoryview(record.data)[_PLAIN.size :], flags, checksum, is_cut=is_cut)[0]
         except (struct.error, ValueError) as exc:
+            if is_cut and isinstance(exc, CutError | struct.error):
+                return None
             raise self._damaged(stream) from exc
 
     def _begun(self, stream: Stream, data: bytes) -> tuple[int, int]:

@@ -25,6 +25,8 @@ _ROWS: Final = range(1, 2**32)
 
 ALL: Final = How(tuple(AGGREGATES))
 
+_COUNT: Final = ALL.of.index("count")
+
 Aggregates: TypeAlias = Callable[[Table, int], "Sequence[Any] | None"]
 """Returns the :data:`ALL` aggregates of a column, like :func:`aggregates_of`."""
 
@@ -47,8 +49,18 @@ class Summary(NamedTuple):
             return None
         places = [ALL.of.index(name) for name in how.of]
         found = [tuple([each[at] for at in places]) if each else None for each in self.aggregates if each is not None]
+        return dict(zip(self._names(), found, strict=True))
+
+    def value(self, which: str) -> Any:
+        """Return the value of the ``first`` or the ``last`` row; None if only the rows tell it, as some are missing."""
+        if any(not each or each[_COUNT] != self.rows for each in self.aggregates):
+            return None
+        values = [each[ALL.of.index(which)] for each in self.aggregates if each]
+        return values[0] if len(values) == 1 else dict(zip(self._names(), values, strict=True))
+
+    def _names(self) -> list[str | None]:
         columns = self.layout.columns
-        return dict(zip([None] if len(columns) == 1 else [column.name for column in columns], found, strict=True))
+        return [None] if len(columns) == 1 else [column.name for column in columns]
 
 
 def aggregates_of(table: Table, i: int) -> Sequence[Any] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
 from rstore.commits import NewCommit
@@ -155,7 +154,7 @@ def _batch_of_frame(
 
     differing, found = _differing(core, stream, how)
     new, version = is_new(core, stream)
-    known = None if new else list(islice(layouts_of(core, stream), 2))
+    known = None if new else layouts_of(core, stream, 2)
     fitting = fitted(stream.key, frame, known)
     if fitting.has_objects and not core.envelope.has_dump:
         fitting = with_types(fitting)

@@ -13,38 +13,62 @@ from typing import Any, cast
 from rstore import frames
 from rstore.bins import Grid
 from rstore.core import Reading
-from rstore.domain.log import Record
+from rstore.domain.log import Query, Record
+from rstore.domain.operators import EXTEND
 from rstore.domain.resampling import Bin, How, Reduce, States, reduced_values, resample
 from rstore.domain.series import Layer, Merge, Run, merge
 from rstore.domain.streams import Stream
 from rstore.encoding.columns import Table
 from rstore.encoding.packing import unpack_times
 from rstore.encoding.rows import Rows
+from rstore.models.beginnings import by_beginnings, summary_of, whole
 from rstore.models.lazy_segments import LazyValues, lazy, merge_opened, opened
 from rstore.models.segments import runs_of
 
 
-def bins_of(
-    core: Reading, stream: Stream, span: tuple[int, int], wanted: Grid, how: How, *, typed: bool
-) -> Iterator[Bin]:
+def bins_of(core: Reading, stream: Stream, span: tuple[int, int], wanted: Grid, how: How, *, typed: bool) -> list[Bin]:
     """Return the bins of a series. ``typed`` tells whether it has typed columns."""
+
+    def read(most: int | None) -> list[Bin]:
+        return list(_bins(core, stream, span, wanted, how, most, typed=typed))
+
+    return by_beginnings(core, read) if typed and _are_short(core, stream, span, wanted.step) else read(None)
+
+
+def _are_short(core: Reading, stream: Stream, span: tuple[int, int], step: int) -> bool:
+    """Tell whether the segments of a series are shorter than a bin, as the first one is."""
+    query = Query(*span, ops=(EXTEND,), alive=True, limit=1, most=0)
+    return any(record.end - record.start < step for record in core.log.read(stream, query))
+
+
+def _bins(
+    core: Reading,
+    stream: Stream,
+    span: tuple[int, int],
+    wanted: Grid,
+    how: How,
+    most: int | None,
+    *,
+    typed: bool,
+) -> Iterator[Bin]:
     by_numpy = frames.as_reduced() if typed else None
     reduced = by_numpy or reduced_values
     unpack, merged = frames.as_arrays() if by_numpy else (unpack_times, merge)
 
     def load(record: Record) -> Run:
-        times, values = core.envelope.run(stream, record, unpack, span)
+        times, values = core.envelope.run(stream, whole(core, stream, record, most), unpack, span)
         return _quick(times), Rows(values) if by_numpy and isinstance(values, Table) else values
 
     def summed(record: Record) -> Run:
         is_longer = record.end - record.start >= wanted.step  # than a bin: then it lies in none
         is_cut = record.start < span[0] or record.end > span[1]  # then a part of its rows is loaded
-        summary = None if is_longer or is_cut else core.envelope.summary(stream, record)
+        summary = None if is_longer or is_cut else summary_of(core, stream, record, most)
         if summary is None or summary.states(how) is None:
             return load(record)
         return lazy(record, summary, partial(load, record))
 
-    runs = runs_of(core, stream, *span, load=summed if typed else load, merged=partial(_merge, merged))
+    merging = partial(_merge, merged)
+    runs = runs_of(core, stream, *span, load=summed if typed else load, merged=merging, most=most)
     first = next(runs, None)
     if first is None:
         return iter(())

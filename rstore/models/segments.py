@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
 from rstore.core import Reading
@@ -20,6 +20,7 @@ from rstore.encoding.columns import Layout, Table, TimeAxis
 from rstore.encoding.envelope import UnpackTimes
 from rstore.encoding.packing import unpack_times
 from rstore.encoding.rows import Rows
+from rstore.models.beginnings import by_beginnings, layout_in, summary_of, whole
 
 Point: TypeAlias = tuple[int, Any]
 Load: TypeAlias = Callable[[Record], Run]
@@ -69,14 +70,15 @@ def runs_of(
     load: Load | None = None,
     merged: Merge = merge,
     cut: Cut = iter,
+    most: int | None = None,
 ) -> Iterator[Run]:
     """Return the visible points from ``start`` to ``end``, of the records up to ``version``.
 
-    ``load`` reads the points of one record. Of the visible points ``cut`` yields those that the caller asked for: the
-    values of others are not needed, and may be damaged.
+    ``load`` reads the points of one record, of which ``most`` bytes are there at least. Of the visible points ``cut``
+    yields those that the caller asked for: the values of others are not needed, and may be damaged.
     """
     failed: list[StorePayloadError] = []
-    return _whole(cut(laid_runs(core, stream, start, end, version, load, merged, failed)), failed)
+    return _whole(cut(laid_runs(core, stream, start, end, version, load, merged, failed, most)), failed)
 
 
 def laid_runs(
@@ -88,18 +90,21 @@ def laid_runs(
     load: Load | None = None,
     merged: Merge = merge,
     failed: list[StorePayloadError] | None = None,
+    most: int | None = None,
 ) -> Iterator[Run]:
     """Return the runs of :func:`runs_of`, in which ``Unloaded`` stands for a value that cannot be loaded."""
     if start > end:
         return iter(())
     failed = [] if failed is None else failed
-    load = partial(_loaded, core, stream, load or partial(core.envelope.run, stream, span=(start, end)), failed)
-    records = core.log.read(stream, Query(start, end, alive=version is None))
+    load = partial(_loaded, core, stream, load or partial(core.envelope.run, stream, span=(start, end)), failed, most)
+    records = core.log.read(stream, Query(start, end, alive=version is None, most=most))
     counted = (record for record in records if version is None or record.version <= version)
     return overlay((_layer(core, stream, record, load) for record in counted), start, end, merged)
 
 
-def _loaded(core: Reading, stream: Stream, load: Load, failed: list[StorePayloadError], record: Record) -> Run:
+def _loaded(
+    core: Reading, stream: Stream, load: Load, failed: list[StorePayloadError], most: int | None, record: Record
+) -> Run:
     """Return the points of a record. Those that cannot be loaded keep their times: later points may replace them."""
     try:
         return load(record)
@@ -107,7 +112,7 @@ def _loaded(core: Reading, stream: Stream, load: Load, failed: list[StorePayload
         if not exc.is_genuine:
             raise
         failed.append(exc)
-        times, values = core.envelope.bare_run(stream, record)
+        times, values = core.envelope.bare_run(stream, whole(core, stream, record, most))
         return times, [Unloaded(exc)] * len(values)
 
 
@@ -143,24 +148,46 @@ def _layer(core: Reading, stream: Stream, record: Record, load: Load) -> Layer:
 
 
 def first_of(core: Reading, stream: Stream) -> Point | None:
-    """Return the first point. Of a long segment only the first row is read, which mostly is that point."""
-    starts: list[int] = []
-
-    def load(record: Record) -> Run:
-        starts.append(record.start)
-        return core.envelope.run(stream, record, span=(record.start, record.start))
-
-    found = next(points_of(core, stream, load=load), None)
-    if not starts or (found is not None and found[0] == min(starts)):  # no point is earlier than its segment
-        return found
-    return next(points_of(core, stream), None)
+    """Return the first point. Mostly it is that of the earliest segment, the rest of which need not be read."""
+    return by_beginnings(core, partial(_at_end, core, stream, "first")) or next(points_of(core, stream), None)
 
 
 def last_of(core: Reading, stream: Stream, load: Load | None = None) -> Point | None:
-    """Return the last point."""
+    """Return the last point. Mostly it is that of the latest segment, the rest of which need not be read.
+
+    ``load`` reads the points of one record.
+    """
+    found = by_beginnings(core, partial(_at_end, core, stream, "last")) if load is None else None
+    if found is not None:
+        return found
     for times, values in tail_of(core, stream, 1, runs=partial(runs_of, load=load)):
         return times[-1], values[-1]
     return None
+
+
+def _at_end(core: Reading, stream: Stream, which: str, most: int | None) -> Point | None:
+    """Return the first or the last point of a series, if the segment that begins first or last ends with it.
+
+    It is None if that segment's point is hidden, and there is no point beyond it; or if a hole begins there.
+    """
+    is_last = which == "last"
+    row = -1 if is_last else 0
+    record = next(core.log.read(stream, Query(alive=True, reverse=is_last, limit=1, most=most or 0)), None)
+    if record is None or record.op != EXTEND:
+        return None
+    at = record.end if is_last else record.start
+    span = (at, TIME_MAX) if is_last else (TIME_MIN, at)
+    summary = None if most is None else summary_of(core, stream, record, most)
+    value = None if summary is None else summary.value(which)
+    most = None if value is None else most
+
+    def load(other: Record) -> Run:
+        if value is not None and other == record:
+            return (at,), (value,)
+        return core.envelope.run(stream, whole(core, stream, other, most), span=span)
+
+    points = [(run[0][row], run[1][row]) for run in runs_of(core, stream, *span, load=load, most=most)]
+    return points[row] if points else None
 
 
 def tail_of(
@@ -189,7 +216,7 @@ def _lows(core: Reading, stream: Stream, n: int, start: int, end: int) -> Iterat
     limit, low = 1, end + 1
     while n and low > start:
         records, last = 0, end
-        for record in core.log.read(stream, Query(start, end, alive=True, reverse=True, limit=limit)):
+        for record in core.log.read(stream, Query(start, end, alive=True, reverse=True, limit=limit, most=0)):
             records, low, last = records + 1, max(record.start, start), min(record.end, end)
         if records < limit:
             low = start
@@ -217,19 +244,23 @@ def axis_of(core: Reading, stream: Stream) -> TimeAxis | None:
 
 def layout_of(core: Reading, stream: Stream, *, quick: bool = False) -> Layout | None:
     """Return the layout of any segment of a frame, or (``quick``) of one at an end; None if there is none."""
-    return next(layouts_of(core, stream, limit=1 if quick else None), None)
+    return next(iter(layouts_of(core, stream, 1, 1 if quick else None)), None)
 
 
-def layouts_of(core: Reading, stream: Stream, limit: int | None = None) -> Iterator[Layout]:
-    """Yield the layouts of the segments of frames: of the earliest, and then from the latest on.
+def layouts_of(core: Reading, stream: Stream, count: int, limit: int | None = None) -> list[Layout]:
+    """Return up to ``count`` layouts of the segments of frames: of the earliest, and then from the latest on.
 
     Points that came without a frame have no layout, and are skipped unopened. Most series begin with a frame, or end
-    with one.
+    with one, so the search ends after ``limit`` of the latest segments.
     """
-    first = core.log.read(stream, Query(ops=(EXTEND,), alive=True, limit=1))
-    others = core.log.read(stream, Query(ops=(EXTEND,), alive=True, reverse=True, limit=limit))
-    found = (core.envelope.layout(stream, record) for record in chain(first, others))
-    return (layout for layout in found if layout is not None)
+
+    def read(most: int | None) -> list[Layout]:
+        first = core.log.read(stream, Query(ops=(EXTEND,), alive=True, limit=1, most=most))
+        others = core.log.read(stream, Query(ops=(EXTEND,), alive=True, reverse=True, limit=limit, most=most))
+        found = (layout_in(core, stream, record, most) for record in chain(first, others))
+        return list(islice((layout for layout in found if layout is not None), count))
+
+    return by_beginnings(core, read)
 
 
 def is_new(core: Reading, stream: Stream) -> tuple[bool, int]:

@@ -252,7 +252,7 @@ class TimeSeriesReader(ReadSurface):
         times = TimeAxis() if layout is None else layout.times
         wanted = grid(cast("int | str", length_in_series(freq, times) if is_timedelta(freq) else freq), times)
         span = span_of(self._core, stream, start, end)
-        found_bins = list(bins_of(self._core, stream, span, wanted, way, typed=layout is not None))
+        found_bins = bins_of(self._core, stream, span, wanted, way, typed=layout is not None)
         bins = found_bins if fill is None else filled(found_bins, fill)
         found = Points((edge, values[None] if values.keys() == {None} else values) for edge, values in bins)
         if to is None:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, product
 
 import pytest
 
+from rstore.domain.as_of import AsOf
 from rstore.domain.log import Batch, Log, Query
 from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, level
 from rstore.domain.streams import KV, TS, Stream
+from rstore.domain.transaction import Transaction
 from tests.conftest import case, in_turn
-from tests.contract.conftest import ALL, EVENTS, MANY, OTHER, SERIES, append, entries, entry, rewrite, starts, versions
+from tests.contract.conftest import (
+    ALL,
+    EVENTS,
+    KEY,
+    MANY,
+    OTHER,
+    SERIES,
+    append,
+    entries,
+    entry,
+    rewrite,
+    starts,
+    versions,
+)
 
 SPANS = [(0, 0), (5, 5), (5, 6), (0, 100), (90, 100), (-50, 4), (101, 300), (-1000, 1000), (6, 6), (7, 7)]
 
@@ -50,6 +65,23 @@ class TestReadBySpan:
         self, spanning: Log, start: int, end: int, found: bool
     ) -> None:
         assert len(list(spanning.read(SERIES, Query(start=start, end=end)))) == found
+
+    @in_turn("stream", [SERIES, KEY, EVENTS])
+    def test_of_long_payloads_the_beginning_may_be_all(self, log: Log, stream: Stream) -> None:
+        """A log may ignore it. Short payloads are whole, and so is everything else about a record."""
+        payloads = [b"", b"short", bytes(range(256)) * 40, bytes(range(256)) * 200]
+        for at, data in enumerate(payloads):
+            append(log, stream, [entry(at, at if stream == EVENTS else at + 5, data=data, meta=b"m" * 9_000)])
+        queries = (Query(), Query(after=1), Query(start=1, end=3, limit=2, reverse=True), Query(until=1, alive=True))
+        for each in (log, AsOf(log, 1), Transaction(log)):
+            whole = list(each.read(stream))
+            assert [record.data for record in whole] == payloads
+            for most, query in product((0, 5, 1000, 10_240, 20_000, 60_000), queries):
+                found, expected = each.read(stream, query._replace(most=most)), each.read(stream, query)
+                for record, known in zip(found, expected, strict=True):
+                    assert record._replace(data=known.data) == known
+                    assert record.data in (known.data, known.data[:most])
+            assert list(each.read(stream)) == whole
 
     def test_every_span_that_touches_is_found_and_no_other(self, log: Log) -> None:
         append(log, SERIES, [entry(*span) for span in SPANS])

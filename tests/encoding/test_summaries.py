@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from rstore.encoding.bodies import ENCRYPTED, SUMMED, Body
 from rstore.encoding.columns import Column, Layout, Table, TimeAxis
 from rstore.encoding.packing import pack_times
 from rstore.frames import reducing
+from rstore.models import beginnings
 
 KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
 STREAM = Stream(TS, "key")
@@ -91,7 +94,7 @@ def test_short_segments_have_none() -> None:
 def reads(store: Store) -> dict[str, Any]:
     return {
         "range": lambda: store.range("key"),
-        "slice": lambda: store.range("key", 2_000, end=2_010),
+        "slice": lambda: store.range("key", 4_000, end=4_010),
         "last": lambda: store.last("key"),
         "first": lambda: store.first("key"),
         "resample": lambda: store.resample("key", 86_400, "mean"),
@@ -103,15 +106,22 @@ def reads(store: Store) -> dict[str, Any]:
 
 @pytest.mark.parametrize("regular", [True, False])
 @pytest.mark.parametrize("key", [None, KEY])
-def test_damage_is_found_by_each_read_that_meets_it(key: str | None, regular: bool) -> None:
+@pytest.mark.parametrize("beginning", [None, 8192, 300], ids="beginning {}".format)
+def test_damage_is_found_by_each_read_that_meets_it(
+    key: str | None, regular: bool, beginning: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A read finds what it did before, or refuses. One that needs all bytes always refuses."""
     dice = np.random.default_rng(1)
-    with Store("memory://", key=key, frozen=False) as store:
+    monkeypatch.setattr(beginnings, "BEGINNING", beginning)
+    dsn = f"sqlite:///{tmp_path / 'a.db'}?durability=normal" if beginning else "memory://"
+    with Store(dsn, key=key, frozen=False) as store:
         store.extend("key", noise(regular=regular))
         data = record_of(store).data
         before = {name: read() for name, read in reads(store).items()}
         refused = dict.fromkeys(before, 0)
         places = [0, *range(2, 24), *(2 + dice.permutation(len(data) - 2)[:150]).tolist()]
+        if key is None:
+            places.append(data.index(struct.pack("<d", noise(regular=regular).loc["1970-01-01 01:06:42":].iloc[0])))
         for at in places:
             put(store, data[:at] + bytes((data[at] ^ int(dice.integers(1, 256)),)) + data[at + 1 :])
             for name, read in reads(store).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from itertools import product
+from itertools import product, starmap
 from types import ModuleType
 
 from rstore.domain.log import Query
@@ -25,8 +25,7 @@ def digests_of(statements: ModuleType) -> dict[str, str]:
         for name, value in vars(statements).items()
         if name.isupper() and not name.startswith("_") and _is_statement(value)
     }
-    queries = map(
-        Query._make, product((7,), (9,), (None, "i"), (None, "ab"), (None, 5), (0, 3), *[(False, True)] * 2, (None, 4))
-    )
+    fields = (7,), (9,), (None, "i"), (None, "ab"), (None, 5), (0, 3), *[(False, True)] * 2, (None, 4), (None,)
+    queries = starmap(Query, product(*fields))
     composed = [statements.records(kind, 9, mask, 5, query) for kind, mask, query in product((KV, ES), (0, 5), queries)]
     return {**named, "records": digest(composed)}

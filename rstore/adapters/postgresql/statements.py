@@ -269,7 +269,7 @@ def records(kind: str, number: int, levels: int, died: int, query: Query) -> tup
     Args:
         kind, number, levels, died: of the stream; ``number`` is its id.
     """
-    start, end, item, ops, until, after, _, reverse, limit = query
+    start, end, item, ops, until, after, _, reverse, limit, most = query
     parts: list[tuple[int, ...]]
     if kind == KV or after > 0:
         where, parts = _BY_VERSION, [(number, end, start)]
@@ -282,7 +282,9 @@ def records(kind: str, number: int, levels: int, died: int, query: Query) -> tup
         "version > %s": query.above(died),
     }
     given = {text: value for text, value in filters.items() if value is not None}
-    each = f"(SELECT {_COLUMNS} FROM rstore.record {where}{''.join(f' AND {text}' for text in given)})"
+    # the payloads are not compressed, so the server reads no more of a long one than that
+    columns = _COLUMNS if most is None else _COLUMNS.replace("data", f"substr(data, 1, {most:d}) AS data")
+    each = f"(SELECT {columns} FROM rstore.record {where}{''.join(f' AND {text}' for text in given)})"
     order = "DESC" if reverse else "ASC"
     values = [value for part in parts for value in (*part, *given.values())]
     statement = f"{' UNION ALL '.join([each] * len(parts))} ORDER BY start {order}, version {order} LIMIT %s"

@@ -96,7 +96,7 @@ class SqliteLog:
             if row is None:
                 return
             statement = sql.records(stream.kind, row.id, row.levels, row.died, query)
-            with reading.selected(self._pool, db, *statement) as rows:
+            with reading.selected(self._pool, db, *statement, query.most) as rows:
                 yield from map(reading.record, rows)
 
     def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:

@@ -23,6 +23,7 @@ from rstore.domain.streams import KV, Stream
 PAGE: Final = 256
 _PAGE_BYTES: Final = 1 << 20  # of larger pages the system takes the memory back, and clears it anew for the next one
 
+_DAMAGED: Final = "the file is damaged: restore it from a backup"
 _RECORD: Final = {(int, int, int, int, int, str, str, bytes, meta) for meta in (bytes, type(None))}
 _STREAM: Final = {(int, int, int, int, int, int, recorded) for recorded in (int, type(None))}
 _LISTED: Final = {(str, int, int, int, int)}
@@ -116,30 +117,48 @@ def record(row: Sequence[Any]) -> Record:
 
 def _checked(row: Sequence[Any], types: Collection[tuple[type, ...]]) -> Sequence[Any]:
     if tuple(map(type, row)) not in types:
-        raise sqlite3.DatabaseError("the file is damaged: restore it from a backup")
+        raise sqlite3.DatabaseError(_DAMAGED)
     return row
 
 
 @contextmanager
 def selected(
-    pool: SqlitePool, db: Connection, statement: str, values: Sequence[Any]
+    pool: SqlitePool, db: Connection, statement: str, values: Sequence[Any], most: int | None = None
 ) -> Iterator[Iterator[tuple[Any, ...]]]:
-    """Select rows in pages, and leave no open statement: the connection's next user could not write."""
+    """Select rows in pages, and leave no open statement: the connection's next user could not write.
+
+    With ``most``, a payload that is NULL is longer than that, and its beginning is read.
+    """
     cursor = db.execute(statement, values)
     try:
-        with closing(_rows(pool, db, cursor)) as rows:
+        with closing(_rows(pool, db, cursor, most)) as rows:
             yield rows
     finally:
         with suppress(sqlite3.ProgrammingError):  # the garbage collector has closed the connection before us
             cursor.close()
 
 
-def _rows(pool: SqlitePool, db: Connection, cursor: sqlite3.Cursor) -> Generator[tuple[Any, ...], None, None]:
+def _rows(
+    pool: SqlitePool, db: Connection, cursor: sqlite3.Cursor, most: int | None
+) -> Generator[tuple[Any, ...], None, None]:
     size = 1  # pages grow: a caller that wants only the first record does not pay for more
     while page := _page(cursor, size):
+        if most is not None:
+            page = [row if row[-2] is not None else _begun(db, row, most) for row in page]
         with pool.parked(db, cursor):
             yield from page
         size = min(2 * size, PAGE)
+
+
+def _begun(db: Connection, row: tuple[Any, ...], most: int) -> tuple[Any, ...]:
+    """Return the row of a record with the beginning of a long payload. Rejected: ``substr``, which reads all of it."""
+    try:
+        with db.blobopen("rstore_record", "data", row[1], readonly=True) as payload:
+            return (*row[:-2], payload.read(most), row[-1])
+    except sqlite3.OperationalError as exc:
+        if exc.sqlite_errorname != "SQLITE_ERROR":
+            raise
+        raise sqlite3.DatabaseError(_DAMAGED) from exc  # there is no such row, or no payload in it
 
 
 def _page(cursor: sqlite3.Cursor, size: int) -> list[tuple[Any, ...]]:

@@ -367,12 +367,11 @@ _BY_SPAN: Final = (
 def records(kind: str, number: int, levels: int, died: int, query: Query) -> tuple[str, list[Any]]:
     """Return the statement, and its values, for the records that a query matches, in order of ``(start, position)``.
 
-    Args:
-        kind, number, levels, died: of the stream; ``number`` is its id.
+    The stream is of that ``kind``, and ``number`` is its id; ``levels`` and ``died`` are those of its row.
     """
-    start, end, item, ops, until, after, _, reverse, limit = query
+    start, end, item, ops, until, after, _, reverse, limit, most = query
     parts: list[tuple[int, ...]]
-    chain = ""
+    chain, columns = "", _BARE["columns"]
     if kind == KV:
         chain, source, parts = _BY_CHAIN, 'chain WHERE start <= ? AND "end" >= ?', [(number, after, end, start)]
     elif after > 0:
@@ -386,9 +385,10 @@ def records(kind: str, number: int, levels: int, died: int, query: Query) -> tup
         (f"op IN ({', '.join('?' * len(ops or ()))})", ops),
     ]
     given = [(text, values) for text, values in filters if values is not None]
-    each = f"SELECT {_BARE['columns']} FROM {source}" + "".join(f" AND {text}" for text, _ in given)
+    if most is not None and kind != KV:  # of what is NULL here, reading.selected reads the beginning
+        columns = columns.replace("data", f"iif(length(data) > {most:d}, NULL, data) AS data")
+    each = f"SELECT {columns} FROM {source}" + "".join(f" AND {text}" for text, _ in given)
     order = "DESC" if reverse else "ASC"
     own = [value for _, values in given for value in values]
-    values = [value for part in parts for value in (*part, *own)]
     statement = f"{chain} {' UNION ALL '.join([each] * len(parts))} ORDER BY 4 {order}, 2 {order} LIMIT ?"
-    return statement, [*values, -1 if limit is None else limit]
+    return statement, [*(value for part in parts for value in (*part, *own)), -1 if limit is None else limit]
