@@ -121,17 +121,21 @@ def stored_head(packed: bytes) -> StoredHead:
 def pack_body(entry: Entry | Record) -> bytes:
     """Return a record as far as its writer knows it; the scripts put version, position and time before it."""
     start, end, item, op, data, meta = entry[-6:]
-    body = _beginning(start, end, item, op, 0 if meta is None else len(meta) + 1) + (meta or b"") + data
+    items, ops, words = _words(item, op)
+    fixed = _BODY.pack(
+        level(start, end), start - TIME_MIN, end - TIME_MIN, items, ops, 0 if meta is None else len(meta) + 1
+    )
+    body = b"".join((fixed, words, meta or b"", data))
     if len(body) > VALUE_BYTES:
         raise StoreError("a value is larger than Redis can take (512 MB); nothing was stored")
     return body
 
 
-@lru_cache(maxsize=64)  # that of many values is the same
-def _beginning(start: int, end: int, item: str, op: str, meta: int) -> bytes:
-    """Return a body up to its meta, given the size of that."""
-    sizes = len(item.encode()), len(op.encode()), meta
-    return _BODY.pack(level(start, end), start - TIME_MIN, end - TIME_MIN, *sizes) + item.encode() + op.encode()
+@lru_cache(maxsize=64)  # those of many entries are the same
+def _words(item: str, op: str) -> tuple[int, int, bytes]:
+    """Return item and op as bytes, and the length of each."""
+    packed = item.encode(), op.encode()
+    return len(packed[0]), len(packed[1]), b"".join(packed)
 
 
 def unpack_record(packed: bytes, at: int = 0) -> Record:

@@ -18,7 +18,6 @@ from rstore.adapters.redis.scripts import PREPARE, WRITE, WRITE_SPREAD
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Batch, Copy, Record, Rewrite
 from rstore.domain.rules import check_expected
-from rstore.domain.spans import TIME_MIN
 from rstore.domain.streams import KV, Stream
 
 
@@ -37,7 +36,7 @@ Write: TypeAlias = Batch | Rewrite | Restoring
 
 # verb, inline, live, if_live or bump_version, has expect, has floor, is staged, expect, floor, number of parts,
 # recorded: see read_op() in lua/parts/ops.lua
-_HEADER: Final = Struct(">BBBBBBBQQI8s")
+_HEADER: Final = Struct(">BBBBBBBQQI")
 _APPEND, _REPLACE, _REWRITE, _RESTORE = range(4)
 _LIVE: Final = {False: 0, True: 1, None: 2}
 _RANGED, _LISTED = b"\0", b"\1"
@@ -168,11 +167,13 @@ def _header(write: Write, parts: _Parts) -> bytes:
     common = write.stream.kind == KV, parts.staged is not None, parts.number
     if isinstance(write, Batch):
         _, _, recorded, expect, live, replace, if_live = write
-        return _packed_header(*common, _REPLACE if replace else _APPEND, live, if_live, expect, None, recorded)
+        verb = _REPLACE if replace else _APPEND
+        return _packed_header(*common, verb, live, if_live, expect, None) + packed_time(recorded)
     if isinstance(write, Rewrite):
-        return _packed_header(*common, _REWRITE, write.live, write.bump_version, write.expect, write.floor, TIME_MIN)
+        numbers = write.expect, write.floor
+        return _packed_header(*common, _REWRITE, write.live, write.bump_version, *numbers) + TIMELESS
     _, version, live, died, _ = write.head
-    return _packed_header(*common, _RESTORE, live, False, version, died, TIME_MIN)
+    return _packed_header(*common, _RESTORE, live, False, version, died) + TIMELESS
 
 
 @lru_cache(maxsize=64)  # those of many writes are the same
@@ -185,11 +186,10 @@ def _packed_header(
     option: bool,
     expect: int | None,
     floor: int | None,
-    recorded: int,
 ) -> bytes:
     has_expect, has_floor = expect is not None and verb != _RESTORE, floor is not None and verb != _RESTORE
     flags = verb, is_key, _LIVE[live], option, has_expect, has_floor, is_staged
-    return _HEADER.pack(*flags, expect or 0, floor or 0, number, packed_time(recorded))
+    return _HEADER.pack(*flags, expect or 0, floor or 0, number)
 
 
 def _packed_parts(write: Write) -> Iterator[bytes]:
