@@ -28,6 +28,7 @@ from rstore.models.event_sequences import Event
 from rstore.repository import Changes, Repository
 from rstore.serializers import JsonStore, MsgpackStore
 from rstore.store import Store, new_key
+from rstore.tags import Tag
 from rstore.view import View
 
 Saved = Reclaimed
@@ -63,6 +64,7 @@ __all__ = [
     "StorePlaintextError",
     "StoreProtectedError",
     "StoreWrongKeyError",
+    "Tag",
     "Unreadable",
     "View",
     "new_key",

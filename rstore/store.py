@@ -31,7 +31,8 @@ from rstore.models.event_sequences import EventSequenceReader, EventSequenceWrit
 from rstore.models.keyvalues import KeyValueReader, KeyValueWriter
 from rstore.models.many_series import ManySeriesReader, ManySeriesWriter
 from rstore.models.timeseries import TimeSeriesWriter
-from rstore.timestamps import Moment, posix_ms
+from rstore.tags import Tagging, moment_of
+from rstore.timestamps import Moment
 from rstore.transactions import Scopes
 from rstore.view import View
 
@@ -54,6 +55,7 @@ class Store(
     Compaction,
     Rekeying,
     Policy,
+    Tagging,
     Backups,
     MutableMapping[str, Any],
 ):
@@ -189,17 +191,17 @@ class Store(
 
         Args:
             moment: POSIX milliseconds; a datetime of Python or pandas, or an ISO 8601 string, with an offset from UTC;
-                or a ``datetime64`` of NumPy, which is in UTC.
+                or a ``datetime64`` of NumPy, which is in UTC; or the name that :meth:`tag` gave it.
 
         Raises:
-            ValueError: a time without an offset, or no time at all.
+            ValueError: a time without an offset; or neither a time nor a tag.
 
         >>> store['price'] = 10
         >>> then = store.history('price')[-1].recorded
         >>> store.at(then)['price'], store.at(then - 1).get('price')
         (10, None)
         """
-        time = posix_ms(moment)
+        time = moment_of(self._core, moment)
         return View(self._core.at(time), time)
 
     def discard(self) -> None:

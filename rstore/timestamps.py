@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 Moment: TypeAlias = "int | str | datetime.datetime | np.datetime64"
-"""A time: POSIX milliseconds, an aware datetime (pandas' too), ISO 8601 text with an offset, or NumPy's, in UTC."""
+"""A time: POSIX milliseconds, an aware datetime (pandas' too), ISO 8601 text with an offset, or NumPy's, in UTC.
+
+Calls that take a moment of the past also take the name of a tag; see :mod:`rstore.tags`.
+"""
 
 Stamp: TypeAlias = "int | str | datetime.datetime | np.datetime64"
 """A timestamp of a series; of one that has a unit also a datetime, or an ISO 8601 string, down to nanoseconds."""

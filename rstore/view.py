@@ -11,7 +11,8 @@ from rstore.models.event_sequences import EventSequenceReader
 from rstore.models.keyvalues import KeyValueReader
 from rstore.models.many_series import ManySeriesReader
 from rstore.models.segments import extent_of
-from rstore.timestamps import Moment, posix_ms
+from rstore.tags import TagReader, moment_of
+from rstore.timestamps import Moment
 
 _REFUSED: Final = frozenset(
     (
@@ -25,6 +26,8 @@ _REFUSED: Final = frozenset(
             "revert",
             "update_with",
             "context",
+            "tag",
+            "untag",
             "transaction",
             "transact",
         ),
@@ -34,7 +37,7 @@ _REFUSED: Final = frozenset(
 """The writing calls of a store, which a view refuses."""
 
 
-class View(KeyValueReader, ManySeriesReader, EventSequenceReader, HistoryReader):
+class View(KeyValueReader, ManySeriesReader, EventSequenceReader, HistoryReader, TagReader):
     """A store as it was known at a time: everything can be read, and nothing written.
 
     ``moment`` is that time, in POSIX milliseconds.
@@ -50,7 +53,7 @@ class View(KeyValueReader, ManySeriesReader, EventSequenceReader, HistoryReader)
 
     def at(self, moment: Moment) -> View:
         """Return the store as it was known at an earlier time; see :meth:`Store.at`."""
-        time = posix_ms(moment)
+        time = moment_of(self._core, moment)
         return View(self._core.at(time), time)
 
     def timeseries(self, prefix: str = "") -> list[str]:

@@ -24,7 +24,8 @@ from rstore.encoding.notes import note_body
 from rstore.encoding.rows import joined
 from rstore.models.segments import rows_of
 from rstore.models.spool import Spools
-from rstore.timestamps import Moment, posix_ms
+from rstore.tags import moment_of
+from rstore.timestamps import Moment
 
 _PAGE: Final = 256
 
@@ -55,7 +56,7 @@ class Compaction(Surface):
         2
         """
         eraser = Eraser(self._core, PRUNE, dry_run)
-        limit = TIME_MAX if before is None else posix_ms(before)
+        limit = TIME_MAX if before is None else moment_of(self._core, before)
         return _prune(eraser, [Stream(ES, key) for key in check_keys(keys)], limit, remove=remove)
 
     def compact(self, before: Moment | None = None, *, dry_run: bool = False) -> Reclaimed:
@@ -73,7 +74,7 @@ class Compaction(Surface):
             dry_run: erase nothing, and return how much would be saved. A frozen store can do this, too.
         """
         eraser = Eraser(self._core, COMPACT, dry_run)
-        limit = None if before is None else posix_ms(before)
+        limit = None if before is None else moment_of(self._core, before)
         series = (head.stream for head in self._core.base.heads(TS, live=False))
         sequences = (head.stream for head in self._core.base.heads(ES, live=False))
         saved = _compact_keys(eraser, limit)

@@ -36,6 +36,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "close the store and open it again": "run the command again",
     "rekey() with plaintext=True": "`rstore rekey --plaintext`",
     "rekey()": "`rstore rekey`",
+    "pass move=True": "say --move",
     "pass one that its follow() has yielded": "say one that `rstore follow` has shown",
 }
 """The library's advice to programmers, and the same advice for a user of the command.

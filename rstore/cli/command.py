@@ -22,15 +22,16 @@ from rstore.cli.options import flag, option, parameters_of, taken_from
 from rstore.cli.output import Output
 from rstore.cli.target import Target
 from rstore.cli.times import parse_recorded, parse_time
-from rstore.core import now
+from rstore.core import now, reading_of
 from rstore.store import Store
+from rstore.tags import tagged
 from rstore.view import View
 
 READ, PLOT, WRITE, TRANSFER = "Read", "Plot", "Write", "Transfer and maintain"
 """The groups of commands in ``rstore --help``."""
 
 _PANEL: Final = "Options"
-_AT_HELP: Final = "Show what was known then: '2026-11-01 09:00', '3 days ago', POSIX ms."
+_AT_HELP: Final = "Show what was known then: '2026-11-01 09:00', '3 days ago', POSIX ms, a tag."
 
 
 @frozen
@@ -55,14 +56,22 @@ class Session:
         return self.store if self._view is None else self._view
 
 
+def named_time(parse: Callable[[str, int], int], text: str, view: Store | View) -> int:
+    """Return a time that the user typed, or the moment of the tag that it names, in POSIX milliseconds."""
+    try:
+        return parse(text, now())
+    except ValueError as error:
+        return tagged(reading_of(view), text, error)
+
+
 def valid_time(text: str | None) -> int | None:
     """Return a valid time that the user typed, in POSIX milliseconds."""
     return None if text is None else parse_time(text, now())
 
 
-def transaction_time(text: str | None) -> int | None:
-    """Return a transaction time that the user typed, in POSIX milliseconds."""
-    return None if text is None else parse_recorded(text, now())
+def transaction_time(text: str | None, view: Store | View) -> int | None:
+    """Return a transaction time that the user typed, or that of a tag, in POSIX milliseconds."""
+    return None if text is None else named_time(parse_recorded, text, view)
 
 
 @frozen
@@ -140,11 +149,12 @@ def command(
 
 def _session(stack: ExitStack, target: Target, access: Access, reading: ReadOptions, writing: WriteOptions) -> Session:
     """Return a session whose store is open as long as the stack."""
-    out, moment = Output(target.json), transaction_time(reading.at)
+    out = Output(target.json)
     if access is Access.NONE:
         return Session(out, target)
     if access is Access.READ:
         store = stack.enter_context(target.store(frozen=True))
+        moment = transaction_time(reading.at, store)
         return Session(out, target, store, None if moment is None else store.at(moment))
     if access is Access.CHANGE:
         target = target.with_keys()

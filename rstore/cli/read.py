@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from attrs import asdict
 
-from rstore.cli.command import READ, Session, command, transaction_time, valid_time
+from rstore.cli.command import READ, Session, command, named_time, transaction_time, valid_time
 from rstore.cli.describe import (
     CHANGE_COLUMNS,
     OPERAND,
@@ -45,7 +45,6 @@ from rstore.cli.reading import (
 )
 from rstore.cli.times import parse_time, show_time
 from rstore.cli.values import show_text, show_value, to_json
-from rstore.core import now
 from rstore.domain.operators import OPERATORS, name_of
 from rstore.domain.resampling import FILLS, HOWS
 from rstore.domain.streams import ES, KV, TS
@@ -132,7 +131,7 @@ def past(session: Session, key: Key, time: Annotated[str, typer.Argument(help="W
 
     Example: rstore past account '2026-11-01 09:00'
     """
-    moment = parse_time(time, now())
+    moment = named_time(parse_time, time, session.store)
     show_state(session, key, session.view.past(key, moment, withtimestamp=True), f" at {show_time(moment)}")
 
 
@@ -246,7 +245,8 @@ def log(
     Example: rstore log --since yesterday --who ada --did pay
     """
     flat = changes or not session.out.is_terminal
-    given = transaction_time(since), transaction_time(until), check_kind(kind), prefix, who
+    low, high = (transaction_time(text, session.store) for text in (since, until))
+    given = low, high, check_kind(kind), prefix, who
     words = dict(map(_word, more or ()))
     found: Iterator[Any] = session.view.log(*given, did=did, more=words, by="change" if flat else "commit")
     show = partial(_show_changes if flat else _show_log, session.out)
@@ -284,7 +284,7 @@ def follow(
 
     Example: rstore follow --since now --json
     """
-    low = transaction_time(since)
+    low = transaction_time(since, session.store)
     columns = [Column("checkpoint", TEXT, "dim"), *CHANGE_COLUMNS]
     changes = session.store.follow(after, check_kind(kind), prefix, math.inf if wait is None else wait)
     for checkpoint, change in changes:
@@ -336,7 +336,8 @@ def diff(
     Example: rstore diff account yesterday now
     """
     chosen = kind_of(session.view, key, kind)
-    found = session.view.diff(key, time_of(chosen, first), time_of(chosen, second), chosen)
+    t1, t2 = (time_of(session.store, chosen, text) for text in (first, second))
+    found = session.view.diff(key, t1, t2, chosen)
     member = Column("timestamp", STAMP, "bold") if chosen == TS else Column("item", TEXT, "bold")
     rows: list[tuple[Any, ...]] = [
         *(("-", item, value) for item, value in found.removed.items()),
@@ -358,6 +359,7 @@ def _info_rows(found: Info, out: Output) -> list[tuple[str, str]]:
         ("oldest", "" if found.oldest is None else show(found.oldest)),
         ("newest", "" if found.newest is None else show(found.newest)),
         ("encrypted", f"{found.encrypted:.0%}"),
+        *([("tags", ", ".join(map(show_text, found.tags)))] if found.tags else []),
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from rstore.bins import grid
-from rstore.cli.command import Session
+from rstore.cli.command import Session, named_time
 from rstore.cli.exit_codes import USAGE, CommandError, check_usage
 from rstore.cli.output import TEXT, VALUE, Column
 from rstore.cli.times import is_integer, parse_recorded, parse_time, show_time
@@ -55,9 +55,9 @@ def kind_of(view: Store | View, key: str, kind: str | None) -> str:
     return kinds[0]
 
 
-def time_of(kind: str, text: str) -> int:
+def time_of(view: Store | View, kind: str, text: str) -> int:
     """Return a time that the user typed: the valid time of an event sequence, the transaction time of other kinds."""
-    return (parse_time if kind == ES else parse_recorded)(text, now())
+    return named_time(parse_time if kind == ES else parse_recorded, text, view)
 
 
 def unit_of(view: Store | View, key: str, last: int) -> Unit | None:

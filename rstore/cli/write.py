@@ -132,7 +132,7 @@ def revert(
     Example: rstore revert account yesterday --who eve --why 'the import was wrong'
     """
     chosen = kind_of(session.store, key, kind)
-    session.store.revert(key, time_of(chosen, time), chosen)
+    session.store.revert(key, time_of(session.store, chosen, time), chosen)
 
 
 @command(app, WRITE, access=Access.CHANGE)
@@ -153,7 +153,7 @@ def prune(
     unknown = [key for key in sorted(set(keys or ())) if not session.store.version(key)]  # a deleted one is known
     if unknown:
         raise CommandError(f"there is no event sequence {', '.join(map(repr, unknown))}: nothing was erased")
-    erase = partial(session.store.prune, *(keys or known), before=transaction_time(before))
+    erase = partial(session.store.prune, *(keys or known), before=transaction_time(before, session.store))
     _erase(session, erase, dry_run=dry_run, asks=not (keys or yes))
 
 
@@ -165,7 +165,7 @@ def compact(session: Session, before: Before = None, yes: Yes = False, dry_run: 
 
     Example: rstore compact --before '30 days ago' --who ada --why 'ticket 42'
     """
-    moment = transaction_time(before)
+    moment = transaction_time(before, session.store)
     erase = partial(session.store.compact, moment)
     _erase(session, erase, dry_run=dry_run, asks=moment is None and not yes)
 

@@ -29,6 +29,8 @@ SKIP: Final = "skip"
 CHECK: Final = "check"
 PROTECT: Final = "protect"
 UNPROTECT: Final = "unprotect"
+SET_TAG: Final = "tag"
+UNTAG: Final = "untag"
 RESETS: Final = frozenset({SETITEM, DELITEM})
 """Operators after which the earlier value of the item no longer matters."""
 

@@ -23,6 +23,9 @@ KEYS: Final = "keys"
 SKIPPED: Final = "skipped"
 """Kind of the streams that list the skipped changes of projections, a record for each change: private."""
 
+TAG: Final = "tag"
+"""Kind of the streams of tags, a stream for each name: private, and copied."""
+
 COPY: Final = "copy"
 """Kind of the streams that tell of copies: private to where something was copied to."""
 

@@ -26,7 +26,8 @@ from rstore.history.changes import (
 from rstore.history.commits import By, Commit, by_commit, check_by
 from rstore.history.diff import Diff, difference, states_at
 from rstore.html import Listed, counted, moment, table
-from rstore.timestamps import Moment, posix_ms
+from rstore.tags import moment_of
+from rstore.timestamps import Moment
 
 
 class History(Listed[Change]):
@@ -143,8 +144,8 @@ class HistoryReader(ReadSurface):
         A value that cannot be read is an :class:`Unreadable`: its class is gone, say, or the key was not used.
         """
         grouped = check_by(by)
-        low = None if since is None else posix_ms(since, "since", up=True)
-        high = None if until is None else posix_ms(until, "until")
+        low = None if since is None else moment_of(self._core, since, "since", up=True)
+        high = None if until is None else moment_of(self._core, until, "until")
         given = {"who": who, DID: did, **(more or {})}
         words = {
             word: exact(value) if isinstance(value, str) else value
@@ -165,7 +166,7 @@ class HistoryReader(ReadSurface):
         >>> store.diff('account', 1, 2)
         Diff(added={'limit': 5}, removed={}, changed={'balance': (10, 15)})
         """
-        first, second = posix_ms(t1), posix_ms(t2)
+        first, second = moment_of(self._core, t1), moment_of(self._core, t2)
         return difference(*states_at(self._core, check_kind(kind), check_key(key), first, second))
 
 

@@ -18,7 +18,8 @@ from rstore.models.event_states import State, copied, current_of, current_state,
 from rstore.models.extending import overwrite
 from rstore.models.keyvalues import delete_value, set_value, values_of
 from rstore.models.segments import rows_of
-from rstore.timestamps import Moment, posix_ms
+from rstore.tags import moment_of
+from rstore.timestamps import Moment
 from rstore.transactions import unless_named
 
 
@@ -65,7 +66,7 @@ class Revision(Surface):
         >>> store.revert('account', 1)
         {'balance': 10}
         """
-        key, kind, time = check_key(key), check_kind(kind), posix_ms(t)
+        key, kind, time = check_key(key), check_kind(kind), moment_of(self._core, t)
         if version_of(self._core, key, kind) == 0:
             others = [each for each in KINDS if version_of(self._core, key, each)]
             raise KeyError(f"{key} (there is a {others[0]} of this name: pass kind={others[0]!r})" if others else key)

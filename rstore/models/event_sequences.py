@@ -14,6 +14,7 @@ from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, Stream
 from rstore.models.applying import apply_if, delete_sequence
 from rstore.models.event_states import State, copied, current_state, facts_of, past_state
+from rstore.tags import moment_of
 from rstore.timestamps import Moment, posix_ms
 
 
@@ -67,7 +68,7 @@ class EventSequenceReader(ReadSurface):
         >>> store.past('account', 1999)
         {'balance': 10}
         """
-        found = past_state(self._core, Stream(ES, check_key(key)), posix_ms(t, "t"))
+        found = past_state(self._core, Stream(ES, check_key(key)), moment_of(self._core, t, "t"))
         return _shown(found, withtimestamp) if found is not None and found.lives else None
 
     def events(

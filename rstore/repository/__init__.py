@@ -205,7 +205,7 @@ class Repository(Generic[M]):
 
     def past(self, key: str, t: Moment) -> M | None:
         """Return an instance as it was at a valid time, or None if there was none."""
-        state = self._store.past(self._name(key), posix_ms(t))
+        state = self._store.past(self._name(key), t)
         return None if state is None else self._mapping.load(key, state)
 
     def diff(self, key: str, t1: Moment, t2: Moment) -> Diff:

@@ -144,6 +144,10 @@ range temperature
 resample temperature 1h --how max
 plot temperature --out temperature.png
 info
+tag 'close of May'
+tags
+keys --at 'close of May'
+untag 'close of May'
 keys
 log
 revert account '1 day ago'

@@ -22,6 +22,7 @@ from rstore.progress import Report, Steps
 
 if TYPE_CHECKING:
     from rstore.store import Store
+from rstore.tags import tag_names
 
 __all__ = ["Info", "Problem", "check", "info"]
 
@@ -38,10 +39,12 @@ class Info:
         namespaces: all namespaces of the backend.
         keys: the number of keys of each kind: ``kv``, ``ts`` and ``es``.
         records: the number of records of each kind. ``ss`` are snapshots, ``once`` idempotency keys, ``project``
-            checkpoints of projections, ``erasure`` records of erasures. Private marks of copies and keys don't count.
+            checkpoints of projections, ``erasure`` records of erasures, ``tag`` settings of tags. Private marks of
+            copies and keys don't count.
         bytes: the size of all payloads: values, and who and why.
         oldest, newest: when the first and the last record was stored, in POSIX milliseconds; None without records.
         encrypted: the share of records whose value is encrypted, from 0 to 1; 0 without records.
+        tags: the names of moments.
     """
 
     backend: str
@@ -53,6 +56,7 @@ class Info:
     oldest: int | None
     newest: int | None
     encrypted: float
+    tags: list[str]
 
 
 def info(store: Store, progress: Report | None = None) -> Info:
@@ -88,6 +92,7 @@ def info(store: Store, progress: Report | None = None) -> Info:
         oldest=oldest,
         newest=newest,
         encrypted=encrypted / max(records.total(), 1),
+        tags=tag_names(log),
     )
 
 

@@ -19,16 +19,18 @@ from rstore.domain.operators import (
     ONCE,
     PROTECT,
     REMOVE,
+    SET_TAG,
     SETITEM,
     SKIP,
     SNAPSHOT,
     UNPROTECT,
+    UNTAG,
 )
 from rstore.domain.rules import folded_version
-from rstore.domain.streams import COPY, ES, KEYS, KV, ORIGIN, PROJECT, SKIPPED, SS, TS, Stream, kind_of
+from rstore.domain.streams import COPY, ES, KEYS, KV, ORIGIN, PROJECT, SKIPPED, SS, TAG, TS, Stream, kind_of
 from rstore.encoding.envelope import Envelope
 
-_VALUELESS: Final = frozenset({REMOVE, DELITEM, DELETE, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT})
+_VALUELESS: Final = frozenset({REMOVE, DELITEM, DELETE, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT, UNTAG})
 
 
 class _Kind(NamedTuple):
@@ -59,6 +61,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     ONCE: _Kind((ONCE,), _is_timeless, "0..0"),
     PROJECT: _Kind((PROJECT,), _is_timeless, "0..0"),
     SKIPPED: _Kind((SKIP,), _is_timeless, "0..0"),
+    TAG: _Kind((SET_TAG, UNTAG), _is_timeless, "0..0"),
     KEYS: _Kind((CHECK, PROTECT, UNPROTECT), _is_timeless, "0..0"),
     ERASURE: _Kind(OPERATIONS, _is_forward, "from one number to a greater one"),
 }
@@ -91,6 +94,8 @@ def _open(envelope: Envelope, stream: Stream, record: Record, *, is_known: bool)
         envelope.check(stream, record)
     elif stream.kind == ERASURE:
         from_words(envelope.words(ERASURES, record))
+    elif stream.kind == TAG:
+        envelope.words(stream, record)
     elif record.op == EXTEND:
         _check_times(record, envelope.run(stream, record)[0])
     elif record.op == SNAPSHOT:
