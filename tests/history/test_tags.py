@@ -157,8 +157,8 @@ def test_an_unknown_tag_tells_the_tags_near_it(store: Store) -> None:
     store.tag("removed", 3)
     store.untag("removed")
     near = "the tags nearest to it are 'Close of May', 'close of March'"
-    with pytest.raises(ValueError, match=f"'close of Mai' is no time: .*; {near}"):
-        store.at("close of Mai")
+    with pytest.raises(ValueError, match=f"'CLOSE OF MAI' is no time: .*; {near}"):
+        store.at("CLOSE OF MAI")
     with pytest.raises(ValueError, match=r"+01:00$".replace("+", r"\+")):
         store.at("removed")
     with pytest.raises(ValueError, match=f"there is no tag 'close of Mai'; {near}"):
@@ -267,3 +267,24 @@ def test_a_store_with_its_own_format_has_tags(backend: Backend) -> None:
     store = backend.store(Texts)
     store.tag("a", 1000)
     assert store.tags() == [Tag("a", 1000, store.tags()[0].recorded, None, None)]
+
+
+def test_two_who_set_one_tag_at_once_do_not_overwrite_each_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    append = store._core.writer.append
+
+    def after_another(batches: Any) -> Any:
+        monkeypatch.undo()
+        store.tag("a", 2000)
+        return append(batches)
+
+    monkeypatch.setattr(store._core.writer, "append", after_another)
+    with pytest.raises(StoreIntegrityError, match="'a' stands for 2000 already"):
+        store.tag("a", 1000)
+    assert [tag.moment for tag in store.tag_history("a")] == [2000]
+
+
+def test_a_check_knows_the_operators_of_tags(store: Store) -> None:
+    stream = Stream(TAG, "a")
+    entry = store._core.envelope.entry(stream, "setitem", note_body({"at": 1}), start=0, end=0)
+    store._core.append([Batch(stream, (entry,), 1)])
+    assert [problem for problem in check(store) if "does not belong to its kind" in str(problem)]
