@@ -102,6 +102,7 @@ OF_ALL: dict[str, Call] = {
     "log(since)": lambda s, t: [change._replace(commit=None) for change in s.log(t)],
     "log(until)": lambda s, t: [change._replace(commit=None) for change in s.log(until=t)],
     "past(t)": lambda s, t: s.past("e", t),
+    "tag(at)": lambda s, t: (s.tag("a", t), s.tags()[0][:2], s.at("a").moment),
     "prune(before)": lambda s, t: (s.prune("e", before=t), s.events("e")),
     "revert(t)": lambda s, t: ([s.revert(key, t, kind) for key, kind in KINDS], s.current("e"), s["k"], s.range("s")),
     "Repository.at(moment)": lambda s, t: Repository(s, Counter).at(t).get("c"),
@@ -119,7 +120,7 @@ OF_DURATIONS: dict[str, Call] = {
     "range_many(freq)": lambda s, f: s.range_many(["s"], freq=f),
     "resample(freq)": lambda s, f: s.resample("s", f, "sum"),
 }
-WRITING = re.compile(r"when|apply|delete|extend|remove|revert|prune|compact")
+WRITING = re.compile(r"when|tag|apply|delete|extend|remove|revert|prune|compact")
 KINDS = (("k", "kv"), ("s", "ts"), ("e", "es"))
 TOLD = re.compile(r"\b(Moment|Stamp|Length)\b")
 NAMES = {"t", "t1", "t2", "start", "end", "since", "until", "before", "moment", "when", "points", "freq"}
