@@ -98,6 +98,7 @@ def test_what_is_no_moment_is_refused_by_all(told: Store, moment: Any) -> None:
 SERIES = {
     "range": lambda store, low, high: store.range("s", low, end=high),
     "points": lambda store, low, high: list(store.points("s", low, end=high)),
+    "range_many": lambda store, low, high: store.range_many(["s"], low, end=high),
     "missing": lambda store, low, high: store.missing("s", low, high, 1),
     "iscomplete": lambda store, low, high: store.iscomplete("s", low, high, 1),
     "resample": lambda store, low, high: store.resample("s", 1, start=low, end=high),
