@@ -22,7 +22,7 @@ def pydantic_fields(model: Any, no_default: object) -> dict[str, tuple[str, Any,
         TypeError: it keeps extra values, or has a type that can't be found or an alias that no argument has.
     """
     if model.model_config.get("extra") == "allow":
-        raise TypeError(f"{model.__name__} has extra='allow', and a repository stores fields only")
+        raise TypeError(f"{model.__name__} allows extra values, and a repository stores fields only")
     try:
         model.model_rebuild()
     except NameError as exc:  # PydanticUndefinedAnnotation is one

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import attrs
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,6 +51,7 @@ def change(store: Store, when: Callable[[int], Any]) -> dict[str, Callable[[], A
     """Return calls that take a moment and change something, in an order in which they can be made."""
     return {
         "apply t": lambda: store.apply("account", {"n": 3}, when(MOMENT + 10)),
+        "when t": lambda: (Repository(store, Counter).when(t=when(MOMENT)).create("c", n=1), store.events("Counter/c")),
         "delete_events t": lambda: (
             store.delete_events("account", t=when(MOMENT + 20)),
             store.past("account", MOMENT + 20),
@@ -93,6 +95,11 @@ def test_what_is_no_moment_is_refused_by_all(told: Store, moment: Any) -> None:
         with pytest.raises(ValueError, match=r"no offset from UTC|NaT"):
             pytest.fail(f"{name} took it: {call()!r}")
     assert len(list(told.log())) == before
+
+
+@attrs.frozen
+class Counter:
+    n: int
 
 
 SERIES = {

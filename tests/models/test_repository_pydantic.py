@@ -188,7 +188,7 @@ def test_what_could_not_be_loaded_is_refused(store: Store) -> None:
     class Open(BaseModel):
         model_config = ConfigDict(extra="allow")
 
-    with pytest.raises(TypeError, match="Open has extra='allow'"):
+    with pytest.raises(TypeError, match="Open allows extra values"):
         Repository(store, Open)
 
     class Odd(BaseModel):
