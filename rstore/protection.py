@@ -172,7 +172,8 @@ class CheckedWriter:
     # -- the private stream -------------------------------------------------------------------------------------------
 
     def _found(self) -> _Found:
-        found = self._log.replay(STREAM, ReplayQuery(after=0))  # not read, which is two round trips on some backends
+        # not read, which is two round trips on some backends
+        (found,) = self._log.replay([ReplayQuery(STREAM, after=0)])
         if found is None:
             return _Found(0, [], None)
         policies = [record for record in found.records if record.op != CHECK]

@@ -17,7 +17,6 @@ from rstore.domain.checkpoints import number, undotted
 from rstore.domain.errors import StoreClosedError
 from rstore.domain.log import (
     EVERYTHING,
-    PRESENT,
     Batch,
     Copy,
     Entry,
@@ -30,7 +29,7 @@ from rstore.domain.log import (
     ReplayQuery,
     Rewrite,
 )
-from rstore.domain.paging import within
+from rstore.domain.paging import fitting, within
 from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies, no_namespace
 from rstore.domain.spans import level, reach
 from rstore.domain.streams import SS, Stream
@@ -219,20 +218,23 @@ class MemoryLog:
             yield record
             self._check_open()
 
-    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
+    def replay(self, queries: Sequence[ReplayQuery], room: int | None = None) -> list[Replay | None]:
         with self._space.lock:
-            head = self.head(stream)
-            if head is None:
-                return None
-            end, horizon, after, until = query
-            snapshot = None
-            if after is None:
-                newest = Query(end=min(end, horizon), until=until, reverse=True, limit=1)
-                snapshot = next(self.read(Stream(SS, stream.key), newest), None)
-                after = folded_version(snapshot)
-            if after >= head.version:
-                return Replay(head, snapshot, [])
-            return Replay(head, snapshot, list(self.read(stream, Query(end=end, after=after, until=until))))
+            return fitting(room, map(self._replayed, queries))
+
+    def _replayed(self, query: ReplayQuery) -> Replay | None:
+        stream, end, horizon, after, until = query
+        head = self.head(stream)
+        if head is None:
+            return None
+        snapshot = None
+        if after is None:
+            newest = Query(end=min(end, horizon), until=until, reverse=True, limit=1)
+            snapshot = next(self.read(Stream(SS, stream.key), newest), None)
+            after = folded_version(snapshot)
+        if after >= head.version:
+            return Replay(head, snapshot, [])
+        return Replay(head, snapshot, list(self.read(stream, Query(end=end, after=after, until=until))))
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
         with self._space.lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rstore.domain.log import EVERYTHING, PRESENT, Head, LogReader, Position, Query, Record, Replay, ReplayQuery
+from rstore.domain.log import EVERYTHING, Head, LogReader, Position, Query, Record, Replay, ReplayQuery
 from rstore.domain.operators import DELETE
 from rstore.domain.rules import folded_version
 from rstore.domain.streams import ES, Stream
@@ -24,14 +24,9 @@ class AsOf:
         # not alive: the stream may have ended since, and the records tell themselves which of them are hidden
         return self._log.read(stream, query._replace(until=self._bound(query.until), alive=False))
 
-    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
-        found = self._log.replay(stream, query._replace(until=self._bound(query.until)))
-        if found is None:
-            return None
-        folded = folded_version(found.snapshot) if query.after is None else query.after
-        version = max((record.version for record in found.records), default=folded)
-        floor = 0 if query.after is None else found.head.floor  # a fold from before a rewrite begins anew
-        return found._replace(head=Head(stream, version, floor, live=True)) if version else None
+    def replay(self, queries: Sequence[ReplayQuery], room: int | None = None) -> list[Replay | None]:
+        found = self._log.replay([query._replace(until=self._bound(query.until)) for query in queries], room)
+        return [replay and _replayed(query, replay) for query, replay in zip(queries, found, strict=False)]
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
         return self._log.last(streams, self._bound(until), room)
@@ -72,3 +67,11 @@ class AsOf:
 
     def _bound(self, until: int | None) -> int:
         return self.until if until is None else min(until, self.until)
+
+
+def _replayed(query: ReplayQuery, found: Replay) -> Replay | None:
+    """Return a replay with the head that the sequence had then; None if it was not there."""
+    folded = folded_version(found.snapshot) if query.after is None else query.after
+    version = max((record.version for record in found.records), default=folded)
+    floor = 0 if query.after is None else found.head.floor  # a fold from before a rewrite begins anew
+    return found._replace(head=Head(query.stream, version, floor, live=True)) if version else None

@@ -151,9 +151,10 @@ EVERYTHING: Final = Query()
 
 
 class ReplayQuery(NamedTuple):
-    """From what the state of an event sequence is to be folded.
+    """From what the state of an event sequence is to be folded. By default that is the present one.
 
     Attributes:
+        stream: the event sequence.
         end: only records and snapshots of times up to this one.
         horizon: only a snapshot of a time up to this one. The newest one counts.
         after: no snapshot, but the records with a greater version. If the log has lost the record of this version,
@@ -161,14 +162,11 @@ class ReplayQuery(NamedTuple):
         until: only records and snapshots with ``recorded <= until``; the head is that of the present.
     """
 
+    stream: Stream
     end: int = TIME_MAX
     horizon: int = TIME_MAX
     after: int | None = None
     until: int | None = None
-
-
-PRESENT: Final = ReplayQuery()
-"""The present state, from the newest snapshot on."""
 
 
 class Replay(NamedTuple):
@@ -273,11 +271,15 @@ class LogReader(Protocol):
         The iterator shows the stream as it was when its first record was asked for, whatever is written meanwhile.
         """
 
-    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
-        """Return from what an event sequence is folded, in one consistent read; None if there is no such stream.
+    def replay(self, queries: Sequence[ReplayQuery], room: int | None = None) -> list[Replay | None]:
+        """Return from what event sequences are folded, each in one consistent read; None where there is no such stream.
 
         Its snapshots are records on the stream of kind ``ss`` with its key. Their span is the latest time that they
         have folded, their item the version up to which they have, in decimal.
+
+        Args:
+            room: answer for fewer queries, the first ones, if all their records take more bytes in memory than about
+                this; for one at least. An adapter that can't tell sizes beforehand may answer for fewer in any case.
         """
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:

@@ -6,23 +6,37 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeVar
 
-from rstore.domain.log import LogReader, Record
+from rstore.domain.log import LogReader, Record, Replay
 from rstore.domain.streams import Stream
 
 T = TypeVar("T")
 
-_PAGE: Final = 256
-_PAGE_BYTES: Final = 8 << 20
+PAGE: Final = 256
+PAGE_BYTES: Final = 8 << 20
+RECORD_BYTES: Final = 256
+"""About how many bytes a record takes in memory besides its payloads."""
 
 
 def newest(log: LogReader, streams: Iterable[Stream]) -> Iterator[Record | None]:
     """Yield the newest record of each stream, of which some megabytes are in memory at a time."""
-    for page in pages(streams, _PAGE):
+    for page in pages(streams, PAGE):
         done = 0
         while done < len(page):
-            found = log.last(page[done:], room=_PAGE_BYTES)
+            found = log.last(page[done:], room=PAGE_BYTES)
             yield from found
             done += len(found)
+
+
+def fitting(room: int | None, replays: Iterable[Replay | None]) -> list[Replay | None]:
+    """Return the first replays, of which one at least, that take so many bytes in memory; all if there is no limit."""
+    if room is None:
+        return list(replays)
+    return next(within(room, ((replay, _size(replay)) for replay in replays)), [])
+
+
+def _size(replay: Replay | None) -> int:
+    records = () if replay is None else filter(None, (replay.snapshot, *replay.records))
+    return sum(RECORD_BYTES + len(record.data) + len(record.meta or b"") for record in records)
 
 
 def within(most: int, sized: Iterable[tuple[T, int]]) -> Iterator[list[T]]:
@@ -42,12 +56,15 @@ def within(most: int, sized: Iterable[tuple[T, int]]) -> Iterator[list[T]]:
         yield group
 
 
-def pages(each: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield so many at a time.
+def pages(each: Iterable[T], size: int, first: int | None = None) -> Iterator[list[T]]:
+    """Yield so many at a time. Pages grow from ``first``, if it is given: a caller pays little for the first alone.
 
     >>> list(pages('abcde', 2))
     [['a', 'b'], ['c', 'd'], ['e']]
+    >>> list(pages('abcdefghij', 4, first=1))
+    [['a'], ['b', 'c'], ['d', 'e', 'f', 'g'], ['h', 'i', 'j']]
     """
-    rest = iter(each)
-    while page := list(islice(rest, size)):
+    rest, now = iter(each), first or size
+    while page := list(islice(rest, now)):
         yield page
+        now = min(2 * now, size)

@@ -13,7 +13,6 @@ from attrs import Factory, define, evolve
 from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.log import (
     EVERYTHING,
-    PRESENT,
     UNPLACED,
     VERSION_MAX,
     Batch,
@@ -162,17 +161,24 @@ class Transaction:
             stored = self._log.read(stream, query)
         yield from islice(merge(stored, own, key=_BY_TIME, reverse=query.reverse), query.limit)
 
-    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
-        stored = None
-        if query.after is None or query.after < PROVISIONAL:
-            stored = self._log.replay(stream, query)
-            self._see(stream, stored.head if stored else None)
-        written = self._written.get(stream)
+    def replay(self, queries: Sequence[ReplayQuery], room: int | None = None) -> list[Replay | None]:
+        asked = [query for query in queries if query.after is None or query.after < PROVISIONAL]
+        # of fewer, if they are large
+        stored = dict(zip(asked, self._log.replay(asked, room) if asked else (), strict=room is None))
+        for query, found in stored.items():
+            self._see(query.stream, found and found.head)
+        own = set(queries).difference(asked)
+        answered = takewhile(lambda query: query in own or query in stored, queries)
+        return [self._replayed(query, stored.get(query)) for query in answered]
+
+    def _replayed(self, query: ReplayQuery, stored: Replay | None) -> Replay | None:
+        """Return what is stored of a stream with what was written here."""
+        written = self._written.get(query.stream)
         if written is None:
             return stored
         own = Query(end=query.end, after=query.after or 0).matching(written.records)
         records = sorted([*(stored.records if stored else ()), *own], key=_BY_TIME)
-        return Replay(self._head(stream, written), stored.snapshot if stored else None, records)
+        return Replay(self._head(query.stream, written), stored.snapshot if stored else None, records)
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
         own = {stream: self._last(stream, until) for stream in streams}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, overload
 
 from rstore.core import ReadSurface, Surface, check_expect, check_key, check_keys, check_one
@@ -13,7 +13,7 @@ from rstore.domain.operators import DELETE, OPERATORS, names_of
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, Stream
 from rstore.models.applying import apply_if, delete_sequence
-from rstore.models.event_states import State, copied, current_state, facts_of, past_state
+from rstore.models.event_states import State, copied, current_of_many, current_state, facts_of, past_state
 from rstore.tags import moment_of
 from rstore.timestamps import Moment, posix_ms
 
@@ -51,6 +51,19 @@ class EventSequenceReader(ReadSurface):
         """
         found = current_state(self._core, check_key(key))
         return _shown(found, withtimestamp) if found is not None and not found.deleted else None
+
+    def current_many(self, keys: Iterable[str]) -> dict[str, State]:
+        """Return ``{key: state}`` of those keys that there are, as :meth:`current` returns each.
+
+        They are read in pages, each in one round trip. Writers may come in between two pages.
+
+        >>> _ = store.apply('ada', {'balance': 10}), store.apply('bob', {'balance': 20})
+        >>> store.current_many(['bob', 'unknown', 'ada'])
+        {'bob': {'balance': 20}, 'ada': {'balance': 10}}
+        """
+        if isinstance(keys, str):
+            raise TypeError("current_many takes several keys: write [key], or use current")
+        return dict(current_of_many(self._core, check_keys(keys)))
 
     @overload
     def past(self, key: str, t: Moment, withtimestamp: Literal[False] = False) -> State | None: ...

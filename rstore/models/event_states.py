@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from rstore.core import Past, Reading
@@ -11,6 +11,7 @@ from rstore.domain.errors import StoreError, StoreIntegrityError, StorePayloadEr
 from rstore.domain.event_state import EventState, Fact, Unloaded, fold, loaded
 from rstore.domain.log import Record, Replay, ReplayQuery
 from rstore.domain.operators import EVENTS
+from rstore.domain.paging import PAGE, PAGE_BYTES, pages
 from rstore.domain.rules import folded_version
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, SS, Stream
@@ -37,15 +38,44 @@ def _operand(core: Reading, stream: Stream, record: Record) -> Any:
 
 def current_state(core: Reading, key: str) -> EventState | None:
     """Return the newest state, from the cache as far as that goes; None if there is no such key."""
-    stream = Stream(ES, key)
     cached = core.states.known(key)
-    found = None
-    if cached is not None:
-        found = _folded(core, stream, cached, core.log.replay(stream, ReplayQuery(after=cached.version)))
-    if found is None:
-        found = past_state(core, stream, TIME_MAX)
+    query = _query(key, cached)
+    return _newest(core, query, cached, *core.log.replay((query,)))
+
+
+def current_states(core: Reading, keys: Sequence[str]) -> Iterator[EventState | None]:
+    """Yield the newest state of each key, with as many read at a time as take some megabytes."""
+    done = 0
+    while done < len(keys):
+        found = _page_of_states(core, keys[done:], PAGE_BYTES)
+        yield from found
+        done += len(found)
+
+
+def _page_of_states(core: Reading, keys: Sequence[str], room: int) -> list[EventState | None]:
+    """Return the newest states of keys, of the first ones if all take more bytes than there is room."""
+    cached = list(map(core.states.known, keys))
+    queries = list(map(_query, keys, cached))
+    replays = core.log.replay(queries, room)
+    return [_newest(core, *each) for each in zip(queries, cached, replays, strict=False)]
+
+
+def _query(key: str, cached: EventState | None) -> ReplayQuery:
+    """Ask for what follows a state, or for all if there is none."""
+    return ReplayQuery(Stream(ES, key), TIME_MAX, TIME_MAX, None if cached is None else cached.version)
+
+
+def _newest(core: Reading, query: ReplayQuery, cached: EventState | None, replay: Replay | None) -> EventState | None:
+    """Return the newest state of a key from its replay; from further ones if that does not fit to what is cached."""
+    stream = query.stream
+    if cached is None:
+        found = _folded_from(core, query, replay)
+    else:
+        found = _folded(core, stream, cached, replay)
+        if found is None:
+            found = past_state(core, stream, TIME_MAX)
     # a state with values that could not be loaded is not kept: their class may be there next time
-    core.states.put(key, found if found is None or found.is_whole else None)
+    core.states.put(stream.key, found if found is None or found is cached or found.is_whole else None)
     return found
 
 
@@ -53,6 +83,18 @@ def current_of(core: Reading, key: str) -> State | None:
     """Return the current state of a key, None if it is unknown."""
     found = current_state(core, key)
     return copied(found.state) if found is not None and not found.deleted else None
+
+
+def current_of_many(core: Reading, keys: Iterable[str], first: int | None = None) -> Iterator[tuple[str, State]]:
+    """Yield each key that there is with its current state, in pages of one read each.
+
+    Args:
+        first: how many keys the first page has, if pages are to grow.
+    """
+    for page in pages(keys, PAGE, first):
+        for key, found in zip(page, current_states(core, page), strict=True):
+            if found is not None and not found.deleted:
+                yield key, copied(found.state)
 
 
 def is_live(core: Reading, key: str) -> bool:
@@ -63,26 +105,30 @@ def is_live(core: Reading, key: str) -> bool:
 
 def past_state(core: Reading, stream: Stream, t: int) -> EventState | None:
     """Fold all events up to ``t`` from the newest snapshot that counts; None if there is no such stream."""
-    horizon = t
-    while True:
-        replay = core.log.replay(stream, ReplayQuery(t, horizon))
-        if replay is None or replay.snapshot is None:
-            return _folded(core, stream, EventState(), replay)
-        snapshots, found = Stream(SS, stream.key), replay.snapshot
+    query = ReplayQuery(stream, t)
+    return _folded_from(core, query, *core.log.replay((query,)))
+
+
+def _folded_from(core: Reading, query: ReplayQuery, replay: Replay | None) -> EventState | None:
+    """Fold what a query has found. If its snapshot does not count, ask for an earlier one."""
+    while replay is not None and replay.snapshot is not None:
+        snapshots, found = Stream(SS, query.stream.key), replay.snapshot
         earliest = min((record.start for record in replay.records[:1]), default=found.start)
         if earliest < found.start:
-            horizon = earliest  # an event came in late: snapshots of later times no longer count
-            continue
-        try:
-            state = core.envelope.state(snapshots, found)
-        except StorePayloadError as exc:
-            if not exc.is_genuine:
-                raise
-            if found.start == TIME_MIN:
-                return _folded(core, stream, EventState(), core.log.replay(stream, ReplayQuery(t, after=0)))
-            horizon = found.start - 1  # the snapshot cannot be loaded, and its events are all there
-            continue
-        return _folded(core, stream, EventState(folded_version(found), found.start, state), replay)
+            query = query._replace(horizon=earliest)  # an event came in late: snapshots of later times don't count
+        else:
+            try:
+                state = core.envelope.state(snapshots, found)
+            except StorePayloadError as exc:
+                if not exc.is_genuine:
+                    raise
+                # the snapshot cannot be loaded, and its events are all there
+                is_first = found.start == TIME_MIN
+                query = query._replace(after=0) if is_first else query._replace(horizon=found.start - 1)
+            else:
+                return _folded(core, query.stream, EventState(folded_version(found), found.start, state), replay)
+        (replay,) = core.log.replay((query,))
+    return _folded(core, query.stream, EventState(), replay)
 
 
 def _folded(core: Reading, stream: Stream, start: EventState, replay: Replay | None) -> EventState | None:

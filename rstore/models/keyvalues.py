@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Final, Self
 
 from rstore.commits import NewCommit
 from rstore.core import Core, Reading, ReadSurface, Surface, check_expect, check_key, check_keys, check_one, now
 from rstore.domain.log import ALL_VERSIONS, Batch, Entry, Head, Record, Rewrite
 from rstore.domain.operators import DELITEM, SETITEM
-from rstore.domain.paging import newest, pages
+from rstore.domain.paging import PAGE, newest, pages
 from rstore.domain.patterns import Pattern, pattern_of
 from rstore.domain.streams import KV, Stream
 from rstore.models.spool import Packing, Reiterable, Spool
 
-_PAGE: Final = 256
 _PAGE_OF_SETTINGS: Final = 20_000
 _ROOM: Final = 32 << 20  # bytes of memory: pairs up to these go into the log at once
 _MISSING: Final = object()
@@ -234,10 +233,8 @@ def _keys(core: Reading) -> Iterator[str]:
 def _pairs(core: Reading, pattern: Pattern | None = None) -> Iterator[tuple[str, Any]]:
     heads = core.log.heads(KV, pattern.prefix if pattern else "")
     keys = (head.stream.key for head in heads if pattern is None or pattern.matches(head.stream.key))
-    size = 1  # pages grow: a caller that wants only the first pair does not pay for more
-    while page := list(islice(keys, size)):
+    for page in pages(keys, PAGE, first=1):
         yield from values_of(core, page).items()
-        size = min(2 * size, _PAGE)
 
 
 # -- write -------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from rstore.domain.streams import ES
 from rstore.history.changes import Change
 from rstore.history.commits import By, Commit
 from rstore.history.diff import Diff
-from rstore.models.event_states import is_live
+from rstore.models.event_states import current_of_many, is_live
 from rstore.repository.arguments import Kept, check_kept
 from rstore.repository.deciding import When
 from rstore.repository.decisions import Changes
@@ -159,7 +159,7 @@ class Repository(Generic[M]):
     @overload
     def all(self, errors: Literal["yield"]) -> Iterator[tuple[str, M | StoreError]]: ...
     def all(self, errors: Literal["raise", "skip", "yield"] = "raise") -> Iterator[tuple[str, M | StoreError]]:
-        """Yield ``(key, instance)``, in code-point order of the keys.
+        """Yield ``(key, instance)``, in code-point order of the keys, which are read in pages meanwhile.
 
         Args:
             errors: what becomes of an instance that can't be loaded, since its state does not fit the class or can't be
@@ -191,10 +191,11 @@ class Repository(Generic[M]):
                 yield key, found
 
     def _all(self) -> Iterator[tuple[str, M]]:
-        for key in self.keys():
-            state = self._store.current(self._name(key))
-            if state is not None:
-                yield key, self._mapping.load(key, state)
+        core, prefix = reading_of(self._store), self._mapping.prefix
+        names = (head.stream.key for head in core.log.heads(ES, prefix))
+        for name, state in current_of_many(core, names, first=1):
+            key = name.removeprefix(prefix)
+            yield key, self._mapping.load(key, state)
 
     def version(self, key: str) -> int:
         """Return the version of an instance, which each change of it increases: 0 if there never was one.

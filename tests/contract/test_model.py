@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rstore.adapters.memory import MemoryLog, Space
-from rstore.domain.log import Copy, Entry, Head, Log, Query, Reclaimed, Record
+from rstore.domain.log import Copy, Entry, Head, Log, Query, Reclaimed, Record, ReplayQuery
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, TS, Stream
 from tests.conftest import Backend
@@ -226,7 +226,9 @@ class TestProperties:
             lambda of: [list(of.heads(kind, until=4)) for kind in (KV, TS, ES)],
             lambda of: [of.count(kind) for kind in (KV, TS, ES)],
             lambda of: [(stream, each._replace(position=None)) for _, stream, each in of.follow()],
-            lambda of: [found and without_position(found.records) for found in map(of.replay, streams[-2:])],
+            lambda of: [
+                found and without_position(found.records) for found in of.replay([*map(ReplayQuery, streams[-2:])])
+            ],
         ):
             assert shown(log) == shown(source)
         for head in heads:

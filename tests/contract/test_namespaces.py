@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rstore.domain.errors import StoreNotAvailableError
-from rstore.domain.log import Log
+from rstore.domain.log import Log, ReplayQuery
 from rstore.domain.streams import KV, TS, Stream
 from tests.conftest import Apart, Backend
 from tests.contract.conftest import ALL, OTHER, SERIES, append, entries, entry, everything, keys, rewrite, starts
@@ -19,7 +19,7 @@ class TestDiscard:
         append(log, OTHER, entries(1), live=False)
         log.discard()
         assert everything(log, SERIES, OTHER) == [[[], []], [[], []], [None, None], [(0, [], [])], []]
-        assert (log.last([SERIES, OTHER]), log.replay(SERIES)) == ([None, None], None)
+        assert (log.last([SERIES, OTHER]), log.replay([ReplayQuery(SERIES)])) == ([None, None], [None])
         append(log, SERIES, entries(3), expect=0)
         assert starts(log.read(SERIES)) == [3]
         assert (log.count(TS), keys(log.heads(TS))) == (1, ["series"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rstore.domain.errors import StoreClosedError, StoreError, StoreNotAvailableError
-from rstore.domain.log import Batch, Copy, Log, Record
+from rstore.domain.log import Batch, Copy, Log, Record, ReplayQuery
 from rstore.domain.streams import TS, Stream
 from tests.conftest import Backend, case, in_turn
 from tests.contract.conftest import (
@@ -33,7 +33,7 @@ CALLS: dict[str, Callable[[Log], object]] = {
     "append nothing": lambda log: log.append([]),
     "read": lambda log: list(log.read(SERIES)),
     "read unknown": lambda log: list(log.read(OTHER)),
-    "replay": lambda log: log.replay(SERIES),
+    "replay": lambda log: log.replay([ReplayQuery(SERIES)]),
     "last": lambda log: log.last([SERIES]),
     "last of many": lambda log: log.last([SERIES, OTHER, EVENTS]),
     "last of none": lambda log: log.last([]),

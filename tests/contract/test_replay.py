@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from rstore.domain.log import Log, Query, ReplayQuery
+from rstore.domain.log import Batch, Log, Query, Replay, ReplayQuery
 from rstore.domain.spans import TIME_MAX, TIME_MIN
-from rstore.domain.streams import SS, TS, Stream
+from rstore.domain.streams import ES, SS, TS, Stream
 from tests.conftest import in_turn
 from tests.contract.conftest import ALL, EVENTS, append, entries, entry, head_of, rewrite, starts, versions
 
@@ -27,15 +27,15 @@ class TestReplay:
         return log
 
     def replayed(self, log: Log, **options: Any) -> tuple[bytes | None, list[int]]:
-        replay = log.replay(EVENTS, ReplayQuery(**options))
+        (replay,) = log.replay([ReplayQuery(EVENTS, **options)])
         assert replay is not None
         assert replay.head == log.head(EVENTS)
         return replay.snapshot.data if replay.snapshot else None, starts(replay.records)
 
     def test_an_unknown_stream_is_none(self, log: Log) -> None:
         append(log, Stream(TS, EVENTS.key), entries(1))
-        assert log.replay(EVENTS) is None
-        assert log.replay(EVENTS, ReplayQuery(after=3)) is None
+        assert log.replay([ReplayQuery(EVENTS)]) == [None]
+        assert log.replay([ReplayQuery(EVENTS, after=3)]) == [None]
 
     def test_without_snapshots_it_is_all_records_in_order_of_time(self, log: Log) -> None:
         append(log, EVENTS, entries(3, 1, 2))
@@ -46,7 +46,7 @@ class TestReplay:
         assert self.replayed(folded) == (b"six", [70, 80, 90, 100])
 
     def test_the_snapshot_is_a_whole_record(self, folded: Log) -> None:
-        replay = folded.replay(EVENTS)
+        (replay,) = folded.replay([ReplayQuery(EVENTS)])
         assert replay is not None
         assert replay.snapshot == list(folded.read(SNAPSHOTS))[-1]
         assert replay.records == list(folded.read(EVENTS, Query(start=70)))
@@ -126,3 +126,69 @@ class TestReplay:
         append(log, EVENTS, entries(1, 2))
         rewrite(log, EVENTS, ALL)
         assert self.replayed(log) == (None, [])
+
+
+class TestReplayOfMany:
+    """Each answer is what the query alone would get, whatever the others ask."""
+
+    @pytest.fixture
+    def streams(self, log: Log) -> list[Stream]:
+        """Sequences with 0 to 39 events; each third one has a snapshot, and each fifth one ended once."""
+        streams = [Stream(ES, f"{i:03}") for i in range(40)]
+        for i, stream in enumerate(streams):
+            newest = append(log, stream, (entry(10 * t, item=f"i{t}", data=b"%d" % t) for t in range(i)), recorded=i)
+            if i and i % 3 == 0:
+                snapshot = entry(10 * (i // 2), item=str(newest - i + 1 + i // 2), data=b"snapshot")
+                append(log, Stream(SS, stream.key), [snapshot], recorded=i)
+            if i % 5 == 0:
+                append(log, stream, [entry(1000)], recorded=i, live=False)
+        return streams
+
+    def check(self, log: Log, queries: list[ReplayQuery]) -> list[Replay | None]:
+        found = log.replay(queries)
+        assert found == [replay for query in queries for replay in log.replay([query])]
+        return found
+
+    def test_each_of_many_is_as_it_is_alone(self, log: Log, streams: list[Stream]) -> None:
+        found = self.check(log, [ReplayQuery(stream) for stream in streams])
+        assert [replay and len(replay.records) for replay in found[:8]] == [1, 1, 2, 1, 4, 6, 2, 7]
+        assert sum(replay is not None and replay.snapshot is not None for replay in found) == 13
+
+    def test_each_may_ask_for_something_else(self, log: Log, streams: list[Stream]) -> None:
+        known = [head_of(log, stream).version for stream in streams]
+        self.check(log, [ReplayQuery(stream, after=version) for stream, version in zip(streams, known, strict=True)])
+        odd = [ReplayQuery(stream, end=10 * i, horizon=5 * i) for i, stream in enumerate(streams)]
+        odd[::4] = [query._replace(after=known[4 * i] - 2) for i, query in enumerate(odd[::4])]
+        odd[::7] = [query._replace(until=20) for query in odd[::7]]
+        odd[3:3] = [ReplayQuery(Stream(ES, "unknown")), ReplayQuery(Stream(TS, "001")), odd[5], odd[6]]
+        self.check(log, odd)
+
+    def test_none_are_none(self, log: Log) -> None:
+        assert log.replay([]) == []
+        assert log.replay([], room=1) == []
+        unknown = [ReplayQuery(Stream(ES, f"unknown {i}")) for i in range(3)]
+        assert log.replay(unknown, room=1) == log.replay(unknown) == [None] * 3
+
+    def test_all_that_were_rewritten_begin_anew(self, log: Log, streams: list[Stream]) -> None:
+        known = [head_of(log, stream).version for stream in streams[1:]]
+        for stream in streams[1:]:
+            rewrite(log, stream, versions(log, stream)[:1])
+        queries = [ReplayQuery(stream, after=after) for stream, after in zip(streams[1:], known, strict=True)]
+        for replay, query in zip(self.check(log, queries), queries, strict=True):
+            assert replay is None or replay.head.floor > (query.after or 0)
+
+    @in_turn("room", [0, 1, 300, 5_000, 20_000, 1 << 30])
+    def test_there_may_be_room_for_the_first_ones_only(self, log: Log, streams: list[Stream], room: int) -> None:
+        queries = [ReplayQuery(stream) for stream in streams]
+        whole, pages = log.replay(queries), list[list[Replay | None]]()
+        while sum(map(len, pages)) < len(queries):
+            pages.append(log.replay(queries[sum(map(len, pages)) :], room))
+            assert pages[-1]
+        assert [replay for page in pages for replay in page] == whole
+        assert room < 1 << 30 or len(pages) == 1
+
+    def test_what_is_large_does_not_come_all_at_once(self, log: Log) -> None:
+        streams = [Stream(ES, f"{i:03}") for i in range(200)]
+        log.append([Batch(stream, [entry(1, data=bytes(20_000))], 1) for stream in streams])
+        found = log.replay([ReplayQuery(stream) for stream in streams], room=1 << 20)
+        assert 1 <= len(found) <= max(53, 64)  # 64 where an adapter does not know the sizes beforehand

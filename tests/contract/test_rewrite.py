@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from rstore.domain.errors import StoreConflictError
-from rstore.domain.log import Batch, Head, Log, Query, Reclaimed, Record, Rewrite
+from rstore.domain.log import Batch, Head, Log, Query, Reclaimed, Record, ReplayQuery, Rewrite
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import TS
 from tests.contract.conftest import (
@@ -121,7 +121,7 @@ class TestRewrite:
         rewrite(log, OTHER, ALL)  # was dead: needs not to be told
         assert log.head(SERIES) is log.head(OTHER) is None
         assert (list(log.heads(TS, live=False)), log.count(TS), list(log.follow())) == ([], 0, [])
-        assert (log.last([SERIES]), list(log.read(SERIES)), log.replay(SERIES)) == ([None], [], None)
+        assert (log.last([SERIES]), list(log.read(SERIES)), log.replay([ReplayQuery(SERIES)])) == ([None], [], [None])
 
     def test_also_one_that_an_append_has_left_without_both(self, log: Log) -> None:
         append(log, SERIES, entries(1))

@@ -419,7 +419,7 @@ def test_many_small_transactions_on_one_sequence_make_snapshots_and_keep_what_th
 ) -> None:
     replayed = []
     replay = store._core.base.replay
-    monkeypatch.setattr(store._core.base, "replay", lambda *args: replayed.append(replay(*args)) or replayed[-1])
+    monkeypatch.setattr(store._core.base, "replay", lambda *args: replayed.extend(replay(*args)) or replayed[-1:])
     for _ in range(300):
         store.transact(lambda each: each.apply("e", {"n": (operator.add, 1) if each.current("e") else 1}))
     assert store.current("e") == {"n": 300}

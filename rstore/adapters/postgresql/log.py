@@ -17,7 +17,6 @@ from rstore.domain.checkpoints import dotted, undotted
 from rstore.domain.errors import StoreError
 from rstore.domain.log import (
     EVERYTHING,
-    PRESENT,
     Batch,
     Copy,
     Head,
@@ -29,9 +28,9 @@ from rstore.domain.log import (
     ReplayQuery,
     Rewrite,
 )
-from rstore.domain.rules import folded_version, head_then
-from rstore.domain.spans import TIME_MAX, TIME_MIN
-from rstore.domain.streams import SS, Stream
+from rstore.domain.rules import head_then
+from rstore.domain.spans import TIME_MIN
+from rstore.domain.streams import Stream
 from rstore.domain.waiting import wait_for_change
 
 __all__ = ["PostgresqlLog", "Server"]
@@ -97,20 +96,9 @@ class PostgresqlLog:
                 yield reading.record(row)
                 self._pool.check_open()
 
-    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
-        end, horizon, after, until = query
-        recorded = TIME_MAX if until is None else until
-        place = (self._namespace, *stream)
-        snapshots = (self._namespace, SS, stream.key, min(end, horizon), recorded)
+    def replay(self, queries: Sequence[ReplayQuery], room: int | None = None) -> list[Replay | None]:
         with self._pool.lease() as db:
-            rows = db.rows(sql.REPLAY, (after, after, *place, *snapshots, after, after, end, recorded))
-        if not rows:
-            return None
-        (version, floor, live, died, _, *first), *rest = rows
-        snapshot = None if first[0] is None else reading.record(first)
-        folded_version(snapshot)
-        tail = [reading.record(row[5:]) for row in rest]
-        return Replay(Head(stream, version, floor, live, died), snapshot, tail)
+            return reading.replays(db, self._namespace, queries, room)
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
         with self._pool.lease() as db:

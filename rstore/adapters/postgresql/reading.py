@@ -10,11 +10,13 @@ from rstore.adapters.postgresql import statements as sql
 from rstore.adapters.postgresql.pool import PostgresqlPool
 from rstore.adapters.postgresql.server import Connection, Row
 from rstore.domain.errors import StoreError
-from rstore.domain.log import Head, Position, Query, Record
-from rstore.domain.rules import head_then
+from rstore.domain.log import Head, Position, Query, Record, Replay, ReplayQuery
+from rstore.domain.rules import folded_version, head_then
+from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import Stream
 
 PAGE: Final = 256
+_ASKED: Final = ("kind", "key", "end", "horizon", "after", "until")
 
 
 class Place(NamedTuple):
@@ -61,6 +63,35 @@ def pages(pool: PostgresqlPool, namespace: str, stream: Stream, query: Query) ->
                 raise StoreError("an iterator that was begun before a fork can't be read after it, in the child")
             fetched = db.execute(f"FETCH {size} FROM rstore", binary=True)
     yield page  # the last one needs no connection any more
+
+
+def replays(db: Connection, namespace: str, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
+    """Return from what streams are folded, or the first ones of them."""
+    if not queries:
+        return []
+    asked = [
+        (*query.stream, query.end, query.horizon, query.after, TIME_MAX if query.until is None else query.until)
+        for query in queries
+    ]
+    if len(asked) == 1:
+        rows = db.rows(sql.REPLAY, {"namespace": namespace, **dict(zip(_ASKED, *asked, strict=True))})
+    else:
+        columns = dict(zip(_ASKED, map(list, zip(*asked, strict=True)), strict=True))
+        values = {"namespace": namespace, "room": TIME_MAX if room is None else room, **columns}
+        rows = db.rows(sql.REPLAY_MANY, values)
+    found: list[Replay | None] = []
+    tail: list[Record] = []
+    for follows, version, floor, live, died, *row in rows:
+        if follows:
+            tail.append(record(row))
+        elif version is None:
+            found.append(None)
+        else:
+            head, tail = Head(queries[len(found)].stream, version, floor, live, died), []
+            snapshot = None if row[0] is None else record(row)
+            folded_version(snapshot)
+            found.append(Replay(head, snapshot, tail))
+    return found
 
 
 def heads(db: Connection, namespace: str, kind: str, above: str, low: str, *, live: bool) -> list[Head]:

@@ -20,6 +20,7 @@ Row: TypeAlias = tuple[Any, ...]
 
 _OLDEST: Final = 13
 _LARGE: Final = 1 << 20
+_MANY: Final = 256  # rows
 _MAY_BE_LARGE: Final = (bytes, list)  # a tuple: making their union for each value took a twentieth of a call's CPU
 _MILLISECONDS_MOST: Final = 2**31 - 1
 
@@ -75,7 +76,11 @@ class Connection(psycopg.Connection[Row]):
 
     def _drop_large(self, *rows: Sequence[object]) -> None:
         """Let go of a cursor that would keep megabytes until it is used again."""
-        if sum(len(value) for row in rows for value in row if isinstance(value, _MAY_BE_LARGE)) > _LARGE:
+        # to look at each value of many rows would take longer than a new cursor
+        if (
+            len(rows) > _MANY
+            or sum(len(value) for row in rows for value in row if isinstance(value, _MAY_BE_LARGE)) > _LARGE
+        ):
             self._cursor = self.cursor(binary=True)
 
 

@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple
 
 from rstore.domain.log import Query
 from rstore.domain.operators import DELITEM
+from rstore.domain.paging import RECORD_BYTES
 from rstore.domain.spans import TIME_MAX, ranges
-from rstore.domain.streams import KV
+from rstore.domain.streams import KV, SS
 
 # -- the schema and its namespaces ------------------------------------------------------------------------------------
 
@@ -235,26 +236,54 @@ PLACES: Final = f"SELECT s.id, s.levels, s.died, s.largest FROM {_STREAM}"
 # One statement sees all of it in one snapshot of the database. The tail begins after the version that the caller gives,
 # or after the one that the stored snapshot has folded. A snapshot that names no version is damaged: no tail is read. If
 # the given version has no record, a failover has lost it. What the caller folded up to it is then of no use, so the
-# answer has a floor above it.
-REPLAY: Final = f"""
-WITH s AS (SELECT s.id, s.version, s.live, s.died, CASE
-        WHEN %s::bigint BETWEEN s.floor + 1 AND s.version - 1 AND NOT EXISTS (
-            SELECT FROM rstore.record AS r WHERE r.stream = s.id AND r.version = %s)
-        THEN s.version ELSE s.floor END AS floor
-    FROM {_STREAM}),
-snapshot AS (
-    SELECT r.* FROM rstore.record AS r WHERE r.stream = (SELECT s.id FROM {_STREAM}) AND r.level = 0 AND r.start <= %s
-        AND r.recorded <= %s
-    ORDER BY r.start DESC, r.version DESC LIMIT 1),
-folded AS (
-    SELECT coalesce(%s::bigint, (
-        SELECT CASE WHEN item ~ '^[0-9]{{1,18}}$' THEN item::bigint ELSE {TIME_MAX} END FROM snapshot), 0) AS version)
-SELECT s.version AS head, s.floor, s.live, s.died, 0 AS part, {_OF_R}
-FROM s LEFT JOIN snapshot AS r ON %s::bigint IS NULL
-UNION ALL
-SELECT s.version, s.floor, s.live, s.died, 1, {_OF_R} FROM s JOIN rstore.record AS r ON r.stream = s.id
-WHERE r.version > (SELECT version FROM folded) AND r.start <= %s AND r.recorded <= %s
-ORDER BY part, start, version"""
+# answer has a floor above it. Each stream that was asked for has a row of its head, and then one for each record after
+# the snapshot.
+_REPLAY: Final = f"""
+SELECT r.follows, r.head, r.floor, r.live, r.died, {_OF_R} FROM (
+    SELECT asked.nth, r.* {{size}} FROM {{asked}}
+    LEFT JOIN LATERAL (
+        SELECT s.id, s.version, s.live, s.died, CASE
+            WHEN asked.after > s.floor AND asked.after < s.version AND NOT EXISTS (
+                SELECT FROM rstore.record AS r WHERE r.stream = s.id AND r.version = asked.after)
+            THEN s.version ELSE s.floor END AS floor
+        FROM rstore.stream AS s
+        WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
+            AND s.kind = asked.kind AND s.key = asked.key
+        OFFSET 0) AS s ON true
+    LEFT JOIN LATERAL (
+        SELECT {_OF_R} FROM rstore.record AS r
+        WHERE asked.after IS NULL AND r.stream = (
+                SELECT s.id FROM rstore.stream AS s
+                WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
+                    AND s.kind = '{SS}' AND s.key = asked.key)
+            AND r.level = 0 AND r.start <= least(asked."end", asked.horizon) AND r.recorded <= asked.until
+        ORDER BY r.start DESC, r.version DESC LIMIT 1) AS snapshot ON s.id IS NOT NULL
+    CROSS JOIN LATERAL (
+        SELECT false AS follows, s.version AS head, s.floor, s.live, s.died, snapshot.*
+        UNION ALL
+        SELECT true, NULL, NULL, NULL, NULL, {_OF_R} FROM rstore.record AS r
+        WHERE r.stream = s.id AND r.start <= asked."end" AND r.recorded <= asked.until
+            AND r.version > coalesce(asked.after, CASE
+                WHEN snapshot.item ~ '^[0-9]{{{{1,18}}}}$' THEN snapshot.item::bigint
+                WHEN snapshot.item IS NOT NULL THEN {TIME_MAX} ELSE 0 END)) AS r) AS r
+{{where}} ORDER BY r.nth, r.follows, r.start, r.version"""
+
+# Constants are planned as such, and an array for each parameter of one stream takes longer to send.
+REPLAY: Final = _REPLAY.format(
+    size="",
+    where="",
+    asked="""(SELECT 1 AS nth, %(kind)s::text AS kind, %(key)s::text AS key, %(end)s::bigint AS "end",
+        %(horizon)s::bigint AS horizon, %(after)s::bigint AS after, %(until)s::bigint AS until) AS asked""",
+)
+
+# As many streams from the first one on as take some memory together.
+REPLAY_MANY: Final = _REPLAY.format(
+    size=f""", sum(coalesce(octet_length(r.data) + coalesce(octet_length(r.meta), 0) + {RECORD_BYTES}, 0))
+        OVER (ORDER BY asked.nth) AS size""",
+    where="WHERE r.nth = 1 OR r.size <= %(room)s",
+    asked="""unnest(%(kind)s::text[], %(key)s::text[], %(end)s::bigint[], %(horizon)s::bigint[], %(after)s::bigint[],
+        %(until)s::bigint[]) WITH ORDINALITY AS asked (kind, key, "end", horizon, after, until, nth)""",
+)
 
 # Along the versions: values of a key, and records after a version.
 _BY_VERSION: Final = 'WHERE stream = %s AND start <= %s AND "end" >= %s'

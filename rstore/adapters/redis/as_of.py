@@ -50,12 +50,12 @@ def last_of(servers: Servers, location: Location, head: StoredHead | None) -> Re
     """Return the newest record of a stream, whatever was rewritten since its head was read."""
     if head is None or not head.newest:
         return None
-    return head.record or next(Snapshot(servers, location, head).records([head.newest]))
+    return head.record or next(Snapshot(servers.at(location.slot), location, head).records([head.newest]))
 
 
 def _far(servers: Servers, location: Location, head: StoredHead, until: int) -> Record | None:
     """Return the newest record by a time, whatever was rewritten since its head was read."""
-    snapshot = Snapshot(servers, location, head)
+    snapshot = Snapshot(servers.at(location.slot), location, head)
     spans = _bisected(servers, location, head, until) if location.stream.kind == KV else None
     if spans is None:
         spans = [span for span in snapshot.spans(TIME_MIN, TIME_MAX) if span.recorded <= until]

@@ -24,13 +24,12 @@ from rstore.adapters.redis.keys import Partition
 from rstore.adapters.redis.namespace import create_partitions, discard, find_partitions, list_namespaces
 from rstore.adapters.redis.opened import Opened
 from rstore.adapters.redis.positions import Clock, checkpoint_of, position_of
-from rstore.adapters.redis.replay import replay_by_reads, replay_by_script
-from rstore.adapters.redis.snapshot import Snapshot, head_of
+from rstore.adapters.redis.replay import replays
+from rstore.adapters.redis.snapshot import Snapshot
 from rstore.adapters.redis.write import Call, Restoring, Write
 from rstore.domain.errors import FrozenStoreError, StoreClosedError
 from rstore.domain.log import (
     EVERYTHING,
-    PRESENT,
     Batch,
     Copy,
     Head,
@@ -140,26 +139,25 @@ class RedisLog:
 
     def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
         opened = self._opened()
-        servers, location = opened.servers, opened.locate(stream)
+        location = opened.locate(stream)
+        owner = opened.servers.at(location.slot)
         opened.await_writers(query.until, [stream])
-        head = head_of(servers, location)
+        head = unpack_head(*owner.ask((b"GET", location.head)))
         if head is None:
             return
-        found = Snapshot(servers, location, head).select(query._replace(after=query.above(head.died)))
+        found = Snapshot(owner, location, head).select(query._replace(after=query.above(head.died)))
         for record in islice(query.matching(found), query.limit):
             yield opened.placed(location.partition, record)
-            servers.check_open()
+            opened.servers.check_open()
 
-    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
+    def replay(self, queries: Sequence[ReplayQuery], room: int | None = None) -> list[Replay | None]:
         opened = self._opened()
-        location = opened.locate(stream)
-        opened.await_writers(query.until, [stream])
-        found = (replay_by_reads if self._frozen else replay_by_script)(opened.servers, location, query)
-        if found is None or not opened.is_spread:
-            return found
-        head, snapshot, records = found
-        placed = partial(opened.placed, location.partition)
-        return Replay(head, snapshot and placed(snapshot), list(map(placed, records)))
+        if not queries:
+            return []
+        bounded = [query for query in queries if query.until is not None]
+        if bounded:
+            opened.await_writers(bounded[0].until, [query.stream for query in bounded])
+        return replays(opened, queries, room)
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
         opened = self._opened()

@@ -1,80 +1,162 @@
-"""The snapshot and records that an event state is folded from, in one consistent read."""
+"""The snapshots and records that event states are folded from, each state's in one consistent read."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
 from operator import attrgetter
+from typing import Any, Final
 
-from rstore.adapters.redis.cluster.router import Servers
-from rstore.adapters.redis.codec import packed_time, stored_head, unpack_record
+from rstore.adapters.redis.codec import packed_time, stored_head, unpack_head, unpack_record
+from rstore.adapters.redis.connection import Command
 from rstore.adapters.redis.errors import damaged
 from rstore.adapters.redis.keys import Location
-from rstore.adapters.redis.scripts import REPLAY
-from rstore.adapters.redis.snapshot import Snapshot, head_of
-from rstore.domain.log import Query, Record, Replay, ReplayQuery
+from rstore.adapters.redis.node import Request, Run
+from rstore.adapters.redis.opened import Opened
+from rstore.adapters.redis.scripts import REPLAY_EACH
+from rstore.adapters.redis.snapshot import Owner, Snapshot
+from rstore.domain.log import Query, Replay, ReplayQuery
 from rstore.domain.rules import folded_version
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import SS, Stream
 
+_AT_ONCE: Final = 64
+"""So many streams are read at once where sizes are not known: a state is seldom folded from more than some hundred
+records, a tenth of a megabyte."""
 
-def replay_by_script(servers: Servers, location: Location, query: ReplayQuery) -> Replay | None:
-    """Return what ``Log.replay`` promises, in one round trip."""
-    end, horizon, after, until = query
-    until = TIME_MAX if until is None else until
-    keys = *location.current, *_snapshots(location).current
-    times = packed_time(end), packed_time(min(end, horizon)), packed_time(until)
-    answer = servers.at(location.slot).query(REPLAY, keys, b"" if after is None else b"%d" % after, *times)
-    if answer is None:
-        return None
-    packed, found, *tail = answer
+
+def replays(opened: Opened, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
+    """Return what ``Log.replay`` promises."""
+    found = (_by_reads if opened.frozen else _by_script)(opened, queries, room)
+    if not opened.is_spread:
+        return found
+    return [replay and _placed(opened, query, replay) for query, replay in zip(queries, found, strict=False)]
+
+
+def _placed(opened: Opened, query: ReplayQuery, found: Replay) -> Replay:
+    placed = partial(opened.placed, opened.locate(query.stream).partition)
+    return Replay(found.head, found.snapshot and placed(found.snapshot), list(map(placed, found.records)))
+
+
+def _by_script(opened: Opened, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
+    """Ask in one round trip to each server."""
+    servers = opened.servers
+    if servers.partitions == 1:
+        runs = [_run(opened, queries, room)]
+    else:  # one by one: while a slot moves to another node, a script waits until all of its keys are there
+        runs = [_run(opened, (query,), None) for query in queries[: None if room is None else _AT_ONCE]]
+    servers.check_open()
+    answers = chain.from_iterable(servers.query_each(runs))
+    return [answer and _unpacked(query, *answer) for query, answer in zip(queries, answers, strict=False)]
+
+
+def _run(opened: Opened, queries: Sequence[ReplayQuery], room: int | None) -> Run:
+    keys: list[bytes] = []
+    args = [b"" if room is None else b"%d" % room]
+    for stream, end, horizon, after, until in queries:
+        partition, snapshots = opened.locate(stream).partition, Stream(SS, stream.key)
+        keys += (*partition.current(stream), partition.records(snapshots), partition.spans(snapshots))
+        times = packed_time(end), packed_time(min(end, horizon)), packed_time(TIME_MAX if until is None else until)
+        args += (b"" if after is None else b"%d" % after, *times)
+    return Run(partition.slot, REPLAY_EACH, keys, args)  # there is one query at least
+
+
+def _unpacked(query: ReplayQuery, packed: bytes, found: bytes | None, *tail: bytes) -> Replay:
     head, snapshot = stored_head(packed), unpack_record(found) if found else None
     if folded_version(snapshot) > head.version:
         raise damaged()
-    records = sorted(map(unpack_record, tail), key=attrgetter("start", "version"))
-    counted = [record for record in records if record.start <= end and record.recorded <= until]
-    return Replay(head.as_head(location.stream), snapshot, counted)
+    if not tail:
+        return Replay(head.as_head(query.stream), snapshot, [])
+    counted = Query(end=query.end, until=query.until).matching(map(unpack_record, tail))
+    return Replay(head.as_head(query.stream), snapshot, sorted(counted, key=attrgetter("start", "version")))
 
 
-def replay_by_reads(servers: Servers, location: Location, query: ReplayQuery) -> Replay | None:
-    """Return the same by plain reads: a script needs more than permission to read."""
-    end, horizon, after, until = query
-    if after is not None:
-        return _replay_after(servers, location, Query(end=end, after=after, until=until))
-    deadline, tried = time.monotonic() + servers.server.timeout, None
+# -- by plain reads: a script needs more than permission to read ------------------------------------------------------
+
+
+def _by_reads(opened: Opened, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
+    """Ask by plain reads: about many streams in as many round trips as about one."""
+    servers = opened.servers
+    deadline = time.monotonic() + servers.server.timeout
+    located = [(opened.locate(query.stream), query) for query in queries[: None if room is None else _AT_ONCE]]
+    if len(located) == 1:
+        return [_replay(servers.at(location.slot), location, query, deadline) for location, query in located]
+    reads = [_Read(location, query, deadline) for location, query in located]
+    while waiting := [read for read in reads if read.commands]:
+        servers.check_open()
+        answers = servers.ask_each([Request(read.location.slot, read.commands) for read in waiting])
+        for read, replies in zip(waiting, answers, strict=True):
+            read.go_on(replies)
+    return [read.found for read in reads]
+
+
+class _UnansweredError(Exception):
+    """A read needs the replies to more commands."""
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        super().__init__()
+        self.commands = commands
+
+
+class _Read:
+    """A read that stops where it needs more replies, and is done again from its beginning when it has them.
+
+    So the reads of many streams go on together, and each is written as if it were alone. Rejected: threads, which cost
+    more than they wait for; and generators, which the reader of a snapshot would have to be made of down to its pages.
+    """
+
+    def __init__(self, location: Location, query: ReplayQuery, deadline: float) -> None:
+        self.location, self._query, self._deadline = location, query, deadline
+        self._known: list[list[Any]] = []
+        self._unused: Iterator[list[Any]] = iter(())
+        self.commands: Sequence[Command] = ()
+        """The commands that it waits for; none when it is done."""
+        self.found: Replay | None = None
+        self._advance()
+
+    def ask(self, *commands: Command) -> list[Any]:
+        """Return the replies to commands, if they are known."""
+        replies = next(self._unused, None)
+        if replies is None:
+            raise _UnansweredError(commands)
+        return replies
+
+    def go_on(self, replies: list[Any]) -> None:
+        """Read on with the replies to the commands."""
+        self._known.append(replies)
+        self._advance()
+
+    def _advance(self) -> None:
+        self._unused, self.commands = iter(self._known), ()
+        try:
+            self.found = _replay(self, self.location, self._query, self._deadline)
+        except _UnansweredError as exc:
+            self.commands = exc.commands
+
+
+def _replay(owner: Owner, location: Location, query: ReplayQuery, deadline: float) -> Replay | None:
+    stream, end, horizon, after, until = query
+    snapshots, tried = location._replace(stream=Stream(SS, stream.key)), None
     while True:
-        head = head_of(servers, location)
+        heads = [location.head] if after is not None else [location.head, snapshots.head]
+        head, *of_snapshots = map(unpack_head, owner.ask(*((b"GET", key) for key in heads)))
         if head is None:
             return None
-        newest = Query(end=min(end, horizon), until=until, reverse=True)
-        snapshot = _newest_snapshot(servers, _snapshots(location), newest)
+        shown, snapshot = head.as_head(stream), None
+        seen = Snapshot(owner, location, head)
+        if after is not None:
+            if head.is_before_gap(after) and not seen.has(after):
+                return Replay(shown._replace(floor=head.version), None, [])
+            return Replay(shown, None, seen.after(Query(end=end, after=after, until=until)))
+        if of_snapshots[0] is not None:
+            newest = Query(end=min(end, horizon), until=until, reverse=True)
+            snapshot = next(Snapshot(owner, snapshots, of_snapshots[0]).select(newest), None)
         folded = folded_version(snapshot)
-        if folded > head.version:
-            # made after the head was read, or after a rewrite; if neither, it has folded records that never were
-            if tried == (head.version, head.generation) or time.monotonic() > deadline:
-                raise damaged()
-            tried = head.version, head.generation
-            continue
-        records = Snapshot(servers, location, head).select(Query(end=end, after=folded, until=until))
-        return Replay(head.as_head(location.stream), snapshot, list(records))
-
-
-def _replay_after(servers: Servers, location: Location, query: Query) -> Replay | None:
-    head = head_of(servers, location)
-    if head is None:
-        return None
-    seen = Snapshot(servers, location, head)
-    if head.is_before_gap(query.after) and not seen.has(query.after):
-        return Replay(head.as_head(location.stream)._replace(floor=head.version), None, [])
-    return Replay(head.as_head(location.stream), None, list(seen.select(query)))
-
-
-def _snapshots(location: Location) -> Location:
-    """Return where the snapshots of an event sequence are: in its partition, which goes by the key alone."""
-    return location._replace(stream=Stream(SS, location.stream.key))
-
-
-def _newest_snapshot(servers: Servers, snapshots: Location, query: Query) -> Record | None:
-    head = head_of(servers, snapshots)
-    if head is None:
-        return None
-    return next(Snapshot(servers, snapshots, head).select(query), None)
+        if folded <= head.version:
+            return Replay(shown, snapshot, seen.after(Query(end=end, after=folded, until=until)))
+        # it was made after a rewrite; if not, it has folded records that never were
+        if tried == (head.version, head.generation) or time.monotonic() > deadline:
+            raise damaged()
+        tried = head.version, head.generation

@@ -60,7 +60,7 @@ def _text_of(name: str) -> str:
 WRITE: Final = Script("write", fenced=True)
 WRITE_SPREAD: Final = Script("write_spread", fenced=True)
 NEWEST: Final = Script("newest")
-REPLAY: Final = Script("replay")
+REPLAY_EACH: Final = Script("replay_each")
 
 BEGIN: Final = Script("begin")
 PREPARE: Final = Script("prepare")

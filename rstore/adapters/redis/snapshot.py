@@ -13,9 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from rstore.adapters.redis.cluster.router import Servers
 from rstore.adapters.redis.codec import (
     HEAD_END,
     SINCE,
@@ -43,11 +42,18 @@ _MOST_RECORDS: Final = 256
 _PAGE_BYTES: Final = 4 << 20
 
 
+class Owner(Protocol):
+    """The server that has the keys of a partition, or what stands for it."""
+
+    def ask(self, *commands: Command) -> list[Any]:
+        """Send commands in one go, and return the replies."""
+
+
 class Snapshot:
     """A stream at the time of a head."""
 
-    def __init__(self, servers: Servers, location: Location, head: StoredHead) -> None:
-        self._owner, self._head = servers.at(location.slot), head
+    def __init__(self, owner: Owner, location: Location, head: StoredHead) -> None:
+        self._owner, self._head = owner, head
         self._head_key, self._records_key, self._spans_key = location.current
         self._young, self._old = location.partition.retired(location.stream)
         self._generation: int | None = head.generation
@@ -87,6 +93,15 @@ class Snapshot:
         return self.records(
             span.version for span in spans if span.version > after and (until is None or span.recorded <= until)
         )
+
+    def after(self, query: Query) -> list[Record]:
+        """Return all records after a version that match a query. Of a short stream the index need not be searched."""
+        before = self._head.newest - self._head.filed  # the first version, if none is missing
+        if query.after < before and self._head.version - before <= _TAIL and self._head.record is None:
+            found = list(self._tail(before))
+            if len(found) == self._head.filed:
+                return sorted(query.matching(found), key=_order)
+        return list(self.select(query))
 
     def _tail(self, after: int) -> Iterator[Record]:
         """Yield the records after a version that is not far back. Most versions have one, so no index is searched."""
@@ -186,11 +201,6 @@ class Snapshot:
         if None in packed.values():
             raise _retired_too_long()
         return packed
-
-
-def head_of(servers: Servers, location: Location) -> StoredHead | None:
-    """Return a stream's head, or None if there is no such stream."""
-    return unpack_head(*servers.at(location.slot).ask((b"GET", location.head)))
 
 
 def page_after(size: int, packed: Iterable[bytes | None]) -> int:

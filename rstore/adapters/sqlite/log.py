@@ -15,7 +15,6 @@ from rstore.adapters.sqlite.pool import SqlitePool
 from rstore.domain.checkpoints import number, undotted
 from rstore.domain.log import (
     EVERYTHING,
-    PRESENT,
     Batch,
     Copy,
     Head,
@@ -27,10 +26,9 @@ from rstore.domain.log import (
     ReplayQuery,
     Rewrite,
 )
-from rstore.domain.paging import within
-from rstore.domain.rules import folded_version
-from rstore.domain.spans import TIME_MAX, TIME_MIN
-from rstore.domain.streams import KV, SS, Stream
+from rstore.domain.paging import fitting, within
+from rstore.domain.spans import TIME_MIN
+from rstore.domain.streams import KV, Stream
 from rstore.domain.waiting import wait_for_change
 
 _LOOK_SECONDS: Final = 0.01
@@ -99,28 +97,13 @@ class SqliteLog:
             with reading.selected(self._pool, db, *statement, query.most) as rows:
                 yield from map(reading.record, rows)
 
-    def replay(self, stream: Stream, query: ReplayQuery = PRESENT) -> Replay | None:
-        end, horizon, after, until = query
+    def replay(self, queries: Sequence[ReplayQuery], room: int | None = None) -> list[Replay | None]:
         with self._pool.lease() as db:
-            # most callers have folded all that there is: the stream alone tells them so, without a transaction
-            row = None if after is None else reading.find(db, stream)
-            if row is None or row.version > (after or 0):
-                db.execute("BEGIN")
-                row = reading.find(db, stream)
-            if row is None:
-                return None
-            snapshot = None
-            if after is None:
-                recorded = TIME_MAX if until is None else until
-                values = (db.namespace, SS, stream.key, min(end, horizon), recorded)
-                found = db.execute(sql.SNAPSHOT, values).fetchone()
-                snapshot = None if found is None else reading.record(found)
-                after = folded_version(snapshot)
-            if after >= row.version:
-                return Replay(row.head(stream), snapshot, [])
-            tail = Query(end=end, after=after, until=until)
-            rows = db.execute(*sql.records(stream.kind, row.id, row.levels, row.died, tail)).fetchall()
-            return Replay(row.head(stream), snapshot, list(map(reading.record, rows)))
+            if len(queries) == 1:
+                return [reading.replay(db, queries[0])]
+            db.execute("BEGIN")
+            rows = reading.find_many(db, [query.stream for query in queries])
+            return fitting(room, (reading.replayed(db, rows.get(query.stream), query) for query in queries))
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
         with self._pool.lease() as db:

@@ -16,9 +16,10 @@ from typing import Any, Final, NamedTuple
 from rstore.adapters.sqlite import statements as sql
 from rstore.adapters.sqlite.file import Connection
 from rstore.adapters.sqlite.pool import SqlitePool
-from rstore.domain.log import Head, Record
-from rstore.domain.rules import head_then
-from rstore.domain.streams import KV, Stream
+from rstore.domain.log import Head, Query, Record, Replay, ReplayQuery
+from rstore.domain.rules import folded_version, head_then
+from rstore.domain.spans import TIME_MAX
+from rstore.domain.streams import KV, SS, Stream
 
 PAGE: Final = 256
 _PAGE_BYTES: Final = 1 << 20  # of larger pages the system takes the memory back, and clears it anew for the next one
@@ -61,6 +62,35 @@ def find_many(db: Connection, streams: Sequence[Stream]) -> dict[Stream, StreamR
         for key, *row in db.execute(sql.STREAMS, (db.namespace, kind, keys)).fetchall():
             found[Stream(kind, key)] = StreamRow._make(_checked(row, _STREAM))
     return found
+
+
+def replay(db: Connection, query: ReplayQuery) -> Replay | None:
+    """Return the newest snapshot of a stream and the records after it, in a transaction if it takes several reads."""
+    stream, _, _, after, _ = query
+    if after is not None:  # most callers have folded all that there is: the stream alone tells them so
+        row = find(db, stream)
+        if row is not None and row.version <= after:
+            return Replay(row.head(stream), None, [])
+    db.execute("BEGIN")
+    return replayed(db, find(db, stream), query)
+
+
+def replayed(db: Connection, row: StreamRow | None, query: ReplayQuery) -> Replay | None:
+    """Return the newest snapshot of a stream that was found, and the records after it."""
+    if row is None:
+        return None
+    stream, end, horizon, after, until = query
+    snapshot = None
+    if after is None:
+        recorded = TIME_MAX if until is None else until
+        found = db.execute(sql.SNAPSHOT, (db.namespace, SS, stream.key, min(end, horizon), recorded)).fetchone()
+        snapshot = None if found is None else record(found)
+        after = folded_version(snapshot)
+    if after >= row.version:
+        return Replay(row.head(stream), snapshot, [])
+    tail = Query(end=end, after=after, until=until)
+    rows = db.execute(*sql.records(stream.kind, row.id, row.levels, row.died, tail)).fetchall()
+    return Replay(row.head(stream), snapshot, list(map(record, rows)))
 
 
 def head_by_time(db: Connection, stream: Stream, until: int) -> Head | None:

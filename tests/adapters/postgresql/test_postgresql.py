@@ -1123,7 +1123,7 @@ def test_a_projection_of_lost_events_begins_anew(log: Log) -> None:
     log.rewrite([Rewrite(stream, None, versions[1:2], bump_version=False)])  # what a failover can do to a version
 
     def is_of_use(version: int) -> bool:
-        replay = log.replay(stream, ReplayQuery(after=version))
+        (replay,) = log.replay([ReplayQuery(stream, after=version)])
         assert replay is not None
         return version >= replay.head.floor
 
