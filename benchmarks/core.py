@@ -28,6 +28,7 @@ from rstore import Store
 POINTS = 1_000_000
 KEYS = 100_000
 CALLS = 1_000
+SEQUENCES = 500
 KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
 
 
@@ -216,9 +217,33 @@ def events(folder: Path, rounds: int) -> list[Row]:
             taken = median(cold(key) for _ in range(rounds * 5))
             rows.append(Row(f"current of a {key} events, cold", 0, taken * 1e3, "ms", "3 ms; 10 ms"))
         store.current("thousand")
+        rows.append(states(folder / "states.db", rounds))
         warm = in_turn(rounds, partial(each, store.current, ["thousand"] * CALLS))[0]
         rows.append(Row("current of a thousand events, warm", 0, warm * 1e6 / CALLS, "us", "30 us"))
     return rows
+
+
+def states(dsn: str | Path, rounds: int) -> Row:
+    """Measure the current states of sequences that a store has not read before: one by one, and all at once."""
+    names = [f"account {i:04}" for i in range(SEQUENCES)]
+    with Store(dsn, frozen=False) as store:
+        for t in range(4):
+            with store.transaction():
+                for name in names:
+                    store.apply(name, {"balance": (operator.add, t)} if t else {"owner": name, "balance": 0})
+
+    def cold(read: Callable[[Store], object]) -> float:
+        with Store(dsn) as fresh:
+            fresh.current("warm up the connection, not the sequences")
+            return timed(partial(read, fresh))
+
+    ways: tuple[Callable[[Store], object], ...] = (
+        lambda fresh: each(fresh.current, names),
+        lambda fresh: fresh.current_many(names),
+    )
+    taken = [[cold(read) for read in ways] for _ in range(rounds)]
+    one_by_one, at_once = (SEQUENCES / median(times) for times in zip(*taken, strict=True))
+    return Row("cold states: current; current_many", one_by_one, at_once, "/s", "at least 15,000 /s")
 
 
 def main() -> None:

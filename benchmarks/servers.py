@@ -27,7 +27,7 @@ import psutil
 import psycopg
 import redis
 
-from benchmarks.core import KEY, POINTS, Row, each, in_turn, timed, words
+from benchmarks.core import KEY, POINTS, Row, each, in_turn, states, timed, words
 from rstore import Store
 from tests.support.servers import Postgres, Valkey
 
@@ -316,6 +316,7 @@ def show(rows: Iterator[Row]) -> None:
 def postgresql(rounds: int) -> None:
     with one_core(), Postgres.start() as server:
         show(calls(RawPostgresql(server.dsn), server.dsn, rounds))
+        show(iter([states(server.dsn, rounds)]))
     with Postgres.start() as server:
         show(many(RawPostgresql(server.dsn), server.dsn, rounds))
         show(points(RawPostgresql(server.dsn), server.dsn, rounds, "at most 0.33"))
@@ -325,6 +326,7 @@ def postgresql(rounds: int) -> None:
 def on_redis(rounds: int) -> None:
     with one_core(), Valkey.start() as server:
         show(calls(RawRedis(server.dsn), server.dsn, rounds))
+        show(iter([states(server.dsn, rounds)]))
     with Valkey.start() as server:
         show(bulk(RawRedis(server.dsn), server.dsn, rounds))
         show(points(RawRedis(server.dsn), server.dsn, rounds, "at most 0.125"))

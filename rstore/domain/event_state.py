@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from rstore.domain.errors import StoreIntegrityError
 from rstore.domain.growth import TooLargeError, check_growth
 from rstore.domain.operators import DELETE, DELITEM, OPERATORS, RESETS, SETITEM
-from rstore.domain.scalars import calculated, plain
+from rstore.domain.scalars import calculated
 
 
 class Fact(NamedTuple):
@@ -94,9 +94,9 @@ def _step(state: dict[str, Any], change: Fact) -> None:
             state[item] = value if type(value) is Unloaded else state[item]
         else:
             function, binary = OPERATORS[op]
-            operands = (state[item], value) if binary else (state[item],)
-            check_growth(op, plain(state[item]), plain(value))
-            state[item] = calculated(function, *operands)
+            old = state[item]
+            check_growth(op, old, value)
+            state[item] = calculated(function, old, value) if binary else calculated(function, old)
     except Exception as exc:  # whatever an operator raises on a user's values, the history does not fold
         known = item in state
         reason = type(exc).__name__ if known else "there is no such item at that time"

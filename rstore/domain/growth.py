@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
+from rstore.domain.scalars import plain
+
 MOST: Final = 1 << 24
 """The most bits of a number, and the most elements of a text or list, that an operator makes of smaller ones.
 
@@ -31,7 +33,7 @@ def check_growth(op: str, old: Any, value: Any) -> None:
     rstore.domain.growth.TooLargeError: the result would have more than 16,777,216 bits or elements
     """
     size = _SIZES.get(op)
-    if size is not None and size(old, value) > MOST:
+    if size is not None and size(plain(old), plain(value)) > MOST:
         raise TooLargeError(f"the result would have more than {MOST:,} bits or elements")
 
 

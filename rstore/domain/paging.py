@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 PAGE: Final = 256
 PAGE_BYTES: Final = 8 << 20
-RECORD_BYTES: Final = 256
+RECORD_BYTES: Final = 512
 """About how many bytes a record takes in memory besides its payloads."""
 
 

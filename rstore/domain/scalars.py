@@ -59,7 +59,7 @@ def calculated(function: Callable[..., Any], *operands: Any) -> Any:
     >>> calculated(lambda a, b: a + b, 100, 200)
     300
     """
-    if all(type(operand) in _PLAIN for operand in operands):
+    if _PLAIN.issuperset(map(type, operands)):
         return function(*operands)
     numbers = [plain(operand) for operand in operands]
     if not any(map(is_not, numbers, operands)) or not all(isinstance(number, Number) for number in numbers):

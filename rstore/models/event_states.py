@@ -22,18 +22,16 @@ State: TypeAlias = dict[str, Any]
 
 def facts_of(core: Reading, stream: Stream, records: Iterable[Record]) -> Iterator[Fact]:
     """Yield events as the fold takes them, :class:`Unloaded` in place of values that cannot be loaded."""
+    envelope = core.envelope
     for record in records:
-        op = core.envelope.check_op(stream, record, EVENTS)
-        yield Fact(record.version, record.start, record.item, op, _operand(core, stream, record))
-
-
-def _operand(core: Reading, stream: Stream, record: Record) -> Any:
-    try:
-        return core.envelope.value(stream, record)
-    except StorePayloadError as exc:
-        if not exc.is_genuine:  # a payload that was not written here may be about any item
-            raise
-        return Unloaded(exc)
+        op = envelope.check_op(stream, record, EVENTS)
+        try:
+            value = envelope.value(stream, record)
+        except StorePayloadError as exc:
+            if not exc.is_genuine:  # a payload that was not written here may be about any item
+                raise
+            value = Unloaded(exc)
+        yield Fact(record.version, record.start, record.item, op, value)
 
 
 def current_state(core: Reading, key: str) -> EventState | None:
@@ -45,11 +43,11 @@ def current_state(core: Reading, key: str) -> EventState | None:
 
 def current_states(core: Reading, keys: Sequence[str]) -> Iterator[EventState | None]:
     """Yield the newest state of each key, with as many read at a time as take some megabytes."""
-    done = 0
+    done, size = 0, len(keys)
     while done < len(keys):
-        found = _page_of_states(core, keys[done:], PAGE_BYTES)
+        found = _page_of_states(core, keys[done : done + size], PAGE_BYTES)
         yield from found
-        done += len(found)
+        done, size = done + len(found), len(found)  # no more at once than there was room for
 
 
 def _page_of_states(core: Reading, keys: Sequence[str], room: int) -> list[EventState | None]:

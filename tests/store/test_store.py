@@ -42,6 +42,7 @@ READS: dict[str, Callable[[Store, str], Any]] = {
     "missing": lambda store, key: store.missing(key, 1, 5, 1),
     "iscomplete": lambda store, key: store.iscomplete(key, 1, 5, 1),
     "current": lambda store, key: store.current(key),
+    "current_many": lambda store, key: store.current_many([key, "another"]),
     "past": lambda store, key: store.past(key, 5, withtimestamp=True),
     "events": lambda store, key: store.events(key),
     "events filtered": lambda store, key: store.events(key, item="n", ops=operator.add),

@@ -126,6 +126,7 @@ READS: Any = {
     "events": lambda store: store.events("k"),
     "version": lambda store: store.version("k", "kv"),
     "many": lambda store: store.get_many(["a", "k"]),
+    "many states": lambda store: store.current_many(["a", "k"]),
 }
 
 

@@ -25,6 +25,7 @@ CALLS: dict[str, Callable[[Store, int], object]] = {
     "extend a new series": lambda store, i: store.extend(f"series {i}", (1, 2)),
     "apply": lambda store, i: store.apply("events", {"n": (operator.add, i)}),
     "current": lambda store, i: store.current("events"),
+    "current_many": lambda store, i: store.current_many(["events", f"events {i}", "series", "unknown"]),
     "len": lambda store, i: len(store),
 }
 """Calls that are one round trip on a server, each with a number to tell it from those before."""

@@ -145,6 +145,8 @@ def _replay(owner: Owner, location: Location, query: ReplayQuery, deadline: floa
         if head is None:
             return None
         shown, snapshot = head.as_head(stream), None
+        if after == head.version:
+            return Replay(shown, None, [])
         seen = Snapshot(owner, location, head)
         if after is not None:
             if head.is_before_gap(after) and not seen.has(after):

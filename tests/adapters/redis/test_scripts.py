@@ -24,7 +24,7 @@ DIGESTS = {
     "newest": "8744c661e676feb84ac3130686d65317ce1e30d9",
     "prepare": "b5aee8ef4276b2ec24e3d6f73bf5a55c4366d21c",
     "raise_high_water": "0f1e1592c45cd5d48859e2affe49fc9341346d84",
-    "replay_each": "092e0b4a825707cc5cdfb905d08482eb84cd0156",
+    "replay_each": "0ba65d293db77117fe10e83fb25bdfa6ae027e24",
     "sweep": "59ccb0d1c8c594bf9e78a8ee22bd1b4c4991e9bf",
     "write": "2120d7d0f51c7974e7c8566fb499bbb2056ce0bc",
     "write_spread": "85342e145dc8ddf965bd8e535f76d3476e980fdc",

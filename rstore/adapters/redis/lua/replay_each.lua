@@ -6,7 +6,7 @@
 --- @include "parts/records"
 --- @include "parts/layout"
 
-local ABOVE, RECORD_BYTES = string.rep("\255", 33), 256
+local ABOVE, RECORD_BYTES = string.rep("\255", 33), 512
 
 local function version_in(span) return text((struct.unpack(">I8", span, 10))) end
 
