@@ -279,7 +279,7 @@ class LogReader(Protocol):
 
         Args:
             room: answer for fewer queries, the first ones, if all their records take more bytes in memory than about
-                this; for one at least. An adapter that can't tell sizes beforehand may answer for fewer in any case.
+                this; for one at least. An adapter that can't tell sizes beforehand goes by those of the first ones.
         """
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:

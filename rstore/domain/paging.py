@@ -31,10 +31,11 @@ def fitting(room: int | None, replays: Iterable[Replay | None]) -> list[Replay |
     """Return the first replays, of which one at least, that take so many bytes in memory; all if there is no limit."""
     if room is None:
         return list(replays)
-    return next(within(room, ((replay, _size(replay)) for replay in replays)), [])
+    return next(within(room, ((replay, size_of(replay)) for replay in replays)), [])
 
 
-def _size(replay: Replay | None) -> int:
+def size_of(replay: Replay | None) -> int:
+    """Return about how many bytes the records of a replay take in memory."""
     records = () if replay is None else filter(None, (replay.snapshot, *replay.records))
     return sum(RECORD_BYTES + len(record.data) + len(record.meta or b"") for record in records)
 

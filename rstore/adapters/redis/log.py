@@ -154,9 +154,9 @@ class RedisLog:
         opened = self._opened()
         if not queries:
             return []
-        bounded = [query for query in queries if query.until is not None]
+        bounded = {query.stream: query.until for query in queries if query.until is not None}
         if bounded:
-            opened.await_writers(bounded[0].until, [query.stream for query in bounded])
+            opened.await_writers(max(bounded.values()), list(bounded))
         return replays(opened, queries, room)
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:

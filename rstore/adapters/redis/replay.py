@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from rstore.adapters.redis.codec import packed_time, stored_head, unpack_head, unpack_record
 from rstore.adapters.redis.connection import Command
@@ -18,18 +18,25 @@ from rstore.adapters.redis.opened import Opened
 from rstore.adapters.redis.scripts import REPLAY_EACH
 from rstore.adapters.redis.snapshot import Owner, Snapshot
 from rstore.domain.log import Query, Replay, ReplayQuery
+from rstore.domain.paging import size_of
 from rstore.domain.rules import folded_version
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import SS, Stream
 
-_AT_ONCE: Final = 64
-"""So many streams are read at once where sizes are not known: a state is seldom folded from more than some hundred
-records, a tenth of a megabyte."""
+_Ask: TypeAlias = Callable[[Sequence[ReplayQuery]], list[Replay | None]]
+
+_FIRST: Final = 4
+"""So many streams are read at first where their sizes are not known beforehand."""
 
 
 def replays(opened: Opened, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
     """Return what ``Log.replay`` promises."""
-    found = (_by_reads if opened.frozen else _by_script)(opened, queries, room)
+    if opened.frozen:
+        found = _few_first(partial(_by_reads, opened), queries, room)
+    elif opened.servers.partitions == 1:
+        found = _by_scripts(opened, [_run(opened, queries, room)], queries)
+    else:
+        found = _few_first(partial(_one_by_one, opened), queries, room)
     if not opened.is_spread:
         return found
     return [replay and _placed(opened, query, replay) for query, replay in zip(queries, found, strict=False)]
@@ -40,15 +47,27 @@ def _placed(opened: Opened, query: ReplayQuery, found: Replay) -> Replay:
     return Replay(found.head, found.snapshot and placed(found.snapshot), list(map(placed, found.records)))
 
 
-def _by_script(opened: Opened, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
+def _few_first(read: _Ask, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
+    """Read few streams at first, and then as many as should fit if they are as large as those before."""
+    if room is None:
+        return read(queries)
+    found, size = list[Replay | None](), _FIRST
+    while size > 0 and len(found) < len(queries):
+        found += read(queries[len(found) : len(found) + size])
+        taken = sum(map(size_of, found))
+        size = min(4 * len(found), (room - taken) * len(found) // (taken or 1))
+    return found
+
+
+def _one_by_one(opened: Opened, queries: Sequence[ReplayQuery]) -> list[Replay | None]:
+    """Run a script for each stream: it waits until all of its keys are there, while a slot moves to another node."""
+    return _by_scripts(opened, [_run(opened, (query,), None) for query in queries], queries)
+
+
+def _by_scripts(opened: Opened, runs: Sequence[Run], queries: Sequence[ReplayQuery]) -> list[Replay | None]:
     """Ask in one round trip to each server."""
-    servers = opened.servers
-    if servers.partitions == 1:
-        runs = [_run(opened, queries, room)]
-    else:  # one by one: while a slot moves to another node, a script waits until all of its keys are there
-        runs = [_run(opened, (query,), None) for query in queries[: None if room is None else _AT_ONCE]]
-    servers.check_open()
-    answers = chain.from_iterable(servers.query_each(runs))
+    opened.servers.check_open()
+    answers = chain.from_iterable(opened.servers.query_each(runs))
     return [answer and _unpacked(query, *answer) for query, answer in zip(queries, answers, strict=False)]
 
 
@@ -76,11 +95,11 @@ def _unpacked(query: ReplayQuery, packed: bytes, found: bytes | None, *tail: byt
 # -- by plain reads: a script needs more than permission to read ------------------------------------------------------
 
 
-def _by_reads(opened: Opened, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
+def _by_reads(opened: Opened, queries: Sequence[ReplayQuery]) -> list[Replay | None]:
     """Ask by plain reads: about many streams in as many round trips as about one."""
     servers = opened.servers
     deadline = time.monotonic() + servers.server.timeout
-    located = [(opened.locate(query.stream), query) for query in queries[: None if room is None else _AT_ONCE]]
+    located = [(opened.locate(query.stream), query) for query in queries]
     if len(located) == 1:
         return [_replay(servers.at(location.slot), location, query, deadline) for location, query in located]
     reads = [_Read(location, query, deadline) for location, query in located]
