@@ -54,8 +54,15 @@ def _page_of_states(core: Reading, keys: Sequence[str], room: int) -> list[Event
     """Return the newest states of keys, of the first ones if all take more bytes than there is room."""
     cached = list(map(core.states.known, keys))
     queries = list(map(_query, keys, cached))
-    replays = core.log.replay(queries, room)
-    return [_newest(core, *each) for each in zip(queries, cached, replays, strict=False)]
+    states = list[EventState | None]()
+    for each in zip(queries, cached, core.log.replay(queries, room), strict=False):
+        try:
+            states.append(_newest(core, *each))
+        except StoreError:
+            if not states:
+                raise
+            break  # the caller gets those before it first: the next page begins with it, and raises
+    return states
 
 
 def _query(key: str, cached: EventState | None) -> ReplayQuery:

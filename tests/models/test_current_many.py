@@ -7,15 +7,17 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from rstore import JsonStore, Repository, Store, StoreConflictError, StoreError, StorePayloadError
-from rstore.domain.log import Rewrite
+from rstore.domain.log import Batch, Entry, Rewrite
+from rstore.domain.operators import SETITEM
 from rstore.domain.paging import PAGE
-from rstore.domain.streams import SS, Stream
+from rstore.domain.streams import ES, SS, Stream
 from rstore.view import View
 from tests.conftest import KEY, Backend, in_turn
 
@@ -261,6 +263,18 @@ def test_all_of_a_repository_are_read_a_page_at_a_time(store: Store, keys: list[
         accounts.delete(*[name] if name < "0020" else ())
         seen.append(name)
     assert (len(seen), [name for name, _ in accounts.all()]) == (MANY, seen[20:])
+
+
+def test_those_before_a_damaged_one_are_shown_first(backend: Backend, store: Store, key: str | None) -> None:
+    for i in range(30):
+        store.apply(f"{i:02}", {"owner": "Ada"})
+    store._core.base.append([Batch(Stream(ES, "12"), [Entry(1, 1, "owner", SETITEM, b"damaged")], 1)])
+    reader = backend.store(key=key)
+    rest = Repository(reader, Account, prefix="").all()
+    assert [name for name, _ in islice(rest, 12)] == [f"{i:02}" for i in range(12)]
+    with pytest.raises(StorePayloadError, match="es '12'"):
+        next(rest)
+    assert reader.current_many(["11", "13"]) == {"11": {"owner": "Ada"}, "13": {"owner": "Ada"}}
 
 
 def test_a_store_that_is_closed_in_between_says_so(backend: Backend) -> None:
