@@ -22,6 +22,7 @@ from freezegun import freeze_time
 from rstore import Store, StoreConflictError, StoreError, StoreNotAvailableError
 from rstore.adapters.dsn import open_log
 from rstore.adapters.redis import write
+from rstore.adapters.redis.cluster import router
 from rstore.adapters.redis.codec import EPOCH_SIZE
 from rstore.adapters.redis.keys import Partition, partition_of
 from rstore.adapters.redis.two_phase import Transaction, Transactions
@@ -151,7 +152,7 @@ def test_a_namespace_keeps_its_number_of_partitions(
     cluster: Cluster, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log.append([batch(key) for key in KEYS])
-    monkeypatch.setattr("rstore.adapters.redis.cluster.router.Cluster.partitions", 8)
+    monkeypatch.setattr(router.Cluster, "partitions", 8)
     other = open_log(cluster.dsn)(NAMESPACE, False)
     other.open()
     assert [record is not None for record in other.last([Stream(KV, key) for key in KEYS])] == [True] * len(KEYS)
