@@ -1,8 +1,7 @@
 """The port: one append-only log, as every backend keeps it and everything above it reads and writes it.
 
 A *namespace* holds *streams* (:mod:`rstore.domain.streams`). A stream is an append-only sequence of *records*, all of
-one key and one kind. The log sees bytes only: everything that a Store shows is folded from records by the other modules
-of the domain.
+one key and one kind. The log sees bytes only: what a Store shows is folded from records by the rest of the domain.
 
 Read it in this order:
 
@@ -154,7 +153,6 @@ class ReplayQuery(NamedTuple):
     """From what the state of an event sequence is to be folded. By default that is the present one.
 
     Attributes:
-        stream: the event sequence.
         end: only records and snapshots of times up to this one.
         horizon: only a snapshot of a time up to this one. The newest one counts.
         after: no snapshot, but the records with a greater version. If the log has lost the record of this version,
