@@ -692,7 +692,7 @@ def test_large_values_are_not_held_all_at_once(tmp_path: Path, monkeypatch: pyte
     large, many, chance = 1 << 19, 24, random.Random(0)
     for module in (sqlite, following):
         monkeypatch.setattr(module, "_PAGE_BYTES", large)
-    for module, name in ((paging, "_PAGE_BYTES"), (copying, "_BATCH_BYTES")):
+    for module, name in ((paging, "PAGE_BYTES"), (copying, "_BATCH_BYTES")):
         monkeypatch.setattr(module, name, large)
     file = tmp_path / "all.jsonl"
     with (
