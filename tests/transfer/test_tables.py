@@ -104,6 +104,15 @@ class TestWhatComesBack:
             import_points(store, file, key="after", rows=True)
             assert alike(store.range("before"), store.range("after"))
 
+    @pytest.mark.parametrize("cell", ["0T", "T", "2026-11-01T", "20261101T"])
+    def test_a_date_whose_clock_is_missing_is_no_time(self, store: Store, cell: str) -> None:
+        """A column of values with such a cell is not taken for the times."""
+        file = io.StringIO(f'time,"",0\n0,0,{cell}\n1,0,0\n2,0,0\n')
+        import_points(store, file, key="s", rows=True)
+        assert [(time, row["0"]) for time, row in store.range("s")] == [(0, cell), (1, 0), (2, 0)]
+        with pytest.raises(StoreFileError, match="line 2"):
+            import_points(store, io.StringIO(f"t,v\n{cell},1\n"), key="t", time="t")
+
     @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.tsv", "t.tsv.gz", "t.txt", "t"])
     def test_files_of_all_names(self, store: Store, tmp_path: Path, name: str) -> None:
         values = ["a\tb", "a,b;c", "\r", "x" * 200_000, "\0", 'say "no"', 1.5, 7, "7"]

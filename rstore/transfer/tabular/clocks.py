@@ -67,8 +67,8 @@ def halves(cell: str) -> tuple[str, str]:
     >>> halves('2026-11-01T09:00'), halves('1/31/2024 3:05 PM'), halves('17')
     (('2026-11-01', '09:00'), ('1/31/2024', '3:05 PM'), ('17', ''))
     """
-    date, _, clock = cell.partition("T" if "T" in cell else " ")
-    return date, clock
+    date, mark, clock = cell.partition("T" if "T" in cell else " ")
+    return (cell, "") if mark == "T" and not clock else (date, clock)  # '0T' is no number, and no date
 
 
 @lru_cache(REMEMBERED)
