@@ -239,16 +239,16 @@ def log(
 ) -> None:
     """Show who changed what, when and why, the newest first.
 
-    An entry is a commit: what was stored together, below the name of the decision that it comes from. In a pipe, each
-    change is a line.
+    An entry is a commit: what was stored together, below the name of its decision. In a pipe, each change is a line.
 
     Example: rstore log --since yesterday --who ada --did pay
     """
     flat = changes or not session.out.is_terminal
     low, high = (transaction_time(text, session.store) for text in (since, until))
     given = low, high, check_kind(kind), prefix, who
-    words = dict(map(_word, more or ()))
-    found: Iterator[Any] = session.view.log(*given, did=did, more=words, by="change" if flat else "commit")
+    words = list(map(_word, more or ()))
+    logged: Iterator[Any] = session.view.log(*given, did=did, by="change" if flat else "commit")
+    found = (each for each in logged if all(each.more.get(word) in values for word, values in words))
     show = partial(_show_changes if flat else _show_log, session.out)
     if oldest:
         show(found)
@@ -371,14 +371,14 @@ def _matching(found: Iterable[tuple[str, str]], pattern: str | None) -> Iterable
     return found if pattern is None else (pair for pair in found if fnmatchcase(pair[1], pattern))
 
 
-def _word(text: str) -> tuple[str, Any]:
-    """Return a word of a context and its value, which is JSON or a text."""
-    word, equals, value = text.partition("=")
-    check_usage(bool(word and equals), f"--more takes word=value, such as request=4711, and not {text!r}")
+def _word(text: str) -> tuple[str, list[Any]]:
+    """Return a word of a context and the values that are meant: the text, and what it is as JSON."""
+    word, _, value = text.partition("=")
+    check_usage(bool(word and "=" in text), f"--more takes word=value, such as request=4711, and not {text!r}")
     try:
-        return word, json.loads(value)
+        return word, [value, json.loads(value)]
     except ValueError:
-        return word, value
+        return word, [value]
 
 
 def _show_changes(out: Output, changes: Iterable[Change]) -> None:

@@ -111,3 +111,14 @@ def test_colours_are_for_terminals(file: Store) -> None:
     assert "\x1b[1;36m2026-11-01 09:02:00.000  eve\x1b[0m" in run_seen("log", TERM="xterm-256color")
     assert "\x1b[38;5;" in run_seen("plot", "temperature", TERM="xterm-256color")
     assert "\x1b[38;5;" not in run_seen("plot", "temperature", TERM="xterm-256color", NO_COLOR="1")
+
+
+def test_log_by_the_words_of_a_context(file: Store) -> None:
+    """A word may be a text or a number: both are written alike."""
+    for request in ("4711", 4711, ["a"]):
+        with file.context(who="ada", did="pay", request=request):
+            file.set("price", request)
+    assert [line.split("\t")[7] for line in run("log", "--more", "request=4711").splitlines()] == ["4711", '"4711"']
+    assert len(run("log", "--did", "pay", "--more", 'request=["a"]').splitlines()) == 1
+    assert run("log", "--did", "ship") == run("log", "--more", "request=1") == ""
+    assert run_seen("log", "--more", "request=4711").count("ada  pay()") == 2
