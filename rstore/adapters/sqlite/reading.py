@@ -185,6 +185,9 @@ def _begun(db: Connection, row: tuple[Any, ...], most: int) -> tuple[Any, ...]:
     try:
         with db.blobopen("rstore_record", "data", row[1], readonly=True) as payload:
             return (*row[:-2], payload.read(most), row[-1])
+    except OverflowError:  # early Pythons 3.11 take 32 bits here, and positions begin at the microseconds of the clock
+        found = db.execute(sql.BEGINNING, (most, row[1])).fetchone()
+        return (*row[:-2], None if found is None else found[0], row[-1])
     except sqlite3.OperationalError as exc:
         if exc.sqlite_errorname != "SQLITE_ERROR":
             raise

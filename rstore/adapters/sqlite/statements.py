@@ -357,6 +357,9 @@ _BY_CHAIN: Final = _CHAIN.format(columns=_BARE["columns"], old=_IN_CHANGE["colum
 # Along the versions: records after a version.
 _BY_VERSION: Final = 'rstore_record INDEXED BY rstore_record_version WHERE stream = ? AND start <= ? AND "end" >= ?'
 
+# The beginning of a payload, where the driver has no way to read only that: SQLite reads all of it.
+BEGINNING: Final = "SELECT substr(data, 1, ?) FROM rstore_record WHERE position = ?"
+
 # The records of one level that touch a span.
 _BY_SPAN: Final = (
     "rstore_record INDEXED BY rstore_record_span "

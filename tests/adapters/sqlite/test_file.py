@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 from rstore import Store, StoreError, StoreNotAvailableError
+from rstore.adapters.sqlite.file import Connection
 
 
 @pytest.mark.parametrize("table", ["rstores", "sqlite3x", "mine"])
@@ -229,3 +231,20 @@ def test_a_key_that_gets_the_place_of_one_that_is_gone_is_not_taken_for_it(tmp_p
         store["new"] = 2
         assert store.get("old") is None
         assert store["new"] == 2
+
+
+def test_a_driver_that_takes_no_long_row_numbers_reads_beginnings_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Early Pythons 3.11 have such a driver: Debian's is one."""
+
+    def too_large(*_: object, **__: object) -> None:
+        raise OverflowError("Python int too large to convert to C int")
+
+    index = pandas.date_range("2026-11-01", periods=5_000, freq="s", unit="s")
+    with Store(tmp_path / "a.db", frozen=False) as store:
+        store.extend("s", pandas.Series(range(5_000), index))
+        expected = store.first("s"), store.last("s"), store.resample("s", "1D", "max"), store.time_axis("s")
+        monkeypatch.setattr(Connection, "blobopen", too_large)
+        assert (store.first("s"), store.last("s"), store.resample("s", "1D", "max"), store.time_axis("s")) == expected
+        assert expected[1][1] == 4_999

@@ -19,6 +19,7 @@ DIGESTS = {
     "ADD_TO_COUNT": "049e2348aa94dd95",
     "ADVANCE_POSITIONS": "f57a74de73c98dd4",
     "APPEND_ONE": "075392f1cc1e9639",
+    "BEGINNING": "748100946c023ec2",
     "CHANGE_STREAM": "8969fa6bff2c76cf",
     "CHANGE_TAKES": "4b70cdb0ba84c02b",
     "COUNT": "df33f0b28717c8dc",
