@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from rstore.repository.pydantic_models import PydanticConverter, fault_in, is_pydantic, pydantic_fields
+from rstore.repository.pydantic_models import PydanticConverter, is_pydantic, pydantic_fields, refused_argument
 
 _PLAIN: Final = frozenset({int, float, str, bool, bytes, type(None), Any})
 _SHOWN: Final = 100
@@ -153,21 +153,31 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def at_fault(model: type[Any], arguments: Mapping[str, Any], error: Exception) -> str | None:
-    """Return the field whose own converter or validator refuses its value; None if there is none that is known."""
+def at_fault(
+    model: type[Any], fields: Mapping[str, Field], arguments: Mapping[str, Any], error: Exception
+) -> str | None:
+    """Return the first field whose value the class refuses by itself; None if no such field is known."""
     if not attrs.has(model):
-        return fault_in(error)
-    for field in attrs.fields(model):
-        argument = field.alias or field.name
+        refused = refused_argument(error)
+        return next((name for name, field in fields.items() if field.argument == refused), None)
+    for attribute in attrs.fields(model):
+        argument = attribute.alias or attribute.name
         if argument not in arguments:
             continue
         try:
-            value = arguments[argument]
-            value = value if field.converter is None else field.converter(value)
-            if field.validator is not None:
-                field.validator(None, field, value)
-        except AttributeError:  # the validator asked for the instance, and there is none
+            value = _converted(attribute, arguments[argument])
+            if attribute.validator is not None:
+                attribute.validator(None, attribute, value)
+        except AttributeError:  # the converter or validator asked for the instance, and there is none
             continue
-        except Exception:
-            return str(field.name)
+        except Exception:  # whatever a user's class raises
+            return str(attribute.name)
     return None
+
+
+def _converted(attribute: attrs.Attribute[Any], value: Any) -> Any:
+    """Return a value as the converter of its attribute leaves it, without an instance."""
+    convert: Any = attribute.converter
+    if hasattr(convert, "takes_self"):  # an attrs.Converter, which attrs has since 24.1
+        return convert(value, None, attribute)
+    return value if convert is None else convert(value)

@@ -125,7 +125,7 @@ class ModelMapping(Generic[M]):
         try:
             return self.model(**arguments)
         except Exception as exc:  # whatever a user's class raises
-            fault = at_fault(self.model, arguments, exc)
+            fault = at_fault(self.model, self.fields, arguments, exc)
             of = f"field {fault!r}: it makes no" if fault else f"{', '.join(items)} make no"
             raise StoreModelError(key, f"{of} {self.title} ({type(exc).__name__})") from exc
 

@@ -44,17 +44,16 @@ def _argument(model: Any, name: str, alias: Any) -> str:
     return str(choices[0])
 
 
-def fault_in(exc: Exception) -> str | None:
-    """Return the field or alias that a pydantic model refuses first; None if the error is another."""
-    errors = getattr(exc, "errors", None)
-    places = errors()[0]["loc"] if is_validation_error(exc) and errors is not None else ()
-    return str(places[0]) if places else None
+def refused_argument(error: Exception) -> str | None:
+    """Return the argument that a pydantic model refuses first, by its name or alias; None for any other error.
 
-
-def is_validation_error(exc: Exception) -> bool:
-    """Tell whether an error is one of a pydantic model."""
+    The error may also be of another model, which the class has made of its fields: no argument has that name then.
+    """
     kind = getattr(sys.modules.get("pydantic"), "ValidationError", None)
-    return kind is not None and isinstance(exc, kind)
+    if kind is None or not isinstance(error, kind):
+        return None
+    places = error.errors()[0]["loc"]
+    return str(places[0]) if places else None
 
 
 class PydanticConverter:

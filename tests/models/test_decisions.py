@@ -201,6 +201,32 @@ def test_what_somebody_else_stored_is_told_by_its_field_alone(backend: Backend) 
     assert accounts["b"] == Account(0, Decimal(1))
 
 
+def test_a_field_is_at_fault_for_its_own_value_alone(backend: Backend) -> None:
+    @attrs.frozen
+    class Booking:
+        name: str = attrs.field(converter=attrs.Converter(lambda name: name.strip()))
+        room: str = attrs.field(converter=attrs.Converter(lambda room, self_: self_.name + room, takes_self=True))
+        start: int
+        end: int = attrs.field()
+        seats: int = attrs.field(alias="places", validator=attrs.validators.ge(1))
+
+        @end.validator
+        def after(self, attribute: Any, end: int) -> None:
+            if end < self.start:
+                raise ValueError("it ends before it starts")
+
+    store = backend.store()
+    good = {"name": "Ada", "room": "1", "start": 5, "end": 6, "seats": 2}
+    bookings = Repository(store, Booking)
+    for key, wrong, message in (
+        ("seats", {"seats": 0}, r"field 'seats': it makes no Booking \(ValueError\)"),
+        ("several", {"end": 4}, r"name, room, start, end, seats make no Booking \(ValueError\)"),
+    ):
+        store.apply(f"Booking/{key}", {**good, **wrong})
+        with pytest.raises(StoreModelError, match=message):
+            bookings.get(key)
+
+
 def test_what_somebody_else_stored_can_be_corrected_as_the_error_says(store: Store, items: Repository[Item]) -> None:
     store.apply("Item/a", {"price": "12,50"})
     with pytest.raises(StoreModelError, match=r"correct it with store\.apply\('Item/a', {'price': \.\.\.}\)"):

@@ -7,6 +7,7 @@ import enum
 import operator
 import subprocess
 import sys
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -136,6 +137,32 @@ def test_aliases(store: Store) -> None:
 
     with pytest.raises(TypeError, match="no argument of Deep sets code"):
         Repository(store, Deep)
+
+
+def test_an_error_names_the_field_and_no_alias(store: Store) -> None:
+    class Safe(BaseModel):
+        size: int = 0
+        code: int = Field(alias="theCode", ge=0)
+
+    store.apply("Safe/s", {"code": -1})
+    with pytest.raises(StoreModelError, match=r"'s': field 'code': it makes no Safe \(ValidationError\)"):
+        Repository(store, Safe).get("s")
+
+
+def test_an_error_of_another_model_names_none_of_its_fields(store: Store) -> None:
+    class Weight(BaseModel):
+        grams: int = Field(ge=0)
+
+    @dataclass
+    class Parcel:
+        weight: int
+
+        def __post_init__(self) -> None:
+            Weight(grams=self.weight)
+
+    store.apply("Parcel/p", {"weight": -1})
+    with pytest.raises(StoreModelError, match=r"'p': weight make no Parcel \(ValidationError\)"):
+        Repository(store, Parcel).get("p")
 
 
 def test_strict_models_and_nested_ones(store: Store) -> None:
