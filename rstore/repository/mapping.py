@@ -5,16 +5,22 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Container, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from attrs import frozen
 
-from rstore.domain.errors import StoreModelError
+from rstore.domain.errors import StoreError, StoreModelError
 from rstore.domain.names import check_name
 from rstore.repository.fields import Field, at_fault, converter_for, fields_of, shown
 from rstore.repository.pydantic_models import is_pydantic
 
 M = TypeVar("M")
+
+_FROM_ELSEWHERE: Final = (StoreError, MemoryError)
+"""Errors that say nothing about a value: of a store that a user's function reads, or of the process.
+
+A RecursionError is none of them: it mostly means a value that is nested too deeply.
+"""
 
 Unknown: TypeAlias = Literal["error", "keep", "drop"]
 """What becomes of items that are no fields: an error, or they stay, or the next decision deletes them."""
@@ -103,6 +109,8 @@ class ModelMapping(Generic[M]):
         try:
             return self.converter.unstructure(value, field.type)
         except Exception as exc:  # whatever a converter raises on a value of another type
+            if not _is_about_a_value(exc):
+                raise
             raise self._unfit(key, name, f"{shown(value)} is no", exc) from exc
 
     def check_whole(self, key: str, names: Container[str]) -> None:
@@ -125,6 +133,8 @@ class ModelMapping(Generic[M]):
         try:
             return self.model(**arguments)
         except Exception as exc:  # whatever a user's class raises
+            if not _is_about_a_value(exc):
+                raise
             fault = at_fault(self.model, self.fields, arguments, exc)
             of = f"field {fault!r}: it makes no" if fault else f"{', '.join(items)} make no"
             raise StoreModelError(key, f"{of} {self.title} ({type(exc).__name__})") from exc
@@ -136,6 +146,8 @@ class ModelMapping(Generic[M]):
         try:
             return self.converter.structure(value, field.type)
         except Exception as exc:  # whatever a converter raises on a stored value
+            if not _is_about_a_value(exc):
+                raise
             if decided is not None and name in decided:
                 raise self._unfit(key, name, f"{shown(decided[name])} is no", exc) from exc
             way_out = f"correct it with store.apply({self.name(key)!r}, {{{name!r}: ...}})"
@@ -168,11 +180,23 @@ class ModelMapping(Generic[M]):
         try:
             items = dict(upcast(state[item]))
         except Exception as exc:  # whatever a user's function raises
+            if not _is_about_a_value(exc):
+                raise
             raise StoreModelError(key, f"upcast of {item!r} fails: {type(exc).__name__}") from exc
         for name in items:
             if name not in self.fields:
                 raise StoreModelError(key, f"upcast of {item!r} gives {name!r}: no field of {self.title}")
         return items
+
+
+def _is_about_a_value(error: Exception) -> bool:
+    """Tell whether an error of a user's function or class, or a group of them, is about the value that it was given.
+
+    An instance that does not fit may be skipped. A store that can't be reached must not look like one.
+    """
+    if isinstance(error, ExceptionGroup):  # cattrs raises one with all that it finds inside of a value
+        return error.subgroup(_FROM_ELSEWHERE) is None
+    return not isinstance(error, _FROM_ELSEWHERE)
 
 
 def _check_upcast(title: str, fields: Container[str], upcast: Mapping[str, Upcast]) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import enum
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import attrs
+import cattrs
 import pytest
 
-from rstore import Repository, Store, StoreError, StoreModelError
+from rstore import Repository, Store, StoreClosedError, StoreError, StoreModelError
 
 
 class Level(enum.IntEnum):
@@ -139,3 +141,47 @@ class TestAll:
     def test_refuses_other_words_at_once(self, things: Repository[Thing]) -> None:
         with pytest.raises(ValueError, match="errors is 'raise', 'skip' or 'yield', not 'ignore'"):
             things.all("ignore")  # type: ignore[call-overload]
+
+
+def _read_a_closed_store(*_: Any) -> Any:
+    return Store("memory://")["a"]
+
+
+def _exhaust_the_memory(*_: Any) -> Any:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("fail", [_read_a_closed_store, _exhaust_the_memory])
+class TestWhatSaysNothingAboutAnInstance:
+    """A store that a class reads, and that can't be reached, must not look like an instance that does not fit."""
+
+    @pytest.fixture
+    def converter(self, fail: Callable[..., Any]) -> cattrs.Converter:
+        converter = cattrs.Converter()
+        converter.register_structure_hook(Level, fail)
+        converter.register_unstructure_hook(Level, fail)
+        return converter
+
+    def check(self, things: Repository[Any], store: Store, state: dict[str, Any]) -> None:
+        store.apply("Thing/a", state)
+        for errors in ("skip", "yield", "raise"):
+            with pytest.raises((StoreClosedError, MemoryError, ExceptionGroup)):
+                list(things.all(errors))  # type: ignore[call-overload]
+
+    def test_of_an_upcast(self, store: Store, fail: Callable[..., Any]) -> None:
+        self.check(Repository(store, Thing, upcast={"before": fail}), store, {"before": 1})
+
+    def test_of_the_class(self, store: Store, fail: Callable[..., Any]) -> None:
+        model = attrs.make_class("Thing", {"number": attrs.field(validator=fail)})
+        self.check(Repository(store, model), store, {"number": 1})
+
+    def test_of_a_converter(self, store: Store, converter: cattrs.Converter) -> None:
+        model = attrs.make_class("Thing", {"level": attrs.field(type=Level)})
+        things: Repository[Any] = Repository(store, model, converter=converter)
+        self.check(things, store, {"level": 3})
+        with pytest.raises((StoreClosedError, MemoryError)):
+            things.create("b", level=Level.HIGH)
+
+    def test_inside_of_a_value(self, store: Store, converter: cattrs.Converter) -> None:
+        model = attrs.make_class("Thing", {"levels": attrs.field(type=list[Level])})
+        self.check(Repository(store, model, converter=converter), store, {"levels": [3]})
