@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from rstore.core import Past, Reading
 from rstore.domain.errors import StoreError, StoreIntegrityError, StorePayloadError
@@ -18,6 +18,9 @@ from rstore.domain.streams import ES, SS, Stream
 from rstore.encoding.envelope import ATOMS
 
 State: TypeAlias = dict[str, Any]
+
+UNREADABLE: Final = (StorePayloadError, StoreIntegrityError)
+"""The errors of one sequence that can't be read. Others are about the whole store."""
 
 
 def facts_of(core: Reading, stream: Stream, records: Iterable[Record]) -> Iterator[Fact]:
@@ -41,8 +44,8 @@ def current_state(core: Reading, key: str) -> EventState | None:
     return _newest(core, query, cached, *core.log.replay((query,)))
 
 
-def current_states(core: Reading, keys: Sequence[str]) -> Iterator[EventState | None]:
-    """Yield the newest state of each key, with as many read at a time as take some megabytes."""
+def current_states(core: Reading, keys: Sequence[str]) -> Iterator[EventState | StoreError | None]:
+    """Yield the newest state of each key, or its error, with as many read at a time as take some megabytes."""
     done, size = 0, len(keys)
     while done < len(keys):
         found = _page_of_states(core, keys[done : done + size], PAGE_BYTES)
@@ -50,18 +53,21 @@ def current_states(core: Reading, keys: Sequence[str]) -> Iterator[EventState | 
         done, size = done + len(found), len(found)  # no more at once than there was room for
 
 
-def _page_of_states(core: Reading, keys: Sequence[str], room: int) -> list[EventState | None]:
-    """Return the newest states of keys, of the first ones if all take more bytes than there is room."""
+def _page_of_states(core: Reading, keys: Sequence[str], room: int) -> list[EventState | StoreError | None]:
+    """Return the newest states of keys, of the first ones if all take more bytes than there is room.
+
+    In place of a state that can't be read there is its error.
+    """
     cached = list(map(core.states.known, keys))
     queries = list(map(_query, keys, cached))
-    states = list[EventState | None]()
+    states = list[EventState | StoreError | None]()
     for each in zip(queries, cached, core.log.replay(queries, room), strict=False):
         try:
             states.append(_newest(core, *each))
-        except StoreError:
-            if not states:
-                raise
-            break  # the caller gets those before it first: the next page begins with it, and raises
+        except StoreError as exc:  # the caller gets the states before it first
+            states.append(exc)
+            if not isinstance(exc, UNREADABLE):
+                break  # the next ones would wait for the same store
     return states
 
 
@@ -90,16 +96,34 @@ def current_of(core: Reading, key: str) -> State | None:
     return copied(found.state) if found is not None and not found.deleted else None
 
 
-def current_of_many(core: Reading, keys: Iterable[str], first: int | None = None) -> Iterator[tuple[str, State]]:
-    """Yield each key that there is with its current state, in pages of one read each.
+def current_of_many(core: Reading, keys: Iterable[str]) -> Iterator[tuple[str, State]]:
+    """Yield each key that there is with its current state, in pages of one read each."""
+    return ((key, state_of(found)) for key, found in newest_of_many(core, keys))
+
+
+def newest_of_many(
+    core: Reading, keys: Iterable[str], first: int | None = None
+) -> Iterator[tuple[str, EventState | StoreError]]:
+    """Yield each key that there is with its newest state, or the error of one that can't be read.
 
     Args:
-        first: how many keys the first page has, if pages are to grow.
+        first: how many keys the first page has, if pages are to grow. Each page is one read.
     """
     for page in pages(keys, PAGE, first):
         for key, found in zip(page, current_states(core, page), strict=True):
-            if found is not None and not found.deleted:
-                yield key, copied(found.state)
+            if isinstance(found, StoreError) or (found is not None and not found.deleted):
+                yield key, found
+
+
+def state_of(found: EventState | StoreError) -> State:
+    """Return a copy of a state that was read; if there is an error in its place, raise that.
+
+    Raises:
+        StorePayloadError: a value of the state could not be loaded.
+    """
+    if isinstance(found, StoreError):
+        raise found
+    return copied(found.state)
 
 
 def is_live(core: Reading, key: str) -> bool:

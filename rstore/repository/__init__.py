@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, TypeAlias, TypeVar, get_args, overload
 
 from attrs import evolve
 
 from rstore.admin.erase import erase_sequences
 from rstore.core import check_expect, core_of, reading_of
-from rstore.domain.errors import StoreError, StoreIntegrityError, StoreModelError, StorePayloadError
+from rstore.domain.errors import StoreError, StoreModelError
 from rstore.domain.log import Reclaimed
 from rstore.domain.names import check_name
 from rstore.domain.streams import ES
 from rstore.history.changes import Change
 from rstore.history.commits import By, Commit
 from rstore.history.diff import Diff
-from rstore.models.event_states import current_of_many, is_live
+from rstore.models.event_states import UNREADABLE, is_live, newest_of_many, state_of
 from rstore.repository.arguments import Kept, check_kept
 from rstore.repository.deciding import When
 from rstore.repository.decisions import Changes
@@ -31,8 +31,11 @@ __all__ = ["Changes", "Repository", "Upcast"]
 M = TypeVar("M")
 P = ParamSpec("P")
 
-_BAD: Final = (StoreModelError, StorePayloadError, StoreIntegrityError)
+_BAD: Final = (StoreModelError, *UNREADABLE)
 """The errors of an instance that can't be loaded. Others are about the whole store."""
+
+Errors: TypeAlias = Literal["raise", "skip", "yield"]
+"""What becomes of an instance that can't be loaded."""
 
 
 class Repository(Generic[M]):
@@ -158,7 +161,7 @@ class Repository(Generic[M]):
     def all(self, errors: Literal["raise", "skip"] = "raise") -> Iterator[tuple[str, M]]: ...
     @overload
     def all(self, errors: Literal["yield"]) -> Iterator[tuple[str, M | StoreError]]: ...
-    def all(self, errors: Literal["raise", "skip", "yield"] = "raise") -> Iterator[tuple[str, M | StoreError]]:
+    def all(self, errors: Errors = "raise") -> Iterator[tuple[str, M | StoreError]]:
         """Yield ``(key, instance)``, in code-point order of the keys, which are read in pages meanwhile.
 
         Args:
@@ -176,26 +179,24 @@ class Repository(Generic[M]):
         >>> [str(error) for _, error in fees.all('yield') if isinstance(error, StoreError)]
         ["'2': 'cost' is no field of Fee: say in upcast= what became of it"]
         """
-        if errors not in ("raise", "skip", "yield"):
+        if errors not in get_args(Errors):
             raise ValueError(f"errors is 'raise', 'skip' or 'yield', not {errors!r}")
-        return self._all() if errors == "raise" else self._each(skip=errors == "skip")
+        return self._all(errors)
 
-    def _each(self, *, skip: bool) -> Iterator[tuple[str, M | StoreError]]:
-        for key in self.keys():
-            found: M | StoreError | None
-            try:
-                found = self.get(key)
-            except _BAD as exc:
-                found = None if skip else exc
-            if found is not None:
-                yield key, found
-
-    def _all(self) -> Iterator[tuple[str, M]]:
+    def _all(self, errors: Errors) -> Iterator[tuple[str, M | StoreError]]:
         core, prefix = reading_of(self._store), self._mapping.prefix
         names = (head.stream.key for head in core.log.heads(ES, prefix))
-        for name, state in current_of_many(core, names, first=1):
+        for name, found in newest_of_many(core, names, first=1):
             key = name.removeprefix(prefix)
-            yield key, self._mapping.load(key, state)
+            try:
+                instance = self._mapping.load(key, state_of(found))
+            except _BAD as exc:
+                if errors == "raise":
+                    raise
+                if errors == "yield":
+                    yield key, exc
+            else:
+                yield key, instance
 
     def version(self, key: str) -> int:
         """Return the version of an instance, which each change of it increases: 0 if there never was one.

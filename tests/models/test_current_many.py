@@ -13,11 +13,20 @@ from typing import Any
 
 import pytest
 
-from rstore import JsonStore, Repository, Store, StoreConflictError, StoreError, StorePayloadError
+from rstore import (
+    JsonStore,
+    Repository,
+    Store,
+    StoreConflictError,
+    StoreError,
+    StoreNotAvailableError,
+    StorePayloadError,
+)
 from rstore.domain.log import Batch, Entry, Rewrite
 from rstore.domain.operators import SETITEM
 from rstore.domain.paging import PAGE
 from rstore.domain.streams import ES, SS, Stream
+from rstore.models import event_states
 from rstore.view import View
 from tests.conftest import KEY, Backend, in_turn
 
@@ -275,6 +284,76 @@ def test_those_before_a_damaged_one_are_shown_first(backend: Backend, store: Sto
     with pytest.raises(StorePayloadError, match="es '12'"):
         next(rest)
     assert reader.current_many(["11", "13"]) == {"11": {"owner": "Ada"}, "13": {"owner": "Ada"}}
+
+
+def test_those_that_can_not_be_loaded_are_skipped_or_yielded_in_their_place(
+    backend: Backend, store: Store, key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("module_that_goes")
+    module.Order = type("Order", (), {"__module__": module.__name__})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for i in range(30):
+        store.apply(f"{i:02}", {"owner": "Ada"})
+    store.apply("05", {"owner": module.Order()})
+    store.apply("06", {"colour": "red"})
+    store.delete_events("07")
+    for name in ("00", "12", "13"):
+        store._core.base.append([Batch(Stream(ES, name), [Entry(1, 1, "owner", SETITEM, b"damaged")], 1)])
+    monkeypatch.delitem(sys.modules, module.__name__)
+    accounts = Repository(backend.store(key=key), Account, prefix="")
+    found = dict(accounts.all("yield"))
+    bad = ["00", "05", "06", "12", "13"]
+    assert list(found) == [f"{i:02}" for i in range(30) if i != 7]
+    assert [name for name, each in found.items() if isinstance(each, StoreError)] == bad
+    assert dict(accounts.all("skip")) == {name: Account("Ada") for name in found if name not in bad}
+    for name in bad:
+        with pytest.raises(StoreError) as alone:
+            accounts.get(name)
+        assert (type(found[name]), str(found[name])) == (type(alone.value), str(alone.value))
+    with pytest.raises(StorePayloadError, match="es '00'"):
+        next(accounts.all())
+
+
+def test_to_skip_or_yield_takes_no_more_reads_than_to_raise(
+    backend: Backend, store: Store, keys: list[str], key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, sizes = type(store._core.base), list[int]()
+    replay = adapter.replay
+
+    def counted(self: Any, queries: Any, room: int | None = None) -> Any:
+        sizes.append(len(queries))
+        return replay(self, queries, room)
+
+    monkeypatch.setattr(adapter, "replay", counted)
+    expected = [1, 2, 4, 8, 16, 32, 64, 128, MANY - 255]
+    for errors in ("raise", "skip", "yield"):
+        sizes.clear()
+        assert len(list(Repository(backend.store(key=key), Account, prefix="account ").all(errors))) == MANY
+        assert sizes == expected
+    for name in (keys[5], keys[6], keys[250]):
+        store._core.base.append([Batch(Stream(ES, name), [Entry(2, 2, "owner", SETITEM, b"damaged")], 1)])
+    sizes.clear()
+    assert len(list(Repository(backend.store(key=key), Account, prefix="account ").all("skip"))) == MANY - 3
+    assert sizes == expected
+
+
+def test_an_error_of_the_whole_store_is_asked_for_once(
+    backend: Backend, keys: list[str], key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, lost = event_states._newest, list[str]()
+
+    def newest(core: Any, query: Any, *rest: Any) -> Any:
+        if query.stream.key >= keys[20]:
+            lost.append(query.stream.key)
+            raise StoreNotAvailableError("no connection")
+        return read(core, query, *rest)
+
+    monkeypatch.setattr(event_states, "_newest", newest)
+    rest = Repository(backend.store(key=key), Account, prefix="account ").all("skip")
+    assert [name for name, _ in islice(rest, 20)] == [name[-4:] for name in keys[:20]]
+    with pytest.raises(StoreNotAvailableError):
+        next(rest)
+    assert lost == [keys[20]]
 
 
 def test_a_store_that_is_closed_in_between_says_so(backend: Backend) -> None:
