@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self, overload
 
 from attrs import Factory, frozen
@@ -13,7 +13,7 @@ from rstore.encoding.conditions import check_found
 
 
 @frozen
-class Choice:
+class ChosenColumns:
     """The names of columns, in the order of the caller. With ``is_one`` there is one, and its values are no rows."""
 
     names: tuple[str, ...]
@@ -30,7 +30,7 @@ class Choice:
         Raises:
             TypeError, ValueError: it is none; the message tells why.
 
-        >>> Choice.of('bid').names, Choice.of(['bid', 'ask', 'bid']).names
+        >>> ChosenColumns.of('bid').names, ChosenColumns.of(['bid', 'ask', 'bid']).names
         (('bid',), ('bid', 'ask'))
         """
         listed = (columns,) if isinstance(columns, str) else columns
@@ -41,41 +41,37 @@ class Choice:
         names = tuple(dict.fromkeys(map(exact, listed)))
         return cls(names, isinstance(columns, str), set() if found is None else found)
 
-    def rows(self, values: Sequence[Any]) -> Table | list[dict[str, Any]]:
-        """Return the values of a segment as rows: those of typed columns as they are, others with these columns."""
+    def note(self, values: Sequence[Any]) -> None:
+        """Note which of the columns the values of a segment have."""
         if isinstance(values, Table):
             self._found.update(column.name for column in values.layout.columns)
+        else:
+            rows = list(filter(is_row, values))
+            self._found.update((None, *(name for name in self.names if any(name in row for row in rows))))
+
+    def rows(self, values: Sequence[Any]) -> Table | list[dict[str, Any]]:
+        """Return values as rows: those of typed columns as they are, others with these columns."""
+        if isinstance(values, Table):
             return values
         rows: list[dict[str, Any]] = [value if is_row(value) else {} for value in values]
-        self._found.update((None, *(name for name in self.names if any(name in row for row in rows))))
         return [{name: row.get(name) for name in self.names} for row in rows]
 
-    def shown(self, values: Sequence[Any]) -> Sequence[Any]:
-        """Return the values of a segment as a caller gets them: None for what a row does not have."""
+    def select(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Return values as a caller gets them: None for what a row does not have."""
         rows = self.rows(values)
         if isinstance(rows, Table):
-            return _Shown(rows, self)
-        return self.of_rows(rows) if self.is_one else rows
+            return _Selected(rows, self)
+        return [row[self.names[0]] for row in rows] if self.is_one else rows
 
     def check(self, key: str, layout: Callable[[], Layout | None]) -> None:
         """Raise if points of the series ``key`` were read, and none of them has one of the columns."""
         check_found(key, self.names, self._found, layout)
 
-    def also(self, names: Iterable[str]) -> Choice:
-        """Return the choice of these columns as well, in rows."""
-        return Choice(tuple(dict.fromkeys((*self.names, *names))), found=self._found)
 
-    def of_rows(self, rows: Sequence[Any]) -> list[Any]:
-        """Return rows that have other columns too with the chosen ones only."""
-        if self.is_one:
-            return [row[self.names[0]] for row in rows]
-        return [{name: row[name] for name in self.names} for row in rows]
-
-
-class _Shown(Sequence[Any]):
+class _Selected(Sequence[Any]):
     """The chosen columns of a table. A value is made when somebody asks for it."""
 
-    def __init__(self, table: Table, choice: Choice) -> None:
+    def __init__(self, table: Table, choice: ChosenColumns) -> None:
         self._table, self._choice = table, choice
 
     def __len__(self) -> int:
@@ -92,9 +88,9 @@ class _Shown(Sequence[Any]):
     @overload
     def __getitem__(self, at: int) -> Any: ...
     @overload
-    def __getitem__(self, at: slice) -> _Shown: ...
+    def __getitem__(self, at: slice) -> _Selected: ...
     def __getitem__(self, at: int | slice) -> Any:
         if isinstance(at, slice):
-            return _Shown(self._table[at], self._choice)
+            return _Selected(self._table[at], self._choice)
         first = range(len(self))[at]
         return next(iter(self[first : first + 1]))

@@ -42,6 +42,11 @@ class Rows(Sequence[Row]):
         return Rows(self.table[at]) if isinstance(at, slice) else Row(self.table, range(len(self))[at])
 
 
+def as_rows(values: Sequence[Any]) -> Sequence[Any]:
+    """Return the values of a segment, those in typed columns as rows of their table."""
+    return Rows(values) if isinstance(values, Table) else values
+
+
 def joined(runs: Iterable[Run]) -> Iterator[Run]:
     """Yield the points of runs of rows, which come in order of time, as full segments of each layout.
 

@@ -15,7 +15,7 @@ from rstore.domain.duplicates import Duplicates
 from rstore.domain.errors import StoreNotAvailableError
 from rstore.domain.resampling import Reduce
 from rstore.domain.series import Merge, Run
-from rstore.encoding.chosen_columns import Choice
+from rstore.encoding.chosen_columns import ChosenColumns
 from rstore.encoding.columns import Layout, TimeAxis
 from rstore.encoding.conditions import Where
 from rstore.encoding.envelope import UnpackTimes
@@ -98,7 +98,11 @@ def as_filtered(where: Where) -> Callable[[Run], Iterator[Run]]:
 
 
 def gathered(
-    rows: Iterable[Run], freq: int | None, n: int | None, kind: Callable[[], Layout | None], choice: Choice | None
+    rows: Iterable[Run],
+    freq: int | None,
+    n: int | None,
+    kind: Callable[[], Layout | None],
+    columns: ChosenColumns | None,
 ) -> Frame:
     """Return runs of rows as a frame, thinned and limited as ``range`` does it, with the chosen columns.
 
@@ -108,10 +112,10 @@ def gathered(
     from rstore.frames.frame import with_columns
     from rstore.frames.gathering import gathered, limited
 
-    if choice is None:
+    if columns is None:
         return gathered(limited(rows, freq, n), kind)
     frame = gathered(limited(rows, freq, n), kind, by_name=True)
-    return with_columns(frame, choice.names, framed=not choice.is_one)
+    return with_columns(frame, columns.names, framed=not columns.is_one)
 
 
 def framed(points: Sequence[tuple[int, Any]], times: TimeAxis, to: str, kind: Layout | None = None) -> Any:

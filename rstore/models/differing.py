@@ -94,7 +94,7 @@ class Differing:
         unpack, merged = frames.as_arrays()
 
         def read(start: int, end: int) -> Iterator[Run]:
-            load = partial(load_rows, self.core, self.stream, unpack, None, (start, end))
+            load = partial(load_rows, self.core, self.stream, unpack, (start, end))
             return laid_runs(self.core, self.stream, start, end, load=load, merged=merged)
 
         return stored_at(times, read)

@@ -15,11 +15,10 @@ from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import SEGMENT, Layer, Merge, Run, merge, overlay, tail
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import Stream
-from rstore.encoding.chosen_columns import Choice
-from rstore.encoding.columns import Layout, Table, TimeAxis
+from rstore.encoding.columns import Layout, TimeAxis
 from rstore.encoding.envelope import UnpackTimes
 from rstore.encoding.packing import unpack_times
-from rstore.encoding.rows import Rows
+from rstore.encoding.rows import as_rows
 from rstore.models.beginnings import by_beginnings, layout_in, summary_of, whole
 
 Point: TypeAlias = tuple[int, Any]
@@ -126,17 +125,14 @@ def rows_of(
     merged: Merge = merge,
 ) -> Iterator[Run]:
     """Return the runs of :func:`runs_of`. Values in typed columns come as rows of a table."""
-    load = partial(load_rows, core, stream, unpack, None, (start, end))
+    load = partial(load_rows, core, stream, unpack, (start, end))
     return runs_of(core, stream, start, end, version, load, merged)
 
 
-def load_rows(
-    core: Reading, stream: Stream, unpack: UnpackTimes, choice: Choice | None, span: tuple[int, int], record: Record
-) -> Run:
+def load_rows(core: Reading, stream: Stream, unpack: UnpackTimes, span: tuple[int, int], record: Record) -> Run:
     """Return the points of a record. Values in typed columns come as rows of a table."""
-    times, values = core.envelope.run(stream, record, unpack, span, None if choice is None else choice.names)
-    values = values if choice is None else choice.rows(values)
-    return times, Rows(values) if isinstance(values, Table) else values
+    times, values = core.envelope.run(stream, record, unpack, span)
+    return times, as_rows(values)
 
 
 def _layer(core: Reading, stream: Stream, record: Record, load: Load) -> Layer:

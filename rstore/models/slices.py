@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, compress, islice
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from rstore import frames
 from rstore.core import Reading
@@ -14,12 +14,15 @@ from rstore.domain.log import Record
 from rstore.domain.series import Merge, Run, merge, thin
 from rstore.domain.spans import check_time
 from rstore.domain.streams import Stream
-from rstore.encoding.chosen_columns import Choice
+from rstore.encoding.chosen_columns import ChosenColumns
 from rstore.encoding.columns import Table
 from rstore.encoding.conditions import Conditions, Where
+from rstore.encoding.envelope import UnpackTimes
+from rstore.encoding.packing import unpack_times
+from rstore.encoding.rows import Rows, as_rows, stretches
 from rstore.html import Points
 from rstore.models.lazy_segments import LazyValues, lazy, merge_opened
-from rstore.models.segments import Cut, Point, layout_of, load_rows, pairs_of, runs_of, tail_of
+from rstore.models.segments import Cut, Point, layout_of, pairs_of, runs_of, tail_of
 from rstore.models.stamps import span_of, step_of
 from rstore.timestamps import Length, Stamp
 
@@ -42,8 +45,15 @@ class Slice(NamedTuple):
     high: int
     n: int | None
     step: int | None
-    choice: Choice | None
+    columns: ChosenColumns | None
     where: Where | None
+
+    @property
+    def names(self) -> Sequence[str] | None:
+        """The typed columns that are read; None for all."""
+        if self.columns is None:
+            return None
+        return self.columns.names if self.where is None else (*self.columns.names, *self.where.names)
 
 
 def slice_of(
@@ -63,8 +73,8 @@ def slice_of(
     if columns is None and where is None:
         return Slice(low, high, n, step, None, None)
     found = set[str | None]()  # by both: a segment that can't meet the conditions has columns too
-    choice = None if columns is None else Choice.of(columns, found)
-    return Slice(low, high, n, step, choice, None if where is None else Where.of(where, found))
+    chosen = None if columns is None else ChosenColumns.of(columns, found)
+    return Slice(low, high, n, step, chosen, None if where is None else Where.of(where, found))
 
 
 def points_in(core: Reading, stream: Stream, wanted: Slice) -> Iterator[Point]:
@@ -75,7 +85,7 @@ def points_in(core: Reading, stream: Stream, wanted: Slice) -> Iterator[Point]:
         points = thin(points, step)
     if n is not None:
         points = _last(points, -n) if n < 0 else islice(points, n)
-    is_checked = wanted.choice is not None or wanted.where is not None
+    is_checked = wanted.columns is not None or wanted.where is not None
     return _checked(core, stream, points, wanted) if is_checked else iter(points)
 
 
@@ -93,34 +103,50 @@ def listed(core: Reading, stream: Stream, wanted: Slice) -> Points:
 def framed(core: Reading, stream: Stream, wanted: Slice) -> Frame:
     """Return the points of a slice as a frame."""
     unpack, merged = frames.as_arrays()
-    choice, where = wanted.choice, wanted.where
-    read = choice if choice is None or where is None else choice.also(where.names)
-    load = partial(load_rows, core, stream, unpack, read)
-    read_rows: ReadRuns = partial(_read_all, load, merged)
-    if where is not None:
-        read_rows = partial(_read_where, load, merged, where, frames.as_filtered(where))
-    rows = _cut(core, stream, wanted, read_rows)
-    frame = frames.gathered(rows, wanted.step, wanted.n, partial(layout_of, core, stream), choice)
+    columns, where = wanted.columns, wanted.where
+    narrow = _unchanged if columns is None else columns.rows
+    if where is None:
+        load = partial(_load, core, stream, unpack, wanted, lambda values: as_rows(narrow(values)))
+        rows = _cut(core, stream, wanted, partial(_read_all, load, merged))
+    else:
+        load = partial(_load, core, stream, unpack, wanted, as_rows)
+        met = _cut(core, stream, wanted, partial(_read_where, load, merged, where, frames.as_filtered(where)))
+        rows = ((times, values if isinstance(values, Rows) else narrow(values)) for times, values in met)
+    frame = frames.gathered(rows, wanted.step, wanted.n, partial(layout_of, core, stream), columns)
     _check(core, stream, wanted)
     return frame
 
 
 def _runs_in(core: Reading, stream: Stream, wanted: Slice) -> Iterator[Run]:
     """Yield the runs of a slice, whose values are those of a caller."""
-    choice, where = wanted.choice, wanted.where
-    names = None if choice is None else (*choice.names, *(where.names if where is not None else ()))
-    shown = None if choice is None else (choice if where is None else choice.also(where.names)).shown
-
-    def load(span: tuple[int, int], record: Record) -> Run:
-        times, values = core.envelope.run(stream, record, span=span, columns=names)
-        return times, values if shown is None else shown(values)
-
+    columns, where = wanted.columns, wanted.where
+    select = _unchanged if columns is None else columns.select
     if where is None:
+        load = partial(_load, core, stream, unpack_times, wanted, select)
         return _cut(core, stream, wanted, partial(_read_all, load, merge))
+    load = partial(_load, core, stream, unpack_times, wanted, as_rows)
     runs = _cut(core, stream, wanted, partial(_read_where, load, merge, where, partial(_filtered, where)))
-    if choice is None:
-        return runs
-    return ((times, choice.of_rows(values)) for times, values in runs)
+    return ((times, select(values)) for times, values in runs)
+
+
+def _load(
+    core: Reading,
+    stream: Stream,
+    unpack: UnpackTimes,
+    wanted: Slice,
+    shape: Callable[[Sequence[Any]], Sequence[Any]],
+    span: tuple[int, int],
+    record: Record,
+) -> Run:
+    """Return the points of a record. Conditions need rows: merged values have lost the name of their only column."""
+    times, values = core.envelope.run(stream, record, unpack, span, wanted.names)
+    if wanted.columns is not None:
+        wanted.columns.note(values)
+    return times, shape(values)
+
+
+def _unchanged(values: Sequence[Any]) -> Sequence[Any]:
+    return values
 
 
 def _read_all(
@@ -157,12 +183,12 @@ def _read_where(
 
 
 def _filtered(where: Where, run: Run) -> Iterator[Run]:
-    """Yield the points of a run that meet conditions."""
-    times, values = run
-    met = where.met(values)
-    rows = list(compress(range(len(met)), met))
-    chosen = values.take(rows) if isinstance(values, Table) else list(compress(values, met))
-    yield list(compress(times, met)), chosen
+    """Yield the points of a run of rows that meet conditions."""
+    for times, values in stretches(run):
+        met = where.met(values)
+        rows = list(compress(range(len(met)), met))
+        chosen = values.take(rows) if isinstance(values, Table) else list(compress(values, met))
+        yield list(compress(times, met)), chosen
 
 
 def _cut(core: Reading, stream: Stream, wanted: Slice, runs: ReadRuns) -> Iterator[Run]:
@@ -184,6 +210,6 @@ def _checked(core: Reading, stream: Stream, points: Iterable[Point], wanted: Sli
 
 def _check(core: Reading, stream: Stream, wanted: Slice) -> None:
     """Raise if points were read, and none has one of the columns that the caller names."""
-    for each in (wanted.choice, wanted.where):
+    for each in (wanted.columns, wanted.where):
         if each is not None:
             each.check(stream.key, partial(layout_of, core, stream))

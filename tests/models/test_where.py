@@ -96,6 +96,38 @@ def test_many_series_have_the_same_conditions(series: Store) -> None:
     assert found == {"frame": [(1, 1)], "points": [(1, 1)]}
 
 
+def test_columns_may_be_others_than_those_of_the_conditions(series: Store) -> None:
+    series.extend("mixed", (1, {"a": 1}), (2, 5), (3, {"a": 7, "value": 9}), (4, {"b": 1}))
+
+    for where, times in ((("value", ">", 3), [2, 3]), (("b", "==", 1), [4])):
+        assert [time for time, _ in series.range("mixed", where=where)] == times
+        assert series.range("mixed", where=where, columns="a") == [(time, {3: 7}.get(time)) for time in times]
+        frame = series.range("mixed", where=where, columns=["a"], to="polars")
+        assert frame["time"].to_list() == times
+        assert frame.columns == ["time", "a"]
+
+
+@in_turn("points", [pd.Series([1.5, 2.5], [2, 3], name="price"), pd.DataFrame({"price": [1.5, 2.5]}, [2, 3])])
+def test_the_only_column_keeps_its_name_where_frames_overlap(store: Store, points: Any) -> None:
+    store.extend("one", points.set_axis([1, 2]))
+    store.extend("one", points)
+
+    assert store.range("one", where=("price", ">", 1)) == [(1, 1.5), (2, 1.5), (3, 2.5)]
+    assert store.range("one", n=-1, where=("price", "<", 2)) == [(2, 1.5)]
+    assert store.range("one", where=("price", ">", 2), columns=["price"]) == [(3, {"price": 2.5})]
+    assert store.range("one", where=("price", ">", 2), to="pandas").squeeze() == 2.5
+
+
+@in_turn("columns", [None, "a"])
+@in_turn("key", ["frame", "points"])
+@in_turn("to", [None, "pandas"])
+def test_a_condition_on_a_column_that_no_point_has_is_an_error(
+    series: Store, key: str, to: str | None, columns: str | None
+) -> None:
+    with pytest.raises(ValueError, match="has a column 'x'"):
+        series.range(key, where=("x", ">", 1), columns=columns, to=to)
+
+
 @in_turn("to", [None, "pandas"])
 def test_a_column_that_no_point_has_is_an_error(series: Store, to: str | None) -> None:
     with pytest.raises(ValueError, match=r"has a column 'x': 'a', 'b', 'c'"):
