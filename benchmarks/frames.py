@@ -1,9 +1,9 @@
 """Frames of numbers and texts, beside NumPy's own files and Parquet: ``python -m benchmarks.frames [rounds] [words]``.
 
-Only frames are measured whose names have one of the words. Each figure is the median over the rounds. Speeds are in
-millions of cells a second, and ratios those of the time to that of the first rival. All writers wait until their data
-are on the disk. All readers read data that were just written, from the system's cache. Each peak is that of a process
-of its own, above that of making the frame.
+With words, the script measures only frames whose names have one of them. Each figure is the median over the rounds.
+Speeds are in millions of cells a second. Ratios divide a time by that of the first rival. All writers wait until their
+data are on the disk. All readers read data that were just written, from the system's cache. Each peak is that of a
+process of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,11 +22,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchmarks.core import KEY, timed
 from rstore import Store
 
 POINTS = 5_000_000
 ROWS = 1_000_000  # of texts, and of frames of several columns
-KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
 
 
 class Rival(NamedTuple):
@@ -150,13 +149,6 @@ def rivals(frame: Any) -> dict[str, Rival]:
 def cells(frame: Any) -> int:
     """Return how many values a frame has."""
     return len(frame[0]) if isinstance(frame, tuple) else frame.size
-
-
-def timed(function: Callable[[], Any]) -> float:
-    """Return how many seconds a call took."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 def measure(name: str, rounds: int) -> None:

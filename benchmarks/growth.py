@@ -1,10 +1,10 @@
-"""What a call costs as a store grows, on SQLite: ``python -m benchmarks.growth keys 100000 1000000``.
+"""The cost of calls as a store grows, on SQLite: ``python -m benchmarks.growth keys 100000 1000000``.
 
-Instead of ``keys``: ``raw``, the same keys in the table that one would write without a library; ``points``;
-``sequences``.
+Instead of ``keys`` it takes ``points``, ``sequences``, or ``raw``: the same keys in the table that one would write
+without a library.
 
-Each number is measured in a process of its own, whose peak memory is shown. Keys, values, times and floats are random.
-After the load, the system forgets the file. So the first calls read from the disk, or from what holds it.
+The script measures each number in a process of its own, and shows its peak memory. Keys, values and floats are random.
+After the load, the system forgets the file. So the first calls read from the disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.keys import Side, our_side, pairs, raw_side, size, timed
+from benchmarks.core import size
+from benchmarks.keys import Side, our_side, pairs, raw_side, timed
 from rstore import Store
 
 CALLS = 2_000
@@ -46,13 +47,16 @@ def forget(path: Path) -> None:
 
 def show(name: str, path: Path, number: int, loaded: float, calls: dict[str, Callable[[], float]]) -> None:
     """Print the microseconds of each call, the bytes of each item and the peak memory."""
-    held = size(path) / number
+    bytes_each = size(path) / number
     forget(path)
     figures = {call: measure() for call, measure in calls.items()}
     shown = ", ".join(f"{call} {figure:.1f} us" for call, figure in figures.items())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     each = loaded / number * 1e6
-    print(f"{name:9} {number:>11,} load {each:.2f} us each, {shown}, {held:.1f} bytes each, peak {peak} MB", flush=True)
+    print(
+        f"{name:9} {number:>11,} load {each:.2f} us each, {shown}, {bytes_each:.1f} bytes each, peak {peak} MB",
+        flush=True,
+    )
 
 
 def name_of(number: int) -> str:

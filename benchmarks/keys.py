@@ -14,13 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from benchmarks.core import size
 from rstore import Store
 
 diskcache: Any = import_module("diskcache") if find_spec("diskcache") else None  # pip install diskcache
@@ -33,7 +33,7 @@ _UPSERT = "INSERT INTO kv VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = 
 
 
 class Side(NamedTuple):
-    """One of those that are compared."""
+    """One side of the comparison: its file, and its calls."""
 
     name: str
     path: Path
@@ -92,18 +92,11 @@ def pairs(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 def timed(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> float:
     """Return the microseconds that a call takes."""
-    given = list(calls)
+    arguments = list(calls)
     start = time.perf_counter()
-    for each in given:
+    for each in arguments:
         function(*each)
-    return (time.perf_counter() - start) / len(given) * 1e6
-
-
-def size(path: Path) -> int:
-    """Return the bytes on disk once the write-ahead log is empty."""
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return path.stat().st_size
+    return (time.perf_counter() - start) / len(arguments) * 1e6
 
 
 def compare(folder: Path, durability: str, rounds: int) -> None:

@@ -1,8 +1,8 @@
 """Reads of a long series, beside pandas in memory: ``python -m benchmarks.series [rounds] [points]``.
 
 The series are floats, one a second, and floats at irregular seconds. Each figure is a median over the rounds, and a
-ratio that of two medians. rstore and pandas take turns. rstore reads a file from the system's cache. pandas has the
-whole series in memory. A round of a short read makes it a hundred times, each time of another place.
+ratio divides two medians. rstore and pandas take turns. rstore reads a file from the system's cache. pandas has the
+whole series in memory. A round makes each short read a hundred times, at other places.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.core import KEY
 from rstore import Store
 
 POINTS = 5_000_000
-KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
 SHORT = 100  # reads of one round
 
 
@@ -38,7 +38,7 @@ def irregular(points: int) -> pd.Series:
 
 
 def resampling(store: Store, series: pd.Series) -> Iterator[tuple[str, Callable[[], Any], Callable[[], Any]]]:
-    """Yield a name, what rstore does, and what pandas does."""
+    """Yield a name, the call of rstore, and that of pandas."""
     for freq, how in (("1h", "mean"), ("1h", "ohlc"), ("7D", "mean"), ("30D", "max")):
         yield (
             f"resample {freq}, {how}",

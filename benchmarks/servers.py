@@ -16,7 +16,7 @@ import random
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import count, islice, product
@@ -304,7 +304,7 @@ def writers(dsn: str, rounds: int) -> Iterator[Row]:
         yield Row("  CPU of a call at the server", one.server, many.server, "us", "")
 
 
-def show(rows: Iterator[Row]) -> None:
+def show(rows: Iterable[Row]) -> None:
     for row in rows:
         ratio = f"{row.ours / row.raw:.2f}"
         print(
@@ -316,7 +316,7 @@ def show(rows: Iterator[Row]) -> None:
 def postgresql(rounds: int) -> None:
     with one_core(), Postgres.start() as server:
         show(calls(RawPostgresql(server.dsn), server.dsn, rounds))
-        show(iter([states(server.dsn, rounds)]))
+        show([states(server.dsn, rounds)])
     with Postgres.start() as server:
         show(many(RawPostgresql(server.dsn), server.dsn, rounds))
         show(points(RawPostgresql(server.dsn), server.dsn, rounds, "at most 0.33"))
@@ -326,7 +326,7 @@ def postgresql(rounds: int) -> None:
 def on_redis(rounds: int) -> None:
     with one_core(), Valkey.start() as server:
         show(calls(RawRedis(server.dsn), server.dsn, rounds))
-        show(iter([states(server.dsn, rounds)]))
+        show([states(server.dsn, rounds)])
     with Valkey.start() as server:
         show(bulk(RawRedis(server.dsn), server.dsn, rounds))
         show(points(RawRedis(server.dsn), server.dsn, rounds, "at most 0.125"))
