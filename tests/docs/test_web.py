@@ -1,7 +1,8 @@
-"""The page on web applications, with the real frameworks: who made a request stands beside what it has written."""
+"""The page on web applications, with the real frameworks: the changes of a request have the name of its user."""
 
 from __future__ import annotations
 
+import contextvars
 import json
 import re
 import subprocess
@@ -20,7 +21,7 @@ CLIENT = '''
 import asyncio, json
 
 
-async def asked(app, method, path, user, query=b""):
+async def status_of(app, method, path, user, query=b""):
     """Send a request, in the lifespan of the application, and return the status."""
     sent, started, stopped = [], asyncio.Event(), asyncio.Event()
     async def receive_life():
@@ -52,7 +53,7 @@ async def asked(app, method, path, user, query=b""):
 '''
 
 
-def told(script: str, folder: Path) -> object:
+def output_of(script: str, folder: Path) -> object:
     """Run a script after the snippets of the page, and return the JSON of its last line."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", f"{SNIPPETS}\n{CLIENT}\n{script}"],
@@ -66,7 +67,7 @@ def told(script: str, folder: Path) -> object:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def who(folder: Path, key: str) -> list[str | None]:
+def authors_of(folder: Path, key: str) -> list[str | None]:
     with Store(folder / "shop.db") as store:
         return [change.who for change in store.history(key)]
 
@@ -79,20 +80,20 @@ async def direct(name: str):
 
 async def main():
     return [
-        await asked(api, "PUT", "/direct/book", "bob"),
-        await asked(api, "PUT", "/price/book", "ada", b"value=9"),
-        await asked(api, "PUT", "/price/book", None, b"value=8"),
-        await asked(api, "PUT", "/stock/book", "eve", b"value=7"),
+        await status_of(api, "PUT", "/direct/book", "bob"),
+        await status_of(api, "PUT", "/price/book", "ada", b"value=9"),
+        await status_of(api, "PUT", "/price/book", None, b"value=8"),
+        await status_of(api, "PUT", "/stock/book", "eve", b"value=7"),
     ]
 print(json.dumps(asyncio.run(main())))
 """
-    assert told(script, tmp_path) == [200] * 4
-    assert who(tmp_path, "direct/book") == ["bob"]
-    assert who(tmp_path, "price/book") == ["ada", "nobody"]
-    assert who(tmp_path, "stock/book") == ["eve"]
+    assert output_of(script, tmp_path) == [200] * 4
+    assert authors_of(tmp_path, "direct/book") == ["bob"]
+    assert authors_of(tmp_path, "price/book") == ["ada", "nobody"]
+    assert authors_of(tmp_path, "stock/book") == ["eve"]
 
 
-def test_a_dependency_that_is_no_coroutine_is_told(tmp_path: Path) -> None:
+def test_a_dependency_that_is_no_coroutine_raises_a_store_error(tmp_path: Path) -> None:
     script = """
 def wrong(x_user: str = Header()):
     with store.context(who=x_user):
@@ -104,14 +105,14 @@ def put():
     store["wrong"] = 1
 
 try:
-    asyncio.run(asked(bare, "PUT", "/wrong", "ada"))
+    asyncio.run(status_of(bare, "PUT", "/wrong", "ada"))
 except Exception as exc:
     print(json.dumps([type(exc).__name__, str(exc)]))
 """
-    name, message = told(script, tmp_path)  # type: ignore[misc]
+    name, message = output_of(script, tmp_path)  # type: ignore[misc]
     assert name == "StoreError"
     assert "a context has to end where it began" in message
-    assert who(tmp_path, "wrong") == [None]
+    assert authors_of(tmp_path, "wrong") == [None]
 
 
 def test_flask(tmp_path: Path) -> None:
@@ -124,8 +125,8 @@ with store:
     ]
 print(json.dumps(found))
 """
-    assert told(script, tmp_path) == [204, 204]
-    assert who(tmp_path, "price/book") == ["ada", "nobody"]
+    assert output_of(script, tmp_path) == [204, 204]
+    assert authors_of(tmp_path, "price/book") == ["ada", "nobody"]
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
@@ -150,13 +151,11 @@ with store:
     found = [Client().put("/price", headers={{"X-User": "ada"}}).status_code, asyncio.run(main())]
 print(json.dumps(found))
 """
-    assert told(script, tmp_path) == [204, 204]
-    assert who(tmp_path, "price/book") == ["ada", "eve"]
+    assert output_of(script, tmp_path) == [204, 204]
+    assert authors_of(tmp_path, "price/book") == ["ada", "eve"]
 
 
 def test_a_context_that_ends_elsewhere_says_so() -> None:
-    import contextvars
-
     with Store("memory://", frozen=False) as store:
         block = store.context(who="ada")
         contextvars.copy_context().run(block.__enter__)
