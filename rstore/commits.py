@@ -53,7 +53,7 @@ class Note:
         Raises:
             TypeError, ValueError: JSON can't hold a word; or they are too long, without the arguments.
         """
-        arguments = words.get(ARGUMENTS)
+        arguments = words.get(ARGUMENTS) if DID in words else None  # without a decision, a word like any other
         brief = open_json(words if arguments is None else {each: words[each] for each in words if each != ARGUMENTS})
         if len(brief) > _WORDS_BYTES:
             raise ValueError(f"who and why have at most {_WORDS_BYTES >> 10} KiB, not {len(brief)} bytes")

@@ -54,7 +54,7 @@ def _json(words: Mapping[str, Any]) -> bytes:
 
 def _check_word(word: str, value: Any) -> None:
     """Raise if JSON can't hold a word of a note, and name it."""
-    problem = f"context({ascii(word)[1:-1]}=...):"
+    problem = f"context({ascii(word)[1:-1].removeprefix('rstore.')}=...):"
     try:
         _json({word: value})
     except UnicodeEncodeError:

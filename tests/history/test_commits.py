@@ -243,3 +243,17 @@ def test_words_without_an_id_that_an_earlier_version_wrote_stand_together(store:
         (None, "ada", 2),
         (None, "eve", 2),
     ]
+
+
+def test_a_word_that_is_called_as_the_arguments_are_is_a_word(store: Store) -> None:
+    with store.context(**{ARGUMENTS: {"a": 1}}):
+        store.apply("e", {"n": 1, "m": 2})
+    assert [(change.value, change.arguments, change.did) for change in store.history("e")] == [
+        (1, {"a": 1}, None),
+        (2, {"a": 1}, None),
+    ]
+
+
+def test_a_word_that_cannot_be_kept_is_named_as_the_caller_names_it(store: Store) -> None:
+    with pytest.raises(ValueError, match=r"context\(did=\.\.\.\): a text can't have lone surrogates"):
+        store.context(did="\ud800").__enter__()
