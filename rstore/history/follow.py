@@ -171,16 +171,20 @@ def _position(core: Core, checkpoint: str) -> Position:
 
 def _live(core: Core, after: Position | None, streams: StreamFilter, pauses: Pauses) -> Iterator[_Found | None]:
     """Yield records as they come, and None before each pause."""
+    came = False
     while True:
         page, more = page_of(core, after)
         for found in page:
             after = found[0]
             if streams.may_have(found[1]):
+                came = True
                 yield found
-                pauses.restart()
         if more:
             continue
         yield None
+        if came:  # only now: a caller may take long over a change, and over the commit that ends here
+            pauses.restart()
+            came = False
         if not pauses.pause(core.log, after):
             return
 

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from time import sleep
 from typing import Any
 
 import pytest
@@ -257,3 +258,14 @@ def test_a_word_that_is_called_as_the_arguments_are_is_a_word(store: Store) -> N
 def test_a_word_that_cannot_be_kept_is_named_as_the_caller_names_it(store: Store) -> None:
     with pytest.raises(ValueError, match=r"context\(did=\.\.\.\): a text can't have lone surrogates"):
         store.context(did="\ud800").__enter__()
+
+
+def test_a_follower_that_takes_long_over_a_commit_does_not_end_for_that(store: Store) -> None:
+    store["a"] = 1
+    followers = [store.follow(by="commit", wait=0.2, prefix="a"), store.follow(wait=0.2, prefix="a")]
+    for follower in followers:
+        next(follower)
+    sleep(0.3)
+    store["a"] = 2
+    assert [next(follower)[1].recorded for follower in followers] == [store.history("a")[1].recorded] * 2
+    assert [list(follower) for follower in followers] == [[], []]
