@@ -15,8 +15,9 @@ class Commit(NamedTuple):
     """Changes that were stored together: those of one append, or of one decision in a transaction.
 
     Attributes:
-        id: the id of the commit, 16 hexadecimal digits. All decisions of a transaction have the same one. It is None
-            where there are no words; then the changes of one millisecond that are neighbours in the log stand together.
+        id: the id of the commit, 16 hexadecimal digits. All decisions of a transaction have the same one; as it is
+            stored key by key, a decision about several keys may come as several commits. It is None where there are no
+            words; then the changes of one millisecond that are neighbours in the log stand together.
         recorded: when it was stored, in POSIX milliseconds.
         who, why, did, arguments, more: its words, as a :class:`rstore.Change` has them.
         changes: in the order of the log; only those that were asked for.
@@ -67,4 +68,6 @@ def by_commit(changes: Iterable[Change]) -> Iterator[Commit]:
 
 
 def _words(change: Change) -> tuple[Any, ...]:
-    return change.commit, change.recorded, change.did, change.who, change.why, change.more
+    # a transaction that has not ended yet shows each change with a time of its own
+    recorded = change.recorded if change.commit is None else None
+    return change.commit, recorded, change.did, change.who, change.why, change.more

@@ -12,6 +12,7 @@ from rstore.domain.erasure import ERASURES, place
 from rstore.domain.log import Query, Record
 from rstore.domain.names import exact
 from rstore.domain.streams import ES, Stream
+from rstore.domain.transaction import PROVISIONAL
 from rstore.history.changes import (
     KINDS,
     Change,
@@ -82,11 +83,7 @@ class HistoryReader(ReadSurface):
         name = check_key(key)
         streams = [Stream(each, name) for each in kinds]
         found = [(record, stream) for stream in streams for record in self._core.log.read(stream)]
-        if len({stream for _, stream in found}) > 1:
-            found.sort(key=lambda each: (each[0].recorded, each[0].version))
-        else:
-            found.sort(key=lambda each: each[0].version)
-        changes = [change_of(self._core, stream, record) for record, stream in found]
+        changes = [change_of(self._core, stream, record) for record, stream in _in_order(found)]
         erasures = list(_erasures_of(self._core, name, kind))
         # an erasure comes last in its millisecond: the records that it took away were there before
         shown = sorted([*changes, *erasures], key=attrgetter("recorded")) if erasures else changes
@@ -168,6 +165,18 @@ class HistoryReader(ReadSurface):
         """
         first, second = moment_of(self._core, t1), moment_of(self._core, t2)
         return difference(*states_at(self._core, check_kind(kind), check_key(key), first, second))
+
+
+def _in_order(found: list[tuple[Record, Stream]]) -> list[tuple[Record, Stream]]:
+    """Return the records of a key in the order in which they were stored; those of a transaction come last."""
+    found.sort(key=lambda each: each[0].version)
+    if len({stream for _, stream in found}) < 2:
+        return found
+    # the versions of two streams tell nothing of their order: by these, what one append wrote would be torn apart
+    stored = [each for each in found if each[0].version < PROVISIONAL]
+    stored.sort(key=lambda each: each[0].position)
+    stored.sort(key=lambda each: each[0].recorded)
+    return stored + found[len(stored) :]
 
 
 def _erasures_of(core: Reading, key: str, kind: str | None) -> Iterator[Change]:

@@ -269,3 +269,41 @@ def test_a_follower_that_takes_long_over_a_commit_does_not_end_for_that(store: S
     store["a"] = 2
     assert [next(follower)[1].recorded for follower in followers] == [store.history("a")[1].recorded] * 2
     assert [list(follower) for follower in followers] == [[], []]
+
+
+def test_a_commit_of_one_kind_is_not_torn_apart_by_another_kind_of_the_key(store: Store) -> None:
+    """All within a millisecond, as fast programs write. The versions of two kinds tell nothing of their order."""
+    with freeze_time("2026-01-01"):
+        store["k"] = 0
+        for did in ("first", "second"):
+            with store.context(did=did):
+                store.apply("k", dict.fromkeys("abc", did))
+                store.extend("k", (1, did))
+                store["k"] = did
+    told = [(change.kind, change.did) for change in store.log()]
+    assert [(change.kind, change.did) for change in store.history("k")] == told
+    assert told[:4] == [("kv", None), *[("es", "first")] * 3]
+    assert [(commit.did, len(commit.changes)) for commit in store.history("k", by="commit")] == [
+        *((None, 1), ("first", 3), ("first", 1), ("first", 1)),
+        *(("second", 3), ("second", 1), ("second", 1)),
+    ]
+
+
+def test_in_a_transaction_the_changes_of_one_decision_stand_together(store: Store) -> None:
+    with freeze_time("2026-01-01") as clock:
+        store["k"] = 0
+        clock.tick(1)
+        store.apply("k", {"a": 0})
+        clock.tick(-10)  # this clock is behind that of the writer before
+        with store.transaction():
+            for did in ("first", "second"):
+                with store.context(did=did):
+                    store.apply("k", {"a": did, "b": did})
+                    clock.tick(1)
+                    store["k"] = did
+            found = store.history("k", by="commit")
+            assert found == list(store.log(by="commit"))
+    assert [(commit.did, len(commit.changes)) for commit in found] == [
+        *((None, 1), (None, 1)),
+        *(("first", 3), ("second", 3)),
+    ]
