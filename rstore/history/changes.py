@@ -116,13 +116,14 @@ def _erased(core: Reading, streams: StreamFilter, record: Record) -> Change | No
 
 def change_of(core: Reading, stream: Stream, record: Record) -> Change:
     """Return the change that a record holds."""
-    return read_change(core, stream, record)[0]
+    return read_change(core, stream, record, *note_of(core, stream, record))[0]
 
 
-def read_change(core: Reading, stream: Stream, record: Record) -> tuple[Change, StorePayloadError | None]:
-    """Return a change, and the error if its value or its note cannot be read."""
-    more, error = note_of(core, stream, record)
-    who, why, *rest = _words(more)
+def read_change(
+    core: Reading, stream: Stream, record: Record, note: dict[str, Any], error: StorePayloadError | None
+) -> tuple[Change, StorePayloadError | None]:
+    """Return a change with the words of a note, and the error if its value or its note cannot be read."""
+    who, why, *rest = _words(note)
     timestamp, value = None if stream.kind == KV else record.start, None
     if error is None:
         try:

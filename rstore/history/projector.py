@@ -28,7 +28,9 @@ from rstore.transactions import context, transaction
 
 _BATCH: Final = 100
 _SCANNED: Final = 10_000
-_COMMIT_MOST: Final = 20_000  # records: a commit of more is fed in parts, since memory has to hold a batch
+_COMMIT_MOST: Final = 20_000
+_COMMIT_BYTES: Final = 1 << 24
+"""A batch of as many records, or of as many bytes, may end within a commit: memory has to hold it."""
 
 S = TypeVar("S")
 
@@ -125,19 +127,27 @@ class _Projector(Generic[S]):
 
     def _next(self) -> _Next:
         changes: list[_Due] = []
-        position, scanned, last = self.position, 0, None
+        position, scanned, size = self.position, 0, 0
+        last: tuple[Stream, Record] | None = None
         # the base log: a record inside a transaction has no position yet that a later call could go on from
         for position_of_record, stream, record in self.core.base.follow(self.position):
-            note = note_of(self.core, stream, record)[0]
-            commit = record.recorded, note.get(COMMIT)
             is_full = len(changes) >= self.size or scanned >= _SCANNED
-            if is_full and (commit != last or scanned >= _COMMIT_MOST):
+            is_large = scanned >= _COMMIT_MOST or size >= _COMMIT_BYTES
+            if last and is_full and (is_large or self._commit_of(*last) != self._commit_of(stream, record)):
                 return _Next(changes, position, scanned, more=True)
-            position, last, scanned = position_of_record, commit, scanned + 1  # how far it got
-            if self.streams.has(stream) and writers_in(note) != {self.name}:
-                change, error = read_change(self.core, stream, record)
+            position, last, scanned = position_of_record, (stream, record), scanned + 1  # how far it got
+            if not self.streams.has(stream):
+                continue
+            note, unreadable = note_of(self.core, stream, record)
+            if writers_in(note) != {self.name}:
+                change, error = read_change(self.core, stream, record, note, unreadable)
                 changes.append(_Due(change, position, error))
+                size += len(record.data)
         return _Next(changes, position, scanned, more=False)
+
+    def _commit_of(self, stream: Stream, record: Record) -> tuple[int, str | None]:
+        """Return what the records of a commit have in common: its time, and its id if it has words."""
+        return record.recorded, note_of(self.core, stream, record)[0].get(COMMIT)
 
     def _feed(self, found: _Next) -> None:
         checkpoint = "" if found.position is None else self.core.log.checkpoint(found.position)
@@ -209,10 +219,11 @@ class Projecting(Surface):
         """Keep a read model up to date: call ``fn(change, store)`` for each change since the last time, exactly once.
 
         What ``fn`` writes to this store is stored in one transaction with the checkpoint, for 100 changes at a time,
-        and the rest of their last commit. After a crash, or in two processes at once, ``fn`` may be called again, but
-        each change has its effect on the store once. If it raises, nothing of its batch is stored, and the next call
-        begins with that batch again. What ``fn`` itself has written is not fed to it; other projections are fed with
-        it. Erasures are fed to none: they change nothing that is read of the present.
+        and the rest of their last commit, as long as that is not larger than 16 MiB. After a crash, or in two processes
+        at once, ``fn`` may be called again, but each change has its effect on the store once. If it raises, nothing of
+        its batch is stored, and the next call begins with that batch again. What ``fn`` itself has written is not fed
+        to it; other projections are fed with it. Erasures are fed to none: they change nothing that is read of the
+        present.
 
         Args:
             name: that of the projection; its checkpoint is kept under it.

@@ -307,3 +307,18 @@ def test_in_a_transaction_the_changes_of_one_decision_stand_together(store: Stor
         *((None, 1), (None, 1)),
         *(("first", 3), ("second", 3)),
     ]
+
+
+def test_a_batch_of_large_changes_may_end_within_a_commit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projector, "_BATCH", 4)
+    monkeypatch.setattr(projector, "_COMMIT_BYTES", 7_000)
+    store.set_many({f"k{n}": os.urandom(1_000) for n in range(20)})
+
+    def fail(change: Change, store: Store) -> None:
+        store["fed"] = store.get("fed", 0) + 1
+        if store["fed"] > 10:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        store.project("failing", fail, kind="kv", prefix="k")
+    assert store["fed"] == 7
