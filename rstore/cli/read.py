@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -249,7 +249,7 @@ def log(
     words = list(map(_word, more or ()))
     logged: Iterator[Any] = session.view.log(*given, did=did, by="change" if flat else "commit")
     found = (each for each in logged if all(each.more.get(word) in values for word, values in words))
-    show = partial(_show_changes if flat else _show_log, session.out)
+    show = partial(_show_changes, session.out, ("arguments", "commit")) if flat else partial(_show_log, session.out)
     if oldest:
         show(found)
         return
@@ -318,7 +318,7 @@ def history(
     changes = session.view.history(key, check_kind(kind))
     if not changes:
         raise CommandError(unknown_key(session.view, key, kind))
-    _show_changes(session.out, changes)
+    _show_changes(session.out, ("kind", "key", "arguments", "commit"), changes)
 
 
 @command(app, READ, at=True)
@@ -381,10 +381,9 @@ def _word(text: str) -> tuple[str, list[Any]]:
         return word, [value]
 
 
-def _show_changes(out: Output, changes: Iterable[Change]) -> None:
-    """Print changes of one key in columns. On a terminal, which has little room, kind and key are left out."""
-    hidden = ("kind", "key", "arguments", "commit") if out.is_terminal else ()
-    shown = [i for i, column in enumerate(CHANGE_COLUMNS) if column.name not in hidden]
+def _show_changes(out: Output, hidden: Collection[str], changes: Iterable[Change]) -> None:
+    """Print changes in columns. A terminal has little room: there, some columns are hidden."""
+    shown = [i for i, column in enumerate(CHANGE_COLUMNS) if not (out.is_terminal and column.name in hidden)]
     rows = ([row[i] for i in shown] for row in map(change_row, changes))
     out.rows([CHANGE_COLUMNS[i] for i in shown], rows)
 

@@ -122,3 +122,13 @@ def test_log_by_the_words_of_a_context(file: Store) -> None:
     assert len(run("log", "--did", "pay", "--more", 'request=["a"]').splitlines()) == 1
     assert run("log", "--did", "ship") == run("log", "--more", "request=1") == ""
     assert run_seen("log", "--more", "request=4711").count("ada  pay()") == 2
+
+
+def test_log_of_changes_on_a_terminal_names_the_keys(file: Store) -> None:
+    with file.context(who="ada", did="pay"):
+        file.set_many({"a": 1, "b": 2})
+    seen = run_seen("log", "--changes").splitlines()
+    assert [line.split()[2:] for line in seen[2:]] == [
+        ["kv", "a", "1", "setitem", "1", "ada", "pay"],
+        ["kv", "b", "1", "setitem", "2", "ada", "pay"],
+    ]
