@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from attrs import frozen
 from freezegun import freeze_time
 
-from rstore import FrozenStoreError, Repository, Store, StoreIntegrityError, StorePayloadError, Tag, new_key
+from rstore import FrozenStoreError, Repository, Store, StoreError, StoreIntegrityError, StorePayloadError, Tag, new_key
 from rstore.admin.check import check, info
 from rstore.domain.log import Batch
 from rstore.domain.streams import TAG, Stream
@@ -288,3 +288,33 @@ def test_a_check_knows_the_operators_of_tags(store: Store) -> None:
     entry = store._core.envelope.entry(stream, "setitem", note_body({"at": 1}), start=0, end=0)
     store._core.append([Batch(stream, (entry,), 1)])
     assert [problem for problem in check(store) if "does not belong to its kind" in str(problem)]
+
+
+def hide_tags(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the feed of a store show no tag, as if it were lost, or a transaction in progress still hid it."""
+    log = store._core.base
+    follow = log.follow
+
+    def lagging(after: Any = None) -> Iterator[Any]:
+        return (each for each in follow(after) if each[1].kind != TAG)
+
+    monkeypatch.setattr(log, "follow", lagging)
+
+
+def test_a_check_finds_a_tag_that_the_feed_has_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.tag("a", 1000)
+    store["later"] = 1  # what comes after all that the feed shows may have been written meanwhile
+    hide_tags(store, monkeypatch)
+    assert {(problem.kind, problem.key) for problem in check(store)} == {(TAG, "a")}
+
+
+def test_a_rekey_does_not_forget_a_tag_that_the_feed_hides(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rstore.admin.rekey._WAITS", 1)
+    old, new = new_key(), new_key()
+    backend.store(key=old).tag("a", 1000)
+    store = backend.store(key=[new, old])
+    with monkeypatch.context() as patch:
+        hide_tags(store, patch)
+        with pytest.raises(StoreError, match="not everything is encrypted with the first key yet"):
+            store.rekey()
+    assert store.rekey() == 1
