@@ -12,6 +12,7 @@ from fractions import Fraction
 from functools import lru_cache, partial
 from math import isfinite
 from pathlib import PurePath
+from types import FunctionType
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -19,8 +20,10 @@ Kept: TypeAlias = bool | Mapping[str, Collection[str]]
 """Whether arguments are kept: all, none, or all but those that a table names for each decision."""
 
 HIDDEN: Final = "(hidden)"
-_AS_TEXT: Final = (Decimal, Fraction, UUID, PurePath)
+_AS_TEXT: Final = (Decimal, Fraction, UUID, PurePath, range)
+_BYTES: Final = (bytes, bytearray, memoryview)
 _DEPTH: Final = 20
+_INT_BITS: Final = 14_000  # some 4,200 digits: Python reads and writes no number of more than 4,300
 
 
 def check_kept(kept: Kept) -> Kept:
@@ -29,10 +32,10 @@ def check_kept(kept: Kept) -> Kept:
     Raises:
         TypeError: it is neither a bool nor a table of collections of names.
     """
-    given: object = kept
-    if isinstance(given, bool):
+    option: object = kept
+    if isinstance(option, bool):
         return kept
-    if not isinstance(given, Mapping) or any(isinstance(names, str) for names in given.values()):
+    if not isinstance(option, Mapping) or any(isinstance(names, str) for names in option.values()):
         raise TypeError("arguments is True, False, or a table of what to hide: {'pay': ['card']}")
     return kept
 
@@ -42,7 +45,8 @@ def arguments_of(
 ) -> dict[str, Any] | None:
     """Return the arguments of a decision but its first one, by name; None if they are not kept.
 
-    What JSON can't hold is structured by the converter of the repository. Of other values there is the type.
+    What JSON can't hold is structured by the converter of the repository. Of other values there is the type: no
+    decision fails because the log can't hold an argument.
 
     >>> arguments_of(lambda account, amount, by='hand': None, 'pay', [5], {}, None, True)
     {'amount': 5}
@@ -52,15 +56,19 @@ def arguments_of(
     if kept is False:
         return None
     hidden = () if kept is True else kept.get(did, ())
-    given = _named(decide, args, kwargs)
-    return {name: HIDDEN if name in hidden else told(value, converter) for name, value in given.items()}
+    values = _by_name(decide, args, kwargs, hidden)
+    return {_text(name): HIDDEN if name in hidden else as_json(value, converter) for name, value in values.items()}
 
 
-def _named(decide: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+def _by_name(
+    decide: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], hidden: Collection[str]
+) -> Mapping[str, Any]:
     while isinstance(decide, partial) and not decide.args:
         kwargs = {**decide.keywords, **kwargs}
         decide = decide.func
-    names = _places(decide)
+    # here, since a function that takes **more has them all below one name
+    kwargs = {name: HIDDEN if name in hidden else value for name, value in kwargs.items()}
+    names = _positional(decide) if isinstance(decide, FunctionType) else None  # other callables may have no hash
     if names is not None and len(args) <= len(names):
         return {**dict(zip(names, args, strict=False)), **kwargs}
     try:
@@ -71,37 +79,51 @@ def _named(decide: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
 
 
 @lru_cache(maxsize=256)
-def _places(decide: Callable[..., Any]) -> tuple[str, ...] | None:
+def _positional(decide: FunctionType) -> tuple[str, ...] | None:
     """Return the names that positional arguments have, after the first one; None if only a binding tells."""
     try:
         parameters = inspect.signature(decide).parameters.values()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # it wraps a built-in without a signature
         return None
     if any(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in parameters):
         return None
     return tuple(each.name for each in parameters if each.kind != each.KEYWORD_ONLY)[1:]
 
 
-def told(value: Any, converter: Any = None, depth: int = 0) -> Any:
+def as_json(value: Any, converter: Any = None, around: frozenset[int] = frozenset()) -> Any:
     """Return a value as JSON can hold it; of one that JSON can't hold, the name of its type in brackets.
 
-    >>> told({'amount': Decimal('20.90'), 'by': {'card'}, 'to': print})
+    Args:
+        around: the ids of the values that this one lies in. One that lies in itself has no end.
+
+    >>> as_json({'amount': Decimal('20.90'), 'by': {'card'}, 'to': print})
     {'amount': '20.90', 'by': ['card'], 'to': '(builtin_function_or_method)'}
     """
     plain = _plain(value)
     if plain is not None or value is None:
         return plain
-    if depth < _DEPTH and isinstance(value, Mapping):
-        return {str(key): told(each, converter, depth + 1) for key, each in value.items()}
-    if depth < _DEPTH and isinstance(value, Sequence | AbstractSet) and not isinstance(value, bytes | bytearray):
-        return [told(each, converter, depth + 1) for each in value]
-    if depth < _DEPTH and converter is not None:
-        try:
-            structured = converter.unstructure(value)
-        except Exception:  # whatever a converter raises on a value of a type that it does not know
-            structured = value
-        if structured is not value:
-            return told(structured, converter, depth + 1)
+    if len(around) == _DEPTH or id(value) in around:
+        return _type_of(value)
+    inside = around | {id(value)}
+    if isinstance(value, Mapping):
+        return {_text(key): as_json(each, converter, inside) for key, each in value.items()}
+    if isinstance(value, Sequence | AbstractSet) and not isinstance(value, _BYTES):
+        return [as_json(each, converter, inside) for each in value]
+    structured = value if converter is None else _unstructured(value, converter)
+    return _type_of(value) if structured is value else as_json(structured, converter, inside)
+
+
+def _unstructured(value: Any, converter: Any) -> Any:
+    """Return what a converter makes of a value; the value itself if it fails."""
+    try:
+        return converter.unstructure(value)
+    except Exception:
+        # A hook of the user may raise anything for a value that it was not written for. The decision has not been
+        # taken yet, and nothing of the store is called here: to raise would refuse it for the sake of its note.
+        return value
+
+
+def _type_of(value: Any) -> str:
     return f"({type(value).__name__})"
 
 
@@ -110,11 +132,24 @@ def _plain(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return _plain(value.value)
     if isinstance(value, bool | int):
-        return value
+        return value if value.bit_length() <= _INT_BITS else None
     if isinstance(value, float):
         return float(value) if isfinite(value) else str(value)
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
-    return str(value) if isinstance(value, _AS_TEXT) else None
+    if isinstance(value, str):
+        return _utf8(value)
+    return _text(value) if isinstance(value, _AS_TEXT) else None
+
+
+def _text(value: Any) -> str:
+    """Return the text of a value; of a number that has too many digits for a text, the name of its type."""
+    try:
+        return _utf8(str(value))
+    except ValueError:
+        return _type_of(value)
+
+
+def _utf8(text: str) -> str:
+    """Return a text without lone surrogates, which UTF-8 can't hold."""
+    return text.encode("utf-8", "backslashreplace").decode()

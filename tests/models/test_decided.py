@@ -6,11 +6,14 @@ import datetime
 import enum
 import operator
 from decimal import Decimal
-from functools import partial
+from fractions import Fraction
+from functools import partial, wraps
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
 import attrs
+import cattrs
 import pytest
 
 from rstore import Changes, Commit, Repository, Store
@@ -119,6 +122,10 @@ def test_any_callable_decides(orders: Repository[Order]) -> None:
         (Line("book", Decimal("9.90")), {"article": "book", "price": "9.90"}),
         (print, "(builtin_function_or_method)"),
         (object(), "(object)"),
+        ({"\ud800": 1, 2: None}, {"\\ud800": 1, "2": None}),
+        (PurePosixPath("a\udcff"), "a\\udcff"),
+        (range(10**9), "range(0, 1000000000)"),
+        (memoryview(b"abc"), "(memoryview)"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -127,11 +134,50 @@ def test_arguments_are_what_json_can_hold(orders: Repository[Order], value: Any,
     assert last(orders).arguments == {"amount": "1", "by": kept}
 
 
+def test_numbers_that_python_does_not_write_are_kept_as_their_type(orders: Repository[Order]) -> None:
+    huge = 10**5_000
+    orders.do("o-1", Order.pay, Decimal(1), [huge, 10**4_200, Fraction(1, 3), Fraction(huge, 3), {huge: 1}])
+    assert (last(orders).arguments or {})["by"] == ["(int)", 10**4_200, "1/3", "(Fraction)", {"(int)": 1}]
+
+
 def test_values_without_end_are_kept_in_part(orders: Repository[Order]) -> None:
     endless: list[Any] = []
     endless.append(endless)
     orders.do("o-1", Order.pay, Decimal(1), endless)
-    assert "(list)" in str(last(orders).arguments)
+    assert last(orders).arguments == {"amount": "1", "by": ["(list)"]}
+
+    twice: list[Any] = [1]
+    orders.do("o-1", Order.pay, Decimal(1), [twice, twice])
+    assert last(orders).arguments == {"amount": "1", "by": [[1], [1]]}
+
+    deep: Any = "end"
+    for _ in range(100):
+        deep = [deep]
+    orders.do("o-1", Order.pay, Decimal(1), deep)
+    assert str(last(orders).arguments) == str({"amount": "1", "by": "X"}).replace(
+        "'X'", "[" * 20 + "'(list)'" + "]" * 20
+    )
+
+
+def test_a_branching_value_without_end_takes_no_time(orders: Repository[Order]) -> None:
+    """Each level would have ten times as many values as the one before it."""
+    endless: list[Any] = []
+    endless += [endless] * 10
+    orders.do("o-1", Order.pay, Decimal(1), {"all": endless})
+    assert last(orders).arguments == {"amount": "1", "by": {"all": ["(list)"] * 10}}
+
+
+def test_a_hook_of_the_converter_that_fails_fails_no_decision(store: Store) -> None:
+    def hook(line: Line) -> Any:
+        raise LookupError
+
+    converter = cattrs.Converter()
+    converter.register_structure_hook(Decimal, lambda value, _: value)
+    converter.register_unstructure_hook(Line, hook)
+    orders = Repository(store, Order, converter=converter)
+    orders.create("o-1", customer="Ada")
+    orders.do("o-1", Order.pay, Decimal(1), [Line("book", Decimal(9)), 2])
+    assert last(orders).arguments == {"amount": "1", "by": ["(Line)", 2]}
 
 
 def test_arguments_that_are_many_have_the_names_of_the_signature(orders: Repository[Order]) -> None:
@@ -140,6 +186,40 @@ def test_arguments_that_are_many_have_the_names_of_the_signature(orders: Reposit
         "lines": [{"article": "a", "price": "1"}, {"article": "b", "price": "2"}],
         "more": {"note": "x"},
     }
+
+
+@attrs.define
+class Sort:
+    """A callable without a hash, since it compares by its fields."""
+
+    by: str
+
+    def __call__(self, order: Order, *, descending: bool = False) -> Changes:
+        return {"status": f"sorted by {self.by}"}
+
+
+def test_a_callable_without_a_hash_decides(orders: Repository[Order]) -> None:
+    orders.do("o-1", Sort("price"), descending=True)
+    assert (last(orders).did, last(orders).arguments) == ("Sort", {"descending": True})
+
+
+@wraps(type)
+def without_signature(order: Order, status: str) -> Changes:
+    return {"status": status}
+
+
+def test_arguments_without_a_signature_have_their_place_for_a_name(orders: Repository[Order]) -> None:
+    orders.do("o-1", without_signature, "odd")
+    assert (last(orders).did, last(orders).arguments) == ("type", {"1": "odd"})
+
+
+def test_secrets_among_more_keyword_arguments_stay_out_of_the_log(store: Store) -> None:
+    orders = Repository(store, Order, arguments={"add": ["card", "lines"]})
+    orders.create("o-1", customer="Ada")
+    orders.do("o-1", Order.add, Line("a", Decimal(1)), card="4711 0815", note="x")
+    assert last(orders).arguments == {"lines": "(hidden)", "more": {"card": "(hidden)", "note": "x"}}
+    orders.do("o-1", partial(Order.add, card="4711 0815"))
+    assert last(orders).arguments == {"more": {"card": "(hidden)"}}
 
 
 def test_secrets_stay_out_of_the_log(backend: Backend) -> None:
