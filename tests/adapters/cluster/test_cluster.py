@@ -351,6 +351,26 @@ _DIE = """
     with Store(dsn, frozen=False) as store:
 """
 
+
+@pytest.mark.parametrize("end", ["feed", "live", "all"])
+@pytest.mark.parametrize("nth", [0, 1], ids=["coordinator", "participant"])
+def test_nothing_is_stored_if_another_program_wrote_over_a_key_of_one_partition(
+    cluster: Cluster, log: Log, nth: int, end: str
+) -> None:
+    batches = [batch(key) for key in apart(2)]
+    streams = [each.stream for each in batches]
+    versions = log.append(batches)
+    key = getattr(partition(streams[nth].key), end)
+    node = cluster.master_of(cluster.nodes[0].command("CLUSTER KEYSLOT", key))
+    node.command("DEL", key)
+    node.command("SET", key, "foreign")
+    with pytest.raises(StoreError, match="was not written by rstore"):
+        log.append(batches)
+    assert [head and head.version for head in map(log.head, streams)] == versions
+    node.command("DEL", key)
+    assert log.append(batches) == [version + 1 for version in versions]
+
+
 UNDECIDED = ["before begin", "after begin", "half prepare", "after prepare"]
 DECIDED = ["after decide", "half commit", "after commit"]
 

@@ -17,17 +17,17 @@ DIGESTS = {
     "abort_if_open": "56114150e4332413b32e024de0f775caa85e8baa",
     "advance": "fff2c3191174a153852b81ffb93ee8be616ed02c",
     "begin": "63d188fb51ef675484cb66cc5122d9872d176f7e",
-    "commit": "02156cf89d5e9aec296024a32e4284914c265a1e",
+    "commit": "b2ee6f6f8672ae202411816ebe7fcccc8bbb181f",
     "create": "ea835cb4fafc3aae40ea02dd1b6aa73ff484f20b",
     "end": "d2d559780da66a1a6531eb1d42a04030a0a6e67b",
     "fence": "6c00d20d8d25fdb458992f92ba8934c190bac203",
     "newest": "8744c661e676feb84ac3130686d65317ce1e30d9",
-    "prepare": "b5aee8ef4276b2ec24e3d6f73bf5a55c4366d21c",
+    "prepare": "447438fc8ca55c7117f95240bb01341abaacd962",
     "raise_high_water": "0f1e1592c45cd5d48859e2affe49fc9341346d84",
     "replay_each": "0ba65d293db77117fe10e83fb25bdfa6ae027e24",
     "sweep": "59ccb0d1c8c594bf9e78a8ee22bd1b4c4991e9bf",
-    "write": "2120d7d0f51c7974e7c8566fb499bbb2056ce0bc",
-    "write_spread": "85342e145dc8ddf965bd8e535f76d3476e980fdc",
+    "write": "d9a9eee0864dacf3ad8fd98731488122801e34c3",
+    "write_spread": "24666db0292c5f86ab15dca832fad938427f6d59",
 }
 SCRIPTS = {each.name: each for each in vars(scripts).values() if isinstance(each, Script)}
 

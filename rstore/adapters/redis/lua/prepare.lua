@@ -22,8 +22,7 @@ local function keep(names, moment)
 end
 if redis.call("EXISTS", PROMISED) == 0 then
   local heads, _, highest, moment = checked_heads(NOTHING)
-  local n = tonumber(redis.call("HGET", KEYS[1], "n") or "")
-  if heads and n and n >= highest and n <= MOST then return keep(names_of_each(), moment) end
+  if heads and checked_space(highest) then return keep(names_of_each(), moment) end
 end
 local function promised_to(op) return redis.call("HGET", PROMISED, op.name) end
 --- @include "parts/writer"

@@ -3,7 +3,9 @@
 --- last position, and leaves streams alone that are prepared for a transaction.
 ---
 --- The additional keys and arguments come last, and are taken off first. An id of a transaction among them says that
---- this partition coordinates it: the script writes its part, and notes in the same step that all of it is decided.
+--- this partition coordinates it: the script writes its part, and notes in the same step that all of it is decided. The
+--- note comes last: should the write fail halfway, the other partitions abort. Rejected: the note before the write. Then
+--- they would commit, and the caller's error would say that nothing was decided.
 --- @include "parts/numbers"
 --- @include "parts/append_one"
 --- @include "parts/catch_up"
