@@ -85,7 +85,9 @@ BEGIN
 END $$;
 
 -- Append one entry, as nearly all writes do. A live stream on the known timeline needs little work. append() does all
--- else, also the first append on another timeline.
+-- else, also the first append on another timeline. A conflict is answered here: an UPDATE that waited keeps the lock of a
+-- stream that it then passes over. A discard, which has locked the namespace, waits for it; append() would wait for the
+-- discard. This circle remains where the stream has died meanwhile: the server ends one of both, which may be repeated.
 CREATE OR REPLACE FUNCTION rstore.append_one(
     patience bigint, durable boolean, of_name text,
     of_kind text, of_key text, expect bigint, lives boolean, is_replaced boolean, if_live boolean,
@@ -116,12 +118,16 @@ BEGIN
         version := s.version;
         RETURN;
     END IF;
-    IF (if_live OR expect > 0) AND NOT EXISTS (
-        SELECT FROM rstore.stream AS t JOIN rstore.namespace AS n ON t.namespace = n.id
-        WHERE n.name = of_name AND t.kind = of_kind AND t.key = of_key) THEN
-        version := 0;
-        conflict := nullif(expect, 0);
-        RETURN;
+    IF if_live OR expect IS NOT NULL THEN
+        version := coalesce((
+            SELECT t.version FROM rstore.stream AS t JOIN rstore.namespace AS n ON t.namespace = n.id
+            WHERE n.name = of_name AND t.kind = of_kind AND t.key = of_key), 0);
+        IF expect <> version THEN
+            conflict := 1;
+            RETURN;
+        ELSIF if_live AND version = 0 THEN
+            RETURN;
+        END IF;
     END IF;
     SELECT a.versions[1], a.conflict INTO version, conflict FROM rstore.append(
         patience, durable, of_name, at, ARRAY[of_kind], ARRAY[of_key], ARRAY[expect], ARRAY[lives],

@@ -192,6 +192,25 @@ def test_a_key_made_by_two_at_once_is_made_by_one(database: str) -> None:
         assert conflict.expected == 0 < conflict.actual
 
 
+def test_a_conflict_and_a_discard_do_not_wait_for_each_other(log: Log, database: str) -> None:
+    """The writer has waited for the stream, which the discard waits for then, and may not wait for the namespace."""
+    version = write(log, "s")
+    other = open_log(database)("default", False)
+    other.open()
+    with closing(other), Held(database) as held, ThreadPoolExecutor() as threads:
+        held.append("s")
+        appended = threads.submit(log.append, [Batch(Stream(TS, "s"), [ENTRY], 1, expect=version)])
+        time.sleep(0.3)
+        discarded = threads.submit(other.discard)
+        time.sleep(0.3)
+        assert not appended.done()
+        held.db.commit()
+        with pytest.raises(StoreConflictError, match=f"version {version + 1}, not {version}"):
+            appended.result(20)
+        discarded.result(20)
+    assert log.head(Stream(TS, "s")) is None
+
+
 FORGET = """
 SELECT * FROM rstore.rewrite(
     0, true, 'default', '{ts}', '{s}', '{NULL}', '{NULL}', '{0}', '{1000}', '{f}', '{t}', NULL, '{}')"""

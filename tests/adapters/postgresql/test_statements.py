@@ -48,7 +48,7 @@ DIGESTS = {
 
 SCRIPTS = {
     "schema.sql": "a96e4cb1ec270044030344d6a0954fc7447276b9d782291f43fac462079f474f",
-    "functions.sql": "66c3bc53936a20616e9d909267de822f58fd36ebbc093d160b8f695399531649",
+    "functions.sql": "32aed891a1e084f23fda23632582f21a19caebf83947e70602035603cd53725c",
 }
 
 
