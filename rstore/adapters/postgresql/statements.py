@@ -32,9 +32,10 @@ UPGRADES: Final[Mapping[int, str]] = {
     2: "",  # only functions have changed
     3: "ALTER TABLE rstore.stream DROP CONSTRAINT IF EXISTS stream_namespace_fkey;",
 }
-"""What has changed in the tables after each earlier schema version. The functions are replaced after all changes.
+"""The step that takes the tables of each earlier schema version to the next one.
 
-Earlier functions with other parameters stay there, for stores that were opened before.
+After the last step the functions are replaced. Those with other parameters than now stay in the schema, for the stores
+that were opened before.
 """
 
 # Two writers may create the schema at once: the second waits here, and finds it made. The number is arbitrary but ours.
