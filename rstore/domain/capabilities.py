@@ -18,8 +18,10 @@ class PagedAppendable(Protocol):
     def append_pages(self, pages: Iterable[Sequence[Batch]]) -> None:
         """Append the batches of all pages or nothing, as an append of them all does.
 
-        They are in the order of their streams, so that no two writers wait for each other. The pages are iterated over
-        inside the transaction, more than once if need be, and must not call user code.
+        Args:
+            pages: the batches are in the order of their streams, so that no two writers wait for each other, and all
+                have one time. The pages are iterated over inside the transaction, more than once if need be, and must
+                not call user code. An exception from them ends the transaction, and nothing is stored.
         """
 
 

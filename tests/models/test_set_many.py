@@ -14,9 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rstore import Store
+from rstore.domain.capabilities import PagedAppendable
+from rstore.domain.log import Batch, Entry
+from rstore.domain.paging import pages
+from rstore.domain.streams import KV, Stream
+from rstore.models.spool import Reiterable
 from tests.conftest import KEY, Backend
 
 MANY = 2_000
+BATCHES = [Batch(Stream(KV, f"{n:05}"), [Entry(0, 0, "", "setitem", b"")], 1) for n in range(9_000)]
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +166,33 @@ def test_it_does_what_a_dict_does(backend: Backend, monkeypatch: pytest.MonkeyPa
         assert len(store) == len(model)
     for key, value in model.items():
         assert store.history(key, "kv")[-1].value == value
+
+
+def test_an_error_on_a_later_page_leaves_nothing_behind(backend: Backend) -> None:
+    log = backend.log()
+    if not isinstance(log, PagedAppendable):
+        pytest.skip("it takes no pages")
+
+    def broken() -> Iterator[list[Batch]]:
+        yield from pages(BATCHES, 3_000)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        log.append_pages(broken())
+    assert (log.count(KV), list(log.follow())) == (0, [])
+    log.append_pages(pages(BATCHES, 3_000))
+    assert log.count(KV) == 9_000
+
+
+def test_pages_are_iterated_over_again_where_a_later_one_has_a_key_of_the_future(backend: Backend) -> None:
+    log = backend.log()
+    if not isinstance(log, PagedAppendable):
+        pytest.skip("it takes no pages")
+    log.append([BATCHES[-1]._replace(recorded=7)])
+    log.append_pages(Reiterable(lambda: pages(BATCHES, 3_000)))
+    followed = [(stream, record.recorded) for _, stream, record in log.follow()]
+    assert followed == [(BATCHES[-1].stream, 7), *((batch.stream, 7) for batch in BATCHES)]
+    assert log.count(KV) == 9_000
 
 
 def test_what_lies_in_the_file_is_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
