@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import partial, reduce
 
@@ -20,11 +21,13 @@ def erase_sequences(core: Core, keys: Sequence[str], *, dry_run: bool = False) -
     Rejected: to leave them, since a marker has the key in clear beside it, and a key may be a name.
     """
     eraser, saved = Eraser(core, ERASE, dry_run), list[Reclaimed]()
+    if not keys:
+        return Reclaimed(0, 0)
     if dry_run:
         _erase(eraser, keys, saved)
     else:
         core.decide(partial(_erase, eraser, keys, saved))
-        core.base.vacuum()
+        core.base.vacuum()  # also if there was nothing left to erase: an earlier call may have been interrupted before
     return reduce(Reclaimed.plus, saved, Reclaimed(0, 0))
 
 
@@ -33,7 +36,7 @@ def _erase(eraser: Eraser, keys: Sequence[str], saved: list[Reclaimed]) -> None:
     heads = {key: eraser.core.base.head(Stream(ES, key)) for key in keys}  # before the markers: a later write conflicts
     markers = _markers(eraser.core, frozenset(keys))
     for key, head in heads.items():
-        rewrites = [Rewrite(each, None, ALL_VERSIONS, live=False) for each in markers if each.key == key]
+        rewrites = [Rewrite(each, None, ALL_VERSIONS, live=False) for each in markers.get(key, ())]
         gone = {}
         if head is not None:
             stream, snapshots = head.stream, Stream(SS, key)
@@ -45,6 +48,10 @@ def _erase(eraser: Eraser, keys: Sequence[str], saved: list[Reclaimed]) -> None:
         saved.append(eraser.erase(Plan(rewrites, gone)))
 
 
-def _markers(core: Core, keys: Collection[str]) -> list[Stream]:
+def _markers(core: Core, keys: Collection[str]) -> dict[str, list[Stream]]:
+    """Return the streams of the markers of keys, by key."""
     streams = (stream for _, stream, _ in core.base.follow())
-    return list(dict.fromkeys(each for each in streams if each.key in keys and kind_of(each) == ONCE))
+    markers: dict[str, list[Stream]] = defaultdict(list)
+    for stream in dict.fromkeys(each for each in streams if each.key in keys and kind_of(each) == ONCE):
+        markers[stream.key].append(stream)
+    return markers

@@ -96,7 +96,7 @@ def test_what_is_written_meanwhile_is_erased_too(
 ) -> None:
     found, calls = erase._markers, list[str]()
 
-    def markers(core: Core, keys: frozenset[str]) -> list[Stream]:
+    def markers(core: Core, keys: frozenset[str]) -> dict[str, list[Stream]]:
         streams = found(core, keys)
         if not calls:
             calls.append("once")
@@ -107,6 +107,31 @@ def test_what_is_written_meanwhile_is_erased_too(
     people.erase("a")
     assert not any(stream.key == "Person/a" for _, stream, _ in backend.log(frozen=True).follow())
     assert [change.value.records for change in people.history("a")] == [4]
+
+
+def test_an_interrupted_call_frees_the_space_when_it_is_repeated(
+    backend: Backend, people: Repository[Person], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, calls = type(store._core.base), list[str]()
+    with monkeypatch.context() as patched:
+        patched.setattr(adapter, "vacuum", lambda self: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            people.erase("a")
+    assert people.get("a") is None
+    monkeypatch.setattr(adapter, "vacuum", lambda self: calls.append("vacuum"))
+    assert people.erase("a").records == 0
+    assert calls == ["vacuum"]
+
+
+def test_without_keys_nothing_is_read_or_freed(
+    people: Repository[Person], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = type(store._core.base)
+    for name in ("follow", "vacuum", "rewrite"):
+        monkeypatch.setattr(adapter, name, lambda *_: 1 // 0)
+    assert people.erase() == people.erase(dry_run=True) == (0, 0)
+    with pytest.raises(FrozenStoreError):
+        people.at(2**62).erase()
 
 
 def test_a_dry_run_counts(backend: Backend, key: str | None, people: Repository[Person]) -> None:
