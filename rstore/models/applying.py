@@ -83,7 +83,7 @@ def delete_sequence(core: Core, key: str, expect: int | None, when: int | None =
 
 
 def _ending(current: EventState, then: EventState) -> list[_Step]:
-    """Return the steps that delete a sequence as of a time: each item of then, and itself. None if it did not live.
+    """Return the steps that delete a sequence as of a time: one for each item, one for itself; none if it did not live.
 
     The deletion has a record of its own: it tells a deleted sequence from one without items.
     """
@@ -122,7 +122,7 @@ def _marked(core: Core, marker: Batch) -> Record | None:
 
 
 def _apply_once(core: Core, changes: _Changes) -> State | None:
-    """Apply changes once. Whatever fails may fail because the marker is there: they were applied before."""
+    """Apply changes once. If they do not fold, or conflict, they may have been applied before: the marker tells."""
     try:
         return _apply(core, changes)
     except StoreIntegrityError:  # also a conflict, which is one

@@ -267,9 +267,10 @@ class Repository(Generic[M]):
         return self._when.do(key, decide, *args, **kwargs)
 
     def when(self, *, expect: int | None = None, once: str | None = None, t: Moment | None = None) -> When[M]:
-        """Return what does :meth:`create` and :meth:`do` under conditions.
+        """Return an object with :meth:`create` and :meth:`do` that keep to conditions.
 
-        They are no arguments of ``do``, since those go to ``decide``, which may have an ``expect`` of its own.
+        The conditions are no arguments of ``do``, since those go to ``decide``, which may have an ``expect`` of its
+        own.
 
         Args:
             expect: the version that the instance must still have, as :meth:`version` returned it. There is one attempt.

@@ -16,7 +16,7 @@ from rstore.domain.streams import ES, Stream
 from rstore.models.applying import apply_if, first_state, mark_used
 from rstore.models.event_states import copied, current_state, past_state
 from rstore.repository.arguments import Kept, arguments_of
-from rstore.repository.decisions import Changes, decided, recorded, steps_of
+from rstore.repository.decisions import Changes, change_to_record, instance_after, steps_of
 from rstore.repository.mapping import ModelMapping
 from rstore.store import Store
 from rstore.transactions import context, unless_named
@@ -74,13 +74,13 @@ class When(Generic[M]):
             return core.decide(attempt, ATTEMPTS if self.expect is None else 1)
 
     def _do_once(self, key: str, attempt: Callable[[], M]) -> M:
-        """Return what the first call returned. Whatever fails may fail because that came in between."""
+        """Return what the first call returned, also if that call came in between and is why the attempt fails."""
         first = self._first(key)
         if first is not None:
             return first
         try:
             return attempt()
-        except Exception:
+        except Exception:  # whatever the method raises on an instance that the first call has changed
             first = self._first(key)
             if first is None:
                 raise
@@ -109,8 +109,8 @@ class When(Generic[M]):
             if self.once is not None:
                 mark_used(core_of(self.store), name, self.once, newest.version)
             return instance if then is newest else mapping.load(key, copied(newest.state))
-        changed = decided(mapping, key, instance, steps)
-        events = {item: recorded(mapping, key, state, item, step, changed) for item, step in steps.items()}
+        changed = instance_after(mapping, key, instance, steps)
+        events = {item: change_to_record(mapping, key, state, item, step, changed) for item, step in steps.items()}
         if mapping.unknown == "drop" and self.t is None:  # late, a deletion could keep a later event from folding
             events |= dict.fromkeys(mapping.unknown_in(state.keys()), (operator.delitem, None))
         return self._applied(key, name, events, newest.version, {item: getattr(changed, item) for item in steps})

@@ -10,7 +10,7 @@ from rstore.domain.errors import StoreIntegrityError, StoreModelError
 from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.names import exact
 from rstore.domain.operators import DELITEM, OPERATORS, SETITEM, parse
-from rstore.repository.fields import shown
+from rstore.repository.fields import short_repr
 from rstore.repository.mapping import ModelMapping
 
 M = TypeVar("M")
@@ -41,14 +41,14 @@ def steps_of(mapping: ModelMapping[Any], key: str, changes: Changes) -> dict[str
     return {exact(name): parse(name, change) for name, change in changes.items()}
 
 
-def decided(mapping: ModelMapping[M], key: str, instance: M, steps: Mapping[str, Step]) -> M:
-    """Return the instance that a decision makes of another; its class may well refuse it."""
+def instance_after(mapping: ModelMapping[M], key: str, instance: M, steps: Mapping[str, Step]) -> M:
+    """Return the instance that a decision makes of another, or raise what its class raises."""
     values = mapping.values(instance)
     for name, (op, value) in steps.items():
         try:
             values = dict(fold(EventState(state=values), [Fact(1, 0, name, op, value)]).state)
         except StoreIntegrityError as exc:
-            given = f" of {shown(value)}" if OPERATORS[op].binary else ""
+            given = f" of {short_repr(value)}" if OPERATORS[op].binary else ""
             problem = f"operator.{op}{given} fails with {type(exc.__cause__).__name__}"
             raise StoreModelError(key, f"field {name!r}: {problem}; nothing was stored") from exc.__cause__
     mapping.check_whole(key, values)
@@ -56,13 +56,13 @@ def decided(mapping: ModelMapping[M], key: str, instance: M, steps: Mapping[str,
     return mapping.make(key, mapping.arguments(values), given_values)
 
 
-def recorded(
+def change_to_record(
     mapping: ModelMapping[M], key: str, state: Mapping[str, Any], name: str, step: Step, instance: M
 ) -> tuple[Callable[..., Any], Any]:
     """Return the change of an item that records a step: the operator, if it does to the state what it did to the field.
 
-    It does not where no event speaks of the field yet, since it has its default or had another name; where values are
-    not stored as they are; or where the class made something else of the value. Then the result is recorded.
+    It does not if the item is not stored yet, since the field has its default or had another name. Nor does it if the
+    stored form is of another type, or if the class changed the value. Then the result is recorded.
     """
     (op, value), field = step, mapping.fields[name]
     before = {name: state[name]} if name in state else {}
@@ -80,6 +80,9 @@ def _gives(state: Mapping[str, Any], fact: Fact, result: Any) -> bool:
     """Tell whether an operator, applied to a stored value, gives the result that it gave for an instance."""
     try:
         after = fold(EventState(state=state), [fact]).state[fact.item]
+    except StoreIntegrityError:  # the operator fails on stored forms
+        return False
+    try:
         return type(after) is type(result) and bool(after == result)
-    except Exception:  # an operator that fails on stored forms, or values that can't be compared: not the same
+    except Exception:  # comparing a user's values may raise anything: arrays do
         return False

@@ -18,7 +18,7 @@ import attrs
 from rstore.repository.pydantic_models import PydanticConverter, is_pydantic, pydantic_fields, refused_argument
 
 _PLAIN: Final = frozenset({int, float, str, bool, bytes, type(None), Any})
-_SHOWN: Final = 100
+_LONGEST_REPR: Final = 100
 NO_DEFAULT: Final = object()
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 
@@ -36,14 +36,14 @@ _AS_TEXT: Final[Mapping[type, Callable[[Any], Any]]] = {
 class Field(NamedTuple):
     """A field of a model: the argument that sets it, its type, and whether its values are stored as they are.
 
-    ``plain`` has the types that a plain value may have; None if there are no limits.
+    ``accepted`` has the types that a plain value may have; None if there are no limits.
     """
 
     argument: str
     type: Any
     is_plain: bool
     has_default: bool
-    plain: tuple[type, ...] | None
+    accepted: tuple[type, ...] | None
 
     @classmethod
     def of(cls, argument: str, of_type: Any, default: Any) -> Field:
@@ -115,7 +115,7 @@ def converter_for(model: type[Any], fields: Mapping[str, Field]) -> Any:
     for name, of_type in structured.items():
         try:
             converter.get_structure_hook(of_type)
-        except Exception as exc:  # cattrs and pydantic have several, by version
+        except Exception as exc:  # several, by version, and whatever the annotations of a nested class raise
             raise TypeError(f"{name} of {model.__name__} can't be structured: pass a converter= that can") from exc
     return converter
 
@@ -144,13 +144,13 @@ def _parsing(parse_text: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     return lambda text, _: parse_text(text)
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """Return a value as a message shows it: of a long one the beginning."""
     try:
         text = repr(value)
     except Exception:  # whatever a user's class raises
         return f"a value of type {type(value).__name__}"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= _LONGEST_REPR else f"{text[:_LONGEST_REPR]}..."
 
 
 def at_fault(

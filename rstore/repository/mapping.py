@@ -11,7 +11,7 @@ from attrs import frozen
 
 from rstore.domain.errors import StoreError, StoreModelError
 from rstore.domain.names import check_name
-from rstore.repository.fields import Field, at_fault, converter_for, fields_of, shown
+from rstore.repository.fields import Field, at_fault, converter_for, fields_of, short_repr
 from rstore.repository.pydantic_models import is_pydantic
 
 M = TypeVar("M")
@@ -82,7 +82,7 @@ class ModelMapping(Generic[M]):
         try:
             return self.model(**arguments)
         except (AttributeError, TypeError, ArithmeticError) as exc:  # what values of a wrong type come to
-            values = ", ".join(f"{name}={shown(value)}" for name, value in given.items())
+            values = ", ".join(f"{name}={short_repr(value)}" for name, value in given.items())
             raise StoreModelError(
                 key, f"{values} makes no {self.title} ({type(exc).__name__}: {exc}); nothing was stored"
             ) from exc
@@ -102,16 +102,16 @@ class ModelMapping(Generic[M]):
         """Return the value of a field in the form in which it is stored."""
         field = self.fields[name]
         if field.is_plain:
-            if field.plain is not None and not isinstance(value, field.plain):
-                problem = f"field {name!r}: {shown(value)} is no {field.type_name}, but of type {type(value).__name__}"
-                raise StoreModelError(key, f"{problem}; nothing was stored")
+            if field.accepted is not None and not isinstance(value, field.accepted):
+                problem = f"{short_repr(value)} is no {field.type_name}, but of type {type(value).__name__}"
+                raise StoreModelError(key, f"field {name!r}: {problem}; nothing was stored")
             return value
         try:
             return self.converter.unstructure(value, field.type)
         except Exception as exc:  # whatever a converter raises on a value of another type
             if not _is_about_a_value(exc):
                 raise
-            raise self._unfit(key, name, f"{shown(value)} is no", exc) from exc
+            raise self._unfit(key, name, f"{short_repr(value)} is no", exc) from exc
 
     def check_whole(self, key: str, names: Container[str]) -> None:
         """Raise if a field without a default is not among the names."""
@@ -149,7 +149,7 @@ class ModelMapping(Generic[M]):
             if not _is_about_a_value(exc):
                 raise
             if decided is not None and name in decided:
-                raise self._unfit(key, name, f"{shown(decided[name])} is no", exc) from exc
+                raise self._unfit(key, name, f"{short_repr(decided[name])} is no", exc) from exc
             way_out = f"correct it with store.apply({self.name(key)!r}, {{{name!r}: ...}})"
             raise self._unfit(key, name, "the stored value is no", exc, way_out) from exc
 
