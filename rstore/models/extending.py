@@ -7,13 +7,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
+from rstore import frames
 from rstore.commits import NewCommit
 from rstore.core import ATTEMPTS, Core, now
+from rstore.domain.duplicates import Duplicates, check_duplicates
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Entry
 from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import Run, split
-from rstore.domain.streams import Stream
+from rstore.domain.streams import TS, Stream
 from rstore.encoding.rows import joined
 from rstore.models.differing import Differing
 from rstore.models.segments import bare_runs, extent_of, is_new, layouts_of
@@ -34,7 +36,7 @@ def segment(core: Core, commit: NewCommit, stream: Stream, run: Run) -> Entry:
     return commit.entry(stream, EXTEND, body, start=run[0][0], end=run[0][-1])
 
 
-class How(NamedTuple):
+class ExtendOptions(NamedTuple):
     """How points are appended.
 
     ``version`` is the one that the caller expects. With ``unless_equal`` those that are equal to what is there are left
@@ -46,63 +48,38 @@ class How(NamedTuple):
     unless_equal: bool = False
 
 
-def extend_with_points(core: Core, stream: Stream, points: tuple[Any, ...], how: How) -> None:
-    """Append the points of a call."""
+def points_by_series(
+    key: str, points: tuple[Any, ...], duplicates: Duplicates | None, key_column: str | None = None
+) -> dict[Stream, Given]:
+    """Return the points of a call by series: those of a frame with a column of keys are of several."""
+    if duplicates is not None:
+        check_duplicates(duplicates)
+    frame = frames.recognized(points)
+    if frame is not None:
+        parts = frames.by_series(key, frame, key_column, duplicates or "refuse")
+        return {Stream(TS, name): part for name, part in parts.items()}
+    if key_column is not None:
+        raise TypeError("key_column names a column of a frame, and these are points: pass a frame of them")
+    if duplicates == "refuse":
+        raise ValueError("of points the last of one time counts: pass a frame to have them refused")
+    return {Stream(TS, key): points}
+
+
+def extend_one(core: Core, stream: Stream, given: Given, options: ExtendOptions) -> None:
+    """Append the points of one series."""
 
     def attempt() -> None:
-        with Spool(ENTRIES) as spool:
-            _write(core, stream, _batch_of_points(core, core.new_commit(), stream, points, spool, how), how)
+        try:
+            with Spool(ENTRIES) as spool:
+                _write(core, stream, _batch(core, core.new_commit(), stream, given, spool, options), options)
+        except StoreConflictError:  # a repeated call expects the version from before the first one
+            if options.once is None or core.log.head(core.marker(stream, options.once).stream) is None:
+                raise
 
-    if how.unless_equal:  # what is compared may change meanwhile
-        core.decide(attempt, 1 if _come_once(points) or how.version is not None else ATTEMPTS)
-    else:
-        attempt()
-
-
-def _batch_of_points(
-    core: Core, commit: NewCommit, stream: Stream, points: tuple[Any, ...], spool: Spool[Entry], how: How
-) -> Batch | None:
-    differing, found = _differing(core, stream, how)
-    for run in runs_given(points, reader_of(core, stream), differing):
-        spool.add(segment(core, commit, stream, run))
-    return Batch(stream, spool.items(), now(), _expected(differing, found, how)) if spool else None
+    core.decide(attempt, 1 if options.version is not None or _come_once(given) else ATTEMPTS)
 
 
-def _differing(core: Core, stream: Stream, how: How) -> tuple[Differing | None, int]:
-    """Return what compares points with those of a series, if there is something to compare; and its version."""
-    if not how.unless_equal:
-        return None, 0
-    core.check_version(stream, how.version)
-    new, found = is_new(core, stream)
-    return None if new else Differing(core, stream), found
-
-
-def _expected(differing: Differing | None, found: int, how: How) -> int | None:
-    return found if how.version is None and differing is not None and differing.has_left_out else how.version
-
-
-def _write(core: Core, stream: Stream, batch: Batch | None, how: How) -> None:
-    """Append a batch, if there is something to store. If not, the idempotency key is used all the same."""
-    if batch is not None:
-        core.write(batch, how.once)
-        return
-    core.check_version(stream, how.version)
-    if how.unless_equal and how.once is not None:
-        with suppress(StoreConflictError):  # it was used before
-            core.append([core.marker(stream, how.once)])
-
-
-def extend_with_frame(core: Core, stream: Stream, frame: Frame, how: How) -> None:
-    """Append a frame. If it settles the unit of the series, no other writer may settle on another unit meanwhile."""
-
-    def attempt() -> None:
-        with Spool(ENTRIES) as spool:
-            _write(core, stream, _batch_of_frame(core, core.new_commit(), stream, frame, spool, how), how)
-
-    core.decide(attempt, 1 if how.version is not None else ATTEMPTS)
-
-
-def extend_with_many(core: Core, given: Mapping[Stream, Given], how: How, room: int | None = None) -> None:
+def extend_many(core: Core, given: Mapping[Stream, Given], options: ExtendOptions, room: int | None = None) -> None:
     """Append points or frames of several series, all of them or none.
 
     Args:
@@ -114,9 +91,8 @@ def extend_with_many(core: Core, given: Mapping[Stream, Given], how: How, room: 
             commit, batches = core.new_commit(), []
             for stream, points in given.items():
                 spool = stack.enter_context(Spool(ENTRIES, room))
-                batch_of: Any = _batch_of_points if isinstance(points, tuple) else _batch_of_frame
-                with _named(stream.key):
-                    batches.append(batch_of(core, commit, stream, points, spool, how))
+                with named(stream.key):
+                    batches.append(_batch(core, commit, stream, points, spool, options))
             core.append([batch for batch in batches if batch is not None])
 
     core.decide(attempt, 1 if any(map(_come_once, given.values())) else ATTEMPTS)
@@ -128,7 +104,7 @@ def _come_once(given: Given) -> bool:
 
 
 @contextmanager
-def _named(key: str) -> Iterator[None]:
+def named(key: str) -> Iterator[None]:
     """Add the key of a series to an error, since there are others."""
     try:
         yield
@@ -137,9 +113,40 @@ def _named(key: str) -> Iterator[None]:
         raise
 
 
-def _batch_of_frame(
-    core: Core, commit: NewCommit, stream: Stream, frame: Frame, spool: Spool[Entry], how: How
+def _write(core: Core, stream: Stream, batch: Batch | None, options: ExtendOptions) -> None:
+    """Append a batch, if there is something to store. If all points are left out, the idempotency key is used still."""
+    if batch is not None:
+        core.write(batch, options.once)
+        return
+    core.check_version(stream, options.version)
+    if options.unless_equal and options.once is not None:
+        with suppress(StoreConflictError):  # it was used before
+            core.append([core.marker(stream, options.once)])
+
+
+def _batch(
+    core: Core, commit: NewCommit, stream: Stream, given: Given, spool: Spool[Entry], options: ExtendOptions
 ) -> Batch | None:
+    """Return what is appended to a series; None if that is nothing."""
+    if isinstance(given, tuple):
+        return _batch_of_points(core, commit, stream, given, spool, options)
+    return _batch_of_frame(core, commit, stream, given, spool, options)
+
+
+def _batch_of_points(
+    core: Core, commit: NewCommit, stream: Stream, points: tuple[Any, ...], spool: Spool[Entry], options: ExtendOptions
+) -> Batch | None:
+    new, found = is_new(core, stream) if options.unless_equal else (True, 0)
+    differing = _differing(core, stream, options, new=new)
+    for run in runs_of_points(points, reader_of(core, stream), differing):
+        spool.add(segment(core, commit, stream, run))
+    return Batch(stream, spool.items(), now(), _expected(differing, found, options)) if spool else None
+
+
+def _batch_of_frame(
+    core: Core, commit: NewCommit, stream: Stream, frame: Frame, spool: Spool[Entry], options: ExtendOptions
+) -> Batch | None:
+    """Return the segments of a frame. If it gives the series its unit, no other writer may give it one meanwhile."""
     from rstore.frames.frame import fitted, runs, with_types
     from rstore.frames.reducing import aggregates_of
     from rstore.frames.times import pack_times
@@ -152,23 +159,36 @@ def _batch_of_frame(
             body = core.envelope.dump_run(stream.key, run, pack_times, aggregates_of)
             yield commit.entry(stream, EXTEND, body, start=int(run[0][0]), end=int(run[0][-1]))
 
-    differing, found = _differing(core, stream, how)
-    new, version = is_new(core, stream)
-    known = None if new else layouts_of(core, stream, 2)
-    fitting = fitted(stream.key, frame, known)
+    new, found = is_new(core, stream)
+    differing = _differing(core, stream, options, new=new)
+    fitting = fitted(stream.key, frame, None if new else layouts_of(core, stream, 2))
     if fitting.has_objects and not core.envelope.has_dump:
         fitting = with_types(fitting)
     if differing is not None:
         fitting = differing.frame(fitting)
         if not len(fitting):
             return None
-    settles = new and how.version is None  # the unit of the series
-    expect = version if settles else _expected(differing, found, how)
+    gives_unit = new and options.version is None
+    expect = found if gives_unit else _expected(differing, found, options)
     sealed: Iterable[Entry] = Reiterable(partial(entries, fitting))
     if fitting.has_objects or fitting.is_short:  # the user's own _dump is not called while the log is held
         spool.extend(sealed)
         sealed = spool.items()
     return Batch(stream, sealed, now(), expect)
+
+
+def _differing(core: Core, stream: Stream, options: ExtendOptions, *, new: bool) -> Differing | None:
+    """Return what compares points with those of a series, if there is something to compare."""
+    if not options.unless_equal:
+        return None
+    core.check_version(stream, options.version)
+    return None if new else Differing(core, stream)
+
+
+def _expected(differing: Differing | None, found: int, options: ExtendOptions) -> int | None:
+    """Return the version that a series must have still: that which was ``found``, if points were left out."""
+    is_compared = differing is not None and differing.has_left_out
+    return found if options.version is None and is_compared else options.version
 
 
 def overwrite(core: Core, stream: Stream, low: int, high: int, rows: Iterable[Run], version: int) -> None:
@@ -205,7 +225,7 @@ def remove_span(core: Core, stream: Stream, low: int, high: int, expect: int | N
     core.append((Batch(stream, (hole,), now(), head.version, live),))
 
 
-def runs_given(
+def runs_of_points(
     points: tuple[Any, ...], read: Callable[[Any], Any], differing: Differing | None = None
 ) -> Iterator[Run]:
     """Cut the points of a call into runs, each of which becomes a segment. ``read`` makes timestamps of times.
@@ -231,11 +251,9 @@ def _flat(points: tuple[Any, ...]) -> Iterable[Any]:
     return only
 
 
-def check_options(expect: int | None, once: str | None, key_column: str | None) -> None:
+def check_of_one(options: ExtendOptions) -> None:
     """Raise if an option is about one series, where a column of keys makes several."""
-    if key_column is None:
-        return
-    if expect is not None:
+    if options.version is not None:
         raise TypeError("expect is the version of one key, and key_column makes several: use a transaction")
-    if once is not None:
+    if options.once is not None:
         raise TypeError("once is of one key, and key_column makes several: use transact(..., once=...)")

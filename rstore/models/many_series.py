@@ -13,7 +13,7 @@ from rstore.domain.duplicates import Duplicates, check_duplicates
 from rstore.domain.patterns import pattern_of
 from rstore.domain.streams import TS, Stream
 from rstore.encoding.conditions import Conditions
-from rstore.models.extending import Given, How, extend_with_many
+from rstore.models.extending import ExtendOptions, Given, extend_many, named, points_by_series
 from rstore.models.segments import Point
 from rstore.models.slices import framed, listed, slice_of
 from rstore.models.timeseries import TimeSeriesReader
@@ -139,10 +139,9 @@ class ManySeriesWriter(Surface):
             check_duplicates(duplicates)
         if not isinstance(series, Mapping):
             raise TypeError(f"this takes a dict of points by key, not {type(series).__name__}")
-        given = {Stream(TS, check_key(key)): _given(key, points, duplicates) for key, points in series.items()}
-        extend_with_many(self._core, given, How(unless_equal=unless_equal), room=sys.maxsize)
-
-
-def _given(key: str, points: Any, duplicates: Duplicates | None) -> Given:
-    frame = frames.recognized((points,))
-    return (points,) if frame is None else frames.by_series(key, frame, None, duplicates or "refuse")[key]
+        given: dict[Stream, Given] = {}
+        for key, points in series.items():
+            name = check_key(key)
+            with named(name):
+                given |= points_by_series(name, (points,), duplicates)
+        extend_many(self._core, given, ExtendOptions(unless_equal=unless_equal), room=sys.maxsize)

@@ -9,21 +9,14 @@ from typing import Any, TypeVar, cast, overload
 from rstore import frames
 from rstore.bins import grid
 from rstore.core import ATTEMPTS, ReadSurface, Surface, check_expect, check_key, check_keys, check_one
-from rstore.domain.duplicates import Duplicates, check_duplicates
+from rstore.domain.duplicates import Duplicates
 from rstore.domain.names import check_name
 from rstore.domain.resampling import FILLS, HOWS, PICKS, filled
 from rstore.domain.streams import TS, Stream
 from rstore.encoding.columns import TimeAxis
 from rstore.encoding.conditions import Conditions
 from rstore.html import Points
-from rstore.models.extending import (
-    How,
-    check_options,
-    extend_with_frame,
-    extend_with_many,
-    extend_with_points,
-    remove_span,
-)
+from rstore.models.extending import ExtendOptions, check_of_one, extend_many, extend_one, points_by_series, remove_span
 from rstore.models.resampled import bins_of
 from rstore.models.segments import Point, first_of, is_new, last_of, layout_of
 from rstore.models.slices import framed, listed, points_in, slice_of
@@ -313,25 +306,15 @@ class TimeSeriesWriter(Surface):
         >>> store.range('rain/007')
         [(1, 2.5), (2, 7.5)]
         """
-        stream = Stream(TS, check_key(key))
+        key = check_key(key)
         self._core.check_writable()
-        how = How(check_expect(expect), once, unless_equal)
-        if duplicates is not None:
-            check_duplicates(duplicates)
-        frame = frames.recognized(points)
-        if frame is not None:
-            check_options(how.version, once, key_column)
-            parts = frames.by_series(stream.key, frame, key_column, duplicates or "refuse")
-            if key_column is None:
-                extend_with_frame(self._core, stream, frame, how)
-            else:
-                extend_with_many(self._core, {Stream(TS, name): part for name, part in parts.items()}, how)
-            return
-        if key_column is not None:
-            raise TypeError("key_column names a column of a frame, and these are points: pass a frame of them")
-        if duplicates == "refuse":
-            raise ValueError("of points the last of one time counts: pass a frame to have them refused")
-        extend_with_points(self._core, stream, points, how)
+        options = ExtendOptions(check_expect(expect), once, unless_equal)
+        series = points_by_series(key, points, duplicates, key_column)
+        if key_column is None:
+            extend_one(self._core, Stream(TS, key), series[Stream(TS, key)], options)
+        else:
+            check_of_one(options)
+            extend_many(self._core, series, options)
 
     def remove(
         self, *keys: str, start: Stamp | None = None, end: Stamp | None = None, expect: int | None = None

@@ -43,6 +43,7 @@ def test_points_of_several_series_are_stored_together(store: Store) -> None:
         ([("noon", 1)], TypeError, "point 0"),
         (3, TypeError, "points are"),
         (pl.DataFrame({"t": [1, 1], "v": [1, 2]}), ValueError, "twice"),
+        (pl.DataFrame({"t": ["noon"], "v": [1]}), TypeError, "no column is known to hold the times"),
     ],
 )
 def test_one_that_is_wrong_leaves_nothing_and_is_named(
@@ -50,7 +51,7 @@ def test_one_that_is_wrong_leaves_nothing_and_is_named(
 ) -> None:
     with pytest.raises(error, match=message) as caught:
         store.extend_many({"fine": [(1, 1)], "wrong": wrong})
-    assert "'wrong'" in f"{caught.value} {getattr(caught.value, '__notes__', '')}"
+    assert "'wrong'" in caught.value.__notes__[0]
     assert store.timeseries() == []
 
 
@@ -61,6 +62,12 @@ def test_series_are_a_dict(store: Store) -> None:
         store.extend_many({1: [(1, 1)]})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="duplicates"):
         store.extend_many({}, duplicates="first")  # type: ignore[arg-type]
+
+
+def test_points_cannot_be_refused_for_their_times(store: Store) -> None:
+    with pytest.raises(ValueError, match="of points the last of one time counts"):
+        store.extend_many({"a": FRAME, "b": [(1, 1)]}, duplicates="refuse")
+    assert store.timeseries() == []
 
 
 def test_duplicates_are_those_of_frames(store: Store) -> None:

@@ -230,6 +230,17 @@ def test_once_is_used_though_nothing_is_stored(series: Store) -> None:
     assert series.first("abc") == (10, "changed")
 
 
+@in_turn("unless_equal", [False, True])
+@in_turn("points", [ABC, pd.Series([1.5], [1])])
+def test_a_repeated_call_expects_what_was_there_before_the_first(store: Store, points: Any, unless_equal: bool) -> None:
+    for value in (points, points[:1]):
+        store.extend("abc", value, expect=0, once="today", unless_equal=unless_equal)
+
+    assert store.version("abc", kind="ts") == 1
+    with pytest.raises(StoreConflictError):
+        store.extend("abc", points, expect=0, once="tomorrow", unless_equal=unless_equal)
+
+
 def test_in_a_transaction_points_are_compared_with_those_written_in_it(series: Store) -> None:
     with series.transaction():
         series.extend("abc", (40, "d"))
