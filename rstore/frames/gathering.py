@@ -35,9 +35,9 @@ def limited(runs: Iterable[Run], freq: int | None, n: int | None) -> Iterator[Ru
         yield from tail(limited(runs, freq, None), -n)
         return
     due, left = None, n
+    if left == 0:
+        return
     for times, values in runs:
-        if left is not None and left <= 0:
-            return
         if freq is not None:
             kept = [at for _, at in thin(_since(times, due), freq)]
             due = int(times[kept[-1]]) + freq if kept else due
@@ -47,6 +47,8 @@ def limited(runs: Iterable[Run], freq: int | None, n: int | None) -> Iterator[Ru
         left = None if left is None else left - len(found[0])
         if len(found[0]):
             yield found
+        if left == 0:
+            return
 
 
 def _since(times: Any, due: int | None) -> Iterator[tuple[int, int]]:

@@ -87,6 +87,31 @@ def test_the_last_points_are_read_without_the_first_ones(store: Store, monkeypat
     assert set(loaded) == {99_000}
 
 
+@in_turn("freq", [None, 1])
+@in_turn("to", [None, "numpy"])
+def test_the_first_points_are_read_without_the_last_ones(
+    store: Store, monkeypatch: pytest.MonkeyPatch, to: str | None, freq: int | None
+) -> None:
+    for low in (0, 10, 20):
+        store.extend("abc", *((time, time) for time in range(low, low + 10)))
+    loaded: list[int] = []
+    run = Envelope.run
+
+    def counted(self: Envelope, stream: Stream, record: Record, *args: Any, **options: Any) -> Any:
+        loaded.append(record.start)
+        return run(self, stream, record, *args, **options)
+
+    monkeypatch.setattr(Envelope, "run", counted)
+
+    assert len(store.range("abc", n=0, freq=freq, columns="x", to=to)) == (0 if to is None else 2)
+    assert loaded == []
+    for n in (1, 10):
+        loaded.clear()
+        found = store.range("abc", n=n, freq=freq, to=to)
+        assert len(found if to is None else found[0]) == n
+        assert set(loaded) == {0}
+
+
 def test_a_value_before_the_last_points_may_be_damaged(backend: Backend) -> None:
     class Fragile(JsonStore):
         def _load(self, data: Any) -> Any:
