@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, TypeAlias, get_args, overload
+from typing import Any, Literal, TypeAlias, Unpack, get_args, overload
 
 from rstore import frames
 from rstore.core import Surface, check_key, check_keys
@@ -15,7 +15,7 @@ from rstore.domain.streams import TS, Stream
 from rstore.encoding.conditions import Conditions
 from rstore.models.extending import ExtendOptions, Given, extend_many, named, points_by_series
 from rstore.models.segments import Point
-from rstore.models.slices import framed, listed, slice_of
+from rstore.models.slices import SliceOptions, framed, listed, slice_of
 from rstore.models.timeseries import TimeSeriesReader
 from rstore.timestamps import Length, Stamp
 
@@ -28,16 +28,7 @@ class ManySeriesReader(TimeSeriesReader):
 
     @overload
     def range_many(
-        self,
-        keys: str | Iterable[str],
-        start: Stamp | None = None,
-        *,
-        n: int | None = None,
-        end: Stamp | None = None,
-        freq: Length | None = None,
-        columns: str | Sequence[str] | None = None,
-        where: Conditions | None = None,
-        to: None = None,
+        self, keys: str | Iterable[str], start: Stamp | None = None, *, to: None = None, **options: Unpack[SliceOptions]
     ) -> dict[str, list[Point]]: ...
     @overload
     def range_many(
@@ -45,13 +36,9 @@ class ManySeriesReader(TimeSeriesReader):
         keys: str | Iterable[str],
         start: Stamp | None = None,
         *,
-        n: int | None = None,
-        end: Stamp | None = None,
-        freq: Length | None = None,
-        columns: str | Sequence[str] | None = None,
-        where: Conditions | None = None,
         to: str,
         shape: Shape = "dict",
+        **options: Unpack[SliceOptions],
     ) -> Any: ...
     def range_many(
         self,

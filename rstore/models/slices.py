@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, compress, islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict
 
 from rstore import frames
 from rstore.core import Reading
@@ -33,6 +33,16 @@ LoadPart: TypeAlias = Callable[[tuple[int, int], Record], Run]
 """Loads the points of a record that are in a span."""
 ReadRuns: TypeAlias = Callable[..., Iterator[Run]]
 """Reads a series as :func:`rstore.models.segments.runs_of` does."""
+
+
+class SliceOptions(TypedDict, total=False):
+    """The options of ``range``, for the signatures of its overloads: they differ in ``to`` alone."""
+
+    n: int | None
+    end: Stamp | None
+    freq: Length | None
+    columns: str | Sequence[str] | None
+    where: Conditions | None
 
 
 class Slice(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from rstore import frames
 from rstore.bins import grid
@@ -19,7 +19,7 @@ from rstore.html import Points
 from rstore.models.extending import ExtendOptions, check_of_one, extend_many, extend_one, points_by_series, remove_span
 from rstore.models.resampled import bins_of
 from rstore.models.segments import Point, first_of, is_new, last_of, layout_of
-from rstore.models.slices import framed, listed, points_in, slice_of
+from rstore.models.slices import SliceOptions, framed, listed, points_in, slice_of
 from rstore.models.stamps import gaps_of, span_of
 from rstore.timestamps import Length, Stamp, is_timedelta, length_in_series
 
@@ -37,30 +37,10 @@ class TimeSeriesReader(ReadSurface):
 
     @overload
     def range(
-        self,
-        key: str,
-        start: Stamp | None = None,
-        *,
-        n: int | None = None,
-        end: Stamp | None = None,
-        freq: Length | None = None,
-        columns: str | Sequence[str] | None = None,
-        where: Conditions | None = None,
-        to: None = None,
+        self, key: str, start: Stamp | None = None, *, to: None = None, **options: Unpack[SliceOptions]
     ) -> list[Point]: ...
     @overload
-    def range(
-        self,
-        key: str,
-        start: Stamp | None = None,
-        *,
-        n: int | None = None,
-        end: Stamp | None = None,
-        freq: Length | None = None,
-        columns: str | Sequence[str] | None = None,
-        where: Conditions | None = None,
-        to: str,
-    ) -> Any: ...
+    def range(self, key: str, start: Stamp | None = None, *, to: str, **options: Unpack[SliceOptions]) -> Any: ...
     def range(
         self,
         key: str,
