@@ -61,11 +61,11 @@ class Note:
         return cls(words, whole, brief)
 
 
-def name_of(decide: Callable[..., Any]) -> str | None:
+def decision_name(decide: Callable[..., Any]) -> str | None:
     """Return the name of a decision that a function takes; None of a lambda.
 
     >>> from functools import partial
-    >>> name_of(str.upper), name_of(partial(str.replace, old='a')), name_of(lambda order: None)
+    >>> decision_name(str.upper), decision_name(partial(str.replace, old='a')), decision_name(lambda order: None)
     ('upper', 'replace', None)
     """
     while isinstance(decide, partial):

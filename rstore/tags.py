@@ -134,10 +134,10 @@ def moment_of(core: Reading, moment: Moment, what: str = "a time", *, up: bool =
     except ValueError as error:
         if not isinstance(moment, str):
             raise
-        return tagged(core, moment, error)
+        return tagged_moment(core, moment, error)
 
 
-def tagged(core: Reading, name: str, error: ValueError) -> int:
+def tagged_moment(core: Reading, name: str, error: ValueError) -> int:
     """Return the moment of a tag, or raise the error of a text that is no time. The message names the tags near it."""
     try:
         stream = Stream(TAG, _check_tag(name))
@@ -205,7 +205,7 @@ def _moment_in(core: Reading, stream: Stream, record: Record) -> int | None:
 
 
 def _set(core: Core, stream: Stream, moment: int, *, move: bool) -> None:
-    version, before = _found(core, stream)
+    version, before = _version_and_moment(core, stream)
     if before == moment:
         return
     if before is not None and not move:
@@ -216,14 +216,14 @@ def _set(core: Core, stream: Stream, moment: int, *, move: bool) -> None:
 
 
 def _remove(core: Core, stream: Stream) -> None:
-    version, before = _found(core, stream)
+    version, before = _version_and_moment(core, stream)
     if before is None:
         near = _near(core.log, stream.key)
         raise ValueError(f"there is no tag {stream.key!r}{near and f'; {near}'}")
     _append(core, stream, UNTAG, NOTHING, version)
 
 
-def _found(core: Core, stream: Stream) -> tuple[int, int | None]:
+def _version_and_moment(core: Core, stream: Stream) -> tuple[int, int | None]:
     """Return the version of a tag's stream, and the moment that it stands for."""
     head = core.log.head(stream)  # before the record: what others write in between is a conflict
     record = core.log.last((stream,))[0]

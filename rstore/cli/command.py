@@ -24,7 +24,7 @@ from rstore.cli.target import Target
 from rstore.cli.times import parse_recorded, parse_time
 from rstore.core import now, reading_of
 from rstore.store import Store
-from rstore.tags import tagged
+from rstore.tags import tagged_moment
 from rstore.view import View
 
 READ, PLOT, WRITE, TRANSFER = "Read", "Plot", "Write", "Transfer and maintain"
@@ -61,7 +61,7 @@ def named_time(parse: Callable[[str, int], int], text: str, view: Store | View) 
     try:
         return parse(text, now())
     except ValueError as error:
-        return tagged(reading_of(view), text, error)
+        return tagged_moment(reading_of(view), text, error)
 
 
 def valid_time(text: str | None) -> int | None:

@@ -115,15 +115,15 @@ def show_time(time: int) -> str:
     >>> show_time(1_700_000_000_123)[5:7], show_time(2**62)
     ('11', '4611686018427387904')
     """
-    return _shown(time, "%Y-%m-%d %H:%M:%S", with_zone=False)
+    return _formatted(time, "%Y-%m-%d %H:%M:%S", with_zone=False)
 
 
 def write_time(time: int) -> str:
     """Return a time in POSIX milliseconds as ISO 8601 with the local offset, for programs."""
-    return _shown(time, "%Y-%m-%dT%H:%M:%S", with_zone=True)
+    return _formatted(time, "%Y-%m-%dT%H:%M:%S", with_zone=True)
 
 
-def _shown(time: int, form: str, *, with_zone: bool) -> str:
+def _formatted(time: int, form: str, *, with_zone: bool) -> str:
     try:
         moment = _local(time)
     except (ValueError, OverflowError, OSError):  # beyond the calendar: 64 bits go further than the year 9999

@@ -74,14 +74,14 @@ class StreamFilter(NamedTuple):
         """Tell whether a stream is selected, or holds erasures, which may be of selected streams."""
         return stream == ERASURES or self.has(stream)
 
-    def of(self, erasure: Erasure) -> Erasure | None:
+    def part_of(self, erasure: Erasure) -> Erasure | None:
         """Return the part of an erasure that is about selected streams; None if there is none."""
         if self.kind is None and self.prefix is None:
             return erasure
         return erasure.narrowed(self.kind, self.prefix or "", is_key=self.is_key)
 
 
-def wanted(kind: str | None, prefix: str | None) -> StreamFilter:
+def stream_filter(kind: str | None, prefix: str | None) -> StreamFilter:
     """Return the filter for the streams that a caller asks for.
 
     Raises:
@@ -92,19 +92,19 @@ def wanted(kind: str | None, prefix: str | None) -> StreamFilter:
     )
 
 
-def shown_of(core: Reading, streams: StreamFilter, stream: Stream, record: Record) -> Change | None:
+def selected_change(core: Reading, streams: StreamFilter, stream: Stream, record: Record) -> Change | None:
     """Return the change of a record, or the selected part of an erasure; None if that is empty."""
-    return _erased(core, streams, record) if stream == ERASURES else change_of(core, stream, record)
+    return _selected_erasure(core, streams, record) if stream == ERASURES else change_of(core, stream, record)
 
 
-def _erased(core: Reading, streams: StreamFilter, record: Record) -> Change | None:
+def _selected_erasure(core: Reading, streams: StreamFilter, record: Record) -> Change | None:
     """Return the selected part of an erasure. One that cannot be read is shown: it may be about selected streams."""
     more, error = note_of(core, ERASURES, record)
     who, why, *rest = _words(more)
     if error is None:
         try:
             op = core.envelope.check_op(ERASURES, record, OPERATIONS)
-            erasure = streams.of(erasure_in(core, record))
+            erasure = streams.part_of(erasure_in(core, record))
             if erasure is None:
                 return None
             return Change(record.recorded, None, "", op, erasure, who, why, record.version, *erasure.subject, *rest)

@@ -13,7 +13,7 @@ from rstore.domain.log import LogReader, Position, Record
 from rstore.domain.names import exact
 from rstore.domain.streams import ORIGIN, Stream
 from rstore.domain.transaction import check_stored
-from rstore.history.changes import Change, StreamFilter, shown_of, wanted
+from rstore.history.changes import Change, StreamFilter, selected_change, stream_filter
 from rstore.history.commits import By, Commit, check_by, commit_of, is_next
 
 _PAGE: Final = 4_096
@@ -113,7 +113,7 @@ class Follower(Surface):
         [11]
         """
         grouped = check_by(by)
-        streams, pauses = wanted(kind, prefix), Pauses(wait)
+        streams, pauses = stream_filter(kind, prefix), Pauses(wait)
         position = None if after is None else _position(self._core, after)
         # a caller that waits, and may take long over each change, gets pages: no read is open meanwhile
         found = self._core.log.follow(position) if wait is None else _live(self._core, position, streams, pauses)
@@ -131,7 +131,7 @@ def _followed(
             yield None
             continue
         position, stream, record = each
-        change = shown_of(core, streams, stream, record) if streams.may_have(stream) else None
+        change = selected_change(core, streams, stream, record) if streams.may_have(stream) else None
         if change is not None:
             yield f"{mark}-{log.checkpoint(position)}", change
 

@@ -17,7 +17,7 @@ from rstore.domain.operators import SKIP
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, PROJECT, SKIPPED, TS, Stream
 from rstore.encoding.notes import note_body
-from rstore.history.changes import Change, StreamFilter, note_of, read_change, wanted
+from rstore.history.changes import Change, StreamFilter, note_of, read_change, stream_filter
 from rstore.history.follow import Pauses, mark_of
 from rstore.history.rebuild import output_of
 from rstore.history.skipping import OF_THE_STORE, OnError, Skipped, check_on_error, note_of_skipped, skipped_of
@@ -154,7 +154,7 @@ class _Projector(Generic[S]):
         try:
             with transaction(self.core), context(self.core, {WRITER: self.name}):
                 for due in found.changes:
-                    self._fed(due)
+                    self._feed_one(due)
                 self.core.log.append([self._progress(checkpoint, self.version)])
         except StoreConflictError:
             # a smaller batch reads less, and leaves others less time to come in between
@@ -162,7 +162,7 @@ class _Projector(Generic[S]):
             raise
         self.size = min(_BATCH, 2 * self.size)
 
-    def _fed(self, due: _Due) -> None:
+    def _feed_one(self, due: _Due) -> None:
         try:
             if due.error is not None:
                 raise due.error
@@ -176,9 +176,9 @@ class _Projector(Generic[S]):
                     "was stored"
                 )
                 raise
-            self._failed(due, exc)
+            self._handle_failure(due, exc)
 
-    def _failed(self, due: _Due, error: Exception) -> None:
+    def _handle_failure(self, due: _Due, error: Exception) -> None:
         """Hand a failing change to ``on_error``, or record that it was skipped."""
         if callable(self.on_error):
             self.on_error(due.change, error)
@@ -259,7 +259,7 @@ class Projecting(Surface):
         note = self._core.note.get()
         if note is not None and note.words.get(WRITER) == name:
             raise StoreError(f"projection {name!r} is at work: its function can't call project() for it again")
-        work = _Projector(self._core, self, name, wanted(kind, prefix), fn, check_on_error(on_error))
+        work = _Projector(self._core, self, name, stream_filter(kind, prefix), fn, check_on_error(on_error))
         if rebuild:
             self._core.decide(work.begin_again)
         return work.run(Pauses(wait))

@@ -20,9 +20,9 @@ from rstore.history.changes import (
     change_of,
     check_kind,
     note_of,
-    shown_of,
+    selected_change,
+    stream_filter,
     version_of,
-    wanted,
 )
 from rstore.history.commits import By, Commit, by_commit, check_by
 from rstore.history.diff import Diff, difference, states_at
@@ -149,7 +149,7 @@ class HistoryReader(ReadSurface):
             for word, value in given.items()
             if value is not None
         }
-        changes = _logged(self._core, low, high, wanted(kind, prefix), words)
+        changes = _logged(self._core, low, high, stream_filter(kind, prefix), words)
         return by_commit(changes) if grouped else changes
 
     def diff(self, key: str, t1: Moment, t2: Moment, kind: str = ES) -> Diff:
@@ -182,7 +182,7 @@ def _in_order(found: list[tuple[Record, Stream]]) -> list[tuple[Record, Stream]]
 def _erasures_of(core: Reading, key: str, kind: str | None) -> Iterator[Change]:
     at, one = place(key), StreamFilter(kind, key, is_key=True)
     for record in sorted(core.log.read(ERASURES, Query(at, at)), key=attrgetter("version")):
-        change = shown_of(core, one, ERASURES, record)
+        change = selected_change(core, one, ERASURES, record)
         if change is not None:
             yield change
 
@@ -195,13 +195,13 @@ def _logged(
             continue
         if high is not None and record.recorded > high:
             continue
-        if _is_noted(core, stream, record, words):
-            change = shown_of(core, streams, stream, record)
+        if _has_words(core, stream, record, words):
+            change = selected_change(core, streams, stream, record)
             if change is not None:
                 yield change
 
 
-def _is_noted(core: Reading, stream: Stream, record: Record, words: Mapping[str, Any]) -> bool:
+def _has_words(core: Reading, stream: Stream, record: Record, words: Mapping[str, Any]) -> bool:
     """Tell whether the note of a record has some words, or cannot be read."""
     if not words:
         return True

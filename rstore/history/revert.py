@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from rstore.commits import name_of
+from rstore.commits import decision_name
 from rstore.core import ATTEMPTS, Core, Surface, check_key
 from rstore.domain.spans import check_time
 from rstore.domain.streams import ES, KV, TS, Stream
@@ -49,7 +49,7 @@ class Revision(Surface):
         if kind not in tuple(_UPDATES):
             raise ValueError(f"kind is one of {', '.join(_UPDATES)}, not {kind!r}")
         attempt = partial(_UPDATES[kind], self._core, check_key(key), fn, default)
-        with unless_named(self._core, name_of(fn)):
+        with unless_named(self._core, decision_name(fn)):
             return self._core.decide(attempt, check_time("retries", retries) + 1)
 
     def revert(self, key: str, t: Moment, kind: str = ES) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from attrs import frozen
 
-from rstore.commits import ARGUMENTS, DID, name_of
+from rstore.commits import ARGUMENTS, DID, decision_name
 from rstore.core import ATTEMPTS, core_of, reading_of
 from rstore.domain.errors import StoreConflictError, StoreModelError
 from rstore.domain.streams import ES, Stream
@@ -63,7 +63,7 @@ class When(Generic[M]):
             raise TypeError(
                 f"decide is a function of an instance, such as Account.deposit, not {type(decide).__name__}"
             )
-        core, did = core_of(self.store), name_of(decide)
+        core, did = core_of(self.store), decision_name(decide)
         attempt = partial(self._do, key, lambda model: decide(model, *args, **kwargs))
         if self.once is not None:
             attempt = partial(self._do_once, key, attempt)
