@@ -247,14 +247,15 @@ def log(
     low, high = (transaction_time(text, session.store) for text in (since, until))
     given = low, high, check_kind(kind), prefix, who
     words = list(map(_word, more or ()))
-    logged: Iterator[Any] = session.view.log(*given, did=did, by="change" if flat else "commit")
-    found = (each for each in logged if all(each.more.get(word) in values for word, values in words))
+    logged = session.view.log(*given, did=did)
+    selected = (each for each in logged if all(each.more.get(word) in values for word, values in words))
+    entries: Iterator[Any] = selected if flat else by_commit(map(_with_line, selected))
     show = partial(_show_changes, session.out, ("arguments", "commit")) if flat else partial(_show_log, session.out)
     if oldest:
-        show(found)
+        show(entries)
         return
     newest, total = deque[Any](maxlen=number), 0
-    for total, entry in enumerate(found, 1):  # noqa: B007  # it is used below
+    for total, entry in enumerate(entries, 1):  # noqa: B007  # it is used below
         newest.append(entry)
     if flat:  # within a commit, changes stay in the order of the log
         show(change for commit in reversed([*by_commit(newest)]) for change in commit.changes)
@@ -291,7 +292,7 @@ def follow(
         if low is not None and change.recorded < low:
             continue
         if session.out.is_terminal:
-            _show_log(session.out, [commit_of([change])])
+            _show_log(session.out, [commit_of([_with_line(change)])])
         else:
             session.out.rows(columns, [(checkpoint, *change_row(change))])
         session.out.flush()
@@ -388,12 +389,18 @@ def _show_changes(out: Output, hidden: Collection[str], changes: Iterable[Change
     out.rows([CHANGE_COLUMNS[i] for i in shown], rows)
 
 
+def _with_line(change: Change) -> Change:
+    """Return a change with its line in the log for a value: the values of a commit may be more than memory holds."""
+    return change._replace(value=describe_with_key(change))
+
+
 def _show_log(out: Output, commits: Iterable[Commit]) -> None:
+    """Print commits whose changes have lines for values."""
     for commit in commits:
         decision = f"  {describe_decision(commit)}" if commit.did else ""
         out.line(f"{show_time(commit.recorded)}  {show_text(commit.who or 'nobody')}{decision}", "bold cyan")
         if commit.why:
             out.line(f"    {show_text(commit.why)}", "italic")
         for change in commit.changes:
-            out.line(f"    {describe_with_key(change)}")
+            out.line(f"    {change.value}")
         out.line("")
