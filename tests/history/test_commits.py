@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import operator
 import os
 import threading
@@ -322,3 +323,46 @@ def test_a_batch_of_large_changes_may_end_within_a_commit(store: Store, monkeypa
     with pytest.raises(LookupError):
         store.project("failing", fail, kind="kv", prefix="k")
     assert store["fed"] == 7
+
+
+@pytest.mark.parametrize("words", [({"why": "a"}, {"why": "b"}), ({"request": 1}, {"request": 2}), ({"who": "a"}, {})])
+def test_other_words_are_another_commit_within_a_transaction_too(store: Store, words: Any) -> None:
+    with store.transaction(), store.context(did="pay"):
+        for n, inner in enumerate(words):
+            with store.context(**inner):
+                store.apply("e", {"n": n, "m": n})
+    assert [len(commit.changes) for commit in store.history("e", by="commit")] == [2, 2]
+
+
+def test_a_time_between_two_milliseconds_leaves_out_the_one_before_it(store: Store) -> None:
+    moment = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    with freeze_time(moment):
+        store["k"] = 1
+    assert [change.value for change in store.log(since=moment)] == [1]
+    assert list(store.log(since=moment + datetime.timedelta(microseconds=1))) == []
+    assert [change.value for change in store.log(until=moment + datetime.timedelta(microseconds=1))] == [1]
+
+
+def test_the_kinds_of_a_key_come_in_the_order_of_their_times(store: Store) -> None:
+    """Clocks of writers differ, and a view shows what was stored by a time."""
+    with freeze_time("2026-01-01") as clock:
+        store["k"] = 1
+        clock.tick(-10)
+        store.apply("k", {"a": 1})
+    assert [change.kind for change in store.history("k")] == ["es", "kv"]
+
+
+def test_erasures_stand_between_the_changes_before_them_and_after_them(store: Store) -> None:
+    """The second one is of other keys too: the log finds it before the first one."""
+    with freeze_time("2026-01-01") as clock:
+        for n in range(2):
+            store["k"] = n
+        store.compact()
+        for n in range(2):
+            store.set_many({"a": n, "k": n})
+        store.compact()
+        clock.tick(1)
+        store["k"] = 2
+    found = store.history("k")
+    assert [change.op for change in found] == ["setitem", "compact", "compact", "setitem"]
+    assert found[1].version < found[2].version

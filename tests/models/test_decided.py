@@ -83,6 +83,9 @@ def test_the_other_calls_have_names_too(orders: Repository[Order], store: Store)
         store.update_with("stock", operator.neg)
     assert [change.did for change in store.history("stock")][:3] == [None, "neg", None]
     assert store.history("stock")[-1].did == "by hand"
+    with store.context(who="ada"):
+        store.update_with("stock", operator.neg)
+    assert (store.history("stock")[-1].who, store.history("stock")[-1].did) == ("ada", "neg")
 
 
 def test_a_lambda_has_the_name_that_it_is_given(orders: Repository[Order], store: Store) -> None:
