@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial, wraps
@@ -30,6 +31,9 @@ settings.load_profile("rstore")
 
 # Whoever holds the clock looks into every module for one, each time anew. In these it would find none of ours.
 freezegun.configure(extend_ignore_list=["matplotlib", "numpy", "pandas", "polars", "pyarrow"])
+
+# A shell that runs the tests in the background has them ignore an interrupt, and so would each process that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
 OTHER_KEY = "zyxwvutsrqponmlkjihgfedcba9876543210ABCDEFG="
