@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from rstore.cli.values import parse_value
 from rstore.domain.operators import OPERATORS
+from rstore.domain.typed_operators import TypedOperator
 
 SIGNS: Final[Mapping[str, Any]] = {
     "+": operator.add,
@@ -26,10 +27,10 @@ SIGNS: Final[Mapping[str, Any]] = {
 }
 """The operators before ``=``, as in Python."""
 
-_NAMES: Final = "|".join(sorted(OPERATORS, key=len, reverse=True))
+_NAMES: Final = "|".join(re.escape(name) for name in sorted(OPERATORS, key=len, reverse=True))
 _SIGNS: Final = "|".join(re.escape(sign) for sign in sorted(SIGNS, key=len, reverse=True))
 _BINARY: Final = re.compile(rf"(?P<item>.*?)(?:(?P<sign>{_SIGNS})|:(?P<name>{_NAMES}))?=(?P<value>.*)", re.DOTALL)
-_VALUELESS: Final = "|".join(name for name, row in OPERATORS.items() if not row.binary)
+_VALUELESS: Final = "|".join(re.escape(name) for name, row in OPERATORS.items() if not row.binary)
 _UNARY: Final = re.compile(rf"(?P<item>.*):(?P<name>{_VALUELESS})", re.DOTALL)
 
 
@@ -63,7 +64,9 @@ def _parsed(word: str, value: Callable[[str], Any]) -> tuple[str, tuple[Any, Any
         return word[1:], (operator.delitem, None)
     if binary := _BINARY.fullmatch(word):
         function = OPERATORS[binary["name"] or "setitem"].function
-        return binary["item"], (SIGNS.get(binary["sign"], function), value(binary["value"]))
+        is_text = isinstance(function, TypedOperator) and function.takes_text
+        operand = binary["value"] if is_text else value(binary["value"])
+        return binary["item"], (SIGNS.get(binary["sign"], function), operand)
     if unary := _UNARY.fullmatch(word):
         return unary["item"], (OPERATORS[unary["name"]].function, None)
     raise ValueError(f"{word!r} is no change: write item=value, item+=value, ~item, item:mul=value or item:neg")

@@ -14,6 +14,7 @@ from rstore.cli.values import show_text, show_value, to_json
 from rstore.domain.erasure import OPERATIONS, Erasure, to_words
 from rstore.domain.operators import DELETE, DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
 from rstore.domain.streams import ES, TS
+from rstore.domain.typed_operators import TypedOperator
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.changes import Change
 from rstore.history.commits import Commit
@@ -78,9 +79,24 @@ def _describe_operator(op: str, value: Any) -> str:
         return f"= {show_value(value)}"
     if op in (DELITEM, DELETE):
         return "deleted"
+    function = OPERATORS[op].function
+    if isinstance(function, TypedOperator):
+        return _describe_typed(function, value)
     if op in _SIGN_OF:
         return f"{_SIGN_OF[op]}= {show_value(value)}"
     return f"{op} {show_value(value)}" if OPERATORS[op].binary else op
+
+
+def _describe_typed(function: TypedOperator, value: Any) -> str:
+    sign = f"{_SIGN_OF[function.operator]}=" if function.operator in _SIGN_OF else function.operator
+    if not function.is_binary:
+        return sign
+    try:
+        return f"{sign} {show_text(function.shown(value))}"
+    except (
+        Exception
+    ):  # another program has stored an operand that can't be read: the fold says so, and the log shows it
+        return f"{function.__name__} {show_value(value)}"
 
 
 def _describe_points(change: Change) -> str:

@@ -9,6 +9,8 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
+from rstore.domain.typed_operators import TYPED_OPERATORS
+
 
 class Operator(NamedTuple):
     """One row of the table: the function that users name, and whether it takes a value besides the item's own."""
@@ -46,6 +48,7 @@ OPERATORS: Final[dict[str, Operator]] = {
     DELITEM: Operator(operator.delitem, binary=False),
     **{function.__name__: Operator(function, binary=True) for function in _BINARY},
     **{function.__name__: Operator(function, binary=False) for function in _UNARY},
+    **{function.__name__: Operator(function, binary=function.is_binary) for function in TYPED_OPERATORS},
 }
 """Name -> operator, for all changes that an event may make. A fold is pure, so in-place forms and I/O are not here."""
 
@@ -70,15 +73,19 @@ def name_of(function: object) -> str:
         name = getattr(function, "__name__", type(function).__name__)
         raise TypeError(
             f"{name} can't be applied (to store a tuple that begins with it, write (operator.setitem, value)): "
-            f"use one of the module operator's {', '.join(sorted(OPERATORS))}"
+            f"use one of the module operator's {', '.join(sorted(name for name in OPERATORS if '.' not in name))}"
         ) from None
 
 
 def names_of(functions: object) -> frozenset[str]:
-    """Return the names of one operator or of several."""
-    if isinstance(functions, Iterable):
-        return frozenset(map(name_of, functions))
-    return frozenset({name_of(functions)})
+    """Return the names of one operator or of several, and of those that do the same to values stored as text.
+
+    >>> sorted(names_of(operator.mul))
+    ['decimal.mul', 'fraction.mul', 'mul']
+    """
+    each = functions if isinstance(functions, Iterable) else (functions,)
+    names = frozenset(map(name_of, each))
+    return names | {typed.__name__ for typed in TYPED_OPERATORS if typed.operator in names}
 
 
 def parse(item: str, change: object) -> tuple[str, Any]:

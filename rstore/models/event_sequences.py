@@ -22,6 +22,7 @@ class Event(NamedTuple):
     """One change of one item.
 
     ``timestamp`` is in POSIX milliseconds, ``op`` a function of the module operator, ``value`` None if that is unary.
+    An operator on texts, such as ``decimal.add``, is a function of that name.
     """
 
     timestamp: int
@@ -91,7 +92,7 @@ class EventSequenceReader(ReadSurface):
 
         Args:
             start, end: only events from then to then, both inclusive, as :meth:`at` takes times.
-            ops: only events with this operator, or one of these.
+            ops: only events with this operator, or one of these; ``operator.add`` finds ``decimal.add`` too.
             item: only events of this item.
 
         >>> _ = store.apply('account', {'balance': 10}, t=1000)

@@ -10,6 +10,7 @@ from rstore.domain.errors import StoreIntegrityError, StoreModelError
 from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.names import exact
 from rstore.domain.operators import DELITEM, OPERATORS, SETITEM, parse
+from rstore.domain.typed_operators import typed_change
 from rstore.repository.fields import short_repr
 from rstore.repository.mapping import ModelMapping
 
@@ -70,9 +71,10 @@ def change_to_record(
         return operator.delitem, None
     result = mapping.stored(key, name, getattr(instance, name))
     if op not in (SETITEM, DELITEM) and before:
-        operand = value if field.is_plain else mapping.converter.unstructure(value)
-        if _gives(before, Fact(1, 0, name, op, operand), result):
-            return OPERATORS[op].function, operand
+        typed = None if field.is_plain else typed_change(getattr(instance, name), op, value)
+        stored = typed or (op, value if field.is_plain else mapping.converter.unstructure(value))
+        if _gives(before, Fact(1, 0, name, *stored), result):
+            return OPERATORS[stored[0]].function, stored[1]
     return operator.setitem, result
 
 

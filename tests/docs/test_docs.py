@@ -146,8 +146,8 @@ def test_the_reference_has_each_command_and_each_exit_code() -> None:
 
 def test_the_reference_has_each_operator_and_how_to_type_it() -> None:
     page = (DOCS / "reference" / "operators.md").read_text("utf-8")
-    rows = re.findall(r"^\| (`[a-z_`, ]+`) \| .* \| `(.+)` \|$", page, re.MULTILINE)
-    names = [re.findall(r"\w+", cell) for cell, _ in rows]
+    rows = re.findall(r"^\| (`[a-z_.`, ]+`) \| .* \| `(.+)` \|$", page, re.MULTILINE)
+    names = [re.findall(r"[\w.]+", cell) for cell, _ in rows]
     assert sorted(name for each in names for name in each) == sorted(OPERATORS)
     typed = [parse_changes([word.replace("\\|", "|")])["item"][0] for _, word in rows]
     assert typed == [OPERATORS[first].function for first, *_ in names]
