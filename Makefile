@@ -37,6 +37,7 @@ docs: .venv/test
 bench: .venv/test
 	$(BIN)/python -m benchmarks.core
 	$(BIN)/python -m benchmarks.keys
+	$(BIN)/python -m benchmarks.decisions
 	$(BIN)/python -m benchmarks.servers
 	$(BIN)/python -m benchmarks.frames
 	$(BIN)/python -m benchmarks.series
