@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rstore.domain.errors import StoreIntegrityError
 from rstore.domain.growth import TooLargeError, check_growth
-from rstore.domain.operators import DELETE, DELITEM, OPERATORS, RESETS, SETITEM
+from rstore.domain.operators import DELETE, DELITEM, EVENT, OPERATORS, RESETS, SETITEM
 from rstore.domain.scalars import calculated
 
 
@@ -75,7 +75,7 @@ def fold(start: EventState, changes: Iterable[Fact]) -> EventState:
         deleted = change.op == DELETE
         if deleted:
             state.clear()  # also of items that were recorded later, for an earlier time
-        else:
+        elif change.op != EVENT:
             _step(state, change)
         version = max(version, change.version)
         time = change.time
@@ -109,7 +109,8 @@ def obsolete(changes: Iterable[tuple[int, str, str]], lasting: Container[int] = 
 
     ``changes`` are ``(version, item, op)`` in order of ``(time, version)``. What comes before an item's last
     ``setitem`` or ``delitem`` goes, and a ``delitem`` that ends it goes too: without events the item is absent anyway.
-    A deletion ends all items. ``lasting`` are versions that stay, with all that they build on.
+    A deletion ends all items. A domain event contributes nothing. ``lasting`` are versions that stay, with all that
+    they build on.
 
     >>> obsolete([(1, 'a', 'setitem'), (2, 'b', 'setitem'), (3, 'a', 'setitem'), (4, 'b', 'delitem')])
     [1, 2, 4]
@@ -120,6 +121,9 @@ def obsolete(changes: Iterable[tuple[int, str, str]], lasting: Container[int] = 
     kept: dict[str, list[int]] = {}
     stays: set[str] = set()
     for version, item, op in changes:
+        if op == EVENT:
+            dropped += [] if version in lasting else [version]
+            continue
         ended = {*kept} if op == DELETE else {item}
         if version in lasting:
             # later events stay too: they may have been recorded before this one, and a view shows them without it

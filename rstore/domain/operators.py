@@ -23,6 +23,8 @@ SETITEM: Final = "setitem"
 DELITEM: Final = "delitem"
 DELETE: Final = "delete"
 """Ends an event sequence: it then has no items, and counts as unknown until another event follows."""
+EVENT: Final = "event"
+"""A domain event: says what happened, and changes nothing. Its item is the name under which its class is registered."""
 EXTEND: Final = "extend"
 REMOVE: Final = "remove"
 SNAPSHOT: Final = "snapshot"
@@ -52,8 +54,11 @@ OPERATORS: Final[dict[str, Operator]] = {
 }
 """Name -> operator, for all changes that an event may make. A fold is pure, so in-place forms and I/O are not here."""
 
-EVENTS: Final = frozenset({*OPERATORS, DELETE})
-"""The operators in the records of an event sequence. ``DELETE`` concerns no item, and users have a call for it."""
+OF_NO_ITEM: Final = frozenset({DELETE, EVENT})
+"""The operators in an event sequence that concern no item. Users have calls of their own for them."""
+
+EVENTS: Final = OF_NO_ITEM.union(OPERATORS)
+"""The operators in the records of an event sequence."""
 
 _NAMES: Final[dict[Callable[..., Any], str]] = {row.function: name for name, row in OPERATORS.items()}
 

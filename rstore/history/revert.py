@@ -13,7 +13,7 @@ from rstore.domain.spans import check_time
 from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.history.changes import KINDS, check_kind, version_of
 from rstore.history.diff import changed_span, difference
-from rstore.models.applying import apply_if, delete_sequence
+from rstore.models.applying import apply_if, changes_of, delete_sequence
 from rstore.models.event_states import State, copied, current_of, current_state, past_of
 from rstore.models.extending import overwrite
 from rstore.models.keyvalues import delete_value, set_value, values_of
@@ -86,7 +86,7 @@ def _update_state(core: Core, key: str, fn: Callable[[Any], Any], default: Any) 
     state = current_of(core, key)
     if state is None:
         state = {} if default is None else default
-    return apply_if(core, key, fn(state), expect=version)
+    return apply_if(core, key, changes_of(fn(state)), expect=version)
 
 
 _UPDATES: Final[Mapping[str, Callable[..., Any]]] = {KV: _update_value, ES: _update_state}
@@ -102,7 +102,7 @@ def _revert_state(core: Core, key: str, time: int) -> State:
     changes: State = dict.fromkeys(back.removed, (operator.delitem, None))
     for item in (*back.added, *back.changed):
         changes[item] = operator.setitem, then[item]
-    return apply_if(core, key, changes, expect=version) if changes else copied(now)
+    return apply_if(core, key, changes.items(), expect=version) if changes else copied(now)
 
 
 def _revert_value(core: Core, key: str, time: int) -> None:

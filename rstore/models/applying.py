@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -12,7 +12,7 @@ from rstore.domain.errors import StoreConflictError, StoreIntegrityError
 from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.log import Batch, Query, Record
 from rstore.domain.names import check_name
-from rstore.domain.operators import DELETE, DELITEM, ONCE, OPERATORS, SNAPSHOT, parse
+from rstore.domain.operators import DELETE, DELITEM, EVENT, OF_NO_ITEM, ONCE, OPERATORS, SNAPSHOT, parse
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, SS, Stream
 from rstore.domain.transaction import PROVISIONAL
@@ -21,6 +21,12 @@ from rstore.models.event_states import State, copied, current_of, current_state,
 from rstore.timestamps import Moment, posix_ms
 
 _SNAPSHOT_EVERY: Final = 256
+
+
+class Happened(NamedTuple):
+    """A domain event as it is stored: its fields, in the place of a change of an item."""
+
+    fields: Mapping[str, Any]
 
 
 class _Step(NamedTuple):
@@ -49,30 +55,40 @@ class _Changes(NamedTuple):
     marker: Batch | None = None
 
 
+def changes_of(state: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Return the changes that a caller asks for, by item."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"the changes must be a mapping of items, not {type(state).__name__}")
+    return state.items()
+
+
 def apply_if(
     core: Core,
     key: str,
-    state: Mapping[str, Any],
+    changes: Iterable[tuple[str, Any]],
     check: Callable[[State], object] | None = None,
     expect: int | None = None,
     t: Moment | None = None,
     once: str | None = None,
 ) -> State | Any:
-    """Apply changes, unless ``check`` raises. It gets the state that the changes, or the first call, lead to."""
+    """Apply changes, unless ``check`` raises. It gets the state that the changes, or the first call, lead to.
+
+    Args:
+        changes: names of items and what becomes of each, as :meth:`Store.apply` takes it; or names of domain events,
+            and what :class:`Happened`. An item may come several times.
+    """
     stream = Stream(ES, check_key(key))
     core.check_writable()
     when = None if t is None else posix_ms(t, "t")
-    if not isinstance(state, Mapping):
-        raise TypeError(f"the changes must be a mapping of items, not {type(state).__name__}")
-    steps = [_step(core, stream, item, change) for item, change in state.items()]
+    steps = [_step(core, stream, item, change) for item, change in changes]
     version = check_expect(expect)
     if not steps:
         core.check_version(stream, version)
         return current_of(core, key)
-    changes = _Changes(stream, steps, when, version, check)
-    attempt = partial(_apply, core, changes)
+    asked = _Changes(stream, steps, when, version, check)
+    attempt = partial(_apply, core, asked)
     if once is not None:
-        attempt = partial(_apply_once, core, changes._replace(marker=core.marker(stream, once)))
+        attempt = partial(_apply_once, core, asked._replace(marker=core.marker(stream, once)))
     return core.decide(attempt, ATTEMPTS if version is None else 1)
 
 
@@ -94,6 +110,8 @@ def _ending(current: EventState, then: EventState) -> list[_Step]:
 
 def _step(core: Core, stream: Stream, item: str, change: Any) -> _Step:
     item = check_name("item", item)
+    if type(change) is Happened:
+        return _Step(item, EVENT, core.envelope.dump(stream.key, change.fields), None)
     op, value = parse(item, change)
     if not OPERATORS[op].binary:
         return _Step(item, op, NOTHING, None)
@@ -181,7 +199,7 @@ def _record(core: Core, changes: _Changes, current: EventState) -> State | None:
     if not steps:
         return None
     if current.time is not None and time <= current.time:
-        _check_unchanged(core, stream, time, {step.item for step in steps if step.op != DELETE})
+        _check_unchanged(core, stream, time, {step.item for step in steps if step.op not in OF_NO_ITEM})
     facts = (Fact(current.version + i, time, each.item, each.op, each.value) for i, each in enumerate(steps, 1))
     folded = fold(base, facts)
     if late:
@@ -214,9 +232,10 @@ def _check_unchanged(core: Core, stream: Stream, time: int, items: Collection[st
     """Raise if an item has an event at a time already. Other items may have events at that time.
 
     The fold goes by time and version, and an operator sees its own item only: the order of items at one time makes
-    no difference. A second event of the same item mostly comes from an import that runs twice, and is refused.
+    no difference. A second event of the same item mostly comes from an import that runs twice, and is refused. Several
+    events of an item in one call are in the order of the call.
     """
-    there = (r.item for r in core.log.read(stream, Query(time, time)) if r.op != DELETE)
+    there = (r.item for r in core.log.read(stream, Query(time, time)) if r.op not in OF_NO_ITEM)
     taken = next((item for item in there if item in items), None)
     if taken is not None:
         raise StoreIntegrityError(

@@ -9,10 +9,10 @@ from rstore.core import ReadSurface, Surface, check_expect, check_key, check_key
 from rstore.domain.event_state import EventState, loaded
 from rstore.domain.log import Query
 from rstore.domain.names import check_name
-from rstore.domain.operators import DELETE, OPERATORS, names_of
+from rstore.domain.operators import OF_NO_ITEM, OPERATORS, names_of
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, Stream
-from rstore.models.applying import apply_if, delete_sequence
+from rstore.models.applying import apply_if, changes_of, delete_sequence
 from rstore.models.event_states import State, copied, current_of_many, current_state, facts_of, past_state
 from rstore.tags import moment_of
 from rstore.timestamps import Moment, posix_ms
@@ -108,7 +108,7 @@ class EventSequenceReader(ReadSurface):
         if self._core.log.head(stream) is None:
             return None
         records = self._core.log.read(stream, Query(low, high, item, names))
-        facts = (fact for fact in facts_of(self._core, stream, records) if fact.op != DELETE)
+        facts = (fact for fact in facts_of(self._core, stream, records) if fact.op not in OF_NO_ITEM)
         return [Event(fact.time, fact.item, OPERATORS[fact.op].function, loaded(fact.value)) for fact in facts]
 
     def eventsources(self, prefix: str = "") -> list[str]:
@@ -156,7 +156,7 @@ class EventSequenceWriter(Surface):
         >>> store.apply('counter', {'n': (operator.add, 2)})
         {'n': 3}
         """
-        return apply_if(self._core, key, state, None, expect, t, once)
+        return apply_if(self._core, key, changes_of(state), None, expect, t, once)
 
     def delete_events(self, *keys: str, t: Moment | None = None, expect: int | None = None) -> None:
         """Delete event sequences: each is as unknown then, and its past stays; unknown ones are passed over.

@@ -10,7 +10,7 @@ from rstore.core import Past, Reading
 from rstore.domain.errors import StoreError, StoreIntegrityError, StorePayloadError
 from rstore.domain.event_state import EventState, Fact, Unloaded, fold, loaded
 from rstore.domain.log import Record, Replay, ReplayQuery
-from rstore.domain.operators import EVENTS
+from rstore.domain.operators import EVENT, EVENTS
 from rstore.domain.paging import PAGE, PAGE_BYTES, pages
 from rstore.domain.rules import folded_version
 from rstore.domain.spans import TIME_MAX, TIME_MIN
@@ -28,6 +28,10 @@ def facts_of(core: Reading, stream: Stream, records: Iterable[Record]) -> Iterat
     envelope = core.envelope
     for record in records:
         op = envelope.check_op(stream, record, EVENTS)
+        if op == EVENT:  # the fold passes over it: so it is not loaded, but verified, as its operator is sealed too
+            envelope.check(stream, record)
+            yield Fact(record.version, record.start, record.item, op, None)
+            continue
         try:
             value = envelope.value(stream, record)
         except StorePayloadError as exc:
