@@ -25,7 +25,7 @@ from rstore.history.commits import Commit
 from rstore.history.diff import Diff
 from rstore.history.skipping import Skipped
 from rstore.models.event_sequences import Event
-from rstore.repository import Changes, Repository
+from rstore.repository import Changes, Repository, UnknownEvent
 from rstore.serializers import JsonStore, MsgpackStore
 from rstore.store import Store, new_key
 from rstore.tags import Tag
@@ -65,6 +65,7 @@ __all__ = [
     "StoreProtectedError",
     "StoreWrongKeyError",
     "Tag",
+    "UnknownEvent",
     "Unreadable",
     "View",
     "new_key",

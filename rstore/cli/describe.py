@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from rstore.cli.advice import translated
@@ -12,12 +12,13 @@ from rstore.cli.times import show_time
 from rstore.cli.units import Unit, recognised
 from rstore.cli.values import show_text, show_value, to_json
 from rstore.domain.erasure import OPERATIONS, Erasure, to_words
-from rstore.domain.operators import DELETE, DELITEM, EXTEND, OPERATORS, REMOVE, SETITEM
+from rstore.domain.operators import DELETE, DELITEM, EVENT, EXTEND, OPERATORS, REMOVE, SETITEM
 from rstore.domain.streams import ES, TS
 from rstore.domain.typed_operators import TypedOperator
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.changes import Change
 from rstore.history.commits import Commit
+from rstore.repository.events import VERSION
 
 _SIGN_OF: Final = {function.__name__: sign for sign, function in SIGNS.items()}
 _SHOWN_POINTS: Final = 3
@@ -41,7 +42,7 @@ def describe(change: Change) -> str:
     if change.kind == TS:
         return _describe_points(change)
     operation = _describe_operator(change.op, change.value)
-    return operation if change.op == DELETE else f"{_subject(change)}{operation}"
+    return operation if change.op == DELETE else f"{_subject(change)}{operation}".rstrip()
 
 
 def describe_with_key(change: Change) -> str:
@@ -52,8 +53,11 @@ def describe_with_key(change: Change) -> str:
 
 def describe_decision(commit: Commit) -> str:
     """Return the name of a decision, with its arguments if there are any: ``pay(amount=20.9)``."""
-    arguments = (f"{show_text(name)}={show_value(value)}" for name, value in (commit.arguments or {}).items())
-    return f"{show_text(commit.did or '')}({', '.join(arguments)})"
+    return f"{show_text(commit.did or '')}({', '.join(_pairs(commit.arguments or {}))})"
+
+
+def _pairs(values: Mapping[str, Any]) -> list[str]:
+    return [f"{show_text(name)}={show_value(value)}" for name, value in values.items()]
 
 
 def _subject(change: Change) -> str:
@@ -79,6 +83,8 @@ def _describe_operator(op: str, value: Any) -> str:
         return f"= {show_value(value)}"
     if op in (DELITEM, DELETE):
         return "deleted"
+    if op == EVENT:
+        return _show_fields(value)
     function = OPERATORS[op].function
     if isinstance(function, TypedOperator):
         return _describe_typed(function, value)
@@ -97,6 +103,13 @@ def _describe_typed(function: TypedOperator, value: Any) -> str:
         Exception
     ):  # another program has stored an operand that can't be read: the fold says so, and the log shows it
         return f"{function.__name__} {show_value(value)}"
+
+
+def _show_fields(event: Any) -> str:
+    """Return the fields of a domain event. Programs get the version of its class, too."""
+    if not isinstance(event, Mapping):  # no repository has stored it
+        return show_value(event)
+    return " ".join(_pairs({name: value for name, value in event.items() if name != VERSION}))
 
 
 def _describe_points(change: Change) -> str:
@@ -138,6 +151,8 @@ class Operand(NamedTuple):
 
 
 def _show_operand(operand: Operand) -> str:
+    if operand.op == EVENT:
+        return _show_fields(operand.value)
     return show_value(operand.value) if operand.op != DELETE and OPERATORS[operand.op].binary else ""
 
 

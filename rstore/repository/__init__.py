@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Concatenate, Final, Generic, Literal, ParamSpec, TypeAlias, TypeVar, get_args, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
 
 from attrs import evolve
 
@@ -16,26 +16,22 @@ from rstore.domain.streams import ES
 from rstore.history.changes import Change
 from rstore.history.commits import By, Commit
 from rstore.history.diff import Diff
-from rstore.models.event_states import UNREADABLE, is_live, newest_of_many, state_of
+from rstore.models.event_states import is_live
 from rstore.repository.arguments import Kept, check_kept
 from rstore.repository.deciding import When
 from rstore.repository.decisions import Changes
+from rstore.repository.events import ChangesOf, EventClasses, EventTypes, UnknownEvent
+from rstore.repository.listing import Errors, check_errors, instances
 from rstore.repository.mapping import ModelMapping, Unknown, Upcast
 from rstore.store import Store
 from rstore.timestamps import Moment, posix_ms
 from rstore.transactions import unless_named
 from rstore.view import View
 
-__all__ = ["Changes", "Repository", "Upcast"]
+__all__ = ["Changes", "Repository", "UnknownEvent", "Upcast"]
 
 M = TypeVar("M")
 P = ParamSpec("P")
-
-_BAD: Final = (StoreModelError, *UNREADABLE)
-"""The errors of an instance that can't be loaded. Others are about the whole store."""
-
-Errors: TypeAlias = Literal["raise", "skip", "yield"]
-"""What becomes of an instance that can't be loaded."""
 
 
 class Repository(Generic[M]):
@@ -86,6 +82,8 @@ class Repository(Generic[M]):
         converter: Any = None,
         arguments: Kept = True,
         unknown: Unknown = "error",
+        events: EventClasses | EventTypes = (),
+        changes: Mapping[type[Any], ChangesOf] | None = None,
     ) -> None:
         """Describe a repository; nothing is read or written.
 
@@ -107,6 +105,10 @@ class Repository(Generic[M]):
             unknown: what becomes of items without a field or ``upcast``, as a newer version of the program writes them.
                 ``error``: such an instance is not loaded. ``keep``: it loads without them, and decisions leave them as
                 they are. ``drop``: it loads without them, and the next decision on it deletes them.
+            events: the classes of events that decisions may return, attrs classes, dataclasses or pydantic models. The
+                log keeps the name of the class, or the name that a table gives it: ``{'paid': Paid}``. Several names
+                may stand for one class; the first is the one that is stored.
+            changes: for classes of events without a method ``changes``: a function of an event and an instance.
 
         Raises:
             TypeError: the model is no such class, or has a field that can't be structured.
@@ -114,17 +116,17 @@ class Repository(Generic[M]):
             ImportError: a field has to be structured, and cattrs is not installed.
         """
         self._store, self._mapping = store, ModelMapping.of(model, prefix, upcast or {}, converter, unknown)
-        self._arguments = check_kept(arguments)
-        self._when = When(store, self._mapping, self._arguments)
+        self._events = EventTypes.of(events, changes or {}, converter)
+        self._when = When(store, self._mapping, self._events, check_kept(arguments))
 
     def __repr__(self) -> str:
         return f"<Repository of {self._mapping.title} under {self._mapping.prefix!r} in {self._store!r}>"
 
     def at(self, moment: Moment) -> Repository[M]:
         """Return the repository as it was known at a time, to be read only; see :meth:`Store.at`."""
-        view, own, arguments = self._store.at(moment), self._mapping, self._arguments
+        view, own = self._store.at(moment), self._mapping
         how: dict[str, Any] = {"upcast": own.upcast, "converter": own.converter, "unknown": own.unknown}
-        return Repository(view, own.model, own.prefix, arguments=arguments, **how)
+        return Repository(view, own.model, own.prefix, arguments=self._when.arguments, events=self._events, **how)
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
@@ -179,24 +181,7 @@ class Repository(Generic[M]):
         >>> [str(error) for _, error in fees.all('yield') if isinstance(error, StoreError)]
         ["'2': 'cost' is no field of Fee: say in upcast= what became of it"]
         """
-        if errors not in get_args(Errors):
-            raise ValueError(f"errors is 'raise', 'skip' or 'yield', not {errors!r}")
-        return self._all(errors)
-
-    def _all(self, errors: Errors) -> Iterator[tuple[str, M | StoreError]]:
-        core, prefix = reading_of(self._store), self._mapping.prefix
-        names = (head.stream.key for head in core.log.heads(ES, prefix))
-        for name, found in newest_of_many(core, names, first=1):
-            key = name.removeprefix(prefix)
-            try:
-                instance = self._mapping.load(key, state_of(found))
-            except _BAD as exc:
-                if errors == "raise":
-                    raise
-                if errors == "yield":
-                    yield key, exc
-            else:
-                yield key, instance
+        return instances(reading_of(self._store), self._mapping, check_errors(errors))
 
     def version(self, key: str) -> int:
         """Return the version of an instance, which each change of it increases: 0 if there never was one.
@@ -222,6 +207,34 @@ class Repository(Generic[M]):
         """Return all changes of an instance, or the commits that made them; see :meth:`Store.history`."""
         return self._store.history(self._name(key), ES, by=by)
 
+    def events(self, key: str) -> list[Any]:
+        """Return the domain events of an instance, in order of the times when they happened.
+
+        In place of an event of which no instance can be made, there is an :class:`rstore.UnknownEvent`. Events that
+        were pruned are gone.
+
+        >>> import attrs
+        >>> @attrs.frozen
+        ... class Paid:
+        ...     amount: int
+        ...
+        ...     def changes(self, bill):
+        ...         return {'open': (operator.sub, self.amount)}
+        >>> @attrs.frozen
+        ... class Bill:
+        ...     open: int
+        ...
+        ...     def pay(self, amount):
+        ...         return Paid(amount)
+        >>> bills = Repository(store, Bill, events=[Paid])
+        >>> _ = bills.create('b-1', open=20)
+        >>> bills.do('b-1', Bill.pay, 15)
+        Bill(open=5)
+        >>> bills.events('b-1')
+        [Paid(amount=15)]
+        """
+        return self._events.all_of(reading_of(self._store), self._name(key), key)
+
     # -- write --------------------------------------------------------------------------------------------------------
 
     def create(self, key: str, **arguments: Any) -> M:
@@ -233,7 +246,7 @@ class Repository(Generic[M]):
         """
         return self._when.create(key, **arguments)
 
-    def do(self, key: str, decide: Callable[Concatenate[M, P], Changes | None], *args: P.args, **kwargs: P.kwargs) -> M:
+    def do(self, key: str, decide: Callable[Concatenate[M, P], object], *args: P.args, **kwargs: P.kwargs) -> M:
         """Load an instance, let it decide, store the decision, and return the changed instance.
 
         A decision names fields, and values as instances have them: ``{'due': date(2026, 1, 1)}``, or with an operator,

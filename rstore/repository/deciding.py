@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -16,8 +16,9 @@ from rstore.domain.streams import ES, Stream
 from rstore.models.applying import apply_if, first_state, mark_used
 from rstore.models.event_states import copied, current_state, past_state
 from rstore.repository.arguments import Kept, arguments_of
-from rstore.repository.decisions import Changes, change_to_record, instance_after, steps_of
+from rstore.repository.events import EventTypes
 from rstore.repository.mapping import ModelMapping
+from rstore.repository.outcomes import decided
 from rstore.store import Store
 from rstore.transactions import context, unless_named
 from rstore.view import View
@@ -31,6 +32,7 @@ class When(Generic[M]):
     """A repository that creates and decides under conditions: see :meth:`rstore.Repository.when`.
 
     Attributes:
+        events: the classes of events that deciders may return.
         arguments: which arguments of decisions the log keeps.
         expect: the version that an instance must still have; None for any.
         once: the idempotency key of a call; None without one.
@@ -39,6 +41,7 @@ class When(Generic[M]):
 
     store: Store | View
     mapping: ModelMapping[M]
+    events: EventTypes
     arguments: Kept
     expect: int | None = None
     once: str | None = None
@@ -55,9 +58,9 @@ class When(Generic[M]):
         if not changes:
             raise StoreModelError(key, f"{mapping.title} has no fields that could be stored")
         with unless_named(core_of(self.store), "create"):  # its changes are its arguments
-            return self._applied(key, name, changes, 0, mapping.values(instance))
+            return self._applied(key, name, changes.items(), 0, mapping.values(instance))
 
-    def do(self, key: str, decide: Callable[Concatenate[M, P], Changes | None], *args: P.args, **kwargs: P.kwargs) -> M:
+    def do(self, key: str, decide: Callable[Concatenate[M, P], object], *args: P.args, **kwargs: P.kwargs) -> M:
         """Load an instance, let it decide, and store the decision: see :meth:`rstore.Repository.do`."""
         if not callable(decide):
             raise TypeError(
@@ -91,7 +94,7 @@ class When(Generic[M]):
         state = None if self.once is None else first_state(core_of(self.store), name, self.once)
         return None if state is None else self._loaded(key, state)
 
-    def _do(self, key: str, decide: Callable[[M], Changes | None]) -> M:
+    def _do(self, key: str, decide: Callable[[M], object]) -> M:
         name, mapping, reading = self.mapping.name(key), self.mapping, reading_of(self.store)
         newest = current_state(reading, name)  # one round trip for state and version
         if newest is None or newest.deleted:
@@ -103,19 +106,19 @@ class When(Generic[M]):
             raise StoreModelError(key, f"there was no {mapping.title} yet at that time")
         state = copied(then.state)
         instance = mapping.load(key, state)
-        changes = decide(mapping.load(key, copied(state)))  # a copy: what decide does to it is no decision
-        steps = {} if changes is None else steps_of(mapping, key, changes)
-        if not steps:
+        outcome = decide(mapping.load(key, copied(state)))  # a copy: what decide does to it is no decision
+        changes, values = decided(mapping, self.events, key, state, instance, outcome)
+        if not changes:
             if self.once is not None:
                 mark_used(core_of(self.store), name, self.once, newest.version)
             return instance if then is newest else mapping.load(key, copied(newest.state))
-        changed = instance_after(mapping, key, instance, steps)
-        events = {item: change_to_record(mapping, key, state, item, step, changed) for item, step in steps.items()}
         if mapping.unknown == "drop" and self.t is None:  # late, a deletion could keep a later event from folding
-            events |= dict.fromkeys(mapping.unknown_in(state.keys()), (operator.delitem, None))
-        return self._applied(key, name, events, newest.version, {item: getattr(changed, item) for item in steps})
+            changes += [(item, (operator.delitem, None)) for item in mapping.unknown_in(state.keys())]
+        return self._applied(key, name, changes, newest.version, values)
 
-    def _applied(self, key: str, name: str, changes: Changes, expect: int, values: Mapping[str, Any]) -> M:
+    def _applied(
+        self, key: str, name: str, changes: Iterable[tuple[str, Any]], expect: int, values: Mapping[str, Any]
+    ) -> M:
         """Store changes if the state that they make can be loaded, and return the instance."""
         loaded: list[M] = []
 

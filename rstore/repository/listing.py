@@ -1,0 +1,43 @@
+"""All instances of a repository, also those that can't be loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal, TypeAlias, TypeVar, get_args
+
+from rstore.core import Reading
+from rstore.domain.errors import StoreError, StoreModelError
+from rstore.domain.streams import ES
+from rstore.models.event_states import UNREADABLE, newest_of_many, state_of
+from rstore.repository.mapping import ModelMapping
+
+M = TypeVar("M")
+
+_BAD: Final = (StoreModelError, *UNREADABLE)
+"""The errors of an instance that can't be loaded. Others are about the whole store."""
+
+Errors: TypeAlias = Literal["raise", "skip", "yield"]
+"""What becomes of an instance that can't be loaded."""
+
+
+def check_errors(errors: Errors) -> Errors:
+    """Return what becomes of an instance that can't be loaded, or raise if that is unknown."""
+    if errors not in get_args(Errors):
+        raise ValueError(f"errors is 'raise', 'skip' or 'yield', not {errors!r}")
+    return errors
+
+
+def instances(core: Reading, mapping: ModelMapping[M], errors: Errors) -> Iterator[tuple[str, M | StoreError]]:
+    """Yield the key of each instance, and the instance or its error, in code-point order of the keys."""
+    names = (head.stream.key for head in core.log.heads(ES, mapping.prefix))
+    for name, found in newest_of_many(core, names, first=1):
+        key = name.removeprefix(mapping.prefix)
+        try:
+            instance = mapping.load(key, state_of(found))
+        except _BAD as exc:
+            if errors == "raise":
+                raise
+            if errors == "yield":
+                yield key, exc
+        else:
+            yield key, instance

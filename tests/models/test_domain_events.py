@@ -1,0 +1,252 @@
+"""Domain events: classes that say what happened, stored beside the changes that they come to."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import operator
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import attrs
+import pytest
+
+from rstore import Changes, Repository, Store, StoreModelError, UnknownEvent
+from rstore.cli.describe import describe
+from tests.conftest import Backend, in_turn
+
+
+@attrs.frozen
+class Paid:
+    amount: Decimal
+    on: datetime.date | None = None
+
+    def changes(self, order: Order) -> Changes:
+        if self.amount > order.open:
+            raise ValueError("too much")
+        return {"open": (operator.sub, self.amount), "status": "paid" if self.amount == order.open else "partly paid"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shipped:
+    parcels: list[str]
+    version: ClassVar[int] = 2
+
+
+@attrs.frozen
+class Called:
+    by: str
+
+    def changes(self, order: Order) -> None:
+        return None
+
+
+@attrs.frozen
+class Order:
+    customer: str
+    open: Decimal = Decimal(0)
+    status: str = "new"
+    parcels: int = 0
+    shipped: bool = False
+
+    def pay(self, amount: Decimal) -> Paid:
+        return Paid(amount)
+
+    def ship(self, *parcels: str) -> Shipped:
+        return Shipped(list(parcels))
+
+
+@attrs.frozen
+class Line:
+    name: str
+
+
+@attrs.frozen
+class LongLine(Line):
+    price: int = 0
+
+
+@attrs.frozen
+class Added:
+    line: Line
+    count: int = 1
+    price: Decimal = Decimal(0)
+
+    def changes(self, order: Order) -> None: ...
+
+
+def on_shipped(event: Shipped, order: Order) -> Changes:
+    return {"parcels": (operator.add, len(event.parcels)), "shipped": True}
+
+
+EVENTS = {"Paid": Paid, "Shipped": Shipped, "Called": Called}
+
+
+def orders_of(store: Store, **options: Any) -> Repository[Order]:
+    return Repository(store, Order, **{"events": EVENTS, "changes": {Shipped: on_shipped}, **options})
+
+
+@pytest.fixture
+def orders(store: Store) -> Repository[Order]:
+    orders = orders_of(store)
+    orders.create("o-1", customer="Ada", open=Decimal("20.90"))
+    return orders
+
+
+class TestEvents:
+    def test_are_stored_with_what_they_change(self, store: Store, orders: Repository[Order]) -> None:
+        assert orders.do("o-1", Order.pay, Decimal("20.90")) == Order("Ada", Decimal("0.00"), "paid") == orders["o-1"]
+        _, commit = orders.history("o-1", by="commit")
+        assert (commit.did, commit.arguments) == ("pay", {"amount": "20.90"})
+        assert [(change.op, change.item) for change in commit.changes] == [
+            ("event", "Paid"),
+            ("setitem", "open"),
+            ("setitem", "status"),
+        ]
+        assert commit.changes[0].value == {"amount": "20.90", "on": None}
+        assert len({change.timestamp for change in commit.changes}) == 1
+
+    def test_come_back_as_instances(self, backend: Backend, store: Store, orders: Repository[Order]) -> None:
+        orders.do("o-1", Order.pay, Decimal("20.90"))
+        orders.do("o-1", lambda order: {"customer": "Bob"})
+        orders.do("o-1", Order.ship, "p-1", "p-2")
+        assert orders["o-1"].parcels == 2
+        assert orders.events("o-1") == [Paid(Decimal("20.90")), Shipped(["p-1", "p-2"])]
+        assert orders.history("o-1")[-3].value == {"parcels": ["p-1", "p-2"], "rstore.version": 2}
+        assert orders.events("o-2") == []
+
+    def test_may_change_nothing(self, store: Store, orders: Repository[Order]) -> None:
+        before = orders["o-1"]
+        assert orders.do("o-1", lambda order: Called("Ada")) == before == orders["o-1"]
+        assert orders.events("o-1") == [Called("Ada")]
+        assert store.current("Order/o-1", withtimestamp=True)[0] == orders.history("o-1")[-1].timestamp  # type: ignore[index]
+
+    def test_are_no_items(self, store: Store, orders: Repository[Order]) -> None:
+        orders.do("o-1", lambda order: Called("Ada"))
+        assert set(store.current("Order/o-1") or {}) == {"customer", "open", "status", "parcels", "shipped"}
+        assert all(event.item != "Called" for event in store.events("Order/o-1") or [])
+
+    def test_that_refuse_store_nothing(self, orders: Repository[Order]) -> None:
+        version = orders.version("o-1")
+        with pytest.raises(ValueError, match="too much"):
+            orders.do("o-1", Order.pay, Decimal(99))
+        assert orders.version("o-1") == version
+
+
+class TestUnknownEvents:
+    def test_are_values(self, store: Store, orders: Repository[Order]) -> None:
+        orders.do("o-1", Order.pay, Decimal("0.90"))
+        orders.do("o-1", Order.ship, "p-1")
+        paid, shipped = Repository(store, Order).events("o-1")
+        assert paid == UnknownEvent("Paid", 1, {"amount": "0.90", "on": None}, "no class is registered under this name")
+        assert (shipped.name, shipped.version, shipped.fields) == ("Shipped", 2, {"parcels": ["p-1"]})
+
+    def test_have_fields_that_do_not_fit(self, store: Store, orders: Repository[Order]) -> None:
+        @attrs.frozen
+        class Other:
+            amount: datetime.date
+
+            def changes(self, order: Order) -> None: ...
+
+        orders.do("o-1", Order.pay, Decimal("0.90"))
+        orders.do("o-1", Order.ship, "p-1")
+        unknown, newer = orders_of(store, events={"Paid": Other, "Shipped": Called}, changes={}).events("o-1")
+        assert isinstance(unknown, UnknownEvent)
+        assert unknown.fields == {"amount": "0.90", "on": None}
+        assert unknown.reason == "'on' is no field of Other: say in upcast= what became of it"
+        assert newer.reason == "Called has version 1, and this one 2"
+
+    def test_instances_load_without_their_classes(self, store: Store, orders: Repository[Order]) -> None:
+        after = orders.do("o-1", Order.pay, Decimal("0.90"))
+        assert Repository(store, Order)["o-1"] == after
+
+
+class TestNames:
+    def test_are_those_of_classes_or_of_a_table(self, store: Store) -> None:
+        orders = orders_of(store, events={"paid": Paid, "Paid": Paid}, changes={})
+        orders.create("o-1", customer="Ada", open=Decimal(9))
+        orders.do("o-1", Order.pay, Decimal(4))
+        named = orders_of(store, events=[Paid], changes={})
+        named.do("o-1", Order.pay, Decimal(5))
+        assert [change.item for change in orders.history("o-1") if change.op == "event"] == ["paid", "Paid"]
+        assert orders.events("o-1") == [Paid(Decimal(4)), Paid(Decimal(5))]
+
+    def test_may_be_those_of_fields(self, store: Store) -> None:
+        orders = orders_of(store, events={"open": Paid}, changes={})
+        orders.create("o-1", customer="Ada", open=Decimal(9))
+        assert orders.do("o-1", Order.pay, Decimal(4)).open == 5
+        assert orders["o-1"].open == 5
+        assert [event.value for event in store.events("Order/o-1", item="open") or []] == ["9", "5"]
+
+    @in_turn(
+        ("events", "changes", "error", "message"),
+        [
+            ([Paid, Paid], {}, ValueError, "two classes of events are called 'Paid'"),
+            ({"": Paid}, {}, ValueError, "at least one character"),
+            ([Shipped], {}, TypeError, "Shipped does not say what it changes"),
+            (["Paid"], {}, TypeError, r"events has classes, such as \[Paid\]"),
+            (Paid, {}, TypeError, "events has classes"),
+            ([int], {}, TypeError, "int is neither an attrs class"),
+            ([Paid], {Called: on_shipped}, ValueError, "changes has .*Called.*, which events has not"),
+        ],
+    )
+    def test_are_checked(self, events: Any, changes: Any, error: type[Exception], message: str) -> None:
+        with pytest.raises(error, match=message):
+            Repository(Store("memory://"), Order, events=events, changes=changes)
+
+    @in_turn("version", [0, True, "2", 1.0])
+    def test_stand_beside_a_version(self, version: Any) -> None:
+        @attrs.frozen
+        class Odd:
+            def changes(self, order: Order) -> None: ...
+
+        Odd.version = version  # type: ignore[attr-defined]
+        with pytest.raises(TypeError, match="the version of Odd is a whole number from 1 on"):
+            Repository(Store("memory://"), Order, events=[Odd])
+
+    def test_a_field_may_be_called_version(self, orders: Repository[Order], store: Store) -> None:
+        @dataclasses.dataclass
+        class Signed:
+            version: int = 3
+
+            def changes(self, order: Order) -> None: ...
+
+        orders = orders_of(store, events=[Signed], changes={})
+        orders.do("o-1", lambda order: Signed(7))
+        assert orders.events("o-1") == [Signed(7)]
+
+
+class TestRefusals:
+    def test_of_a_class_that_is_not_registered(self, orders: Repository[Order]) -> None:
+        @attrs.frozen
+        class Refunded:
+            def changes(self, order: Order) -> None: ...
+
+        version = orders.version("o-1")
+        with pytest.raises(StoreModelError, match=r"not Refunded; .* in Repository\(\.\.\., events=\[Refunded\]\)"):
+            orders.do("o-1", lambda order: Refunded())
+        assert orders.version("o-1") == version
+
+    def test_of_fields_that_would_not_come_back(self, store: Store, orders: Repository[Order]) -> None:
+        orders = orders_of(store, events=[Added], changes={})
+        version = orders.version("o-1")
+        for event, message in [
+            (Added(LongLine("tea", 5)), "event 'Added': field 'line': LongLine.* would come back as Line"),
+            (Added(Line("tea"), "1"), "event 'Added': field 'count': '1' is no int"),  # type: ignore[arg-type]
+            (Added(Line("tea"), price="x"), "event 'Added': field 'price': 'x' is no Decimal"),  # type: ignore[arg-type]
+            (Added(Line("tea"), price=0.1), "field 'price': 0.1 would come back as Decimal"),  # type: ignore[arg-type]
+        ]:
+            with pytest.raises(StoreModelError, match=message) as raised:
+                orders.do("o-1", lambda order, event=event: event)  # type: ignore[misc]
+            assert raised.value.key == "o-1"
+        assert orders.version("o-1") == version
+        orders.do("o-1", lambda order: Added(Line("tea"), price=Decimal("NaN")))
+        assert orders.events("o-1")[0].price.is_nan()
+
+
+def test_the_log_shows_events_in_their_commits(orders: Repository[Order]) -> None:
+    orders.do("o-1", Order.pay, Decimal("0.90"))
+    orders.do("o-1", Order.ship, "p-1")
+    orders.do("o-1", lambda order: Called("Ada Lovelace"))
+    shown = [describe(change) for change in orders.history("o-1") if change.op == "event"]
+    assert shown == ['Paid amount="0.90" on=null', 'Shipped parcels=["p-1"]', "Called by=Ada Lovelace"]
