@@ -179,7 +179,7 @@ class TestDecisions:
         [
             ({"balanse": 1}, "no field of Account: it has owner, balance, limit"),
             ({"balance": 1, "_x": 1}, "'_x'"),
-            ([("balance", 1)], "a mapping of fields, not str"),
+            ([("balance", 1)], "a mapping of fields, not tuple"),
             (7, "a mapping of fields, not int"),
             ({"owner": (operator.add, 5)}, "'a': field 'owner': operator.add of 5 fails with TypeError"),
             ({"balance": (operator.truediv, 0)}, "'a': field 'balance': operator.truediv of 0 fails with Zero"),
