@@ -38,14 +38,18 @@ def words_of(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: the data are not a JSON object.
     """
-    words = json.loads(data)
+    text = data.decode()
+    words, end = _DECODE(text) if text.startswith("{") else (None, 0)
+    if end != len(text):
+        words = json.loads(text)  # another program has put spaces around it, or it is no JSON at all
     if not isinstance(words, dict):
         raise ValueError(f"not a JSON object, but {type(words).__name__}")
     return words
 
 
-# json.dumps would make an encoder for each note
+# json.dumps would make an encoder for each note; json.loads would look for spaces, and for the encoding, in each
 _ENCODE: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_DECODE: Final = json.JSONDecoder().raw_decode
 
 
 def _json(words: Mapping[str, Any]) -> bytes:

@@ -138,8 +138,8 @@ def read_change(
 
 def _words(note: dict[str, Any]) -> tuple[Any, Any, dict[str, Any], Any, Any, Any]:
     """Return who, why, more, did, arguments and commit of a note."""
-    who, why, did, arguments, commit = (note.pop(word, None) for word in ("who", "why", DID, ARGUMENTS, COMMIT))
-    return who, why, note, did, arguments, commit
+    pop = note.pop
+    return pop("who", None), pop("why", None), note, pop(DID, None), pop(ARGUMENTS, None), pop(COMMIT, None)
 
 
 def note_of(core: Reading, stream: Stream, record: Record) -> tuple[dict[str, Any], StorePayloadError | None]:
