@@ -18,6 +18,7 @@ from rstore.encoding.unreadable import Unreadable
 _OPS: Final[Mapping[str, Collection[str]]] = {KV: (SETITEM, DELITEM), TS: (EXTEND, REMOVE), ES: EVENTS}
 """The kinds of streams that users see, and the operators of each."""
 KINDS: Final = tuple(_OPS)
+_WITHOUT_VALUE: Final = frozenset({REMOVE, DELITEM, DELETE})
 
 
 class Change(NamedTuple):
@@ -123,8 +124,8 @@ def read_change(
     core: Reading, stream: Stream, record: Record, note: dict[str, Any], error: StorePayloadError | None
 ) -> tuple[Change, StorePayloadError | None]:
     """Return a change with the words of a note, and the error if its value or its note cannot be read."""
-    who, why, *rest = _words(note)
-    timestamp, value = None if stream.kind == KV else record.start, None
+    kind, key = stream
+    value = None
     if error is None:
         try:
             value = _value_of(core, stream, record)
@@ -132,8 +133,11 @@ def read_change(
             error = exc
     if error is not None:
         value = Unreadable(error.reason, type(error).__name__)
-    change = Change(record.recorded, timestamp, record.item, record.op, value, who, why, record.version, *stream, *rest)
-    return change, error
+    version, _, recorded, start, _, item, op, *_ = record
+    who, why, more, did, arguments, commit = _words(note)
+    timestamp = None if kind == KV else start
+    words = more, did, arguments, commit
+    return Change(recorded, timestamp, item, op, value, who, why, version, kind, key, *words), error
 
 
 def _words(note: dict[str, Any]) -> tuple[Any, Any, dict[str, Any], Any, Any, Any]:
@@ -154,7 +158,7 @@ def _value_of(core: Reading, stream: Stream, record: Record) -> Any:
     op = core.envelope.check_op(stream, record, _OPS[stream.kind])
     if op == EXTEND:
         return list(zip(*core.envelope.run(stream, record), strict=True))
-    if op in (REMOVE, DELITEM, DELETE):
+    if op in _WITHOUT_VALUE:
         core.envelope.check(stream, record)
         return (record.start, record.end) if op == REMOVE else None
     return core.envelope.value(stream, record)

@@ -52,7 +52,8 @@ def commit_of(changes: list[Change]) -> Commit:
 
 def is_next(change: Change, before: Change) -> bool:
     """Tell whether a change belongs to the commit of the one before it. The arguments of a decision begin a new one."""
-    return change.arguments is None and _words(change) == _words(before)
+    is_of_one = change.arguments is None and change.commit == before.commit
+    return is_of_one and _words(change) == _words(before)
 
 
 def by_commit(changes: Iterable[Change]) -> Iterator[Commit]:

@@ -195,7 +195,7 @@ def _logged(
             continue
         if high is not None and record.recorded > high:
             continue
-        if _has_words(core, stream, record, words):
+        if not words or _has_words(core, stream, record, words):
             change = selected_change(core, streams, stream, record)
             if change is not None:
                 yield change
@@ -203,7 +203,5 @@ def _logged(
 
 def _has_words(core: Reading, stream: Stream, record: Record, words: Mapping[str, Any]) -> bool:
     """Tell whether the note of a record has some words, or cannot be read."""
-    if not words:
-        return True
     note, error = note_of(core, stream, record)
     return error is not None or all(note.get(word) == value for word, value in words.items())

@@ -27,10 +27,12 @@ def facts_of(core: Reading, stream: Stream, records: Iterable[Record]) -> Iterat
     """Yield events as the fold takes them, :class:`Unloaded` in place of values that cannot be loaded."""
     envelope = core.envelope
     for record in records:
-        op = envelope.check_op(stream, record, EVENTS)
+        version, _, _, time, _, item, op, *_ = record
+        if op not in EVENTS:
+            envelope.check_op(stream, record, EVENTS)
         if op == EVENT:  # the fold passes over it: so it is not loaded, but verified, as its operator is sealed too
             envelope.check(stream, record)
-            yield Fact(record.version, record.start, record.item, op, None)
+            yield Fact(version, time, item, op, None)
             continue
         try:
             value = envelope.value(stream, record)
@@ -38,7 +40,7 @@ def facts_of(core: Reading, stream: Stream, records: Iterable[Record]) -> Iterat
             if not exc.is_genuine:  # a payload that was not written here may be about any item
                 raise
             value = Unloaded(exc)
-        yield Fact(record.version, record.start, record.item, op, value)
+        yield Fact(version, time, item, op, value)
 
 
 def current_state(core: Reading, key: str) -> EventState | None:

@@ -188,9 +188,9 @@ class SqliteLog:
         # there is one writer at a time, so positions are given out in the order in which they are committed
         select = partial(reading.selected, self._pool)
         with self._pool.lease() as db, select(db, sql.FOLLOW, (number(after), db.namespace)) as rows:
-            for kind, key, *row in rows:
-                record = reading.record(row)
-                yield record.position, Stream(kind, key), record
+            for row in rows:
+                stream, record = reading.followed(row)
+                yield record.position, stream, record
 
     def wait(self, after: Position | None, seconds: float) -> bool:
         # each look takes a connection of its own: a child that is forked with one in use could not use the store

@@ -26,6 +26,7 @@ _PAGE_BYTES: Final = 1 << 20  # of larger pages the system takes the memory back
 
 _DAMAGED: Final = "the file is damaged: restore it from a backup"
 _RECORD: Final = {(int, int, int, int, int, str, str, bytes, meta) for meta in (bytes, type(None))}
+_FOLLOWED: Final = {(str, str, *types) for types in _RECORD}
 _STREAM: Final = {(int, int, int, int, int, int, recorded) for recorded in (int, type(None))}
 _LISTED: Final = {(str, int, int, int, int)}
 _LISTED_BY_TIME: Final = {(str, int, str)}
@@ -143,6 +144,12 @@ def of_many(
 
 def record(row: Sequence[Any]) -> Record:
     return Record._make(_checked(row, _RECORD))
+
+
+def followed(row: Sequence[Any]) -> tuple[Stream, Record]:
+    """Return the stream and the record of a row."""
+    _checked(row, _FOLLOWED)
+    return Stream(row[0], row[1]), Record._make(row[2:])
 
 
 def _checked(row: Sequence[Any], types: Collection[tuple[type, ...]]) -> Sequence[Any]:
