@@ -91,7 +91,7 @@ def replayed(db: Connection, row: StreamRow | None, query: ReplayQuery) -> Repla
         return Replay(row.head(stream), snapshot, [])
     tail = Query(end=end, after=after, until=until)
     rows = db.execute(*sql.records(stream.kind, row.id, row.levels, row.died, tail)).fetchall()
-    return Replay(row.head(stream), snapshot, list(map(record, rows)))
+    return Replay(row.head(stream), snapshot, _records(rows))
 
 
 def head_by_time(db: Connection, stream: Stream, until: int) -> Head | None:
@@ -144,6 +144,13 @@ def of_many(
 
 def record(row: Sequence[Any]) -> Record:
     return Record._make(_checked(row, _RECORD))
+
+
+def _records(rows: Sequence[Sequence[Any]]) -> list[Record]:
+    """Return the records of rows that are all there: their types are checked together."""
+    if not _RECORD.issuperset([tuple(map(type, row)) for row in rows]):
+        raise sqlite3.DatabaseError(_DAMAGED)
+    return list(map(Record._make, rows))
 
 
 def followed(row: Sequence[Any]) -> tuple[Stream, Record]:
