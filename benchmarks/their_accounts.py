@@ -31,10 +31,12 @@ class Account(_domain.Aggregate):  # type: ignore[misc]  # the library need not 
 
 
 class Theirs(_application.Application):  # type: ignore[misc]
-    """An application of accounts.
+    """An application of accounts. Its tables have its name on PostgreSQL.
 
     Its repository reads all events of an account, unless ``AGGREGATE_CACHE_MAXSIZE`` is given: then those that are new.
     """
+
+    name = "accounts"
 
     def add(self, deposits: int) -> str:
         account = Account(owner=f"owner {uuid4().hex}")
@@ -66,4 +68,5 @@ class Theirs(_application.Application):  # type: ignore[misc]
 class WithSnapshots(Theirs):
     """An application that makes a snapshot of each 256th version, as rstore does."""
 
+    name = "accounts"
     snapshotting_intervals: ClassVar[dict[Any, int]] = {Account: 256}
