@@ -22,6 +22,8 @@ from rstore.domain.log import Reclaimed
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.changes import Change
 from rstore.history.commits import Commit
+from rstore.history.deliverer import Delivery
+from rstore.history.deliveries import DeliveryLag, DueKey
 from rstore.history.diff import Diff
 from rstore.history.skipping import Skipped
 from rstore.models.event_sequences import Event
@@ -38,7 +40,10 @@ __all__ = [
     "Change",
     "Changes",
     "Commit",
+    "Delivery",
+    "DeliveryLag",
     "Diff",
+    "DueKey",
     "Erased",
     "Erasure",
     "Event",

@@ -22,6 +22,7 @@ from rstore.domain.log import Connector
 from rstore.domain.names import check_name
 from rstore.domain.streams import ES, KV, TS
 from rstore.encoding.envelope import Envelope
+from rstore.history.deliveries import Delivering
 from rstore.history.follow import Follower
 from rstore.history.projector import Projecting
 from rstore.history.reader import HistoryReader
@@ -51,6 +52,7 @@ class Store(
     Revision,
     Follower,
     Projecting,
+    Delivering,
     Scopes,
     Compaction,
     Rekeying,

@@ -11,14 +11,15 @@ from rstore.core import Core
 from rstore.domain.erasure import ERASE, Plan, sized
 from rstore.domain.log import ALL_VERSIONS, Reclaimed, Rewrite
 from rstore.domain.operators import ONCE
-from rstore.domain.streams import ES, SS, Stream, kind_of
+from rstore.domain.streams import DUE, ES, SS, Stream, kind_of
 
 
 def erase_sequences(core: Core, keys: Sequence[str], *, dry_run: bool = False) -> Reclaimed:
     """Erase all records of event sequences, and free their space: events, snapshots, and markers of idempotency keys.
 
     Each marker has a kind of its own, and no index leads from a key to its markers. So the log is read once for them.
-    Rejected: to leave them, since a marker has the key in clear beside it, and a key may be a name.
+    Rejected: to leave them, since a marker has the key in clear beside it, and a key may be a name. The same holds for
+    the queues of deliveries.
     """
     eraser, saved = Eraser(core, ERASE, dry_run), list[Reclaimed]()
     if not keys:
@@ -52,6 +53,10 @@ def _markers(core: Core, keys: Collection[str]) -> dict[str, list[Stream]]:
     """Return the streams of the markers of keys, by key."""
     streams = (stream for _, stream, _ in core.base.follow())
     markers: dict[str, list[Stream]] = defaultdict(list)
-    for stream in dict.fromkeys(each for each in streams if each.key in keys and kind_of(each) == ONCE):
+    for stream in dict.fromkeys(each for each in streams if each.key in keys and _is_marker(each)):
         markers[stream.key].append(stream)
     return markers
+
+
+def _is_marker(stream: Stream) -> bool:
+    return kind_of(stream) == ONCE or (kind_of(stream) == DUE and stream.kind.endswith(f".{ES}"))

@@ -35,6 +35,8 @@ PROTECT: Final = "protect"
 UNPROTECT: Final = "unprotect"
 SET_TAG: Final = "tag"
 UNTAG: Final = "untag"
+SETTLED: Final = "settled"
+"""Nothing of the stream is left to be delivered."""
 RESETS: Final = frozenset({SETITEM, DELITEM})
 """Operators after which the earlier value of the item no longer matters."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 from rstore.domain.operators import ONCE
@@ -22,6 +23,16 @@ KEYS: Final = "keys"
 
 SKIPPED: Final = "skipped"
 """Kind of the streams that list the skipped changes of projections, a record for each change: private."""
+
+DELIVER: Final = "deliver"
+"""Kind of the streams that hold the checkpoints of deliveries: private."""
+
+DUE: Final = "due"
+"""The sort of kinds of the streams that say how far a delivery has come with a stream, and who has it: private.
+
+Each delivery has a kind for each kind of stream, in which those streams live that have something to be delivered. So
+its queue is a list of heads. The key is that of the stream: on a cluster, both are in one partition.
+"""
 
 TAG: Final = "tag"
 """Kind of the streams of tags, a stream for each name: private, and copied."""
@@ -44,10 +55,22 @@ Nothing is sealed in it: a copy of an encrypted namespace needs no key.
 """
 
 
+def due_kind(name: str, kind: str) -> str:
+    """Return the kind of the streams that say how far a delivery has come with streams of a kind.
+
+    It has a digest of the name, since a name may have any characters.
+
+    >>> due_kind('mail', 'es')
+    'due/00d8d3f11739d2f3.es'
+    """
+    return f"{DUE}/{sha256(name.encode()).hexdigest()[:16]}.{kind}"
+
+
 def kind_of(stream: Stream) -> str:
-    """Return the kind of a stream, that of all tokens being one.
+    """Return the kind of a stream, that of all tokens being one, and that of all queues.
 
     >>> kind_of(Stream('once/0cc175b9c0f1b6a8', 'key'))
     'once'
     """
-    return ONCE if stream.kind.startswith(f"{ONCE}/") else stream.kind
+    sort = stream.kind.partition("/")[0]
+    return sort if sort in (ONCE, DUE) else stream.kind

@@ -185,7 +185,7 @@ class Envelope:
         """Return the value of a record, None if it has none."""
         flags, data = self.sealer.open(stream, record)
         if flags & COLUMNS:
-            raise self._error(stream, "columns where one value should be")
+            raise self.error(stream, "columns where one value should be")
         return self._load_value(stream, flags, data)
 
     def run(
@@ -259,14 +259,14 @@ class Envelope:
             rows = slice(first, first + len(times))
             table = decode(values, count, load, rows, check_from(SIZE_OF_COUNTS + len(index)), columns)
         if count != summary.rows or (rows.stop == count and len(times) and times[-1] != record.end):
-            raise self._error(stream, "its times don't fit its span")
+            raise self.error(stream, "its times don't fit its span")
         return times, table
 
     def _summary(self, stream: Stream, opened: Opened) -> Summary:
         try:
             return unpack_summary(bytes(opened.summary))
         except ValueError as exc:
-            raise self._error(stream, "its summary can't be read") from exc
+            raise self.error(stream, "its summary can't be read") from exc
 
     def layout(self, stream: Stream, record: Record) -> Layout | None:
         """Return the layout of a series' record; None if its values are not in typed columns."""
@@ -285,7 +285,7 @@ class Envelope:
         try:
             return dict(zip(unpack_texts(len(values), index), values, strict=True))
         except (ValueError, IndexError) as exc:
-            raise self._error(stream, "its items can't be read") from exc
+            raise self.error(stream, "its items can't be read") from exc
 
     def note(self, stream: Stream, record: Record) -> dict[str, Any]:
         """Return the words of the note beside a record's value: who, why and more."""
@@ -300,7 +300,7 @@ class Envelope:
         try:
             return words_of(bytes(data))
         except ValueError as exc:
-            raise self._error(stream, f"{what} can't be read") from exc
+            raise self.error(stream, f"{what} can't be read") from exc
 
     def _timed(
         self, stream: Stream, record: Record, index: bytes, values: Sequence[Any], unpack: UnpackTimes
@@ -309,9 +309,9 @@ class Envelope:
         try:
             times: Sequence[int] = unpack(record.start, len(values), index)
         except (struct.error, ValueError, IndexError) as exc:
-            raise self._error(stream, "its times can't be read") from exc
+            raise self.error(stream, "its times can't be read") from exc
         if not len(values) or len(times) != len(values) or times[-1] != record.end:
-            raise self._error(stream, "its times don't fit its span")
+            raise self.error(stream, "its times don't fit its span")
         return times
 
     # -- load ---------------------------------------------------------------------------------------------------------
@@ -347,7 +347,7 @@ class Envelope:
         except StorePayloadError:
             raise
         except DamageError as exc:
-            raise self._error(stream, "the checksum does not match: it was damaged") from exc
+            raise self.error(stream, "the checksum does not match: it was damaged") from exc
         except UnknownColumnError as exc:
             raise StoreFormatError(self._namespace, *stream, f"{exc}: a newer rstore wrote it") from exc
         except Exception as exc:
@@ -377,7 +377,8 @@ class Envelope:
         found.is_genuine = True
         return found
 
-    def _error(self, stream: Stream, detail: str) -> StorePayloadError:
+    def error(self, stream: Stream, detail: str) -> StorePayloadError:
+        """Return the error of a payload that can't be read."""
         return StorePayloadError(self._namespace, *stream, detail)
 
 

@@ -18,7 +18,7 @@ from rstore.history.commits import By, Commit, check_by, commit_of, is_next
 
 _PAGE: Final = 4_096
 _PAGE_BYTES: Final = 1 << 21
-_LOOK_SECONDS: Final = 0.25
+LOOK_SECONDS: Final = 0.25
 _LEAST_SECONDS: Final = 0.001
 
 _Found: TypeAlias = tuple[Position, Stream, Record]
@@ -43,12 +43,15 @@ class Pauses:
         """Begin the wait anew: a change came."""
         self._counted, self._began = 0.0, time.monotonic()
 
-    def pause(self, log: LogReader, after: Position | None) -> bool:
-        """Wait for a change after a position and return true, or return false if none came for long enough."""
+    def pause(self, log: LogReader, after: Position | None, most: float = LOOK_SECONDS) -> bool:
+        """Wait for a change after a position, for so many seconds at most, and return true.
+
+        Return false if none came for long enough.
+        """
         waited = max(self._counted, time.monotonic() - self._began)
         if self._wait is None or waited >= self._wait:
             return False
-        seconds = min(_LOOK_SECONDS, self._wait - waited)
+        seconds = min(most, self._wait - waited)
         self._counted += _LEAST_SECONDS if log.wait(after, seconds) else seconds
         return True
 
@@ -114,7 +117,7 @@ class Follower(Surface):
         """
         grouped = check_by(by)
         streams, pauses = stream_filter(kind, prefix), Pauses(wait)
-        position = None if after is None else _position(self._core, after)
+        position = None if after is None else position_in(self._core, after)
         # a caller that waits, and may take long over each change, gets pages: no read is open meanwhile
         found = self._core.log.follow(position) if wait is None else _live(self._core, position, streams, pauses)
         changes = _followed(self._core, self._core.log, found, streams)
@@ -155,7 +158,8 @@ def mark_of(core: Core) -> str:
     return sha256((core.namespace + ("" if origin is None else f"\0{origin.item}")).encode()).hexdigest()[:6]
 
 
-def _position(core: Core, checkpoint: str) -> Position:
+def position_in(core: Core, checkpoint: str) -> Position:
+    """Return the position that a checkpoint of this namespace stands for."""
     if not isinstance(checkpoint, str):
         raise TypeError(f"a checkpoint is a str that follow() has yielded, not {type(checkpoint).__name__}")
     checkpoint = exact(checkpoint)

@@ -11,14 +11,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.domain.log import Head, LogReader, Position, Record
 from rstore.domain.paging import newest, pages
-from rstore.domain.streams import COPY, ES, KEYS, KV, PROJECT, SKIPPED, SS, TS, Stream, kind_of
+from rstore.domain.streams import COPY, DELIVER, DUE, ES, KEYS, KV, PROJECT, SKIPPED, SS, TS, Stream, kind_of
 from rstore.encoding.sealing import Sealer
 from rstore.progress import Steps
 
 KINDS: Final = (KV, TS, ES)
 """The kinds of streams whose heads are copied. Heads of other kinds follow from their records."""
 
-_NOT_COPIED: Final = (SS, COPY, PROJECT, SKIPPED, KEYS)
+_NOT_COPIED: Final = (SS, COPY, PROJECT, SKIPPED, DELIVER, DUE, KEYS)
 """Kinds that are not copied: snapshots are made anew, another log has its own positions and its own keys."""
 
 _PAGE: Final = 256
@@ -42,7 +42,7 @@ class Digest(NamedTuple):
 
 def copied_records(log: LogReader, after: Position | None) -> Iterator[_Found]:
     """Yield the records after a position that a copy includes."""
-    return (found for found in log.follow(after) if found[1].kind not in _NOT_COPIED)
+    return (found for found in log.follow(after) if kind_of(found[1]) not in _NOT_COPIED)
 
 
 def heads_of(log: LogReader) -> Iterator[Head]:

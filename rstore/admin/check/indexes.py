@@ -23,9 +23,9 @@ from rstore.domain.log import EVERYTHING, Head, Log, Position, Query, Record
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.domain.paging import newest, pages
 from rstore.domain.spans import TIME_MIN, level
-from rstore.domain.streams import ES, KV, PROJECT, SKIPPED, SS, TAG, TS, Stream, kind_of
+from rstore.domain.streams import DELIVER, ES, KV, PROJECT, SKIPPED, SS, TAG, TS, Stream, kind_of
 
-_LISTED: Final = (KV, TS, ES, SS, PROJECT, SKIPPED, ERASURE, TAG)
+_LISTED: Final = (KV, TS, ES, SS, PROJECT, SKIPPED, DELIVER, ERASURE, TAG)
 _PAGE: Final = 256
 _COUNTS: Final = 3
 _MAX_READS: Final = 12
@@ -115,7 +115,7 @@ class Indexes:
         """Yield the problems of the indexes."""
         kinds: dict[str, list[Stream]] = {kind: [] for kind in _LISTED}
         for stream in self.seen:
-            kinds.setdefault(kind_of(stream), []).append(stream)
+            kinds.setdefault(ONCE if kind_of(stream) == ONCE else stream.kind, []).append(stream)
         for kind, known in kinds.items():
             for group in self._grouped(self._suspects(kind, known)):
                 yield from _confirmed(self.log, group)

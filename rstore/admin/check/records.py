@@ -21,14 +21,31 @@ from rstore.domain.operators import (
     REMOVE,
     SET_TAG,
     SETITEM,
+    SETTLED,
     SKIP,
     SNAPSHOT,
     UNPROTECT,
     UNTAG,
 )
 from rstore.domain.rules import folded_version
-from rstore.domain.streams import COPY, ES, KEYS, KV, ORIGIN, PROJECT, SKIPPED, SS, TAG, TS, Stream, kind_of
+from rstore.domain.streams import (
+    COPY,
+    DELIVER,
+    DUE,
+    ES,
+    KEYS,
+    KV,
+    ORIGIN,
+    PROJECT,
+    SKIPPED,
+    SS,
+    TAG,
+    TS,
+    Stream,
+    kind_of,
+)
 from rstore.encoding.envelope import Envelope
+from rstore.history.queue import lease_of
 
 _VALUELESS: Final = frozenset({REMOVE, DELITEM, DELETE, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT, UNTAG})
 
@@ -61,6 +78,8 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     ONCE: _Kind((ONCE,), _is_timeless, "0..0"),
     PROJECT: _Kind((PROJECT,), _is_timeless, "0..0"),
     SKIPPED: _Kind((SKIP,), _is_timeless, "0..0"),
+    DELIVER: _Kind((DELIVER,), _is_timeless, "0..0"),
+    DUE: _Kind((DUE, SETTLED), _is_timeless, "0..0"),
     TAG: _Kind((SET_TAG, UNTAG), _is_timeless, "0..0"),
     KEYS: _Kind((CHECK, PROTECT, UNPROTECT), _is_timeless, "0..0"),
     ERASURE: _Kind(OPERATIONS, _is_forward, "from one number to a greater one"),
@@ -94,8 +113,10 @@ def _open(envelope: Envelope, stream: Stream, record: Record, *, is_known: bool)
         envelope.check(stream, record)
     elif stream.kind == ERASURE:
         from_words(envelope.words(ERASURES, record))
-    elif stream.kind == TAG:
+    elif stream.kind in (TAG, DELIVER):
         envelope.words(stream, record)
+    elif kind_of(stream) == DUE:
+        lease_of(envelope, stream, record)
     elif record.op == EXTEND:
         _check_times(record, envelope.run(stream, record)[0])
     elif record.op == SNAPSHOT:
