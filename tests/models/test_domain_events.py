@@ -9,9 +9,21 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 import attrs
+import pydantic
 import pytest
 
-from rstore import Changes, Repository, Store, StoreModelError, UnknownEvent
+from rstore import (
+    Changes,
+    JsonStore,
+    MsgpackStore,
+    Repository,
+    Store,
+    StoreConflictError,
+    StoreIntegrityError,
+    StoreModelError,
+    UnknownEvent,
+    View,
+)
 from rstore.cli.describe import describe
 from tests.conftest import Backend, in_turn
 
@@ -82,7 +94,7 @@ def on_shipped(event: Shipped, order: Order) -> Changes:
 EVENTS = {"Paid": Paid, "Shipped": Shipped, "Called": Called}
 
 
-def orders_of(store: Store, **options: Any) -> Repository[Order]:
+def orders_of(store: Store | View, **options: Any) -> Repository[Order]:
     return Repository(store, Order, **{"events": EVENTS, "changes": {Shipped: on_shipped}, **options})
 
 
@@ -242,6 +254,173 @@ class TestRefusals:
         assert orders.version("o-1") == version
         orders.do("o-1", lambda order: Added(Line("tea"), price=Decimal("NaN")))
         assert orders.events("o-1")[0].price.is_nan()
+
+
+class TestLists:
+    def test_are_applied_one_after_the_other(self, store: Store, orders: Repository[Order]) -> None:
+        seen: list[Decimal] = []
+
+        @attrs.frozen
+        class Looked:
+            def changes(self, order: Order) -> None:
+                seen.append(order.open)
+
+        orders = orders_of(store, events={**EVENTS, "Looked": Looked})
+        parts = [Looked(), Paid(Decimal("0.90")), Looked(), Paid(Decimal(20)), Looked(), {"parcels": (operator.add, 1)}]
+        assert orders.do("o-1", lambda order: parts) == Order("Ada", Decimal("0.00"), "paid", 1)
+        assert seen == [Decimal("20.90"), Decimal("20.00"), Decimal("0.00")]
+        assert [event for event in orders.events("o-1") if isinstance(event, Paid)] == [parts[1], parts[3]]
+        (commit,) = orders.history("o-1", by="commit")[1:]
+        assert [(change.op, change.item, change.value) for change in commit.changes if change.item == "open"] == [
+            ("decimal.sub", "open", "0.90"),
+            ("decimal.sub", "open", "20"),
+        ]
+
+    def test_may_hold_instances(self, orders: Repository[Order]) -> None:
+        def decide(order: Order) -> tuple[Any, ...]:
+            return Paid(Decimal("0.90")), attrs.evolve(order, customer="Bob"), None, {}, attrs.evolve(order, parcels=3)
+
+        assert orders.do("o-1", decide) == Order("Bob", Decimal("20.00"), "partly paid", 3) == orders["o-1"]
+
+    def test_of_nothing_store_nothing(self, orders: Repository[Order]) -> None:
+        version = orders.version("o-1")
+        for nothing in ([], (), [None, {}], lambda order: order):
+            orders.do("o-1", nothing if callable(nothing) else lambda order, nothing=nothing: nothing)  # type: ignore[misc]
+        assert orders.version("o-1") == version
+
+    def test_are_stored_whole_or_not_at_all(self, orders: Repository[Order]) -> None:
+        version = orders.version("o-1")
+        for wrong in (Paid(Decimal(21)), {"parcels": "many"}, {"unknown": 1}, 7, [Called("Ada")]):
+            with pytest.raises((StoreModelError, ValueError)):
+                orders.do("o-1", lambda order, wrong=wrong: [Paid(Decimal(1)), wrong])  # type: ignore[misc]
+        assert orders.version("o-1") == version
+        assert orders.events("o-1") == []
+
+
+class TestInstances:
+    def test_stand_for_the_fields_that_differ(self, orders: Repository[Order]) -> None:
+        version = orders.version("o-1")
+        assert orders.do("o-1", attrs.evolve, parcels=2).parcels == 2
+        assert [(change.item, change.value) for change in orders.history("o-1") if change.version > version] == [
+            ("parcels", 2)
+        ]
+
+    def test_may_be_those_that_the_decider_got_and_changed(self, store: Store) -> None:
+        @dataclasses.dataclass
+        class Basket:
+            names: list[str]
+            count: int = 0
+
+            def put(self, name: str) -> Any:
+                self.names.append(name)
+                self.count += 1
+                return self
+
+        baskets = Repository(store, Basket)
+        baskets.create("b", names=[])
+        assert baskets.do("b", Basket.put, "tea") == Basket(["tea"], 1) == baskets["b"]
+
+    def test_are_returned_by_events_too(self, store: Store) -> None:
+        @attrs.frozen
+        class Renamed:
+            to: str
+
+            def changes(self, order: Order) -> Order:
+                return attrs.evolve(order, customer=self.to)
+
+        orders = orders_of(store, events=[Renamed], changes={})
+        orders.create("o-1", customer="Ada", parcels=3)
+        assert orders.do("o-1", lambda order: [{"parcels": 4}, Renamed("Bob")]) == Order("Bob", parcels=4)
+        assert orders.history("o-1")[-1].item == "customer"
+
+
+class TestConditions:
+    def test_once_returns_what_the_first_call_returned(self, orders: Repository[Order]) -> None:
+        first = orders.when(once="receipt").do("o-1", Order.pay, Decimal(1))
+        orders.do("o-1", Order.pay, Decimal(2))
+        called = orders.when(once="call").do("o-1", lambda order: Called("Ada"))
+        assert orders.when(once="receipt").do("o-1", Order.pay, Decimal(1)) == first
+        assert orders.when(once="call").do("o-1", lambda order: Called("Ada")) == called
+        assert orders.events("o-1") == [Paid(Decimal(1)), Paid(Decimal(2)), Called("Ada")]
+
+    def test_expect_is_the_version_with_events(self, orders: Repository[Order]) -> None:
+        version = orders.version("o-1")
+        orders.when(expect=version).do("o-1", lambda order: Called("Ada"))
+        assert orders.version("o-1") > version
+        with pytest.raises(StoreConflictError):
+            orders.when(expect=version).do("o-1", lambda order: Called("Ada"))
+
+    def test_late_events_are_in_order_of_time(self, store: Store) -> None:
+        orders = orders_of(store)
+        orders.when(t=1000).create("o-1", customer="Ada", open=Decimal(10))
+        orders.when(t=3000).do("o-1", Order.pay, Decimal(1))
+        late = orders.when(t=2000).do("o-1", lambda order: [Paid(Decimal(2)), Called("Ada"), Paid(Decimal(3))])
+        assert late.open == 4
+        assert orders.past("o-1", 2000).open == 5  # type: ignore[union-attr]
+        assert orders.events("o-1") == [Paid(Decimal(2)), Called("Ada"), Paid(Decimal(3)), Paid(Decimal(1))]
+        assert orders_of(store.at(orders.history("o-1")[-1].recorded))["o-1"] == late
+
+    def test_one_time_may_have_several_events_and_one_commit_for_each_item(self, store: Store) -> None:
+        orders = orders_of(store)
+        orders.when(t=1000).create("o-1", customer="Ada", open=Decimal(10))
+        at = orders.when(t=2000)
+        at.do("o-1", lambda order: [Paid(Decimal(2)), Paid(Decimal(2))])
+        at.do("o-1", lambda order: Called("Ada"))
+        with pytest.raises(StoreIntegrityError, match="'open' of 'Order/o-1' has an event at time 2000"):
+            at.do("o-1", Order.pay, Decimal(1))
+        assert orders.events("o-1") == [Paid(Decimal(2)), Paid(Decimal(2)), Called("Ada")]
+
+    def test_a_transaction_has_all_or_none(self, store: Store, orders: Repository[Order]) -> None:
+        orders.create("o-2", customer="Bob", open=Decimal(1))
+        with store.transaction():
+            orders.do("o-1", Order.pay, Decimal(1))
+            orders.do("o-2", Order.pay, Decimal(1))
+            assert orders.events("o-1") == orders.events("o-2") == [Paid(Decimal(1))]
+            orders.do("o-1", Order.pay, Decimal(2))
+        assert orders.events("o-1") == [Paid(Decimal(1)), Paid(Decimal(2))]
+        with pytest.raises(ValueError, match="too much"), store.transaction():
+            orders.do("o-1", lambda order: [Called("Ada"), Paid(order.open + 1)])
+        assert len(orders.events("o-1")) == 2
+
+    def test_unknown_items_are_kept_or_dropped(self, store: Store, orders: Repository[Order]) -> None:
+        store.apply("Order/o-1", {"points": 7})
+        orders_of(store, unknown="keep").do("o-1", Order.pay, Decimal(1))
+        assert (store.current("Order/o-1") or {})["points"] == 7
+        orders_of(store, unknown="drop").do("o-1", lambda order: [Called("Ada"), Paid(Decimal(2))])
+        assert "points" not in (store.current("Order/o-1") or {})
+
+
+class Tip(pydantic.BaseModel):
+    amount: Decimal
+    by: str = pydantic.Field(alias="from")
+
+    def changes(self, bill: Bill) -> Changes:
+        return {"total": (operator.add, self.amount)}
+
+
+class Bill(pydantic.BaseModel):
+    total: Decimal = Decimal(0)
+
+    def tip(self, amount: str) -> list[Tip]:
+        return [Tip.model_validate({"amount": amount, "from": "Ada"})]
+
+
+def test_events_and_models_may_be_of_pydantic(store: Store) -> None:
+    bills = Repository(store, Bill, events=[Tip, Called])
+    bills.create("1")
+    assert bills.do("1", Bill.tip, "2.50").total == Decimal("2.50")
+    bills.do("1", lambda bill: [*bill.tip("1"), Called("Bob")])
+    assert bills["1"].total == Decimal("3.50")
+    assert [getattr(event, "by", None) for event in bills.events("1")] == ["Ada", "Ada", "Bob"]
+
+
+@pytest.mark.parametrize("cls", [JsonStore, MsgpackStore])
+def test_other_serializers_keep_events(backend: Backend, cls: type[Store]) -> None:
+    orders = orders_of(backend.store(cls))
+    orders.create("o-1", customer="Ada", open=Decimal(9))
+    orders.do("o-1", lambda order: [Paid(Decimal(2), datetime.date(2026, 1, 1)), Shipped(["p"])])
+    assert orders.events("o-1") == [Paid(Decimal(2), datetime.date(2026, 1, 1)), Shipped(["p"])]
+    assert orders["o-1"] == orders_of(backend.store(cls))["o-1"]
 
 
 def test_the_log_shows_events_in_their_commits(orders: Repository[Order]) -> None:
