@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rstore.domain.errors import StoreIntegrityError
 from rstore.domain.growth import TooLargeError, check_growth
 from rstore.domain.operators import DELETE, DELITEM, EVENT, OPERATORS, RESETS, SETITEM
 from rstore.domain.scalars import calculated
 
+_RECORD: Final = 64
+"""The bytes that a record takes beside its payload, more or less."""
+
 
 class Fact(NamedTuple):
-    """An event as the fold sees it; ``time`` is in POSIX milliseconds."""
+    """An event as the fold sees it; ``time`` is in POSIX milliseconds, ``size`` that of its payload in bytes."""
 
     version: int
     time: int
     item: str
     op: str
     value: Any
+    size: int = 0
 
 
 class Unloaded(NamedTuple):
@@ -38,7 +42,8 @@ class EventState(NamedTuple):
     """A state and how it came about. Never changed in place.
 
     ``version`` is that of the newest event folded, ``time`` the latest time among them (None: no event).
-    ``tail`` counts the events folded since the last snapshot. ``deleted`` says whether a deletion came last.
+    ``tail`` counts the events folded since the last snapshot. ``owed`` are the bytes of that snapshot, less
+    those of the events since. ``deleted`` says whether a deletion came last.
     """
 
     version: int = 0
@@ -46,6 +51,7 @@ class EventState(NamedTuple):
     state: Mapping[str, Any] = {}
     tail: int = 0
     deleted: bool = False
+    owed: int = 0
 
     @property
     def lives(self) -> bool:
@@ -67,9 +73,9 @@ def fold(start: EventState, changes: Iterable[Fact]) -> EventState:
     A value that cannot be loaded, and all that is calculated with it, is :class:`Unloaded`.
 
     >>> fold(EventState(), [Fact(1, 10, 'n', 'setitem', 1), Fact(2, 20, 'n', 'add', 4)])
-    EventState(version=2, time=20, state={'n': 5}, tail=2, deleted=False)
+    EventState(version=2, time=20, state={'n': 5}, tail=2, deleted=False, owed=-128)
     """
-    version, time, tail, deleted = start.version, start.time, start.tail, start.deleted
+    version, time, tail, deleted, owed = start.version, start.time, start.tail, start.deleted, start.owed
     state = dict(start.state)
     for change in changes:
         deleted = change.op == DELETE
@@ -80,11 +86,12 @@ def fold(start: EventState, changes: Iterable[Fact]) -> EventState:
         version = max(version, change.version)
         time = change.time
         tail += 1
-    return EventState(version, time, state, tail, deleted)
+        owed -= _RECORD + change.size
+    return EventState(version, time, state, tail, deleted, owed)
 
 
 def _step(state: dict[str, Any], change: Fact) -> None:
-    _, time, item, op, value = change
+    _, time, item, op, value, _ = change
     try:
         if op == SETITEM:
             state[item] = value

@@ -200,7 +200,8 @@ def _record(core: Core, changes: _Changes, current: EventState) -> State | None:
         return None
     if current.time is not None and time <= current.time:
         _check_unchanged(core, stream, time, {step.item for step in steps if step.op not in OF_NO_ITEM})
-    facts = (Fact(current.version + i, time, each.item, each.op, each.value) for i, each in enumerate(steps, 1))
+    numbered = enumerate(steps, current.version + 1)
+    facts = (Fact(i, time, each.item, each.op, each.value, len(each.body.data)) for i, each in numbered)
     folded = fold(base, facts)
     if late:
         folded = fold(folded, facts_of(core, stream, core.log.read(stream, Query(time + 1))))
@@ -214,8 +215,10 @@ def _record(core: Core, changes: _Changes, current: EventState) -> State | None:
         batches.append(_marking(core, stream, marker, current.version, len(steps)))
     snapshot = None if late else _snapshot(core, stream, current)
     versions = core.append([*batches, *([snapshot] if snapshot else ())])
-    tail = len(steps) if snapshot else folded.tail
-    core.states.put(stream.key, folded._replace(version=versions[0], tail=tail))
+    if snapshot is not None:  # it lacks the events of this call
+        size = sum(len(entry.data) for entry in snapshot.entries)
+        folded = folded._replace(tail=len(steps), owed=size + folded.owed - current.owed)
+    core.states.put(stream.key, folded._replace(version=versions[0]))
     return None if folded.deleted else state
 
 
@@ -244,8 +247,12 @@ def _check_unchanged(core: Core, stream: Stream, time: int, items: Collection[st
 
 
 def _snapshot(core: Core, stream: Stream, current: EventState) -> Batch | None:
-    """Return a snapshot if enough events came since the last one: 256, or as many as the state has items."""
-    if current.time is None or current.tail < max(_SNAPSHOT_EVERY, len(current.state)):
+    """Return a snapshot if enough events came since the last one: 256, and as many bytes as that has.
+
+    So snapshots take no more bytes than events, however large a state grows. Rejected: to count the items of the state
+    instead. Those may be long lists, to which each event adds a line.
+    """
+    if current.time is None or current.tail < _SNAPSHOT_EVERY or current.owed > 0:
         return None
     if current.deleted or not current.is_whole:
         return None

@@ -27,7 +27,7 @@ def facts_of(core: Reading, stream: Stream, records: Iterable[Record]) -> Iterat
     """Yield events as the fold takes them, :class:`Unloaded` in place of values that cannot be loaded."""
     envelope = core.envelope
     for record in records:
-        version, _, _, time, _, item, op, *_ = record
+        version, _, _, time, _, item, op, data, *_ = record
         if op not in EVENTS:
             envelope.check_op(stream, record, EVENTS)
         if op == EVENT:  # the fold passes over it: so it is not loaded, but verified, as its operator is sealed too
@@ -40,7 +40,7 @@ def facts_of(core: Reading, stream: Stream, records: Iterable[Record]) -> Iterat
             if not exc.is_genuine:  # a payload that was not written here may be about any item
                 raise
             value = Unloaded(exc)
-        yield Fact(version, time, item, op, value)
+        yield Fact(version, time, item, op, value, len(data))
 
 
 def current_state(core: Reading, key: str) -> EventState | None:
@@ -161,7 +161,8 @@ def _folded_from(core: Reading, query: ReplayQuery, replay: Replay | None) -> Ev
                 is_first = found.start == TIME_MIN
                 query = query._replace(after=0) if is_first else query._replace(horizon=found.start - 1)
             else:
-                return _folded(core, query.stream, EventState(folded_version(found), found.start, state), replay)
+                begun = EventState(folded_version(found), found.start, state, owed=len(found.data))
+                return _folded(core, query.stream, begun, replay)
         (replay,) = core.log.replay((query,))
     return _folded(core, query.stream, EventState(), replay)
 
@@ -200,7 +201,23 @@ def copied(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _copied(item: str, value: Any) -> Any:
     try:
-        return copy.deepcopy(value)
+        return _deep_copy(value, {})
     except Exception as exc:
         exc.add_note(f"rstore: while copying the value of item {item!r}")
         raise
+
+
+def _deep_copy(value: Any, memo: dict[int, Any]) -> Any:
+    """Return what ``copy.deepcopy`` does, in half the time for what JSON can hold. The memo is that of deepcopy."""
+    kind = type(value)
+    if kind not in (list, dict):
+        return value if kind in ATOMS else copy.deepcopy(value, memo)
+    found = memo.get(id(value))
+    if found is None and kind is list:
+        found = memo[id(value)] = []
+        found += [each if type(each) in ATOMS else _deep_copy(each, memo) for each in value]
+    elif found is None:
+        found = memo[id(value)] = {}
+        for key, each in value.items():
+            found[_deep_copy(key, memo)] = each if type(each) in ATOMS else _deep_copy(each, memo)
+    return found

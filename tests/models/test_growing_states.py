@@ -1,0 +1,90 @@
+"""States that grow by a line at a time: what is stored, and what is read, grows with what is added."""
+
+from __future__ import annotations
+
+import operator
+from decimal import Decimal
+
+import attrs
+import pytest
+
+from rstore import Changes, JsonStore, Repository, Store
+from rstore.domain.log import Query
+from rstore.domain.streams import ES, SS, Stream
+from rstore.models.event_states import copied
+from tests.conftest import Backend
+
+LINES = 2_000
+
+
+@attrs.frozen
+class Line:
+    article: str
+    price: Decimal
+
+
+@attrs.frozen
+class Order:
+    lines: tuple[Line, ...] = ()
+    notes: list[Line] = attrs.Factory(list)
+    prices: dict[str, Decimal] = attrs.Factory(dict)
+
+    def add(self, line: Line) -> Changes:
+        return {
+            "lines": (operator.add, (line,)),
+            "notes": (operator.add, [line]),
+            "prices": (operator.or_, {line.article: line.price}),
+        }
+
+
+def stored_bytes(store: Store, kind: str, key: str) -> int:
+    return sum(len(record.data) for record in store._core.base.read(Stream(kind, key), Query()))
+
+
+@pytest.mark.parametrize("cls", [Store, JsonStore])
+def test_lists_and_dicts_record_what_is_added(backend: Backend, key: str | None, cls: type[Store]) -> None:
+    orders = Repository(backend.store(cls, key=key), Order)
+    orders.when(t=1000).create("o")
+    tea, milk = Line("tea", Decimal("1.10")), Line("milk", Decimal("0.80"))
+    orders.when(t=3000).do("o", Order.add, tea)
+    late = orders.when(t=2000).do("o", Order.add, milk)
+    assert late == orders["o"] == Order((milk, tea), [milk, tea], {"milk": milk.price, "tea": tea.price})
+    stored = {"article": "milk", "price": "0.80"}
+    assert [(change.item, change.op, change.value) for change in orders.history("o")[-3:]] == [
+        ("lines", "add", [stored]),
+        ("notes", "add", [stored]),
+        ("prices", "or_", {"milk": "0.80"}),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["memory", "sqlite"], indirect=True)
+def test_snapshots_of_a_growing_list_take_no_more_than_its_lines(backend: Backend, key: str | None) -> None:
+    store = backend.store(key=key)
+    store.apply("o", {"lines": []})
+    for n in range(LINES):
+        store.apply("o", {"lines": (operator.add, [{"article": f"article {n}", "price": f"{n / 100:.2f}"}])})
+    events, snapshots = (stored_bytes(store, kind, "o") for kind in (ES, SS))
+    assert 0 < snapshots < events + 64 * LINES
+    newest = max(record.start for record in store._core.base.read(Stream(SS, "o"), Query()))
+    after = [record for record in store._core.base.read(Stream(ES, "o"), Query()) if record.start > newest]
+    largest = max(len(record.data) for record in store._core.base.read(Stream(SS, "o"), Query()))
+    assert len(after) <= 257 or sum(64 + len(record.data) for record in after) <= largest + 512
+    reader = backend.store(key=key)
+    assert reader.current("o") == store.current("o")
+    assert len(reader.current("o")["lines"]) == LINES  # type: ignore[index]
+
+
+def test_a_copy_of_a_state_is_as_deep_and_shares_what_the_state_shares() -> None:
+    line = {"article": ["tea"]}
+    endless: list[object] = [line]
+    endless.append(endless)
+    state = {"a": [line, line, (line,), {(1, 2): line}, {1.5, 2.5}], "b": endless, "n": 1}
+    first, second, (third,), inside, numbers = copied(state)["a"]
+    assert first is second is third is inside[1, 2] == line
+    assert numbers == {1.5, 2.5}
+    assert first is not line
+    assert first["article"] is not line["article"]
+    copy = copied(state)["b"]
+    assert copy[1] is copy is not endless
+    assert list(copied(state)) == ["a", "b", "n"]
