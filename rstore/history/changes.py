@@ -29,8 +29,8 @@ class Change(NamedTuple):
         timestamp: when it holds, its valid time; the first timestamp of a segment; None for a value of a key.
         item: the item of an event; empty otherwise.
         op: the operator's name: ``setitem``, ``delitem``, ``add``, ..., or ``extend`` and ``remove`` of a series;
-            ``delete`` of an event sequence, after a ``delitem`` of each item; ``prune``, ``compact`` or ``rekey`` of
-            an erasure.
+            ``delete`` of an event sequence, after a ``delitem`` of each item; ``event`` of a domain event, whose item
+            is its name and whose value has its stored fields; ``prune``, ``compact`` or ``rekey`` of an erasure.
         value: the value, None if the operator takes none; the points of an ``extend``; first and last timestamp of a
             ``remove``; the :class:`rstore.Erasure` of a ``prune``, ``compact`` or ``rekey``; an :class:`Unreadable` in
             place of a value that cannot be read.

@@ -90,6 +90,8 @@ class EventSequenceReader(ReadSurface):
     ) -> list[Event] | None:
         """Return the events of a key in order of time, or None if the key is unknown.
 
+        Domain events, which change no item, are not among them: see :meth:`Repository.events`.
+
         Args:
             start, end: only events from then to then, both inclusive, as :meth:`at` takes times.
             ops: only events with this operator, or one of these; ``operator.add`` finds ``decimal.add`` too.

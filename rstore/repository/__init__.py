@@ -12,6 +12,7 @@ from rstore.core import check_expect, core_of, reading_of
 from rstore.domain.errors import StoreError, StoreModelError
 from rstore.domain.log import Reclaimed
 from rstore.domain.names import check_name
+from rstore.domain.operators import EVENT
 from rstore.domain.streams import ES
 from rstore.history.changes import Change
 from rstore.history.commits import By, Commit
@@ -235,6 +236,15 @@ class Repository(Generic[M]):
         """
         return self._events.all_of(reading_of(self._store), self._name(key), key)
 
+    def event_in(self, change: Change) -> Any:
+        """Return the domain event that a change of an instance holds, as :meth:`events` does; None of other changes.
+
+        For functions that follow the log, such as those of :meth:`Store.project`.
+        """
+        if change.op != EVENT or change.kind != ES or not change.key.startswith(self._mapping.prefix):
+            return None
+        return self._events.read(change.key.removeprefix(self._mapping.prefix), change.item, change.value)
+
     # -- write --------------------------------------------------------------------------------------------------------
 
     def create(self, key: str, **arguments: Any) -> M:
@@ -250,7 +260,9 @@ class Repository(Generic[M]):
         """Load an instance, let it decide, store the decision, and return the changed instance.
 
         A decision names fields, and values as instances have them: ``{'due': date(2026, 1, 1)}``, or with an operator,
-        ``{'balance': (operator.add, 10)}``. None or an empty decision changes nothing. If another writer was faster,
+        ``{'balance': (operator.add, 10)}``. It may also be an event of a class in ``events``; or a changed instance, of
+        which the fields count that differ from the one that ``decide`` got; or a list of all these, of which each is
+        applied to what those before have made. None or an empty decision changes nothing. If another writer was faster,
         the instance is loaded and decides again, so ``decide`` should have no effects of its own. If it raises, or if
         its decision makes an invalid instance, nothing is stored. From then on :meth:`get` returns the same instance.
 

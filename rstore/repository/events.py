@@ -13,6 +13,7 @@ from rstore.domain.log import Query, Record
 from rstore.domain.names import check_name
 from rstore.domain.operators import EVENT
 from rstore.domain.streams import ES, Stream
+from rstore.encoding.unreadable import Unreadable
 from rstore.models.applying import Happened
 from rstore.repository.fields import short_repr
 from rstore.repository.mapping import ModelMapping
@@ -147,27 +148,33 @@ class EventTypes:
     def all_of(self, core: Reading, name: str, key: str) -> list[Any]:
         """Return the events of an event sequence, in order of time."""
         stream = Stream(ES, name)
-        return [self._read(core, stream, record, key) for record in core.log.read(stream, Query(ops=(EVENT,)))]
+        records = core.log.read(stream, Query(ops=(EVENT,)))
+        return [self.read(key, record.item, _stored_in(core, stream, record)) for record in records]
 
-    def _read(self, core: Reading, stream: Stream, record: Record, key: str) -> Any:
-        try:
-            fields = dict(core.envelope.value(stream, record))
-        except StorePayloadError as exc:
-            if not exc.is_genuine:
-                raise
-            return UnknownEvent(record.item, 0, {}, exc.reason)
-        except (TypeError, ValueError):  # this is nothing that a repository has stored
-            return UnknownEvent(record.item, 0, {}, "it has no fields")
+    def read(self, key: str, name: str, stored: Any) -> Any:
+        """Return the event of a name and its stored fields, or an unknown one that says why there is none."""
+        if isinstance(stored, Unreadable):
+            return UnknownEvent(name, 0, {}, stored.reason)
+        if not isinstance(stored, Mapping):  # no repository has stored it
+            return UnknownEvent(name, 0, {}, "it has no fields")
+        fields = dict(stored)
         version = fields.pop(VERSION, 1)
-        found = self.by_name.get(record.item)
+        found = self.by_name.get(name)
         if found is None:
-            return UnknownEvent(record.item, version, fields, "no class is registered under this name")
+            return UnknownEvent(name, version, fields, "no class is registered under this name")
         try:
             return found.loaded(key, fields, version)
         except StoreModelError as exc:
-            return UnknownEvent(
-                record.item, version, fields, exc.problem.partition("; ")[0]
-            )  # the rest is about states
+            return UnknownEvent(name, version, fields, exc.problem.partition("; ")[0])  # the rest is about states
+
+
+def _stored_in(core: Reading, stream: Stream, record: Record) -> Any:
+    try:
+        return core.envelope.value(stream, record)
+    except StorePayloadError as exc:
+        if not exc.is_genuine:
+            raise
+        return Unreadable(exc.reason, type(exc).__name__)
 
 
 def _named(events: EventClasses) -> list[tuple[str, type[Any]]]:

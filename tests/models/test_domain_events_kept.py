@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from rstore import Changes, Repository, Store, StoreFormatError, StorePayloadError, UnknownEvent, View
+from rstore import Changes, Repository, Store, StoreFormatError, StorePayloadError, UnknownEvent, Unreadable, View
 from rstore.admin.check import check
 from rstore.core import core_of
 from rstore.domain.log import Batch, Entry, Query
@@ -146,11 +146,21 @@ def test_rekey_seals_them_anew(backend: Backend) -> None:
 
 def test_projections_are_fed_with_them(store: Store, orders: Repository[Order]) -> None:
     def add_up(change, store):  # type: ignore[no-untyped-def]
-        if (change.op, change.item) == (EVENT, "paid"):
-            store.update_with("turnover", lambda total: total + change.value["amount"], default=0)
+        event = orders.event_in(change)
+        if event is not None:
+            store.update_with("turnover", lambda total: total + event.amount, default=0)
 
     store.project("turnover", add_up, prefix="Order/")
     assert store["turnover"] == 7
+
+
+def test_changes_hold_events_of_their_own_repository_only(store: Store, orders: Repository[Order]) -> None:
+    found = [orders.event_in(change) for change in orders.history("o-1")]
+    assert found == [None, None, Paid(3), None, Paid(4), None]
+    other = Repository(store, Order, prefix="Other/", events=[Paid])
+    assert [other.event_in(change) for change in orders.history("o-1")] == [None] * 6
+    change = orders.history("o-1")[2]._replace(value=Unreadable("its class is gone", "StorePayloadError"))
+    assert orders.event_in(change) == UnknownEvent("paid", 0, {}, "its class is gone")
 
 
 def test_a_diff_shows_fields_only(store: Store, orders: Repository[Order]) -> None:
