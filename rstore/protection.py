@@ -173,7 +173,7 @@ class CheckedWriter:
 
     def _found(self) -> _Found:
         # not read, which is two round trips on some backends
-        (found,) = self._log.replay([ReplayQuery(STREAM, after=0)])
+        (found,) = self._log.replay([ReplayQuery(STREAM, horizon=None)])
         if found is None:
             return _Found(0, [], None)
         policies = [record for record in found.records if record.op != CHECK]

@@ -222,19 +222,16 @@ class MemoryLog:
         with self._space.lock:
             return fitting(room, map(self._replayed, queries))
 
-    def _replayed(self, query: ReplayQuery) -> Replay | None:
-        stream, end, horizon, after, until = query
-        head = self.head(stream)
+    def _replayed(self, asked: ReplayQuery) -> Replay | None:
+        stream, query, horizon = asked
+        head, snapshot = self.head(stream), None
         if head is None:
             return None
-        snapshot = None
-        if after is None:
-            newest = Query(end=min(end, horizon), until=until, reverse=True, limit=1)
+        if horizon is not None:
+            newest = Query(end=min(query.end, horizon), until=query.until, reverse=True, limit=1)
             snapshot = next(self.read(Stream(SS, stream.key), newest), None)
-            after = folded_version(snapshot)
-        if after >= head.version:
-            return Replay(head, snapshot, [])
-        return Replay(head, snapshot, list(self.read(stream, Query(end=end, after=after, until=until))))
+            query = query._replace(after=folded_version(snapshot))
+        return Replay(head, snapshot, list(self.read(stream, query)))
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
         with self._space.lock:

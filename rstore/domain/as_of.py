@@ -21,11 +21,10 @@ class AsOf:
         self._log, self.until = log, until
 
     def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
-        # not alive: the stream may have ended since, and the records tell themselves which of them are hidden
-        return self._log.read(stream, query._replace(until=self._bound(query.until), alive=False))
+        return self._log.read(stream, self._then(query))
 
     def replay(self, queries: Sequence[ReplayQuery], room: int | None = None) -> list[Replay | None]:
-        found = self._log.replay([query._replace(until=self._bound(query.until)) for query in queries], room)
+        found = self._log.replay([each._replace(query=self._then(each.query)) for each in queries], room)
         return [replay and _replayed(query, replay) for query, replay in zip(queries, found, strict=False)]
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
@@ -65,13 +64,17 @@ class AsOf:
     def position(self, checkpoint: str) -> Position:
         return self._log.position(checkpoint)
 
+    def _then(self, query: Query) -> Query:
+        # not alive: the stream may have ended since, and the records tell themselves which of them are hidden
+        return query._replace(until=self._bound(query.until), alive=False)
+
     def _bound(self, until: int | None) -> int:
         return self.until if until is None else min(until, self.until)
 
 
 def _replayed(query: ReplayQuery, found: Replay) -> Replay | None:
     """Return a replay with the head that the sequence had then; None if it was not there."""
-    folded = folded_version(found.snapshot) if query.after is None else query.after
+    folded = query.query.after or folded_version(found.snapshot)
     version = max((record.version for record in found.records), default=folded)
-    floor = 0 if query.after is None else found.head.floor  # a fold from before a rewrite begins anew
+    floor = found.head.floor if query.horizon is None else 0  # a fold from before a rewrite begins anew
     return found._replace(head=Head(query.stream, version, floor, live=True)) if version else None

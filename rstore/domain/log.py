@@ -104,8 +104,7 @@ class Query(NamedTuple):
         alive: only records after the append that last ended the stream's life, if any did.
         reverse: the greatest ``(start, version)`` first, instead of the least.
         limit: at most so many records.
-        most: a payload that is longer than so many bytes may be cut there: the caller reads the beginning only. A log
-            that can't read less than a whole payload ignores it.
+        most: a payload that is longer than so many bytes may be cut there, if the log can read less than all of it.
     """
 
     start: int = TIME_MIN
@@ -150,25 +149,23 @@ EVERYTHING: Final = Query()
 
 
 class ReplayQuery(NamedTuple):
-    """From what the state of an event sequence is to be folded. By default that is the present one.
+    """From which records of a stream something is to be folded: by default the present state of an event sequence.
 
     Attributes:
-        end: only records and snapshots of times up to this one.
-        horizon: only a snapshot of a time up to this one. The newest one counts.
-        after: no snapshot, but the records with a greater version. If the log has lost the record of this version,
-            which the caller has folded, the head is shown with a floor above it: as after a rewrite.
-        until: only records and snapshots with ``recorded <= until``; the head is that of the present.
+        query: selects records, as in :meth:`LogReader.read`; the head is that of the present. If the log has lost the
+            record of the version ``after``, which the caller has folded, the head has a floor above it: as after a
+            rewrite.
+        horizon: the newest snapshot of a time up to this one and ``query.end``, recorded by ``query.until``; and only
+            the records after what it has folded. Beside it, the query sets no more than these two. None: no snapshot.
     """
 
     stream: Stream
-    end: int = TIME_MAX
-    horizon: int = TIME_MAX
-    after: int | None = None
-    until: int | None = None
+    query: Query = EVERYTHING
+    horizon: int | None = TIME_MAX
 
 
 class Replay(NamedTuple):
-    """From what the state of an event sequence is folded: a snapshot, if there is one, and the records after it."""
+    """What a stream is folded from: its head, a snapshot if there is one, and records in the order of their query."""
 
     head: Head
     snapshot: Record | None
@@ -270,10 +267,11 @@ class LogReader(Protocol):
         """
 
     def replay(self, queries: Sequence[ReplayQuery], room: int | None = None) -> list[Replay | None]:
-        """Return from what event sequences are folded, each in one consistent read; None where there is no such stream.
+        """Return what many streams are folded from, each in one consistent read; None where there is no such stream.
 
-        Its snapshots are records on the stream of kind ``ss`` with its key. Their span is the latest time that they
-        have folded, their item the version up to which they have, in decimal.
+        They are of any kind but keys. Many take few round trips. The snapshots of an event sequence are records on the
+        stream of kind ``ss`` with its key. Their span is the latest time that they have folded, their item the version
+        up to which they have, in decimal. A view shows no stream where it finds no record, and no head but theirs.
 
         Args:
             room: answer for fewer queries, the first ones, if all their records take more bytes in memory than about

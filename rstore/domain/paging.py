@@ -28,10 +28,14 @@ def newest(log: LogReader, streams: Iterable[Stream]) -> Iterator[Record | None]
 
 
 def fitting(room: int | None, replays: Iterable[Replay | None]) -> list[Replay | None]:
-    """Return the first replays, of which one at least, that take so many bytes in memory; all if there is no limit."""
-    if room is None:
-        return list(replays)
-    return next(within(room, ((replay, size_of(replay)) for replay in replays)), [])
+    """Return the first replays, up to the one that fills so many bytes of memory; all if there is no limit."""
+    found, taken = list[Replay | None](), 0
+    for replay in replays:
+        found.append(replay)
+        taken += size_of(replay)
+        if room is not None and taken >= room:
+            break
+    return found
 
 
 def size_of(replay: Replay | None) -> int:

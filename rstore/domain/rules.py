@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from rstore.domain.errors import StoreConflictError, StoreError, StoreNotAvailableError
-from rstore.domain.log import VERSION_MAX, Batch, Copy, Head, Record, Rewrite
+from rstore.domain.log import VERSION_MAX, Batch, Copy, Head, Query, Record, Rewrite
 from rstore.domain.operators import DELITEM
 from rstore.domain.spans import TIME_MIN
 from rstore.domain.streams import KV, Stream
@@ -81,3 +81,12 @@ def merged_copies(
         heads[copy.stream], times[copy.stream] = copy, recorded[-1]
         records += [(copy.stream, record) for record in copy.records]
     return heads, records
+
+
+def is_tail(query: Query) -> bool:
+    """Tell whether a query asks for all records after a version, up to a time.
+
+    >>> is_tail(Query(end=5, after=3)), is_tail(Query(start=5))
+    (True, False)
+    """
+    return query == Query(end=query.end, until=query.until, after=query.after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from heapq import merge
 from itertools import islice, takewhile
 from operator import attrgetter
@@ -162,23 +163,27 @@ class Transaction:
         yield from islice(merge(stored, own, key=_BY_TIME, reverse=query.reverse), query.limit)
 
     def replay(self, queries: Sequence[ReplayQuery], room: int | None = None) -> list[Replay | None]:
-        asked = [query for query in queries if query.after is None or query.after < PROVISIONAL]
-        # of fewer, if they are large
-        stored = dict(zip(asked, self._log.replay(asked, room) if asked else (), strict=room is None))
-        for query, found in stored.items():
-            self._see(query.stream, found and found.head)
-        own = set(queries).difference(asked)
-        answered = takewhile(lambda query: query in own or query in stored, queries)
-        return [self._replayed(query, stored.get(query)) for query in answered]
+        asked = [each for each in queries if each.query.after < PROVISIONAL]
+        stored = iter(self._log.replay(asked, room) if asked else ())
+        replays = list[Replay | None]()
+        with suppress(StopIteration):  # of fewer, if they are large
+            for each in queries:
+                found = next(stored) if each.query.after < PROVISIONAL else None
+                replays.append(self._replayed(each, found))
+        return replays
 
-    def _replayed(self, query: ReplayQuery, stored: Replay | None) -> Replay | None:
+    def _replayed(self, asked: ReplayQuery, stored: Replay | None) -> Replay | None:
         """Return what is stored of a stream with what was written here."""
-        written = self._written.get(query.stream)
+        stream, query, _ = asked
+        if query.after < PROVISIONAL:
+            self._see(stream, stored and stored.head)
+        written = self._written.get(stream)
         if written is None:
             return stored
-        own = Query(end=query.end, after=query.after or 0).matching(written.records)
-        records = sorted([*(stored.records if stored else ()), *own], key=_BY_TIME)
-        return Replay(self._head(query.stream, written), stored.snapshot if stored else None, records)
+        kept = stored.records if stored and not written.replaced else ()
+        records = sorted([*kept, *query.matching(written.records)], key=_BY_TIME, reverse=query.reverse)
+        snapshot = stored.snapshot if stored else None
+        return Replay(self._head(stream, written), snapshot, records[: query.limit])
 
     def last(self, streams: Sequence[Stream], until: int | None = None, room: int | None = None) -> list[Record | None]:
         own = {stream: self._last(stream, until) for stream in streams}

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from rstore.core import Past, Reading
 from rstore.domain.errors import StoreError, StoreIntegrityError, StorePayloadError
 from rstore.domain.event_state import EventState, Fact, Unloaded, fold, loaded
-from rstore.domain.log import Record, Replay, ReplayQuery
+from rstore.domain.log import Query, Record, Replay, ReplayQuery
 from rstore.domain.operators import EVENT, EVENTS
 from rstore.domain.paging import PAGE, PAGE_BYTES, pages
 from rstore.domain.rules import folded_version
@@ -79,7 +79,8 @@ def _page_of_states(core: Reading, keys: Sequence[str], room: int) -> list[Event
 
 def _query(key: str, cached: EventState | None) -> ReplayQuery:
     """Ask for what follows a state, or for all if there is none."""
-    return ReplayQuery(Stream(ES, key), TIME_MAX, TIME_MAX, None if cached is None else cached.version)
+    stream = Stream(ES, key)
+    return ReplayQuery(stream) if cached is None else ReplayQuery(stream, Query(after=cached.version), None)
 
 
 def _newest(core: Reading, query: ReplayQuery, cached: EventState | None, replay: Replay | None) -> EventState | None:
@@ -140,7 +141,7 @@ def is_live(core: Reading, key: str) -> bool:
 
 def past_state(core: Reading, stream: Stream, t: int) -> EventState | None:
     """Fold all events up to ``t`` from the newest snapshot that counts; None if there is no such stream."""
-    query = ReplayQuery(stream, t)
+    query = ReplayQuery(stream, Query(end=t))
     return _folded_from(core, query, *core.log.replay((query,)))
 
 
@@ -159,7 +160,7 @@ def _folded_from(core: Reading, query: ReplayQuery, replay: Replay | None) -> Ev
                     raise
                 # the snapshot cannot be loaded, and its events are all there
                 is_first = found.start == TIME_MIN
-                query = query._replace(after=0) if is_first else query._replace(horizon=found.start - 1)
+                query = query._replace(horizon=None) if is_first else query._replace(horizon=found.start - 1)
             else:
                 begun = EventState(folded_version(found), found.start, state, owed=len(found.data))
                 return _folded(core, query.stream, begun, replay)

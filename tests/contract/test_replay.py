@@ -6,13 +6,20 @@ from typing import Any
 
 import pytest
 
+from rstore.domain.as_of import AsOf
 from rstore.domain.log import Batch, Log, Query, Replay, ReplayQuery
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, SS, TS, Stream
+from rstore.domain.transaction import Transaction
 from tests.conftest import Backend, in_turn
 from tests.contract.conftest import ALL, EVENTS, append, entries, entry, head_of, rewrite, starts, versions
 
 SNAPSHOTS = Stream(SS, "events")
+
+
+def following(stream: Stream, after: int) -> ReplayQuery:
+    """Ask for the records after a version, without a snapshot."""
+    return ReplayQuery(stream, Query(after=after), None)
 
 
 class TestReplay:
@@ -26,8 +33,11 @@ class TestReplay:
         append(log, EVENTS, entries(70, 80, 90, 100))
         return log
 
-    def replayed(self, log: Log, **options: Any) -> tuple[bytes | None, list[int]]:
-        (replay,) = log.replay([ReplayQuery(EVENTS, **options)])
+    def replayed(
+        self, log: Log, *, after: int | None = None, horizon: int | None = TIME_MAX, **options: Any
+    ) -> tuple[bytes | None, list[int]]:
+        horizon, options = (horizon, options) if after is None else (None, {**options, "after": after})
+        (replay,) = log.replay([ReplayQuery(EVENTS, Query(**options), horizon)])
         assert replay is not None
         assert replay.head == log.head(EVENTS)
         return replay.snapshot.data if replay.snapshot else None, starts(replay.records)
@@ -35,7 +45,8 @@ class TestReplay:
     def test_an_unknown_stream_is_none(self, log: Log) -> None:
         append(log, Stream(TS, EVENTS.key), entries(1))
         assert log.replay([ReplayQuery(EVENTS)]) == [None]
-        assert log.replay([ReplayQuery(EVENTS, after=3)]) == [None]
+        assert log.replay([ReplayQuery(EVENTS, Query(after=3), None)]) == [None]
+        assert log.replay([ReplayQuery(EVENTS, Query(alive=True, limit=1), None)]) == [None]
 
     def test_without_snapshots_it_is_all_records_in_order_of_time(self, log: Log) -> None:
         append(log, EVENTS, entries(3, 1, 2))
@@ -156,10 +167,10 @@ class TestReplayOfMany:
 
     def test_each_may_ask_for_something_else(self, log: Log, streams: list[Stream]) -> None:
         known = [head_of(log, stream).version for stream in streams]
-        self.check(log, [ReplayQuery(stream, after=version) for stream, version in zip(streams, known, strict=True)])
-        odd = [ReplayQuery(stream, end=10 * i, horizon=5 * i) for i, stream in enumerate(streams)]
-        odd[::4] = [query._replace(after=known[4 * i] - 2) for i, query in enumerate(odd[::4])]
-        odd[::7] = [query._replace(until=20) for query in odd[::7]]
+        self.check(log, [following(stream, version) for stream, version in zip(streams, known, strict=True)])
+        odd = [ReplayQuery(stream, Query(end=10 * i), horizon=5 * i) for i, stream in enumerate(streams)]
+        odd[::4] = [following(each.stream, known[4 * i] - 2) for i, each in enumerate(odd[::4])]
+        odd[::7] = [each._replace(query=each.query._replace(until=20)) for each in odd[::7]]
         odd[3:3] = [ReplayQuery(Stream(ES, "unknown")), ReplayQuery(Stream(TS, "001")), odd[5], odd[6]]
         self.check(log, odd)
 
@@ -173,9 +184,9 @@ class TestReplayOfMany:
         known = [head_of(log, stream).version for stream in streams[1:]]
         for stream in streams[1:]:
             rewrite(log, stream, versions(log, stream)[:1])
-        queries = [ReplayQuery(stream, after=after) for stream, after in zip(streams[1:], known, strict=True)]
+        queries = list(map(following, streams[1:], known))
         for replay, query in zip(self.check(log, queries), queries, strict=True):
-            assert replay is None or replay.head.floor > (query.after or 0)
+            assert replay is None or replay.head.floor > query.query.after
 
     @in_turn("room", [0, 1, 300, 5_000, 20_000, 1 << 30])
     def test_there_may_be_room_for_the_first_ones_only(self, log: Log, streams: list[Stream], room: int) -> None:
@@ -193,3 +204,108 @@ class TestReplayOfMany:
         for reader in (log, backend.log(frozen=True)):
             found = reader.replay([ReplayQuery(stream) for stream in streams], room=1 << 20)
             assert 1 <= len(found) <= 53
+
+
+class TestReplayOfSpans:
+    """Records of many streams in one read: of each stream those that ``read`` yields."""
+
+    QUERIES = (
+        Query(),
+        Query(20, 60),
+        Query(20, 60, alive=True),
+        Query(TIME_MIN, 35, reverse=True, limit=3),
+        Query(30, TIME_MAX, limit=2),
+        Query(TIME_MIN + 5, TIME_MIN + 2**61),
+        Query(TIME_MAX, TIME_MAX),
+        Query(60, 20),
+        Query(alive=True, reverse=True, limit=1),
+        Query(ops=("remove", "add")),
+        Query(ops=(), limit=5),
+        Query(item="i3", until=6),
+        Query(item="", ops=("extend",), start=5, end=80, until=11, limit=4, alive=True),
+        Query(limit=0),
+    )
+
+    @pytest.fixture
+    def streams(self, log: Log) -> list[Stream]:
+        """Streams with spans of all lengths; some have ended once, and some were rewritten."""
+        streams = [Stream(kind, f"{i}") for i in range(9) for kind in (TS, ES)]
+        spans = [
+            (0, 0),
+            (10, 12),
+            (30, 34),
+            (31, 31),
+            (20, 90),
+            (-5, 2**40),
+            (TIME_MIN, TIME_MAX),
+            (TIME_MAX, TIME_MAX),
+        ]
+        for n, stream in enumerate(streams):
+            for t, (start, end) in enumerate(spans):
+                added = entry(start, end, item=f"i{t}" if n % 2 else "", op="remove" if t == n % 5 else "extend")
+                append(log, stream, [added._replace(data=b"%d" % t * t)], recorded=t, live=(n + t) % 11 > 0)
+            if n % 4 == 0:
+                rewrite(log, stream, versions(log, stream)[::3])
+        return [*streams, Stream(TS, "none")]
+
+    @in_turn("query", QUERIES)
+    def test_they_are_those_of_a_read(self, backend: Backend, log: Log, streams: list[Stream], query: Query) -> None:
+        expected = [list(log.read(stream, query)) for stream in streams]
+        asked = [ReplayQuery(stream, query, None) for stream in streams]
+        for reader in (log, backend.log(frozen=True), Transaction(log)):
+            found = reader.replay(asked)
+            assert [replay.records if replay else [] for replay in found] == expected
+            assert [replay and replay.head for replay in found] == list(map(log.head, streams))
+            assert not any(replay.snapshot for replay in found if replay)
+            assert [reader.replay([each])[0] for each in asked] == found
+        past = AsOf(log, 5)
+        assert [replay.records if replay else [] for replay in past.replay(asked)] == [
+            list(past.read(stream, query)) for stream in streams
+        ]
+
+    def test_each_may_ask_for_something_else(self, backend: Backend, log: Log, streams: list[Stream]) -> None:
+        queries = [*self.QUERIES, Query(after=head_of(log, streams[0]).version - 3, limit=2)]
+        asked = [ReplayQuery(stream, query, None) for query in queries for stream in streams]
+        expected = [list(log.read(stream, query)) for stream, query, _ in asked]
+        for reader in (log, backend.log(frozen=True)):
+            for room in (None, 0, 2_000, 1 << 30):
+                found = list[Replay | None]()
+                while len(found) < len(asked):
+                    found += reader.replay(asked[len(found) :], room)
+                assert [replay.records if replay else [] for replay in found] == expected
+
+    def test_a_payload_may_be_cut(self, backend: Backend, log: Log) -> None:
+        sizes = (0, 1, 9, 10, 11, 100_000)
+        streams = [Stream(TS, f"{i}") for i in range(3)]
+        for stream in streams:
+            append(log, stream, [entry(t, data=stream.key.encode() * size) for t, size in enumerate(sizes)])
+        for reader in (log, backend.log(frozen=True)):
+            for stream, replay in zip(streams, reader.replay([*map(self.begun, streams)]), strict=True):
+                assert replay is not None
+                whole = list(reader.read(stream))
+                assert [record.data[:10] for record in replay.records] == [record.data[:10] for record in whole]
+                assert [record._replace(data=b"") for record in replay.records] == [
+                    record._replace(data=b"") for record in whole
+                ]
+                assert all(len(record.data) >= min(size, 10) for record, size in zip(whole, sizes, strict=True))
+
+    def begun(self, stream: Stream) -> ReplayQuery:
+        return ReplayQuery(stream, Query(most=10), None)
+
+    def test_in_a_transaction_they_are_with_what_it_has_written(self, log: Log, streams: list[Stream]) -> None:
+        above = Transaction(log)
+        for stream in streams[::2]:
+            append(above, stream, [entry(15, 25), entry(70, op="remove")], recorded=9)
+        replaced = streams[1]
+        append(above, replaced, [entry(33, item="i3")], recorded=9, replace=True)
+        for query in self.QUERIES:
+            expected = [list(above.read(stream, query)) for stream in streams]
+            found = above.replay([ReplayQuery(stream, query, None) for stream in streams])
+            assert [replay.records if replay else [] for replay in found] == expected
+
+    def test_what_is_large_does_not_come_all_at_once(self, backend: Backend, log: Log) -> None:
+        streams = [Stream(TS, f"{i:03}") for i in range(200)]
+        log.append([Batch(stream, [entry(1, data=bytes(20_000))], 1) for stream in streams])
+        asked = [ReplayQuery(stream, Query(0, 5, alive=True, limit=64), None) for stream in streams]
+        for reader in (log, backend.log(frozen=True)):
+            assert 1 <= len(reader.replay(asked, room=1 << 20)) <= 53

@@ -29,7 +29,7 @@ from rstore.domain.log import (
     Rewrite,
 )
 from rstore.domain.rules import head_then
-from rstore.domain.spans import TIME_MIN
+from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import Stream
 from rstore.domain.waiting import wait_for_change
 
@@ -89,8 +89,6 @@ class PostgresqlLog:
     # -- read ---------------------------------------------------------------------------------------------------------
 
     def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
-        if query.ops is not None and not query.ops:
-            return
         for page in reading.pages(self._pool, self._namespace, stream, query):
             for row in page:
                 yield reading.record(row)
@@ -106,12 +104,8 @@ class PostgresqlLog:
                 return [self._last(db, streams[0], until)]
             kinds, keys = names_of(streams)
             values = {"kinds": kinds, "keys": keys, "namespace": self._namespace, "until": until}
-            if room is not None:
-                rows = db.rows(sql.LAST_WITHIN.by(until), {**values, "room": room})
-                return [None if row[0] is None else reading.record(row) for row in rows]
-            rows = db.rows(sql.LAST_OF_MANY.by(until), values)
-        found = {nth: reading.record(row) for nth, *row in rows}
-        return [found.get(nth) for nth in range(1, len(streams) + 1)]
+            rows = db.rows(sql.LAST_OF_MANY.by(until), {**values, "room": TIME_MAX if room is None else room})
+        return [None if row[0] is None else reading.record(row) for row in rows]
 
     def _last(self, db: Connection, stream: Stream, until: int | None) -> Record | None:
         """Return the newest record: the most frequent read of all, and faster if the stream's id is known.

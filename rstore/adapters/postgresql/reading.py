@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from rstore.adapters.postgresql import statements as sql
@@ -11,12 +12,13 @@ from rstore.adapters.postgresql.pool import PostgresqlPool
 from rstore.adapters.postgresql.server import Connection, Row
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Head, Position, Query, Record, Replay, ReplayQuery
-from rstore.domain.rules import folded_version, head_then
+from rstore.domain.paging import size_of
+from rstore.domain.rules import folded_version, head_then, is_tail
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import Stream
 
 PAGE: Final = 256
-_ASKED: Final = ("kind", "key", "end", "horizon", "after", "until")
+_ASKED: Final = ("kind", "key", "start", "end", "horizon", "after", "until")
 
 
 class Place(NamedTuple):
@@ -66,19 +68,44 @@ def pages(pool: PostgresqlPool, namespace: str, stream: Stream, query: Query) ->
 
 
 def replays(db: Connection, namespace: str, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
-    """Return from what streams are folded, or the first ones of them."""
-    if not queries:
-        return []
-    asked = [
-        (*query.stream, query.end, query.horizon, query.after, TIME_MAX if query.until is None else query.until)
-        for query in queries
-    ]
-    if len(asked) == 1:
+    """Return what streams are folded from, or the first ones of them."""
+    found, left = list[Replay | None](), TIME_MAX if room is None else room
+    for _, group in groupby(queries, key=_shape):  # mostly, all are of one
+        asked = list(group)
+        part = _replays(db, namespace, asked, left)
+        found += part
+        left -= sum(map(size_of, part)) if room is not None else 0
+        if len(part) < len(asked) or left <= 0:
+            break
+    return found
+
+
+def _shape(asked: ReplayQuery) -> object:
+    """Return what the queries of one statement have in common."""
+    return None if is_tail(asked.query) else asked.query._replace(start=0, end=0, until=None, after=0)
+
+
+def _replays(db: Connection, namespace: str, queries: Sequence[ReplayQuery], room: int) -> list[Replay | None]:
+    asked = [_values(*query) for query in queries]
+    query = queries[0].query
+    follows = is_tail(query)
+    if len(asked) == 1 and follows:
         rows = db.rows(sql.REPLAY, {"namespace": namespace, **dict(zip(_ASKED, *asked, strict=True))})
     else:
+        statement = sql.REPLAY_MANY if follows else sql.replay_matching(query)
         columns = dict(zip(_ASKED, map(list, zip(*asked, strict=True)), strict=True))
-        values = {"namespace": namespace, "room": TIME_MAX if room is None else room, **columns}
-        rows = db.rows(sql.REPLAY_MANY, values)
+        filters = {"item": query.item, "ops": list(query.ops or ()), "limit": query.limit}
+        rows = db.rows(statement, {"namespace": namespace, "room": room, **columns, **filters})
+    return _parsed(queries, rows)
+
+
+def _values(stream: Stream, query: Query, horizon: int | None) -> tuple[object, ...]:
+    after = query.after if horizon is None else None
+    until = TIME_MAX if query.until is None else query.until
+    return *stream, query.start, query.end, horizon, after, until
+
+
+def _parsed(queries: Sequence[ReplayQuery], rows: Iterable[Row]) -> list[Replay | None]:
     found: list[Replay | None] = []
     tail: list[Record] = []
     for follows, version, floor, live, died, *row in rows:

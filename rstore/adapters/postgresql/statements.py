@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from rstore.domain.log import Query
 from rstore.domain.operators import DELITEM
 from rstore.domain.paging import RECORD_BYTES
-from rstore.domain.spans import TIME_MAX, ranges
+from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, ranges
 from rstore.domain.streams import KV, SS
 
 # -- the schema and its namespaces ------------------------------------------------------------------------------------
@@ -178,17 +178,9 @@ WHERE s.id = %(id)s AND s.namespace = %(home)s AND s.kind = %(kind)s AND s.key =
 
 # LATERAL and OFFSET make the server look up the streams one by one. The planner might rather list all of them, and
 # search for each.
-LAST_OF_MANY: Final = _each_way(f"""
-SELECT asked.nth, r.* FROM unnest(%(kinds)s::text[], %(keys)s::text[]) WITH ORDINALITY AS asked (kind, key, nth)
-CROSS JOIN LATERAL (
-    SELECT {_OF_R} FROM rstore.stream AS s JOIN rstore.record AS r ON r.stream = s.id AND {{which}}
-    WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
-        AND s.kind = asked.kind AND s.key = asked.key
-    OFFSET 0) AS r""")
-
 # As many from the first one on as have some size together. The length of a payload that is stored apart is known
 # without reading it.
-LAST_WITHIN: Final = _each_way(f"""
+LAST_OF_MANY: Final = _each_way(f"""
 SELECT {_COLUMNS} FROM (
     SELECT asked.nth, r.*, sum(coalesce(octet_length(r.data), 0) + coalesce(octet_length(r.meta), 0))
         OVER (ORDER BY asked.nth ROWS UNBOUNDED PRECEDING) AS size
@@ -237,13 +229,12 @@ PLACES: Final = f"SELECT s.id, s.levels, s.died, s.largest FROM {_STREAM}"
 # One statement sees all of it in one snapshot of the database. The tail begins after the version that the caller gives,
 # or after the one that the stored snapshot has folded. A snapshot that names no version is damaged: no tail is read. If
 # the given version has no record, a failover has lost it. What the caller folded up to it is then of no use, so the
-# answer has a floor above it. Each stream that was asked for has a row of its head, and then one for each record after
-# the snapshot.
+# answer has a floor above it. Each stream that was asked for has a row of its head, and then one for each record.
 _REPLAY: Final = f"""
 SELECT r.follows, r.head, r.floor, r.live, r.died, {_OF_R} FROM (
     SELECT asked.nth, r.* {{size}} FROM {{asked}}
     LEFT JOIN LATERAL (
-        SELECT s.id, s.version, s.live, s.died, CASE
+        SELECT s.id, s.version, s.live, s.died, s.levels, CASE
             WHEN asked.after > s.floor AND asked.after < s.version AND NOT EXISTS (
                 SELECT FROM rstore.record AS r WHERE r.stream = s.id AND r.version = asked.after)
             THEN s.version ELSE s.floor END AS floor
@@ -262,15 +253,21 @@ SELECT r.follows, r.head, r.floor, r.live, r.died, {_OF_R} FROM (
     CROSS JOIN LATERAL (
         SELECT false AS follows, s.version AS head, s.floor, s.live, s.died, snapshot.*
         UNION ALL
-        SELECT true, NULL, NULL, NULL, NULL, {_OF_R} FROM rstore.record AS r
+        SELECT true, NULL, NULL, NULL, NULL, {{records}}) AS r) AS r
+{{where}} ORDER BY r.nth, r.follows, r.start{{order}}, r.version{{order}}"""
+
+_TAIL: Final = {
+    "records": f"""{_OF_R} FROM rstore.record AS r
         WHERE r.stream = s.id AND r.start <= asked."end" AND r.recorded <= asked.until
             AND r.version > coalesce(asked.after, CASE
-                WHEN snapshot.item ~ '^[0-9]{{{{1,18}}}}$' THEN snapshot.item::bigint
-                WHEN snapshot.item IS NOT NULL THEN {TIME_MAX} ELSE 0 END)) AS r) AS r
-{{where}} ORDER BY r.nth, r.follows, r.start, r.version"""
+                WHEN snapshot.item ~ '^[0-9]{{1,18}}$' THEN snapshot.item::bigint
+                WHEN snapshot.item IS NOT NULL THEN {TIME_MAX} ELSE 0 END)""",
+    "order": "",
+}
 
 # Constants are planned as such, and an array for each parameter of one stream takes longer to send.
 REPLAY: Final = _REPLAY.format(
+    **_TAIL,
     size="",
     where="",
     asked="""(SELECT 1 AS nth, %(kind)s::text AS kind, %(key)s::text AS key, %(end)s::bigint AS "end",
@@ -278,13 +275,48 @@ REPLAY: Final = _REPLAY.format(
 )
 
 # As many streams from the first one on as take some memory together.
-REPLAY_MANY: Final = _REPLAY.format(
-    size=f""", sum(coalesce(octet_length(r.data) + coalesce(octet_length(r.meta), 0) + {RECORD_BYTES}, 0))
+_MANY: Final = {
+    "size": f""", sum(coalesce(octet_length(r.data) + coalesce(octet_length(r.meta), 0) + {RECORD_BYTES}, 0))
         OVER (ORDER BY asked.nth) AS size""",
-    where="WHERE r.nth = 1 OR r.size <= %(room)s",
-    asked="""unnest(%(kind)s::text[], %(key)s::text[], %(end)s::bigint[], %(horizon)s::bigint[], %(after)s::bigint[],
-        %(until)s::bigint[]) WITH ORDINALITY AS asked (kind, key, "end", horizon, after, until, nth)""",
-)
+    "where": "WHERE r.nth = 1 OR r.size <= %(room)s",
+    "asked": """unnest(%(kind)s::text[], %(key)s::text[], %(start)s::bigint[], %(end)s::bigint[], %(horizon)s::bigint[],
+        %(after)s::bigint[], %(until)s::bigint[])
+        WITH ORDINALITY AS asked (kind, key, start, "end", horizon, after, until, nth)""",
+}
+REPLAY_MANY: Final = _REPLAY.format(**_TAIL, **_MANY)
+
+# The records of each stream that match a query: of each level that the stream has, one range of the index. Rejected: to
+# ask for the levels first, which is one more round trip.
+_MATCHING: Final = f"""r.* FROM (
+        SELECT {{columns}} FROM generate_series(0, {TOP_LEVEL}) AS each (of_level) CROSS JOIN LATERAL (
+            SELECT * FROM rstore.record
+            WHERE stream = s.id AND level = of_level AND start <= asked."end" AND "end" >= asked.start
+                AND start >= CASE
+                    WHEN asked.start < '{TIME_MIN}'::bigint + (1::bigint << least(of_level, {TOP_LEVEL - 1}))
+                        OR of_level = {TOP_LEVEL} THEN '{TIME_MIN}'::bigint
+                    ELSE asked.start - (1::bigint << of_level) + 1 END
+                AND recorded <= asked.until AND version > greatest(asked.after{{died}}){{filters}}
+            ORDER BY start{{order}}, version{{order}} LIMIT %(limit)s) AS r
+        WHERE s.levels >> of_level & 1 = 1 ORDER BY start{{order}}, version{{order}} LIMIT %(limit)s) AS r"""
+
+
+def replay_matching(query: Query) -> str:
+    """Return the statement for the records of many streams that match a query, which may differ in times alone."""
+    filters = {" AND item = %(item)s": query.item, " AND op = ANY(%(ops)s::text[])": query.ops}
+    order = " DESC" if query.reverse else ""
+    records = _MATCHING.format(
+        columns=_columns(query.most),
+        died=", s.died" if query.alive else "",
+        filters="".join(text for text, value in filters.items() if value is not None),
+        order=order,
+    )
+    return _REPLAY.format(records=records, order=order, **_MANY)
+
+
+def _columns(most: int | None) -> str:
+    # the payloads are not compressed, so the server reads no more of a long one than that
+    return _COLUMNS if most is None else _COLUMNS.replace("data", f"substr(data, 1, {most:d}) AS data")
+
 
 # Along the versions: values of a key, and records after a version.
 _BY_VERSION: Final = 'WHERE stream = %s AND start <= %s AND "end" >= %s'
@@ -312,9 +344,7 @@ def records(kind: str, number: int, levels: int, died: int, query: Query) -> tup
         "version > %s": query.above(died),
     }
     given = {text: value for text, value in filters.items() if value is not None}
-    # the payloads are not compressed, so the server reads no more of a long one than that
-    columns = _COLUMNS if most is None else _COLUMNS.replace("data", f"substr(data, 1, {most:d}) AS data")
-    each = f"(SELECT {columns} FROM rstore.record {where}{''.join(f' AND {text}' for text in given)})"
+    each = f"(SELECT {_columns(most)} FROM rstore.record {where}{''.join(f' AND {text}' for text in given)})"
     order = "DESC" if reverse else "ASC"
     values = [value for part in parts for value in (*part, *given.values())]
     statement = f"{' UNION ALL '.join([each] * len(parts))} ORDER BY start {order}, version {order} LIMIT %s"

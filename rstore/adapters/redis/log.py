@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Final
 
 from rstore.adapters.redis import feed
@@ -145,8 +144,7 @@ class RedisLog:
         head = unpack_head(*owner.ask((b"GET", location.head)))
         if head is None:
             return
-        found = Snapshot(owner, location, head).select(query._replace(after=query.above(head.died)))
-        for record in islice(query.matching(found), query.limit):
+        for record in Snapshot(owner, location, head).matching(query):
             yield opened.placed(location.partition, record)
             opened.servers.check_open()
 
@@ -154,7 +152,7 @@ class RedisLog:
         opened = self._opened()
         if not queries:
             return []
-        bounded = {query.stream: query.until for query in queries if query.until is not None}
+        bounded = {each.stream: each.query.until for each in queries if each.query.until is not None}
         if bounded:
             opened.await_writers(max(bounded.values()), list(bounded))
         return replays(opened, queries, room)

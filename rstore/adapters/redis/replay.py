@@ -19,7 +19,7 @@ from rstore.adapters.redis.scripts import REPLAY_EACH
 from rstore.adapters.redis.snapshot import Owner, Snapshot
 from rstore.domain.log import Query, Replay, ReplayQuery
 from rstore.domain.paging import size_of
-from rstore.domain.rules import folded_version
+from rstore.domain.rules import folded_version, is_tail
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import SS, Stream
 
@@ -31,7 +31,7 @@ _FIRST: Final = 4
 
 def replays(opened: Opened, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
     """Return what ``Log.replay`` promises."""
-    if opened.frozen:
+    if opened.frozen or not all(is_tail(query.query) for query in queries):
         found = _few_first(partial(_by_reads, opened), queries, room)
     elif opened.servers.partitions == 1:
         found = _by_scripts(opened, [_run(opened, queries, room)], queries)
@@ -74,11 +74,11 @@ def _by_scripts(opened: Opened, runs: Sequence[Run], queries: Sequence[ReplayQue
 def _run(opened: Opened, queries: Sequence[ReplayQuery], room: int | None) -> Run:
     keys: list[bytes] = []
     args = [b"" if room is None else b"%d" % room]
-    for stream, end, horizon, after, until in queries:
+    for stream, query, horizon in queries:
         partition, snapshots = opened.locate(stream).partition, Stream(SS, stream.key)
         keys += (*partition.current(stream), partition.records(snapshots), partition.spans(snapshots))
-        times = packed_time(end), packed_time(min(end, horizon)), packed_time(TIME_MAX if until is None else until)
-        args += (b"" if after is None else b"%d" % after, *times)
+        times = query.end, min(query.end, horizon or 0), TIME_MAX if query.until is None else query.until
+        args += (b"%d" % query.after if horizon is None else b"", *map(packed_time, times))
     return Run(partition.slot, REPLAY_EACH, keys, args)  # there is one query at least
 
 
@@ -88,11 +88,11 @@ def _unpacked(query: ReplayQuery, packed: bytes, found: bytes | None, *tail: byt
         raise damaged()
     if not tail:
         return Replay(head.as_head(query.stream), snapshot, [])
-    counted = Query(end=query.end, until=query.until).matching(map(unpack_record, tail))
+    counted = query.query.matching(map(unpack_record, tail))
     return Replay(head.as_head(query.stream), snapshot, sorted(counted, key=attrgetter("start", "version")))
 
 
-# -- by plain reads: a script needs more than permission to read ------------------------------------------------------
+# -- by plain reads: a script needs more than permission to read, and knows no spans ----------------------------------
 
 
 def _by_reads(opened: Opened, queries: Sequence[ReplayQuery]) -> list[Replay | None]:
@@ -101,7 +101,7 @@ def _by_reads(opened: Opened, queries: Sequence[ReplayQuery]) -> list[Replay | N
     deadline = time.monotonic() + servers.server.timeout
     located = [(opened.locate(query.stream), query) for query in queries]
     if len(located) == 1:
-        return [_replay(servers.at(location.slot), location, query, deadline) for location, query in located]
+        return [_replay(servers.at(location.slot), query, location, deadline) for location, query in located]
     reads = [_Read(location, query, deadline) for location, query in located]
     while waiting := [read for read in reads if read.commands]:
         servers.check_open()
@@ -150,33 +150,32 @@ class _Read:
     def _advance(self) -> None:
         self._unused, self.commands = iter(self._known), ()
         try:
-            self.found = _replay(self, self.location, self._query, self._deadline)
+            self.found = _replay(self, self._query, self.location, self._deadline)
         except _UnansweredError as exc:
             self.commands = exc.commands
 
 
-def _replay(owner: Owner, location: Location, query: ReplayQuery, deadline: float) -> Replay | None:
-    stream, end, horizon, after, until = query
-    snapshots, tried = location._replace(stream=Stream(SS, stream.key)), None
+def _replay(owner: Owner, asked: ReplayQuery, location: Location, deadline: float) -> Replay | None:
+    (stream, query, horizon), tried = asked, None
+    snapshots = location._replace(stream=Stream(SS, stream.key))
     while True:
-        heads = [location.head] if after is not None else [location.head, snapshots.head]
+        heads = [location.head] if horizon is None else [location.head, snapshots.head]
         head, *of_snapshots = map(unpack_head, owner.ask(*((b"GET", key) for key in heads)))
         if head is None:
             return None
-        shown, snapshot = head.as_head(stream), None
-        if after == head.version:
-            return Replay(shown, None, [])
-        seen = Snapshot(owner, location, head)
-        if after is not None:
-            if head.is_before_gap(after) and not seen.has(after):
+        shown, snapshot, seen = head.as_head(stream), None, Snapshot(owner, location, head)
+        if horizon is None:
+            if query.after == head.version:
+                return Replay(shown, None, [])
+            if head.is_before_gap(query.after) and not seen.has(query.after):
                 return Replay(shown._replace(floor=head.version), None, [])
-            return Replay(shown, None, seen.after(Query(end=end, after=after, until=until)))
+            return Replay(shown, None, seen.after(query) if is_tail(asked.query) else list(seen.matching(query)))
         if of_snapshots[0] is not None:
-            newest = Query(end=min(end, horizon), until=until, reverse=True)
+            newest = Query(end=min(query.end, horizon), until=query.until, reverse=True)
             snapshot = next(Snapshot(owner, snapshots, of_snapshots[0]).select(newest), None)
         folded = folded_version(snapshot)
         if folded <= head.version:
-            return Replay(shown, snapshot, seen.after(Query(end=end, after=folded, until=until)))
+            return Replay(shown, snapshot, seen.after(query._replace(after=folded)))
         # it was made after a rewrite; if not, it has folded records that never were
         if tried == (head.version, head.generation) or time.monotonic() > deadline:
             raise damaged()

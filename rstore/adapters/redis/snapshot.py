@@ -84,6 +84,11 @@ class Snapshot:
         """Tell whether there is a record of a version that is not the newest."""
         return self._fetch([version])[version] is not None
 
+    def matching(self, query: Query) -> Iterator[Record]:
+        """Yield the records that a query matches."""
+        found = self.select(query._replace(after=query.above(self._head.died)))
+        return islice(query.matching(found), query.limit)
+
     def select(self, query: Query) -> Iterator[Record]:
         """Yield the records that may match a query, in its order: all that the index can tell is considered."""
         after, until = query.after, query.until

@@ -86,8 +86,6 @@ class SqliteLog:
     # -- read ---------------------------------------------------------------------------------------------------------
 
     def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
-        if query.ops is not None and not query.ops:
-            return
         with self._pool.lease() as db:
             db.execute("BEGIN")  # stream and records in one snapshot, which is held until the iterator ends
             row = reading.find(db, stream)

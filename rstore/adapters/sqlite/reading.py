@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from rstore.adapters.sqlite import statements as sql
 from rstore.adapters.sqlite.file import Connection
 from rstore.adapters.sqlite.pool import SqlitePool
-from rstore.domain.log import Head, Query, Record, Replay, ReplayQuery
+from rstore.domain.log import Head, Record, Replay, ReplayQuery
 from rstore.domain.rules import folded_version, head_then
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import KV, SS, Stream
@@ -65,33 +65,31 @@ def find_many(db: Connection, streams: Sequence[Stream]) -> dict[Stream, StreamR
     return found
 
 
-def replay(db: Connection, query: ReplayQuery) -> Replay | None:
-    """Return the newest snapshot of a stream and the records after it, in a transaction if it takes several reads."""
-    stream, _, _, after, _ = query
-    if after is not None:  # most callers have folded all that there is: the stream alone tells them so
-        row = find(db, stream)
-        if row is not None and row.version <= after:
-            return Replay(row.head(stream), None, [])
+def replay(db: Connection, asked: ReplayQuery) -> Replay | None:
+    """Return what a stream is folded from, in a transaction if it takes several reads."""
+    if asked.query.after:  # most callers have folded all that there is: the stream alone tells them so
+        row = find(db, asked.stream)
+        if row is not None and row.version <= asked.query.after:
+            return Replay(row.head(asked.stream), None, [])
     db.execute("BEGIN")
-    return replayed(db, find(db, stream), query)
+    return replayed(db, find(db, asked.stream), asked)
 
 
-def replayed(db: Connection, row: StreamRow | None, query: ReplayQuery) -> Replay | None:
-    """Return the newest snapshot of a stream that was found, and the records after it."""
+def replayed(db: Connection, row: StreamRow | None, asked: ReplayQuery) -> Replay | None:
+    """Return what a stream that was found is folded from."""
     if row is None:
         return None
-    stream, end, horizon, after, until = query
-    snapshot = None
-    if after is None:
-        recorded = TIME_MAX if until is None else until
-        found = db.execute(sql.SNAPSHOT, (db.namespace, SS, stream.key, min(end, horizon), recorded)).fetchone()
+    (stream, query, horizon), snapshot = asked, None
+    if horizon is not None:
+        recorded = TIME_MAX if query.until is None else query.until
+        place = db.namespace, SS, stream.key, min(query.end, horizon), recorded
+        found = db.execute(sql.SNAPSHOT, place).fetchone()
         snapshot = None if found is None else record(found)
-        after = folded_version(snapshot)
-    if after >= row.version:
+        query = query._replace(after=folded_version(snapshot))
+    if query.after >= row.version:
         return Replay(row.head(stream), snapshot, [])
-    tail = Query(end=end, after=after, until=until)
-    rows = db.execute(*sql.records(stream.kind, row.id, row.levels, row.died, tail)).fetchall()
-    return Replay(row.head(stream), snapshot, _records(rows))
+    rows = db.execute(*sql.records(stream.kind, row.id, row.levels, row.died, query)).fetchall()
+    return Replay(row.head(stream), snapshot, _records(_begun(db, rows, query.most)))
 
 
 def head_by_time(db: Connection, stream: Stream, until: int) -> Head | None:
@@ -187,14 +185,20 @@ def _rows(
 ) -> Generator[tuple[Any, ...], None, None]:
     size = 1  # pages grow: a caller that wants only the first record does not pay for more
     while page := _page(cursor, size):
-        if most is not None:
-            page = [row if row[-2] is not None else _begun(db, row, most) for row in page]
+        page = _begun(db, page, most)
         with pool.parked(db, cursor):
             yield from page
         size = min(2 * size, PAGE)
 
 
-def _begun(db: Connection, row: tuple[Any, ...], most: int) -> tuple[Any, ...]:
+def _begun(db: Connection, rows: list[tuple[Any, ...]], most: int | None) -> list[tuple[Any, ...]]:
+    """Return rows of records, with the beginnings of payloads that are longer than ``most``."""
+    if most is None:
+        return rows
+    return [row if row[-2] is not None else _with_beginning(db, row, most) for row in rows]
+
+
+def _with_beginning(db: Connection, row: tuple[Any, ...], most: int) -> tuple[Any, ...]:
     """Return the row of a record with the beginning of a long payload. Rejected: ``substr``, which reads all of it."""
     try:
         with db.blobopen("rstore_record", "data", row[1], readonly=True) as payload:

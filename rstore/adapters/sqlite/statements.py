@@ -385,7 +385,7 @@ def records(kind: str, number: int, levels: int, died: int, query: Query) -> tup
         ("version > ?", [query.above(died)]),
         ("item = ?", None if item is None else [item]),
         ("recorded <= ?", None if until is None else [until]),
-        (f"op IN ({', '.join('?' * len(ops or ()))})", ops),
+        (f"op IN (NULL{', ?' * len(ops or ())})", ops),  # of an empty list, SQLite has no plan in a compound SELECT
     ]
     given = [(text, values) for text, values in filters if values is not None]
     if most is not None and kind != KV:  # of what is NULL here, reading.selected reads the beginning

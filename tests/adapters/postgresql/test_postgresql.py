@@ -30,7 +30,7 @@ from rstore.adapters.postgresql import batching, writing
 from rstore.adapters.postgresql.server import Connection, Server
 from rstore.adapters.postgresql.statements import EPOCH_STEP, SCHEMA_VERSION
 from rstore.admin.check import check
-from rstore.domain.log import Batch, Copy, Entry, Log, Record, ReplayQuery, Rewrite
+from rstore.domain.log import Batch, Copy, Entry, Log, Query, Record, ReplayQuery, Rewrite
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, KV, TS, Stream
 from tests.conftest import KEY, postgresql
@@ -1142,7 +1142,7 @@ def test_a_projection_of_lost_events_begins_anew(log: Log) -> None:
     log.rewrite([Rewrite(stream, None, versions[1:2], bump_version=False)])  # what a failover can do to a version
 
     def is_of_use(version: int) -> bool:
-        (replay,) = log.replay([ReplayQuery(stream, after=version)])
+        (replay,) = log.replay([ReplayQuery(stream, Query(after=version), None)])
         assert replay is not None
         return version >= replay.head.floor
 

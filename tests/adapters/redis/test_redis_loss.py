@@ -316,7 +316,7 @@ def test_what_follows_a_version_is_found_beyond_gaps_at_the_cost_of_what_there_i
     assert given[-1] - given[0] > 6 * EPOCH_SIZE
     server.command("CONFIG RESETSTAT")
     for at in (0, 1, 100, 298, 299, 300, 304, 305, 306, 345):
-        (replay,) = reader.replay([ReplayQuery(S, after=given[at])])
+        (replay,) = reader.replay([ReplayQuery(S, Query(after=given[at]), None)])
         assert replay is not None
         assert sorted(record.version for record in replay.records) == given[at + 1 :]
         assert replay.head.floor < given[0]
@@ -331,7 +331,9 @@ def test_a_version_that_was_lost_is_told_by_a_floor_above_it(server: Valkey, sta
     last = write(log, 1, 2, 3)
     begin_epoch(server)
     newest = write(log, 4)
-    there, lost, present = reader.replay([ReplayQuery(S, after=version) for version in (last, last + 1, newest)])
+    there, lost, present = reader.replay(
+        [ReplayQuery(S, Query(after=version), None) for version in (last, last + 1, newest)]
+    )
     assert there is not None
     assert lost is not None
     assert present is not None
@@ -453,7 +455,9 @@ def test_a_pruned_sequence_is_no_lost_one(server: Valkey, stack: ExitStack) -> N
     begin_epoch(server)
     write(log, 4)
     for frozen in (False, True):
-        (replay,) = opened_log(stack, server.dsn, frozen=frozen).replay([ReplayQuery(S, after=head.version)])
+        (replay,) = opened_log(stack, server.dsn, frozen=frozen).replay(
+            [ReplayQuery(S, Query(after=head.version), None)]
+        )
         assert replay is not None
         assert replay.head.floor == head.version
         assert [record.start for record in replay.records] == [4]

@@ -67,7 +67,7 @@ DIGESTS = {
     "STREAMS": "5f91e16bd554a9fe",
     "VERSION": "7832b492fe2d6626",
     "WITH_HISTORY": "ae318bd24ed92cff",
-    "records": "a849536b0f7a2ac8",
+    "records": "09ad9f5cd3447e5c",
 }
 
 SCHEMA = "86c619cf7c0ce4fad13a65167ac89e49428525a1737f8f90a6d453df35de7f9d"
