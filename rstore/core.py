@@ -81,20 +81,20 @@ class Reading(Protocol):
 
 @frozen(eq=False)
 class Past:
-    """A namespace as it was known at a time: it can be read, and not written.
+    """A namespace that can be read, and not written: as it was known at a time.
 
     ``name`` is the backend's address.
     """
 
     name: str
-    log: AsOf
+    log: LogReader
     envelope: Envelope
     namespace: str
     freq: Freq
     states: StateCache = Factory(StateCache)
 
     @property
-    def base(self) -> AsOf:
+    def base(self) -> LogReader:
         """The log: it lies below all transactions."""
         return self.log
 

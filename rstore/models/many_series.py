@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any, Literal, TypeAlias, Unpack, get_args, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar, Unpack, get_args, overload
 
 from rstore import frames
-from rstore.core import Surface, check_key, check_keys
+from rstore.core import Reading, Surface, check_key, check_keys
 from rstore.domain.duplicates import Duplicates, check_duplicates
 from rstore.domain.patterns import pattern_of
 from rstore.domain.streams import TS, Stream
 from rstore.encoding.conditions import Conditions
 from rstore.models.extending import ExtendOptions, Given, extend_many, named, points_by_series
 from rstore.models.segments import Point
-from rstore.models.slices import SliceOptions, framed, listed, slice_of
+from rstore.models.slices import SliceOptions, framed_by_layout, listed, slice_of
 from rstore.models.timeseries import TimeSeriesReader
+from rstore.models.together import read_together
 from rstore.timestamps import Length, Stamp
 
 Shape: TypeAlias = Literal["dict", "long", "wide"]
 """How several series are returned: each by its key; or as one frame, one below the other, or side by side."""
+
+
+T = TypeVar("T")
 
 
 class ManySeriesReader(TimeSeriesReader):
@@ -55,8 +58,9 @@ class ManySeriesReader(TimeSeriesReader):
     ) -> Any:
         """Return the points of several series by key, or as one frame. The other arguments are those of :meth:`range`.
 
-        Each series is as it is when its turn comes, and costs what ``range`` does; in a :meth:`transaction` they fit
-        together.
+        Each series is as it is at some time during the call; in a :meth:`transaction` they fit together. Short series
+        are read in pages of a few megabytes, of which each is one round trip or a few. Long ones cost what ``range``
+        does.
 
         Args:
             keys: the keys; one without points has none in the result. Or a text, which is a pattern such as
@@ -88,14 +92,23 @@ class ManySeriesReader(TimeSeriesReader):
             chosen = [key for key in self.timeseries(pattern.prefix) if pattern.matches(key)]
         else:
             chosen = check_keys(keys)
-        of_each = partial(slice_of, self._core, start=start, end=end, n=n, freq=freq, columns=columns, where=where)
-        slices = ((stream, of_each(stream)) for stream in (Stream(TS, key) for key in chosen))
+        options = start, end, n, freq, columns, where
         if to is None:
-            return {stream.key: listed(self._core, stream, wanted) for stream, wanted in slices}
-        parts = {stream.key: framed(self._core, stream, wanted) for stream, wanted in slices}
+            return _read_many(self._core, chosen, listed, options)
+        found = _read_many(self._core, chosen, framed_by_layout, options)
         if shape == "dict":
-            return {key: frames.shown(part, to) for key, part in parts.items()}
-        return frames.shown(frames.as_one(parts, shape), to)
+            return {key: frames.shown(part, to) for key, part in found.items()}
+        return frames.shown(frames.as_one(found, shape), to)
+
+
+def _read_many(core: Reading, keys: Iterable[str], read: Callable[..., T], options: tuple[Any, ...]) -> dict[str, T]:
+    """Return what a function makes of a slice of each series."""
+    chosen = list(dict.fromkeys(keys))
+
+    def of_one(each: Reading, stream: Stream) -> T:
+        return read(each, stream, slice_of(each, stream, *options))
+
+    return dict(zip(chosen, read_together(core, (Stream(TS, key) for key in chosen), of_one), strict=True))
 
 
 class ManySeriesWriter(Surface):

@@ -15,7 +15,7 @@ from rstore.domain.series import Merge, Run, merge, thin
 from rstore.domain.spans import check_time
 from rstore.domain.streams import Stream
 from rstore.encoding.chosen_columns import ChosenColumns
-from rstore.encoding.columns import Table
+from rstore.encoding.columns import Layout, Table
 from rstore.encoding.conditions import Conditions, Where
 from rstore.encoding.envelope import UnpackTimes
 from rstore.encoding.packing import unpack_times
@@ -110,8 +110,17 @@ def listed(core: Reading, stream: Stream, wanted: Slice) -> Points:
     return found
 
 
-def framed(core: Reading, stream: Stream, wanted: Slice) -> Frame:
-    """Return the points of a slice as a frame."""
+def framed_by_layout(core: Reading, stream: Stream, wanted: Slice) -> Frame:
+    """Return the points of a slice as a frame. The layout of the series is looked up first, and not if it is needed.
+
+    Its look is at few bytes. What follows is decoded once, though reads that go on together begin anew after each look.
+    """
+    layout = layout_of(core, stream)
+    return framed(core, stream, wanted, lambda: layout)
+
+
+def framed(core: Reading, stream: Stream, wanted: Slice, layout: Callable[[], Layout | None] | None = None) -> Frame:
+    """Return the points of a slice as a frame. ``layout`` finds the layout of the series, if that is needed."""
     unpack, merged = frames.as_arrays()
     columns, where = wanted.columns, wanted.where
     narrow = _unchanged if columns is None else columns.rows
@@ -122,7 +131,7 @@ def framed(core: Reading, stream: Stream, wanted: Slice) -> Frame:
         load = partial(_load, core, stream, unpack, wanted, as_rows)
         met = _cut(core, stream, wanted, partial(_read_where, load, merged, where, frames.as_filtered(where)))
         rows = ((times, values if isinstance(values, Rows) else narrow(values)) for times, values in met)
-    frame = frames.gathered(rows, wanted.step, wanted.n, partial(layout_of, core, stream), columns)
+    frame = frames.gathered(rows, wanted.step, wanted.n, layout or partial(layout_of, core, stream), columns)
     _check(core, stream, wanted)
     return frame
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -11,8 +12,11 @@ from freezegun import freeze_time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstore import FrozenStoreError, Store, StoreConflictError
-from tests.conftest import Backend, in_turn
+from rstore import FrozenStoreError, Store, StoreConflictError, StorePayloadError
+from rstore.domain.log import Batch, Entry
+from rstore.domain.streams import TS, Stream
+from rstore.models import together
+from tests.conftest import Backend, case, in_turn
 from tests.properties.test_properties import SETTINGS
 
 FRAME = pl.DataFrame({"t": [1, 2], "a": [1.5, 2.5], "b": ["x", None]})
@@ -293,3 +297,172 @@ def test_frames_hold_what_the_series_hold(series: dict[str, tuple[str, set[int]]
         for key in keys:
             present = wide[key].dropna()
             assert dict(zip(present.index.tolist(), present.tolist(), strict=True)) == model[key]
+
+
+# -- many at once -----------------------------------------------------------------------------------------------------
+
+
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"start": 40, "end": 4000},
+    {"n": 5},
+    {"n": 100},
+    {"n": 0},
+    {"n": -1},
+    {"n": -100},
+    {"n": -3, "end": 60},
+    {"freq": 50},
+    {"freq": 50, "n": -2},
+    {"columns": "a"},
+    {"columns": ["b", "a"], "n": 3},
+    {"where": ("a", ">", 1)},
+    {"where": [("a", ">", 1), ("a", "<", 5)], "n": -2},
+    {"start": 50, "end": 20},
+)
+
+
+@pytest.fixture
+def various(store: Store) -> list[str]:
+    """Series of all sorts, with few records and with many; all have points with rows."""
+    keys = [f"s{i}" for i in range(12)]
+    store.extend_many(dict.fromkeys(keys, FRAME))
+    for t in range(100):
+        store.extend_many({key: [(10 * t + i, t)] for i, key in enumerate(keys[:3])})
+    store.extend_many({key: ((t, {"a": t % 7, "b": None}) for t in range(3000, 3400)) for key in keys[2:6]})
+    store.remove(*keys[1:8:3], start=5, end=45)
+    store.extend_many({key: ((t, 50 + t % 10) for t in range(3300, 3310)) for key in keys[3:5]})
+    store.remove("s11")
+    return [*keys, "none"]
+
+
+@in_turn("options", OPTIONS)
+def test_each_of_many_is_what_range_returns(store: Store, various: list[str], options: dict[str, Any]) -> None:
+    several = [key for key in various if "columns" not in options or key not in {"s11", "none"}]
+    assert store.range_many(several, **options) == {key: store.range(key, **options) for key in several}
+    frames = store.range_many(several, to="polars", **options)
+    assert all(frame.equals(store.range(key, to="polars", **options)) for key, frame in frames.items())
+
+
+def test_of_the_past_and_in_a_transaction_too(store: Store) -> None:
+    with freeze_time("2024-01-01"):
+        store.extend_many({key: [(t, 1) for t in range(5)] for key in "abc"})
+    with freeze_time("2024-01-02"):
+        for t in range(80):
+            store.extend("b", (t, 2))
+        store.remove("c")
+    then = store.at(datetime(2024, 1, 1, 12, tzinfo=UTC))
+    for options in ({}, {"n": -2}, {"start": 2}):
+        assert then.range_many("*", **options) == {key: then.range(key, **options) for key in "abc"}
+    with store.transaction():
+        store.extend("a", (9, 9), (2, "new"))
+        store.remove("b", start=10)
+        store.extend("d", (1, 1))
+        for options in ({}, {"n": -2}, {"start": 2}):
+            assert store.range_many("abcd", **options) == {}
+            assert store.range_many(list("abcd"), **options) == {key: store.range(key, **options) for key in "abcd"}
+
+
+def test_another_writer_of_what_was_read_in_a_transaction_is_a_conflict(
+    backend: Backend, store: Store, key: str | None
+) -> None:
+    store.extend_many({"a": [(1, 1)], "b": [(1, 1)]})
+
+    def add() -> None:
+        with store.transaction():
+            found = store.range_many(["a", "b"])
+            backend.store(key=key).extend("a", (2, 2))
+            store.extend("sum", (1, found["a"][0][1] + found["b"][0][1]))
+
+    with pytest.raises(StoreConflictError):
+        add()
+    assert store.range("sum") == []
+
+
+def test_datetimes_count_in_the_unit_of_each(store: Store) -> None:
+    index = pd.date_range("2024-01-01", periods=3, freq="D")
+    store.extend_many({unit: pd.Series([1, 2, 3], index.as_unit(unit)) for unit in ("s", "ms", "ns")})
+    found = store.range_many(["s", "ms", "ns", "none"], "2024-01-02", n=1)
+    assert [[value for _, value in points] for points in found.values()] == [[2], [2], [2], []]
+    assert found["s"][0][0] * 1000 == found["ms"][0][0]
+
+
+def counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Count the calls of a log from now on, without those that it makes itself."""
+    log, calls, inside = store._core.base, dict.fromkeys(("read", "replay", "head"), 0), list[str]()
+
+    def counting(name: str, call: Any) -> Any:
+        def count(*args: Any, **options: Any) -> Any:
+            calls[name] += not inside
+            inside.append(name)
+            try:
+                return call(*args, **options)
+            finally:
+                inside.pop()
+
+        return count
+
+    for name in calls:
+        monkeypatch.setattr(log, name, counting(name, getattr(log, name)))
+    return calls
+
+
+def test_many_are_read_in_as_few_looks_as_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [f"{i:03}" for i in range(200)]
+    for t in range(3):
+        store.extend_many({key: [(t, t)] for key in keys})
+    calls = counted(store, monkeypatch)
+    for options, most in (({}, 1), ({"start": 1, "end": 1}, 1), ({"n": 2}, 1), ({"n": -1}, 2), ({"to": "polars"}, 3)):
+        calls.update(replay=0)
+        store.range_many(keys, **options)
+        with case(options):
+            assert calls == {"read": 0, "replay": calls["replay"], "head": 0}
+            assert calls["replay"] <= 4 * most  # where sizes are not known beforehand, pages grow
+
+
+def test_there_is_room_for_some_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [f"{i:02}" for i in range(60)]
+    store.extend_many({key: [(t, bytes(100 * int(key))) for t in range(3)] for key in keys})
+    expected = {key: store.range(key, n=-2) for key in keys}
+    monkeypatch.setattr(together, "PAGE_BYTES", 20_000)
+    monkeypatch.setattr(together, "PAGE", 50)
+    calls = counted(store, monkeypatch)
+    assert store.range_many(keys, n=-2) == expected
+    assert calls["replay"] > 6
+
+
+@pytest.mark.parametrize("change", ["extend", "compact", "remove"])
+def test_a_long_series_that_changes_while_it_is_read_is_read_again(
+    backend: Backend, store: Store, key: str | None, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    changes = {
+        "extend": lambda other: other.extend("long", (-5, "new"), (3, "over")),
+        "compact": lambda other: other.compact(),
+        "remove": lambda other: other.remove("long", start=0, end=50),
+    }
+    for t in range(150):
+        store.extend("long", (t, t))
+    store.extend("short", (1, 1))
+    other, log = backend.store(key=key), store._core.base
+    replay, left = log.replay, [1]
+
+    def racing(*args: Any, **options: Any) -> Any:
+        found = replay(*args, **options)
+        if left:
+            left.pop()
+            changes[change](other)
+        return found
+
+    monkeypatch.setattr(log, "replay", racing)
+    found = store.range_many(["long", "short"])
+    assert not left
+    assert found == {"long": store.range("long"), "short": [(1, 1)]}
+
+
+def test_a_damaged_series_fails_and_says_which(backend: Backend) -> None:
+    store = backend.store()
+    store.extend_many({key: [(1, key)] for key in "abc"})
+    store._core.base.append([Batch(Stream(TS, "b"), [Entry(5, 5, "", "extend", b"damaged")], 1)])
+    assert store.range_many("abc", end=4) == {}
+    assert store.range_many(list("abc"), end=4)["b"] == [(1, "b")]
+    with pytest.raises(StorePayloadError, match="'b'"):
+        store.range_many(list("abc"))
