@@ -23,13 +23,14 @@ from rstore.repository.deciding import When
 from rstore.repository.decisions import Changes
 from rstore.repository.events import ChangesOf, EventClasses, EventTypes, UnknownEvent
 from rstore.repository.listing import Errors, check_errors, instances
-from rstore.repository.mapping import ModelMapping, Unknown, Upcast
+from rstore.repository.mapping import ModelMapping, Unknown
+from rstore.repository.upcasts import Upcasts
 from rstore.store import Store
 from rstore.timestamps import Moment, posix_ms
 from rstore.transactions import unless_named
 from rstore.view import View
 
-__all__ = ["Changes", "Repository", "UnknownEvent", "Upcast"]
+__all__ = ["Changes", "Repository", "UnknownEvent", "Upcasts"]
 
 M = TypeVar("M")
 P = ParamSpec("P")
@@ -79,7 +80,7 @@ class Repository(Generic[M]):
         model: type[M],
         prefix: str | None = None,
         *,
-        upcast: Mapping[str, Upcast] | None = None,
+        upcast: Upcasts | None = None,
         converter: Any = None,
         arguments: Kept = True,
         unknown: Unknown = "error",
@@ -99,13 +100,15 @@ class Repository(Generic[M]):
             upcast: for items of earlier versions of the class that have no field now: the new name of the field, or
                 None if it is gone, or a function from the item's value to ``{field: stored value}``. If several items
                 become the same field, the last one in this table counts. A value that was recorded under the field's
-                own name counts before all of them.
+                own name counts before all of them. See the page *Keep domain models* for enums, nested classes, paths
+                and other types of fields.
             converter: a cattrs converter of your own.
             arguments: whether the log keeps the arguments of decisions: all of them, none (``False``), or all but those
                 that a table names for each decision, such as ``{'pay': ['card']}``.
             unknown: what becomes of items without a field or ``upcast``, as a newer version of the program writes them.
                 ``error``: such an instance is not loaded. ``keep``: it loads without them, and decisions leave them as
-                they are. ``drop``: it loads without them, and the next decision on it deletes them.
+                they are. ``drop``: it loads without them, and the next decision on it deletes them. Fields of nested
+                classes are kept, or go, when a decision stores the field around them.
             events: the classes of events that decisions may return, attrs classes, dataclasses or pydantic models. The
                 log keeps the name of the class, or the name that a table gives it: ``{'paid': Paid}``. Several names
                 may stand for one class; the first is the one that is stored.
@@ -113,7 +116,7 @@ class Repository(Generic[M]):
 
         Raises:
             TypeError: the model is no such class, or has a field that can't be structured.
-            ValueError: ``upcast`` has an item that is a field of the class, or names a field that the class has not.
+            ValueError: ``upcast`` has an item or value that needs none, or names what the class or enum has not.
             ImportError: a field has to be structured, and cattrs is not installed.
         """
         self._store, self._mapping = store, ModelMapping.of(model, prefix, upcast or {}, converter, unknown)
@@ -126,8 +129,9 @@ class Repository(Generic[M]):
     def at(self, moment: Moment) -> Repository[M]:
         """Return the repository as it was known at a time, to be read only; see :meth:`Store.at`."""
         view, own = self._store.at(moment), self._mapping
-        how: dict[str, Any] = {"upcast": own.upcast, "converter": own.converter, "unknown": own.unknown}
-        return Repository(view, own.model, own.prefix, arguments=self._when.arguments, events=self._events, **how)
+        return Repository(
+            view, own.model, own.prefix, arguments=self._when.arguments, events=self._events, **own.options
+        )
 
     # -- read ---------------------------------------------------------------------------------------------------------
 

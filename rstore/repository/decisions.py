@@ -69,7 +69,7 @@ def change_to_record(
     before = {name: state[name]} if name in state else {}
     if op == DELITEM and before and name not in mapping.upcasted(key, state.keys() - before, state):
         return operator.delitem, None
-    result = mapping.stored(key, name, getattr(instance, name))
+    result = mapping.stored(key, name, getattr(instance, name), state.get(name))
     if op not in (SETITEM, DELITEM) and before:
         typed = None if field.is_plain else typed_change(getattr(instance, name), op, value)
         stored = typed or (op, value if field.is_plain else mapping.converter.unstructure(value))

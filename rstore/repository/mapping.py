@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
+from enum import Enum
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from attrs import frozen
 
-from rstore.domain.errors import StoreError, StoreModelError
+from rstore.domain.errors import StoreModelError
 from rstore.domain.names import check_name
-from rstore.repository.fields import Field, at_fault, converter_for, fields_of, short_repr
+from rstore.repository.faults import UnfitError, fault_within, is_about_a_value, place_text
+from rstore.repository.fields import Field, at_fault, converter_for, fields_of, hooks_of, options_of, short_repr
+from rstore.repository.nested import FieldTree, Shapes, items_of
 from rstore.repository.pydantic_models import is_pydantic
+from rstore.repository.shapes import Shape
+from rstore.repository.upcasts import Table, Upcasts
 
 M = TypeVar("M")
 
-_FROM_ELSEWHERE: Final = (StoreError, MemoryError)
-"""Errors that say nothing about a value: of a store that a user's function reads, or of the process.
-
-A RecursionError is none of them: it mostly means a value that is nested too deeply.
-"""
-
 Unknown: TypeAlias = Literal["error", "keep", "drop"]
 """What becomes of items that are no fields: an error, or they stay, or the next decision deletes them."""
-
-Upcast: TypeAlias = str | Callable[[Any], Mapping[str, Any]] | None
-"""What became of an item that is no field any more: its new name, nothing, or a function of its value to new items."""
 
 
 @frozen(eq=False)
@@ -36,35 +32,51 @@ class ModelMapping(Generic[M]):
     Attributes:
         prefix: the beginning of their keys in the store.
         fields: the fields of the class, by name.
-        upcast: for items that are no fields, what became of them.
+        upcast: what became of the items, enums and nested classes of earlier versions, as the user has written it.
+        table: what became of items.
+        shapes: for the fields with nested classes or upcast enums inside, the shapes of their stored forms.
         converter: structures the fields that are not stored as they are; None if there are none.
+        is_own: whether the converter is rstore's, and not the user's.
+        hooks: the functions of the converter that load these fields.
         unknown: what becomes of items that are no fields, and have no upcast.
     """
 
     model: type[M]
     prefix: str
     fields: Mapping[str, Field]
-    upcast: Mapping[str, Upcast]
+    upcast: Upcasts
+    table: Table | None
+    shapes: Mapping[str, Shape]
     converter: Any
+    is_own: bool
+    hooks: Mapping[str, Callable[[Any, Any], Any]]
     unknown: Unknown
 
     @classmethod
     def of(
-        cls, model: type[M], prefix: str | None, upcast: Mapping[str, Upcast], converter: Any, unknown: Unknown
+        cls, model: type[M], prefix: str | None, upcast: Upcasts, converter: Any, unknown: Unknown
     ) -> ModelMapping[M]:
         """Return the mapping that a repository was described by; see :class:`~rstore.repository.Repository`."""
         fields = fields_of(model)
         prefix = check_name("prefix", f"{model.__name__}/" if prefix is None else prefix)
         if unknown not in get_args(Unknown):
             raise ValueError(f"unknown is 'error', 'keep' or 'drop', not {unknown!r}")
-        _check_upcast(model.__name__, fields, upcast)
-        converter = converter_for(model, fields) if converter is None else converter
-        return cls(model, prefix, fields, dict(upcast), converter, unknown)
+        convert = converter_for(model, fields) if converter is None else converter
+        shapes = Shapes(upcast, convert, unknown == "error", converter is None).of_fields(fields)
+        rows = items_of(upcast)
+        table = Table.of(model.__name__, rows, FieldTree(fields, shapes)) if rows else None
+        hooks = hooks_of(convert, fields, converter is None)
+        return cls(model, prefix, fields, dict(upcast), table, shapes, convert, converter is None, hooks, unknown)
 
     @property
     def title(self) -> str:
         """The name of the class."""
         return self.model.__name__
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a user has said of the mapping, besides class and prefix."""
+        return {"upcast": self.upcast, "converter": None if self.is_own else self.converter, "unknown": self.unknown}
 
     def name(self, key: str) -> str:
         """Return the key that an instance has in the store."""
@@ -98,8 +110,12 @@ class ModelMapping(Generic[M]):
         """Return the state that stores an instance."""
         return {name: self.stored(key, name, value) for name, value in self.values(instance).items()}
 
-    def stored(self, key: str, name: str, value: Any) -> Any:
-        """Return the value of a field in the form in which it is stored."""
+    def stored(self, key: str, name: str, value: Any, before: Any = None) -> Any:
+        """Return the value of a field in the form in which it is stored.
+
+        Args:
+            before: the stored form that it replaces, of which unknown fields of nested classes are kept.
+        """
         field = self.fields[name]
         if field.is_plain:
             if field.accepted is not None and not isinstance(value, field.accepted):
@@ -107,14 +123,19 @@ class ModelMapping(Generic[M]):
                 raise StoreModelError(key, f"field {name!r}: {problem}; nothing was stored")
             return value
         try:
-            return self.converter.unstructure(value, field.type)
+            stored = self.converter.unstructure(value, field.type)
         except Exception as exc:  # whatever a converter raises on a value of another type
-            if not _is_about_a_value(exc):
+            if not is_about_a_value(exc):
                 raise
             raise self._unfit(key, name, f"{short_repr(value)} is no", exc) from exc
+        if before is None or self.unknown != "keep" or name not in self.shapes:
+            return stored
+        return self.shapes[name].keep(stored, before)
 
-    def check_whole(self, key: str, names: Container[str]) -> None:
+    def check_whole(self, key: str, names: Collection[str]) -> None:
         """Raise if a field without a default is not among the names."""
+        if len(names) == len(self.fields):  # and all of them are fields
+            return
         for name, field in self.fields.items():
             if name not in names and not field.has_default:
                 raise StoreModelError(key, f"field {name!r} of {self.title} has no value and no default")
@@ -133,7 +154,7 @@ class ModelMapping(Generic[M]):
         try:
             return self.model(**arguments)
         except Exception as exc:  # whatever a user's class raises
-            if not _is_about_a_value(exc):
+            if not is_about_a_value(exc):
                 raise
             fault = at_fault(self.model, self.fields, arguments, exc)
             of = f"field {fault!r}: it makes no" if fault else f"{', '.join(items)} make no"
@@ -143,65 +164,52 @@ class ModelMapping(Generic[M]):
         field = self.fields[name]
         if field.is_plain:
             return value
+        shape = self.shapes.get(name)
         try:
-            return self.converter.structure(value, field.type)
+            return self.hooks[name](value if shape is None else shape.read(value), field.type)
+        except UnfitError as exc:
+            raise self._misplaced(key, exc.within(name)) from exc.__cause__
         except Exception as exc:  # whatever a converter raises on a stored value
-            if not _is_about_a_value(exc):
+            if not is_about_a_value(exc):
                 raise
             if decided is not None and name in decided:
                 raise self._unfit(key, name, f"{short_repr(decided[name])} is no", exc) from exc
-            way_out = f"correct it with store.apply({self.name(key)!r}, {{{name!r}: ...}})"
-            raise self._unfit(key, name, "the stored value is no", exc, way_out) from exc
+            raise self._unloadable(key, name, exc) from exc
+
+    def _unloadable(self, key: str, name: str, exc: Exception) -> StoreModelError:
+        """Return the error of a stored value that a converter refuses: where in it, the type there, and what to do."""
+        place, wanted, _ = fault_within(exc, self.fields[name].type)
+        enums = [each for each in options_of(wanted) if isinstance(each, type) and issubclass(each, Enum)]
+        then = f"correct it with store.apply({self.name(key)!r}, {{{name!r}: ...}})"
+        if enums:
+            then = f"say in upcast={{{enums[0].__name__}: ...}} what its earlier values are now, or {then}"
+        inside = f" in {place_text((name, *place))!r}" if place else ""
+        return self._unfit(key, name, "the stored value is no", exc, then, inside)
 
     def _unfit(
-        self, key: str, name: str, value_is_no: str, exc: Exception, then: str = "nothing was stored"
+        self, key: str, name: str, value_is_no: str, exc: Exception, then: str = "nothing was stored", inside: str = ""
     ) -> StoreModelError:
-        problem = f"field {name!r}: {value_is_no} {self.fields[name].type_name} ({type(exc).__name__}); {then}"
+        problem = f"field {name!r}: {value_is_no} {self.fields[name].type_name} ({type(exc).__name__}{inside}); {then}"
         return StoreModelError(key, problem)
 
     def upcasted(self, key: str, names: AbstractSet[str], state: Mapping[str, Any]) -> dict[str, Any]:
         """Return some items of a state under the names that their fields have now."""
-        unknown = self.unknown_in(names) if self.unknown == "error" else []
+        all_known = self.unknown != "error" or names <= self.fields.keys()
+        unknown = [] if all_known else self.unknown_in(names)
         if unknown:
             raise StoreModelError(key, f"{unknown[0]!r} is no field of {self.title}: say in upcast= what became of it")
-        items: dict[str, Any] = {}
-        for item, became in self.upcast.items():
-            if item in names and became is not None:
-                items |= {became: state[item]} if isinstance(became, str) else self._became(key, item, became, state)
-        return items | {name: state[name] for name in self.fields if name in names}
+        if self.table is None:
+            return {name: state[name] for name in self.fields if name in names}
+        try:
+            items = self.table.applied({item: value for item, value in state.items() if item in names})
+        except UnfitError as exc:
+            raise self._misplaced(key, exc) from exc.__cause__
+        return {name: items[name] for name in self.fields if name in items}
+
+    def _misplaced(self, key: str, fault: UnfitError) -> StoreModelError:
+        where = f"field {place_text(fault.place)!r}: " if fault.place else ""
+        return StoreModelError(key, f"{where}{fault.problem}")
 
     def unknown_in(self, names: AbstractSet[str]) -> list[str]:
         """Return those names of items that are no fields, and have no upcast."""
         return sorted(names - self.fields.keys() - self.upcast.keys())
-
-    def _became(
-        self, key: str, item: str, upcast: Callable[[Any], Mapping[str, Any]], state: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
-        try:
-            items = dict(upcast(state[item]))
-        except Exception as exc:  # whatever a user's function raises
-            if not _is_about_a_value(exc):
-                raise
-            raise StoreModelError(key, f"upcast of {item!r} fails: {type(exc).__name__}") from exc
-        for name in items:
-            if name not in self.fields:
-                raise StoreModelError(key, f"upcast of {item!r} gives {name!r}: no field of {self.title}")
-        return items
-
-
-def _is_about_a_value(error: Exception) -> bool:
-    """Tell whether an error of a user's function or class, or a group of them, is about the value that it was given.
-
-    An instance that does not fit may be skipped. A store that can't be reached must not look like one.
-    """
-    if isinstance(error, ExceptionGroup):  # cattrs raises one with all that it finds inside of a value
-        return error.subgroup(_FROM_ELSEWHERE) is None
-    return not isinstance(error, _FROM_ELSEWHERE)
-
-
-def _check_upcast(title: str, fields: Container[str], upcast: Mapping[str, Upcast]) -> None:
-    for item, became in upcast.items():
-        if item in fields:
-            raise ValueError(f"upcast: {item!r} is a field of {title}, and needs none")
-        if isinstance(became, str) and became not in fields:
-            raise ValueError(f"upcast: {item!r} became {became!r}, which is no field of {title}")

@@ -34,6 +34,15 @@ def pydantic_fields(model: Any, no_default: object) -> dict[str, tuple[str, Any,
     return found
 
 
+def pydantic_names(model: Any) -> frozenset[str] | None:
+    """Return the names that a model stores; None if it has validators or serializers of its own for the whole of it."""
+    decorators = model.__pydantic_decorators__
+    whole = any(each.info.mode != "after" for each in decorators.model_validators.values())
+    if whole or decorators.model_serializers or model.model_config.get("extra") == "allow":
+        return None
+    return frozenset({*model.model_fields, *model.model_computed_fields})
+
+
 def _argument(model: Any, name: str, alias: Any) -> str:
     by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
     if alias is None or by_name:

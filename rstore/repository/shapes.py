@@ -1,0 +1,313 @@
+"""The shapes of stored forms, as the types of fields give them: where nested classes and enums are inside.
+
+A converter makes values of stored forms, and knows one version of each class. A shape knows the others: it reads a
+stored form as the classes are now, and writes back what a newer version of a nested class has stored. Rejected: hooks
+of cattrs for these classes. pydantic has no such hooks, and a converter of the user's may have its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from typing import Any, Final, Protocol
+
+from attrs import define, field, frozen
+
+from rstore.repository.faults import UnfitError
+from rstore.repository.upcasts import Table
+
+_LISTS: Final = (list, tuple, set, frozenset)
+_MOST_COMPARED: Final = 100
+
+
+class Shape(Protocol):
+    """What is known of the stored forms of a type."""
+
+    def takes(self, stored: Any) -> bool:
+        """Tell whether a stored form may be one of this type."""
+
+    def read(self, stored: Any) -> Any:
+        """Return a stored form as the classes are now: the same object, if it is one already.
+
+        Raises:
+            UnfitError: an upcast fails, or a nested class has no such field.
+        """
+
+    def has_unknown(self, stored: Any) -> bool:
+        """Tell whether a newer version of a nested class has stored a field that the class does not have."""
+
+    def keep(self, stored: Any, before: Any) -> Any:
+        """Return a stored form with the unknown fields of the one that it replaces."""
+
+
+@frozen(eq=False)
+class Choice:
+    """An enum with values of earlier versions."""
+
+    table: Mapping[Any, Any]
+
+    def takes(self, stored: Any) -> bool:
+        return isinstance(stored, Hashable) and stored in self.table
+
+    def read(self, stored: Any) -> Any:
+        try:
+            return self.table.get(stored, stored)
+        except TypeError:  # it has no hash, so it is no key of the table
+            return stored
+
+    def has_unknown(self, stored: Any) -> bool:
+        return False
+
+    def keep(self, stored: Any, before: Any) -> Any:
+        return stored
+
+
+@frozen(eq=False)
+class Each:
+    """A list, tuple or set whose elements have one type.
+
+    Attributes:
+        inner: the shape of an element.
+        normal: stores an element again in the form in which it is loaded.
+        is_ordered: whether the place of an element says which one it is.
+    """
+
+    inner: Shape
+    normal: Callable[[Any], Any]
+    is_ordered: bool
+
+    def takes(self, stored: Any) -> bool:
+        return isinstance(stored, _LISTS)
+
+    def read(self, stored: Any) -> Any:
+        if not self.takes(stored) or (isinstance(self.inner, Record) and self.inner.fits_all(stored)):
+            return stored
+        return _read_places((self.inner, each) for each in stored)
+
+    def has_unknown(self, stored: Any) -> bool:
+        return self.takes(stored) and any(map(self.inner.has_unknown, stored))
+
+    def keep(self, stored: Any, before: Any) -> Any:
+        if not (self.takes(stored) and self.has_unknown(before)):
+            return stored
+        result, olds = list(stored), list(before)
+        for new, old in _pairs(result, [self.normal(self.inner.read(each)) for each in olds], self.is_ordered):
+            result[new] = self.inner.keep(result[new], olds[old])
+        return type(stored)(result)
+
+
+@frozen(eq=False)
+class Places:
+    """A tuple with a type for each place; None where it has no shape."""
+
+    inner: tuple[Shape | None, ...]
+
+    def takes(self, stored: Any) -> bool:
+        return isinstance(stored, list | tuple) and len(stored) == len(self.inner)
+
+    def read(self, stored: Any) -> Any:
+        return _read_places(zip(self.inner, stored, strict=True)) if self.takes(stored) else stored
+
+    def has_unknown(self, stored: Any) -> bool:
+        return self.takes(stored) and any(
+            shape is not None and shape.has_unknown(each) for shape, each in zip(self.inner, stored, strict=True)
+        )
+
+    def keep(self, stored: Any, before: Any) -> Any:
+        if not (self.takes(stored) and self.takes(before)):
+            return stored
+        rows = zip(self.inner, stored, before, strict=True)
+        return type(stored)(each if shape is None else shape.keep(each, old) for shape, each, old in rows)
+
+
+@frozen(eq=False)
+class Values:
+    """A dict whose keys or values have a shape."""
+
+    key: Shape | None
+    value: Shape | None
+
+    def takes(self, stored: Any) -> bool:
+        return isinstance(stored, Mapping)
+
+    def read(self, stored: Any) -> Any:
+        if not self.takes(stored):
+            return stored
+        return {self._key(name): _read_at(name, self.value, each) for name, each in stored.items()}
+
+    def has_unknown(self, stored: Any) -> bool:
+        return self.value is not None and self.takes(stored) and any(map(self.value.has_unknown, stored.values()))
+
+    def keep(self, stored: Any, before: Any) -> Any:
+        if self.value is None or not (self.takes(stored) and self.has_unknown(before)):
+            return stored
+        olds = {self._key(name): each for name, each in before.items()}
+        return {name: self.value.keep(each, olds[name]) if name in olds else each for name, each in stored.items()}
+
+    def _key(self, name: Any) -> Any:
+        return name if self.key is None else self.key.read(name)
+
+
+@define(eq=False)
+class Record:
+    """A nested class.
+
+    Attributes:
+        title: its name.
+        names: the names of its fields as they are stored; None if only its own hook of a converter knows.
+        required: those without a default.
+        literals: the values that fields of a ``Literal`` type may have: they tell apart the classes of a union.
+        strict: whether an unknown field is an error.
+        table: what became of the fields of earlier versions.
+        inner: the shapes of the fields that have one.
+    """
+
+    title: str
+    names: frozenset[str] | None
+    required: frozenset[str]
+    literals: Mapping[str, tuple[Any, ...]]
+    strict: bool
+    table: Table | None = None
+    inner: dict[str, Shape] = field(factory=dict)
+
+    def takes(self, stored: Any) -> bool:
+        return isinstance(stored, Mapping)
+
+    def fits_all(self, stored: Collection[Any]) -> bool:
+        """Tell, without a look inside of each, whether there is nothing to read in some stored forms."""
+        if self.inner or self.table is not None:
+            return False
+        try:
+            return not self.strict or self.names is None or all(map(self.names.issuperset, stored))
+        except TypeError:  # one of them is None, or a number
+            return False
+
+    def is_like(self, stored: Mapping[str, Any]) -> int:
+        """Return how many fields of the class a stored form has; -1 if it lacks one."""
+        items = stored if self.table is None else self.table.applied(stored)
+        if not self.required.issubset(items) or any(
+            name in items and items[name] not in values for name, values in self.literals.items()
+        ):
+            return -1
+        return 0 if self.names is None else sum(name in self.names for name in items)
+
+    def read(self, stored: Any) -> Any:
+        return self.read_as(stored, self.strict)
+
+    def read_as(self, stored: Any, strict: bool) -> Any:
+        """Return a stored form as the class is now; an unknown field is an error if it is ``strict``."""
+        if not isinstance(stored, Mapping):
+            return stored
+        items = stored if self.table is None else self.table.applied(stored)
+        if strict and self.names is not None and not self.names.issuperset(items):
+            raise self._unknown(items)
+        for name, shape in self.inner.items():
+            if name in items:
+                value = items[name]
+                new = _read_at(name, shape, value)
+                if new is not value:
+                    items = {**items, name: new}
+        return items
+
+    def has_unknown(self, stored: Any) -> bool:
+        return isinstance(stored, Mapping) and (
+            bool(self._extra(stored))
+            or any(name in stored and shape.has_unknown(stored[name]) for name, shape in self.inner.items())
+        )
+
+    def keep(self, stored: Any, before: Any) -> Any:
+        if not (isinstance(stored, Mapping) and isinstance(before, Mapping)):
+            return stored
+        inner = {
+            name: shape.keep(stored[name], before[name])
+            for name, shape in self.inner.items()
+            if name in stored and name in before
+        }
+        return {**stored, **inner, **self._extra(before)}
+
+    def _extra(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        if self.names is None or self.names.issuperset(stored):
+            return {}
+        items = stored if self.table is None else self.table.applied(stored)
+        return {name: each for name, each in items.items() if name not in self.names}
+
+    def _unknown(self, items: Mapping[str, Any]) -> UnfitError:
+        name = min(items.keys() - (self.names or ()), key=str)
+        return UnfitError(
+            f"{self.title} has no such field: say in upcast={{{self.title}: {{{name!r}: ...}}}} what became of it", name
+        )
+
+
+@frozen(eq=False)
+class OneOf:
+    """A union: the class is the one with the most fields of a stored form. ``strict`` if it can be nothing else."""
+
+    records: tuple[Record, ...]
+    others: tuple[Shape, ...]
+    strict: bool
+
+    def takes(self, stored: Any) -> bool:
+        return any(shape.takes(stored) for shape in (*self.records, *self.others))
+
+    def read(self, stored: Any) -> Any:
+        shape = self._of(stored)
+        if isinstance(shape, Record):
+            return shape.read_as(stored, shape.strict and self.strict)
+        return stored if shape is None else shape.read(stored)
+
+    def has_unknown(self, stored: Any) -> bool:
+        shape = self._of(stored)
+        return shape is not None and shape.has_unknown(stored)
+
+    def keep(self, stored: Any, before: Any) -> Any:
+        shape = self._of(stored)
+        return stored if shape is None or shape is not self._of(before) else shape.keep(stored, before)
+
+    def _of(self, stored: Any) -> Shape | None:
+        if isinstance(stored, Mapping) and self.records:
+            likest = max(self.records, key=lambda record: record.is_like(stored))
+            if likest.is_like(stored) >= 0:
+                return likest
+        return next((shape for shape in self.others if shape.takes(stored)), None)
+
+
+def _read_at(name: Any, shape: Shape | None, stored: Any) -> Any:
+    try:
+        return stored if shape is None else shape.read(stored)
+    except UnfitError as exc:
+        raise exc.within(name) from exc.__cause__
+
+
+def _read_places(shaped: Iterable[tuple[Shape | None, Any]]) -> Any:
+    return [_read_at(place, shape, each) for place, (shape, each) in enumerate(shaped)]
+
+
+def _pairs(news: list[Any], olds: list[Any], is_ordered: bool) -> Iterator[tuple[int, int]]:
+    """Yield the places of the same element before and after: first of equal ones, then of those that have changed.
+
+    In a list as long as before, they have changed at their place. Elsewhere, they are those with the most equal fields.
+    """
+    places: dict[str, list[int]] = {}
+    for old in reversed(range(len(olds))):
+        places.setdefault(repr(olds[old]), []).append(old)
+    changed = []
+    for new, each in enumerate(news):
+        found = places.get(repr(each))
+        if found:
+            yield new, found.pop()
+        else:
+            changed.append(new)
+    left = sorted(old for found in places.values() for old in found)
+    if is_ordered and len(news) == len(olds):
+        yield from ((place, place) for place in sorted(set(changed) & set(left)))
+    elif len(changed) <= _MOST_COMPARED and len(left) <= _MOST_COMPARED:
+        for new in changed:
+            likest = max(left, key=lambda old: _equal_fields(news[new], olds[old]), default=None)
+            if likest is not None and _equal_fields(news[new], olds[likest]):
+                left.remove(likest)
+                yield new, likest
+
+
+def _equal_fields(one: Any, other: Any) -> int:
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return 0
+    return sum(name in other and repr(other[name]) == repr(value) for name, value in one.items())

@@ -1,0 +1,199 @@
+"""Tables of what became of the items of earlier versions of a class: renamed, gone, retyped, moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import partial
+from typing import Any, Final, Protocol, TypeAlias
+
+from attrs import frozen
+
+from rstore.repository.faults import UnfitError, is_about_a_value
+
+Upcast: TypeAlias = str | Callable[[Any], Any] | None
+"""What became of an item: its new name, nothing, or what a function makes of its stored value."""
+
+Upcasts: TypeAlias = Mapping[Any, Any]
+"""What became of items, by name or path; of the stored values of an enum; of the items of a nested class."""
+
+Names: TypeAlias = tuple[str, ...]
+
+_MISSING: Final = object()
+_LONGEST_CHAIN: Final = 100
+
+
+class Fields(Protocol):
+    """The fields of a class, and of the classes nested in it."""
+
+    def has(self, path: Names) -> bool:
+        """Tell whether a path leads to a field."""
+
+    def around(self, path: Names) -> Fields | None:
+        """Return the fields of the class in which a path ends; None if it ends in no class."""
+
+
+@frozen(eq=False)
+class Table:
+    """What became of the items of one class. Names of items are paths; most have one step.
+
+    Attributes:
+        title: the name of the class.
+        rows: what became of each item.
+        heads: the items in which a row may find something.
+        retyped: the items that still are fields: their functions change the form of a value, and not its place.
+        fields: those of the class, and of the classes nested in it.
+    """
+
+    title: str
+    rows: Mapping[Names, Upcast]
+    heads: frozenset[str]
+    retyped: frozenset[Names]
+    fields: Fields
+
+    @classmethod
+    def of(cls, title: str, upcast: Mapping[str, Upcast], fields: Fields) -> Table:
+        """Return the table that a user has written.
+
+        Raises:
+            ValueError: an item needs no upcast, or becomes what is no field, or comes back to itself.
+        """
+        rows = {_names(item, fields): became for item, became in upcast.items()}
+        table = cls(title, rows, frozenset(path[0] for path in rows), frozenset(filter(fields.has, rows)), fields)
+        for path, became in rows.items():
+            table._check(path, became)
+        return table
+
+    def _check(self, path: Names, became: Upcast) -> None:
+        item = ".".join(path)
+        if not (became is None or isinstance(became, str) or callable(became)):
+            raise TypeError(f"upcast: {item!r} became a name, None, or what a function makes of it, not {became!r}")
+        if path in self.retyped and not callable(became):
+            raise ValueError(f"upcast: {item!r} is a field of {self.title}, and needs none but a function of its value")
+        if self.fields.around(path) is None:
+            raise ValueError(f"upcast: {item!r}: {'.'.join(path[:-1])!r} is no nested class of {self.title}")
+        passed = {path}
+        while isinstance(became, str):
+            path = _names(became, self.fields)
+            if path in passed:
+                raise ValueError(f"upcast: {item!r} becomes {became!r} again and again")
+            if path not in self.rows and not self.fields.has(path):
+                raise ValueError(f"upcast: {item!r} became {became!r}, which is no field of {self.title}")
+            passed.add(path)
+            became = None if path in self.retyped else self.rows.get(path)
+
+    def applied(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return stored values by the names that their fields have now; those without a row as they are.
+
+        Raises:
+            UnfitError: a function fails, or gives what is no field.
+        """
+        if self.heads.isdisjoint(stored):
+            return stored
+        for is_nested in (False, True):  # an item may become a field in which others have a path
+            found = [
+                (path, value)
+                for path in self.rows
+                if (len(path) > 1) is is_nested and (value := _at(stored, path)) is not _MISSING
+            ]
+            before = stored
+            for path, _ in found:
+                stored = stored if path in self.retyped else _without(stored, path)
+            for path, value in found:
+                stored = self._put(stored, before, path, value, 0)
+        return stored
+
+    def _put(self, stored: Mapping[str, Any], before: Mapping[str, Any], path: Names, value: Any, passed: int) -> Any:
+        """Return the stored values with what an item became. ``before`` has those that were recorded by their names."""
+        if path not in self.rows:
+            return _with(stored, path, value)
+        became = self.rows[path]
+        if became is None:
+            return stored
+        if passed > _LONGEST_CHAIN:
+            raise UnfitError(f"upcast of {'.'.join(path)!r} comes back to it again and again")
+        if isinstance(became, str):
+            items = {became: value}
+        elif path in self.retyped:
+            return _with(stored, path, _call(path, became, value))
+        else:
+            items = _call(path, partial(_items, became), value)
+        for name, each in items.items():
+            target = _names(name, self.fields)
+            if target not in self.rows and not self.fields.has(target):
+                raise UnfitError(f"upcast of {'.'.join(path)!r} gives {name!r}: no field of {self.title}")
+            if not _is_recorded(before, target):
+                stored = self._put(stored, before, target, each, passed + 1)
+        return stored
+
+
+def enum_table(members: type[Enum], upcast: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the values of an enum that earlier versions have stored, each with that of its member now.
+
+    Raises:
+        ValueError: a value needs none, becomes no member, or comes back to itself.
+    """
+    values = {each.value for each in members}
+    found = {}
+    for old in upcast:
+        if old in values or isinstance(old, members):
+            raise ValueError(f"upcast: {old!r} is a value of {members.__name__}, and needs none")
+        value, passed = upcast[old], {old}
+        while value in upcast and value not in passed:  # from version to version
+            passed.add(value)
+            value = upcast[value]
+        value = value.value if isinstance(value, members) else value
+        if value not in values:
+            raise ValueError(f"upcast: {old!r} became {value!r}, which is no value of {members.__name__}")
+        found[old] = value
+    return found
+
+
+def _items(function: Callable[[Any], Any], value: Any) -> dict[str, Any]:
+    return dict(function(value))
+
+
+def _call(path: Names, function: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return function(value)
+    except Exception as exc:  # whatever a user's function raises
+        if not is_about_a_value(exc):
+            raise
+        raise UnfitError(f"upcast of {'.'.join(path)!r} fails: {type(exc).__name__}") from exc
+
+
+def _names(item: str, fields: Fields) -> Names:
+    """Return the path that a name means: a text with dots is one if it begins with a field, and a name otherwise."""
+    names = tuple(item.split("."))
+    return names if fields.has(names[:1]) else (item,)
+
+
+def _at(stored: Any, path: Names) -> Any:
+    for name in path:
+        if not isinstance(stored, Mapping) or name not in stored:
+            return _MISSING
+        stored = stored[name]
+    return stored
+
+
+def _is_recorded(stored: Any, path: Names) -> bool:
+    """Tell whether there is a value at a path, or one around it in which nothing can be put."""
+    for name in path:
+        if not isinstance(stored, Mapping):
+            return True
+        if name not in stored:
+            return False
+        stored = stored[name]
+    return True
+
+
+def _without(stored: Mapping[str, Any], path: Names) -> dict[str, Any]:
+    name, *inner = path
+    if inner:
+        return {**stored, name: _without(stored[name], tuple(inner))}
+    return {each: value for each, value in stored.items() if each != name}
+
+
+def _with(stored: Mapping[str, Any], path: Names, value: Any) -> dict[str, Any]:
+    name, *inner = path
+    return {**stored, name: _with(stored.get(name, {}), tuple(inner), value) if inner else value}
