@@ -12,7 +12,7 @@ import pytest
 from rstore import Changes, Repository, Store, StoreFormatError, StorePayloadError, UnknownEvent, Unreadable, View
 from rstore.admin.check import check
 from rstore.core import core_of
-from rstore.domain.log import Batch, Entry, Query
+from rstore.domain.log import Batch, Entry, Query, Rewrite
 from rstore.domain.operators import EVENT, OPERATORS
 from rstore.domain.streams import ES, SS, Stream
 from rstore.models.event_states import current_state
@@ -189,6 +189,18 @@ def test_damage_is_an_error_of_the_payload(tmp_path: Path) -> None:
                         reader.current(STREAM.key)
                 else:
                     assert len(list(check(reader))) > 0
+
+
+def test_no_event_of_an_item_passes_for_a_domain_event(backend: Backend) -> None:
+    store = backend.store(key=KEY)
+    orders = orders_of(store)
+    orders.create("o-1", customer="Ada")
+    orders.do("o-1", lambda order: {"paid": 5})
+    log = core_of(store).base
+    (record,) = list(log.read(STREAM))[-1:]
+    log.rewrite([Rewrite(STREAM, None, [record.version], [record._replace(op=EVENT)])])
+    with pytest.raises(StorePayloadError, match="not authentic"):
+        backend.store(key=KEY).current(STREAM.key)
 
 
 def test_an_event_of_another_program_is_unknown(store: Store, orders: Repository[Order]) -> None:
