@@ -219,13 +219,13 @@ class TestNames:
     def test_a_field_may_be_called_version(self, orders: Repository[Order], store: Store) -> None:
         @dataclasses.dataclass
         class Signed:
-            version: int = 3
+            version: str = "draft"
 
             def changes(self, order: Order) -> None: ...
 
         orders = orders_of(store, events=[Signed], changes={})
-        orders.do("o-1", lambda order: Signed(7))
-        assert orders.events("o-1") == [Signed(7)]
+        orders.do("o-1", lambda order: Signed("final"))
+        assert orders.events("o-1") == [Signed("final")]
 
 
 class TestRefusals:
@@ -369,6 +369,14 @@ class TestConditions:
         with pytest.raises(StoreIntegrityError, match="'open' of 'Order/o-1' has an event at time 2000"):
             at.do("o-1", Order.pay, Decimal(1))
         assert orders.events("o-1") == [Paid(Decimal(2)), Paid(Decimal(2)), Called("Ada")]
+
+    def test_an_event_takes_no_time_from_an_item_of_its_name(self, store: Store) -> None:
+        orders = orders_of(store, events={"customer": Called}, changes={})
+        orders.when(t=1000).create("o-1", customer="Ada")
+        orders.when(t=1000).do("o-1", lambda order: Called("Ada"))
+        orders.when(t=2000).do("o-1", lambda order: Called("Bob"))
+        assert orders.when(t=2000).do("o-1", lambda order: {"customer": "Bob"}).customer == "Bob"
+        assert orders.events("o-1") == [Called("Ada"), Called("Bob")]
 
     def test_a_transaction_has_all_or_none(self, store: Store, orders: Repository[Order]) -> None:
         orders.create("o-2", customer="Bob", open=Decimal(1))
