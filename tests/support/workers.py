@@ -14,9 +14,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from rstore import Change, Store, StoreConflictError
+from rstore import Change, Delivery, Store, StoreConflictError
 from rstore.adapters.dsn import open_log
 from rstore.domain.log import Adapter
 
@@ -109,7 +109,41 @@ def keep_books(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
         store.project("books", book, kind="es", prefix="account ", wait=0.05)
 
 
-JOBS: dict[str, Callable[[Store, str, Tell, Stopped], None]] = {"write": write, "pay": pay, "books": keep_books}
+def deliver(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
+    """Deliver orders, and tell of each message when it is sent: the clock is that of the machine."""
+
+    def send(delivery: Delivery) -> None:
+        tell(f"{time.monotonic_ns()} {delivery.key} {delivery.version} {delivery.attempt} {delivery.token}")
+
+    tell("begun")
+    while not stopped():
+        store.deliver("mail", send, prefix="order ", wait=0.2, lease=2.0, attempts=None, workers=2)
+
+
+class Sent(NamedTuple):
+    """A message as a worker told that it was sent."""
+
+    at: int
+    key: str
+    version: int
+    attempt: int
+    token: str
+
+
+def sent(lines: list[str]) -> list[Sent]:
+    """Return the messages that workers have told of, in order of time."""
+    rows = [line.split() for line in lines if line != "begun"]
+    return sorted(
+        Sent(int(at), " ".join(key), int(version), int(attempt), token) for at, *key, version, attempt, token in rows
+    )
+
+
+JOBS: dict[str, Callable[[Store, str, Tell, Stopped], None]] = {
+    "write": write,
+    "pay": pay,
+    "books": keep_books,
+    "deliver": deliver,
+}
 
 
 # -- how they are started and ended ------------------------------------------------------------------------------------
