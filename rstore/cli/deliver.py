@@ -1,0 +1,81 @@
+"""Commands for deliveries: how far behind they are, and what happens to messages that failed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from rstore.cli.command import READ, WRITE, Access, Session, command
+from rstore.cli.exit_codes import CommandError
+from rstore.cli.output import COUNT, MOMENT, TEXT, Column
+from rstore.history.deliveries import DueKey
+
+app = typer.Typer()
+
+Name = Annotated[str, typer.Argument(help="The name of the delivery: mail.", show_default=False)]
+
+_LAGS: Final = [
+    Column("name", TEXT, "yellow"),
+    *(Column(state, COUNT) for state in ("due", "leased", "waiting", "parked", "records")),
+    Column("seconds", COUNT),
+]
+_KEYS: Final = [
+    Column("kind", TEXT, "dim"),
+    Column("key", TEXT, "yellow"),
+    Column("state"),
+    Column("version", COUNT),
+    Column("attempts", COUNT),
+    Column("error"),
+    Column("since", MOMENT),
+    Column("owner"),
+    Column("until", MOMENT),
+]
+
+
+@command(app, READ)
+def deliveries(
+    session: Session,
+    name: Annotated[str | None, typer.Argument(help="A delivery: show the keys in its queue.")] = None,
+) -> None:
+    """Show how far behind each delivery is, or the keys in the queue of one: their errors, and who has their leases.
+
+    Example: rstore deliveries mail
+    """
+    if name is None:
+        session.out.rows(_LAGS, session.store.deliveries())
+    else:
+        session.out.rows(_KEYS, session.store.due(name))
+
+
+@command(app, WRITE, access=Access.CHANGE)
+def retry(
+    session: Session,
+    name: Name,
+    keys: Annotated[list[str] | None, typer.Argument(help="Only these keys.", show_default=False)] = None,
+) -> None:
+    """Let parked messages of a delivery be tried anew, and those that wait for their next attempt.
+
+    Example: rstore retry mail order-1
+    """
+    _show(session, session.store.retry(name, *(keys or ())))
+
+
+@command(app, WRITE, access=Access.CHANGE)
+def skip(
+    session: Session,
+    name: Name,
+    keys: Annotated[list[str], typer.Argument(help="The keys.", show_default=False)],
+) -> None:
+    """Skip the parked message of some keys: it is not delivered. The delivery goes on with the one after it.
+
+    Example: rstore skip mail order-1
+    """
+    _show(session, session.store.skip(name, *keys))
+
+
+def _show(session: Session, changed: list[DueKey]) -> None:
+    """Print keys as they were before, or end with an error if there are none."""
+    if not changed:
+        raise CommandError("nothing is parked there: see `rstore deliveries NAME`")
+    session.out.rows(_KEYS, changed)

@@ -1,0 +1,38 @@
+"""Deliveries on the command line: how far behind they are, and what is parked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from rstore import Delivery, Store
+from rstore.cli.program import run
+
+Say = Callable[..., str]
+
+
+def fail(delivery: Delivery) -> None:
+    raise ConnectionError("no route")
+
+
+def test_deliveries_retry_and_skip(file: Store, say: Say, capsys: pytest.CaptureFixture[str]) -> None:
+    assert say("deliveries") == ""
+    file["a"] = file["b"] = 1
+    file.deliver("mail", fail, attempts=1)
+    assert say("deliveries").split("\t")[:6] == ["mail", "0", "0", "0", "2", "2"]
+    told = [json.loads(line) for line in say("deliveries", "mail", "--json").splitlines()]
+    assert [(each["key"], each["state"], each["error"]) for each in told] == [
+        ("a", "parked", "ConnectionError: no route"),
+        ("b", "parked", "ConnectionError: no route"),
+    ]
+    assert say("retry", "mail", "a").startswith("kv\ta\tparked\t")
+    assert say("skip", "mail", "b").startswith("kv\tb\tparked\t")
+    sent: list[str] = []
+    assert file.deliver("mail", lambda each: sent.append(each.key)) == 1
+    assert sent == ["a"]
+    for words in (("retry", "mail"), ("skip", "mail", "a")):
+        assert run(words) == 1
+        assert "nothing is parked there" in capsys.readouterr().err
+    assert run(("skip", "mail")) == 2
