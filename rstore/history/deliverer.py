@@ -24,6 +24,7 @@ from rstore.history.follow import LOOK_SECONDS, Pauses
 from rstore.history.messages import Message, messages, page_of
 from rstore.history.queue import Found, Queue, milliseconds
 from rstore.history.searcher import Searcher
+from rstore.history.together import Together
 
 _LOOK_SECONDS: Final = 0.05
 _PAUSE_LEAST: Final = 0.001
@@ -80,6 +81,7 @@ class _Held:
     """A stream in the hands of a thread. The main thread renews its lease meanwhile, so a lock guards it."""
 
     queue: Queue
+    log: Together
     found: Found
     delivered: int = 0
     lock: Lock = Factory(Lock)
@@ -91,7 +93,7 @@ class _Held:
             StoreConflictError: another worker has it.
         """
         with self.lock:
-            version = self.queue.core.append([self.queue.batch(self.found.stream, lease, self.found.version)])[0]
+            version = self.log.append([self.queue.batch(self.found.stream, lease, self.found.version)])[0]
             self.found = self.found._replace(lease=lease, version=version)
 
     def leave(self, lease: Lease, end: int | None) -> None:
@@ -100,12 +102,12 @@ class _Held:
             self.found = self.found._replace(lease=lease)
             try:
                 if end is not None:
-                    self.queue.settle(self.found, end)
+                    self.log.append(self.queue.settled(self.found, end))
                     self.found = self.found._replace(is_due=False)
                     return
             except StoreConflictError:
                 pass
-            self.queue.core.append([self.queue.batch(self.found.stream, lease, self.found.version)])
+            self.log.append([self.queue.batch(self.found.stream, lease, self.found.version)])
 
     def renew(self, until: int, before: int) -> None:
         """Prolong the lease if it ends before a time."""
@@ -115,7 +117,7 @@ class _Held:
                 return
             renewed = lease._replace(until=until)
             try:
-                (version,) = self.queue.core.append([self.queue.batch(stream, renewed, version)])
+                (version,) = self.log.append([self.queue.batch(stream, renewed, version)])
             except StoreConflictError:  # the thread will notice when it goes on
                 return
             self.found = self.found._replace(lease=renewed, version=version)
@@ -147,14 +149,14 @@ class Deliverer:
         self.searcher.begin()
         # workers of several processes begin at different places, so that they seldom want the same stream
         self.listing = self.queue.waiting(islice(self.queue.heads(), random.randint(0, self.queue.count()), None))  # noqa: S311
-        context = contextvars.copy_context()
+        context, log = contextvars.copy_context(), Together(self.core)
         done = 0
         with ThreadPoolExecutor(self.workers, "rstore-deliver") as threads:
             try:
                 while True:
                     done += self._collect(pauses)
                     while len(self.running) < self.workers and (found := self._next()) is not None:
-                        held = _Held(self.queue, found)
+                        held = _Held(self.queue, log, found)
                         self.running[threads.submit(context.copy().run, self._turn, held)] = held
                     if self.running:
                         self._rest()

@@ -82,16 +82,14 @@ class Queue:
         """Return the batch that puts a stream with a lease into the queue, if that is at this version."""
         return self._batch(stream, lease, version, DUE, live=True)
 
-    def settle(self, found: Found, end: int) -> int:
-        """Take a stream out of the queue if it is still at version ``end``: nothing was appended meanwhile.
+    def settled(self, found: Found, end: int) -> list[Batch]:
+        """Return the batches that take a stream out of the queue, if it is still at version ``end``.
 
-        Raises:
-            StoreConflictError: something was, or another worker has the lease.
+        They conflict if something was appended to the stream meanwhile, or another worker has the lease.
         """
         # in one append, or a message could come in between: who searches the log passes over streams in the queue
         unchanged = Batch(found.stream, (), now(), end, if_live=True)
-        settled = self._batch(found.stream, Lease(found.lease.cursor), found.version, SETTLED, live=False)
-        return self.core.append([settled, unchanged])[0]
+        return [self._batch(found.stream, Lease(found.lease.cursor), found.version, SETTLED, live=False), unchanged]
 
     def _batch(self, stream: Stream, lease: Lease, version: int, op: str, *, live: bool) -> Batch:
         place = self.place(stream)

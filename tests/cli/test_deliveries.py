@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-
-import pytest
+from typing import TYPE_CHECKING
 
 from rstore import Delivery, Store
 from rstore.cli.program import run
+
+if TYPE_CHECKING:
+    import pytest
 
 Say = Callable[..., str]
 

@@ -11,11 +11,15 @@ import pytest
 from attrs import define, field
 
 from rstore import Delivery, FrozenStoreError, JsonStore, Store, StoreConflictError, StoreError, StorePayloadError
+from rstore.adapters.memory import MemoryLog, Space
 from rstore.admin.check import check
 from rstore.core import core_of
+from rstore.domain.leases import Lease
 from rstore.domain.log import Batch
 from rstore.domain.streams import DELIVER, ES, KV, TS, Stream, due_kind
 from rstore.history import deliverer, messages, searcher
+from rstore.history.queue import Queue
+from rstore.history.together import Together
 from rstore.transfer import copy
 from tests.conftest import KEY, OTHER_KEY, Backend, in_turn
 
@@ -224,8 +228,6 @@ class TestFailures:
         assert store.parked("mail") == []
 
     def test_pauses_double(self) -> None:
-        from rstore.domain.leases import Lease
-
         rules = deliverer.Rules(None, 1.0, 10.0)
         assert [rules.after_failure(Lease(0, attempt=n), "", 0).until for n in (1, 2, 3, 20, 5000)] == [
             *(1000, 2000, 4000),
@@ -371,8 +373,6 @@ class TestWorkers:
                 (found,) = other.due("mail")
                 assert found.state == "leased"
                 core, place = core_of(other), lease_stream("mail", KV, "k")
-                from rstore.history.queue import Queue
-
                 queue = Queue(core, "mail")
                 (held,) = queue.found([Stream(KV, "k")])
                 assert held is not None
@@ -597,3 +597,53 @@ def test_a_conflict_is_no_failure_of_the_message(store: Store, monkeypatch: pyte
     gateway = Gateway(fails=lambda _: StoreConflictError("kv", "other", 1, 2))
     assert store.deliver("mail", gateway, attempts=1) == 0
     assert [each.key for each in store.parked("mail")] == ["k"]
+
+
+def test_threads_store_together_and_a_conflict_concerns_one() -> None:
+    space = Space()
+    with Store(lambda namespace, frozen: MemoryLog(space, namespace, frozen), frozen=False) as store:
+        core = core_of(store)
+        queue = Queue(core, "mail")
+        log, barrier, results = Together(core), threading.Barrier(8), dict[int, Any]()
+
+        def put(n: int) -> None:
+            barrier.wait()
+            try:
+                results[n] = log.append([queue.batch(Stream(KV, f"k{n}"), Lease(n), 7 if n == 3 else 0)])
+            except StoreConflictError as exc:
+                results[n] = exc
+
+        log.writing.acquire()  # so that most of them wait
+        work = [threading.Thread(target=put, args=(n,)) for n in range(8)]
+        for thread in work:
+            thread.start()
+        time.sleep(0.1)
+        log.writing.release()
+        for thread in work:
+            thread.join(10)
+        assert isinstance(results.pop(3), StoreConflictError)
+        assert set(results) == {0, 1, 2, 4, 5, 6, 7}
+        for n, (version,) in results.items():
+            (found,) = queue.found([Stream(KV, f"k{n}")])
+            assert found is not None
+            assert (found.lease.cursor, found.version) == (n, version)
+
+
+def test_an_error_is_that_of_all_that_wait() -> None:
+    with Store("memory://", frozen=False) as store:
+        log = Together(core_of(store))
+        queue = Queue(core_of(store), "mail")
+    errors = list[BaseException]()
+
+    def put(n: int) -> None:
+        try:
+            log.append([queue.batch(Stream(KV, f"k{n}"), Lease(n), 0)])
+        except StoreError as exc:
+            errors.append(exc)
+
+    work = [threading.Thread(target=put, args=(n,)) for n in range(4)]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join(10)
+    assert len(errors) == 4
