@@ -100,8 +100,7 @@ class Repository(Generic[M]):
             upcast: for items of earlier versions of the class that have no field now: the new name of the field, or
                 None if it is gone, or a function from the item's value to ``{field: stored value}``. If several items
                 become the same field, the last one in this table counts. A value that was recorded under the field's
-                own name counts before all of them. See the page *Keep domain models* for enums, nested classes, paths
-                and other types of fields.
+                own name counts before all of them. The page *Keep domain models* has more: types, enums, versions.
             converter: a cattrs converter of your own.
             arguments: whether the log keeps the arguments of decisions: all of them, none (``False``), or all but those
                 that a table names for each decision, such as ``{'pay': ['card']}``.
@@ -120,7 +119,7 @@ class Repository(Generic[M]):
             ImportError: a field has to be structured, and cattrs is not installed.
         """
         self._store, self._mapping = store, ModelMapping.of(model, prefix, upcast or {}, converter, unknown)
-        self._events = EventTypes.of(events, changes or {}, converter)
+        self._events = EventTypes.of(events, changes or {}, self._mapping.options)
         self._when = When(store, self._mapping, self._events, check_kept(arguments))
 
     def __repr__(self) -> str:

@@ -16,6 +16,8 @@ from types import FunctionType
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+from rstore.repository.faults import is_about_a_value
+
 Kept: TypeAlias = bool | Mapping[str, Collection[str]]
 """Whether arguments are kept: all, none, or all but those that a table names for each decision."""
 
@@ -117,9 +119,11 @@ def _unstructured(value: Any, converter: Any) -> Any:
     """Return what a converter makes of a value; the value itself if it fails."""
     try:
         return converter.unstructure(value)
-    except Exception:
-        # A hook of the user may raise anything for a value that it was not written for. The decision has not been
-        # taken yet, and nothing of the store is called here: to raise would refuse it for the sake of its note.
+    except Exception as exc:
+        # A hook of the user may raise anything for a value that it was not written for. To raise would refuse the
+        # decision for the sake of its note. Only where the store or the process fails is that no matter of the value.
+        if not is_about_a_value(exc):
+            raise
         return value
 
 

@@ -15,8 +15,11 @@ from rstore.domain.operators import EVENT
 from rstore.domain.streams import ES, Stream
 from rstore.encoding.unreadable import Unreadable
 from rstore.models.applying import Happened
+from rstore.repository.faults import is_about_a_value
 from rstore.repository.fields import short_repr
 from rstore.repository.mapping import ModelMapping
+from rstore.repository.nested import items_of
+from rstore.repository.upcasts import Upcasts, event_versions, versions_of
 
 VERSION: Final = "rstore.version"
 """The word beside the fields of a stored event that has the version of its class. It is left out for version 1."""
@@ -54,17 +57,21 @@ class EventType:
         version: that of its fields.
         mapping: makes stored fields of events, and events of stored fields.
         changes: returns what an event changes.
+        upcasts: for each earlier version, the function of its stored fields to those of the next one.
     """
 
     name: str
     version: int
     mapping: ModelMapping[Any]
     changes: ChangesOf
+    upcasts: Mapping[int, Callable[[dict[str, Any]], Mapping[str, Any]]]
 
     @classmethod
-    def of(cls, name: str, event: type[Any], changes: ChangesOf | None, converter: Any) -> EventType:
-        """Return the description of a class."""
-        mapping = ModelMapping.of(event, None, {}, converter, "error")
+    def of(cls, name: str, event: type[Any], changes: ChangesOf | None, options: Mapping[str, Any]) -> EventType:
+        """Return the description of a class, with the upcasts and the converter of its repository."""
+        upcast: Upcasts = options["upcast"]
+        types = {kind: table for kind, table in upcast.items() if not isinstance(kind, str)}
+        mapping = ModelMapping.of(event, None, **{**options, "upcast": types | items_of(upcast.get(event, {}))})
         version = 1 if "version" in mapping.fields else getattr(event, "version", 1)
         if isinstance(version, bool) or not isinstance(version, int) or version < 1:
             raise TypeError(f"the version of {mapping.title} is a whole number from 1 on, not {short_repr(version)}")
@@ -74,7 +81,7 @@ class EventType:
                 f"{mapping.title} does not say what it changes: give it a method changes(self, instance), or a "
                 f"function with changes={{{mapping.title}: ...}}"
             )
-        return cls(name, version, mapping, changes)
+        return cls(name, version, mapping, changes, event_versions(event, upcast, version))
 
     def stored(self, key: str, event: Any) -> Happened:
         """Return an event as it is stored.
@@ -103,8 +110,19 @@ class EventType:
         Raises:
             StoreModelError: they make none.
         """
-        if version != self.version:
-            raise StoreModelError(key, f"{self.mapping.title} has version {self.version}, and this one {version}")
+        title = self.mapping.title
+        if version > self.version:
+            raise StoreModelError(key, f"{title} has version {self.version}, and this one {version}")
+        for each in range(version, self.version):
+            upcast = self.upcasts.get(each)
+            if upcast is None:
+                raise StoreModelError(key, f"say in upcast={{{title}: {{{each}: ...}}}} what became of version {each}")
+            try:
+                fields = dict(upcast(dict(fields)))
+            except Exception as exc:  # whatever a user's function raises
+                if not is_about_a_value(exc):
+                    raise
+                raise StoreModelError(key, f"upcast of version {each} fails: {type(exc).__name__}") from exc
         return self.mapping.load(key, fields)
 
 
@@ -125,7 +143,7 @@ class EventTypes:
 
     @classmethod
     def of(
-        cls, events: EventClasses | EventTypes, changes: Mapping[type[Any], ChangesOf], converter: Any
+        cls, events: EventClasses | EventTypes, changes: Mapping[type[Any], ChangesOf], options: Mapping[str, Any]
     ) -> EventTypes:
         """Return the classes that a repository is given; see :class:`rstore.Repository`."""
         if isinstance(events, EventTypes):  # those of another repository, of which this one shows the past
@@ -138,11 +156,14 @@ class EventTypes:
                     f"two classes of events are called {name!r}: name them in a table, events={{name: class}}"
                 )
             found = by_class.get(event)
-            by_name[name] = EventType.of(name, event, changes.get(event), converter) if found is None else found
+            by_name[name] = EventType.of(name, event, changes.get(event), options) if found is None else found
             by_class.setdefault(event, by_name[name])
         for event in changes:
             if event not in by_class:
                 raise ValueError(f"changes has {short_repr(event)}, which events has not")
+        for event, table in options["upcast"].items():
+            if event not in by_class and versions_of(table):
+                raise ValueError(f"upcast: {short_repr(event)} has versions, and events has not this class")
         return cls(by_name, by_class)
 
     def all_of(self, core: Reading, name: str, key: str) -> list[Any]:
@@ -159,6 +180,8 @@ class EventTypes:
             return UnknownEvent(name, 0, {}, "it has no fields")
         fields = dict(stored)
         version = fields.pop(VERSION, 1)
+        if not isinstance(version, int) or version < 1:
+            return UnknownEvent(name, 0, fields, "it has no version")
         found = self.by_name.get(name)
         if found is None:
             return UnknownEvent(name, version, fields, "no class is registered under this name")

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
+from rstore.repository.faults import is_about_a_value
 from rstore.repository.pydantic_models import PydanticConverter, is_pydantic, pydantic_fields, refused_argument
 
 _PLAIN: Final = frozenset({int, float, str, bool, bytes, type(None), Any})
@@ -115,7 +116,11 @@ def converter_for(model: type[Any], fields: Mapping[str, Field]) -> Any:
     for name, of_type in structured.items():
         try:
             converter.get_structure_hook(of_type)
-        except Exception as exc:  # several, by version, and whatever the annotations of a nested class raise
+        except Exception as exc:
+            # several, by the version of the converter, and whatever the annotations of a nested class raise when they
+            # are evaluated: the caller is promised a TypeError for a field that can't be structured, whatever it lacks
+            if not is_about_a_value(exc):
+                raise
             raise TypeError(f"{name} of {model.__name__} can't be structured: pass a converter= that can") from exc
     return converter
 
@@ -162,7 +167,7 @@ def short_repr(value: Any) -> str:
     """Return a value as a message shows it: of a long one the beginning."""
     try:
         text = repr(value)
-    except Exception:  # whatever a user's class raises
+    except Exception:  # whatever a user's class raises: an error about a value must not be replaced by one of its repr
         return f"a value of type {type(value).__name__}"
     return text if len(text) <= _LONGEST_REPR else f"{text[:_LONGEST_REPR]}..."
 
@@ -184,7 +189,9 @@ def at_fault(
                 attribute.validator(None, attribute, value)
         except AttributeError:  # the converter or validator asked for the instance, and there is none
             continue
-        except Exception:  # whatever a user's class raises
+        except Exception as exc:  # whatever a user's class raises
+            if not is_about_a_value(exc):
+                raise
             return str(attribute.name)
     return None
 

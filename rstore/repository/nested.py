@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 from attrs import frozen
 
+from rstore.repository.faults import is_about_a_value
 from rstore.repository.fields import NO_DEFAULT, Field, fields_of
 from rstore.repository.pydantic_models import PydanticConverter, is_pydantic, pydantic_names
 from rstore.repository.shapes import Choice, Each, OneOf, Places, Record, Shape, Values
@@ -181,6 +182,8 @@ def _check_kind(kind: Any, table: Any) -> None:
         raise TypeError(f"upcast: {kind!r} is neither the name of an item, nor an enum, nor a class with fields")
     if not isinstance(table, Mapping):
         raise TypeError(f"upcast: for {kind.__name__}, write what became of what: {{'old': 'new'}}")
+    if not issubclass(kind, Enum) and not all(isinstance(name, str | int) for name in table):
+        raise TypeError(f"upcast: the table of {kind.__name__} has names of fields, or versions of an event")
 
 
 def _is_enum(kind: Any) -> bool:
@@ -207,7 +210,9 @@ def _stored_names(kind: type, fields: Collection[str], converter: Any) -> frozen
         return frozenset(fields)
     try:
         overrides = getattr(converter.get_structure_hook(kind), "overrides", None)
-    except Exception:  # a converter of the user's: whatever it raises for a class that it does not know
+    except Exception as exc:  # a converter of the user's: whatever it raises for a class that it does not know
+        if not is_about_a_value(exc):
+            raise
         return None
     if overrides is None:  # no function that cattrs has written for the class
         return None

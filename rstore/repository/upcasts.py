@@ -153,6 +153,31 @@ def _items(function: Callable[[Any], Any], value: Any) -> dict[str, Any]:
     return dict(function(value))
 
 
+def versions_of(upcast: Any) -> dict[int, Any]:
+    """Return the rows of a table that are about versions."""
+    return (
+        {each: became for each, became in upcast.items() if isinstance(each, int)}
+        if isinstance(upcast, Mapping)
+        else {}
+    )
+
+
+def event_versions(event: type[Any], upcast: Upcasts, version: int) -> dict[int, Callable[[Any], Any]]:
+    """Return the functions that a table has for earlier versions of a class of events.
+
+    Raises:
+        ValueError: it has one for a version that is none of them.
+        TypeError: it has something else than a function.
+    """
+    found = versions_of(upcast.get(event, {}))
+    for each, became in found.items():
+        if not 1 <= each < version or isinstance(each, bool):
+            raise ValueError(f"upcast: {each!r} is no version of {event.__name__} before {version}, its version now")
+        if not callable(became):
+            raise TypeError(f"upcast: version {each} of {event.__name__} has a function of its fields, not {became!r}")
+    return found
+
+
 def _call(path: Names, function: Callable[[Any], Any], value: Any) -> Any:
     try:
         return function(value)
