@@ -162,7 +162,7 @@ class EventTypes:
             if event not in by_class:
                 raise ValueError(f"changes has {short_repr(event)}, which events has not")
         for event, table in options["upcast"].items():
-            if event not in by_class and versions_of(table):
+            if event not in by_class and versions_of(event, table):
                 raise ValueError(f"upcast: {short_repr(event)} has versions, and events has not this class")
         return cls(by_name, by_class)
 

@@ -11,6 +11,7 @@ import types
 import typing
 import uuid
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import attrs
@@ -139,6 +140,25 @@ def hooks_of(converter: Any, fields: Mapping[str, Field], is_own: bool) -> dict[
     }
 
 
+def fault_of(of_type: Any, stored: Any, error: Exception) -> Exception:
+    """Return the error of a stored form that rstore's converter has refused, with the places that cattrs notes.
+
+    They are asked for only then: without them, a list of nested classes loads in less time.
+    """
+    try:
+        _noting_places().structure(stored, of_type)
+    except Exception as noted:  # whatever a user's class raises, as it did before
+        return noted
+    return error
+
+
+@cache
+def _noting_places() -> Any:
+    from cattrs.preconf.json import make_converter
+
+    return _with_hooks(make_converter(detailed_validation=True))
+
+
 def _cattrs_for(model: type[Any], structured: Collection[str]) -> Any:
     try:
         from cattrs.preconf.json import make_converter
@@ -147,7 +167,10 @@ def _cattrs_for(model: type[Any], structured: Collection[str]) -> Any:
             f"{', '.join(structured)} of {model.__name__} can't be stored as they are, but structured with cattrs: "
             "pip install 'rlib-store[models]'"
         ) from None
-    converter = make_converter()
+    return _with_hooks(make_converter(detailed_validation=False))
+
+
+def _with_hooks(converter: Any) -> Any:
     for of_type, parse_text in _AS_TEXT.items():
         converter.register_unstructure_hook(of_type, str)
         converter.register_structure_hook(of_type, _parsing(parse_text))

@@ -13,7 +13,16 @@ from attrs import frozen
 from rstore.domain.errors import StoreModelError
 from rstore.domain.names import check_name
 from rstore.repository.faults import UnfitError, fault_within, is_about_a_value, place_text
-from rstore.repository.fields import Field, at_fault, converter_for, fields_of, hooks_of, options_of, short_repr
+from rstore.repository.fields import (
+    Field,
+    at_fault,
+    converter_for,
+    fault_of,
+    fields_of,
+    hooks_of,
+    options_of,
+    short_repr,
+)
 from rstore.repository.nested import FieldTree, Shapes, items_of
 from rstore.repository.pydantic_models import is_pydantic
 from rstore.repository.shapes import Shape
@@ -174,11 +183,14 @@ class ModelMapping(Generic[M]):
                 raise
             if decided is not None and name in decided:
                 raise self._unfit(key, name, f"{short_repr(decided[name])} is no", exc) from exc
-            raise self._unloadable(key, name, exc) from exc
+            raise self._unloadable(key, name, value, exc) from exc
 
-    def _unloadable(self, key: str, name: str, exc: Exception) -> StoreModelError:
+    def _unloadable(self, key: str, name: str, value: Any, exc: Exception) -> StoreModelError:
         """Return the error of a stored value that a converter refuses: where in it, the type there, and what to do."""
-        place, wanted, _ = fault_within(exc, self.fields[name].type)
+        of_type, shape = self.fields[name].type, self.shapes.get(name)
+        if self.is_own and not is_pydantic(self.model):
+            exc = fault_of(of_type, value if shape is None else shape.read(value), exc)
+        place, wanted, _ = fault_within(exc, of_type)
         enums = [each for each in options_of(wanted) if isinstance(each, type) and issubclass(each, Enum)]
         then = f"correct it with store.apply({self.name(key)!r}, {{{name!r}: ...}})"
         if enums:

@@ -7,6 +7,7 @@ of cattrs for these classes. pydantic has no such hooks, and a converter of the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
@@ -16,7 +17,6 @@ from rstore.repository.faults import UnfitError
 from rstore.repository.upcasts import Table
 
 _LISTS: Final = (list, tuple, set, frozenset)
-_MOST_COMPARED: Final = 100
 
 
 class Shape(Protocol):
@@ -284,7 +284,7 @@ def _read_places(shaped: Iterable[tuple[Shape | None, Any]]) -> Any:
 def _pairs(news: list[Any], olds: list[Any], is_ordered: bool) -> Iterator[tuple[int, int]]:
     """Yield the places of the same element before and after: first of equal ones, then of those that have changed.
 
-    In a list as long as before, they have changed at their place. Elsewhere, they are those with the most equal fields.
+    In a list as long as before, they have changed at their place.
     """
     places: dict[str, list[int]] = {}
     for old in reversed(range(len(olds))):
@@ -299,15 +299,31 @@ def _pairs(news: list[Any], olds: list[Any], is_ordered: bool) -> Iterator[tuple
     left = sorted(old for found in places.values() for old in found)
     if is_ordered and len(news) == len(olds):
         yield from ((place, place) for place in sorted(set(changed) & set(left)))
-    elif len(changed) <= _MOST_COMPARED and len(left) <= _MOST_COMPARED:
-        for new in changed:
-            likest = max(left, key=lambda old: _equal_fields(news[new], olds[old]), default=None)
-            if likest is not None and _equal_fields(news[new], olds[likest]):
-                left.remove(likest)
-                yield new, likest
+    else:
+        yield from _alike({new: news[new] for new in changed}, {old: olds[old] for old in left})
 
 
-def _equal_fields(one: Any, other: Any) -> int:
-    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
-        return 0
-    return sum(name in other and repr(other[name]) == repr(value) for name, value in one.items())
+def _alike(news: Mapping[int, Any], olds: Mapping[int, Any]) -> Iterator[tuple[int, int]]:
+    """Yield the places of elements that share the most values of fields, of those values that only one of each has.
+
+    Rejected: the most equal fields, which takes a comparison of all with all, and lets a default of all decide.
+    """
+    before, votes = _owners(olds), Counter[tuple[int, int]]()
+    for item, new in _owners(news).items():
+        if item in before:
+            votes[new, before[item]] += 1
+    paired_news, paired_olds = set[int](), set[int]()
+    for (new, old), _ in votes.most_common():
+        if new not in paired_news and old not in paired_olds:
+            paired_news.add(new)
+            paired_olds.add(old)
+            yield new, old
+
+
+def _owners(elements: Mapping[int, Any]) -> dict[str, int]:
+    """Return the places of the values of fields that only one element has."""
+    owners: dict[str, list[int]] = {}
+    for place, each in elements.items():
+        for item in each.items() if isinstance(each, Mapping) else ():
+            owners.setdefault(repr(item), []).append(place)
+    return {item: places[0] for item, places in owners.items() if len(places) == 1}

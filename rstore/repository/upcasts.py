@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from enum import Enum
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
@@ -133,13 +133,13 @@ def enum_table(members: type[Enum], upcast: Mapping[Any, Any]) -> dict[Any, Any]
     Raises:
         ValueError: a value needs none, becomes no member, or comes back to itself.
     """
-    values = {each.value for each in members}
+    values = [each.value for each in members]  # a list, since a value may have no hash
     found = {}
     for old in upcast:
         if old in values or isinstance(old, members):
             raise ValueError(f"upcast: {old!r} is a value of {members.__name__}, and needs none")
         value, passed = upcast[old], {old}
-        while value in upcast and value not in passed:  # from version to version
+        while isinstance(value, Hashable) and value in upcast and value not in passed:  # from version to version
             passed.add(value)
             value = upcast[value]
         value = value.value if isinstance(value, members) else value
@@ -153,8 +153,10 @@ def _items(function: Callable[[Any], Any], value: Any) -> dict[str, Any]:
     return dict(function(value))
 
 
-def versions_of(upcast: Any) -> dict[int, Any]:
-    """Return the rows of a table that are about versions."""
+def versions_of(kind: Any, upcast: Any) -> dict[int, Any]:
+    """Return the rows of a table that are about versions of a class. In that of an enum, numbers are its values."""
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return {}
     return (
         {each: became for each, became in upcast.items() if isinstance(each, int)}
         if isinstance(upcast, Mapping)
@@ -169,7 +171,7 @@ def event_versions(event: type[Any], upcast: Upcasts, version: int) -> dict[int,
         ValueError: it has one for a version that is none of them.
         TypeError: it has something else than a function.
     """
-    found = versions_of(upcast.get(event, {}))
+    found = versions_of(event, upcast.get(event, {}))
     for each, became in found.items():
         if not 1 <= each < version or isinstance(each, bool):
             raise ValueError(f"upcast: {each!r} is no version of {event.__name__} before {version}, its version now")

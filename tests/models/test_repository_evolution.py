@@ -155,7 +155,12 @@ class TestEnums:
         with pytest.raises(StoreModelError, match=r"in 'all\[1\]'\); say in upcast=\{Status"):
             load(store, Order, {"all": ["new", []]})
 
-    @in_turn("table", [{"new": "paid"}, {Status.NEW: "paid"}, {"a": "b"}, {"a": "b", "b": "a"}])
+    def test_values_may_be_numbers(self, store: Store) -> None:
+        level = Enum("Level", {"LOW": 1, "HIGH": 2})
+        model = attrs.make_class("Model", {"level": attrs.field(type=level)}, frozen=True)
+        assert load(store, model, {"level": 0}, upcast={level: {0: 1}}).level is level.LOW  # type: ignore[attr-defined]
+
+    @in_turn("table", [{"new": "paid"}, {Status.NEW: "paid"}, {"a": "b"}, {"a": "b", "b": "a"}, {"a": ["b"]}])
     def test_tables_are_checked(self, store: Store, table: Any) -> None:
         with pytest.raises(ValueError, match=r"upcast: .*Status"):
             Repository(store, Order, upcast={Status: table})
@@ -319,6 +324,8 @@ class TestUnknownFields:
             (lambda lines: [lines[0], Line("b", Decimal(9)), lines[2]], ["a1", "b2", "c3"]),
             (lambda lines: [Line("b", Decimal(9)), lines[2]], ["b2", "c3"]),
             (lambda lines: [lines[1], lines[2], Line("d", Decimal(9))], ["b2", "c3", "d"]),
+            (lambda lines: [Line("b", Decimal(9)), Line("c", Decimal(9))], ["b2", "c3"]),
+            (lambda lines: [*(Line(line.article, Decimal(0)) for line in lines), Line("d")], ["a1", "b2", "c3", "d"]),
             (lambda lines: [], []),
         ],
     )

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import operator
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from enum import Enum
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 
 from rstore import Repository, Store, transfer
 from rstore.admin.check import check
 from tests.conftest import Backend
+from tests.fixtures import shop
 from tests.fixtures.shop import (
     BEGIN,
     BEGIN_MS,
@@ -26,7 +31,6 @@ from tests.fixtures.shop import (
     Customer,
     Line,
     Order,
-    Place,
     Status,
     orders_of,
 )
@@ -92,7 +96,7 @@ def is_told_in(store: Store) -> None:
     assert orders.at(BEGIN_MS + 3_999)["1"].address == HOME
     assert [(tag.name, tag.moment) for tag in store.tags()] == [("before the move", BEGIN_MS + 3_500)]
     since = BEGIN.date()
-    assert dict(customers.all()) == {"bob": Customer(name="Bob", place=Place(city="Wien", since=since))}
+    assert dict(customers.all()) == {"bob": Customer(name="Bob", place=shop.Place(city="Wien", since=since))}
     assert dict(counters.all()) == {"c": Counter(COUNTED)}
 
     commits = orders.history("1", by="commit")
@@ -123,3 +127,57 @@ def goes_on_in(store: Store) -> None:
     store.compact()
     assert orders["1"].paid == Decimal("44.40")
     assert list(check(store)) == []
+
+
+class Now(Enum):
+    NEW = "new"
+    PAID = "settled"
+
+
+@attrs.frozen
+class Place:
+    street: str
+    postcode: str
+
+
+@attrs.frozen
+class Item:
+    article: str
+    cents: int
+    number: int = 1
+
+
+@attrs.frozen
+class Purchase:
+    customer: str
+    home: Place
+    status: Now
+    lines: tuple[Item, ...] = ()
+    others: dict[str, Place] = attrs.field(factory=dict)
+    seen: list[Now] = attrs.field(factory=list)
+    points: Decimal = Decimal(0)
+
+
+def test_classes_of_now_load_it(namespace: str, tmp_path: Path) -> None:
+    upcast: dict[Any, Any] = {
+        "address": "home",
+        "points": str,
+        "due": None,
+        "paid": None,
+        "share": None,
+        "patience": None,
+        Now: {"open": Now.NEW, "paid": Now.PAID},
+        Place: {"zip": "postcode"},
+        Item: {"price": lambda price: {"cents": int(Decimal(price) * 100)}},
+    }
+    with stored(namespace, tmp_path) as store:
+        purchases = Repository(store, Purchase, "Order/", upcast=upcast)
+        work, home = Place("Ring 2", "1010"), Place("Hauptplatz 1", "8010")
+        lines = (Item("lamp", 2090, 2), Item("bulb", 250))
+        now = Purchase("Bob", work, Now.PAID, lines, {"before": home}, [Now.NEW], Decimal(60))
+        assert purchases["1"] == now
+        changed = purchases.do("1", lambda each: {"points": (operator.add, Decimal("0.5")), "lines": lines[:1]})
+        assert changed == purchases["1"] == attrs.evolve(now, points=Decimal("60.5"), lines=lines[:1])
+        first = purchases.past("1", BEGIN_MS)
+        assert first is not None
+        assert (first.home, first.status) == (home, Now.NEW)
