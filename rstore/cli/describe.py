@@ -12,7 +12,7 @@ from rstore.cli.times import show_time
 from rstore.cli.units import Unit, recognised
 from rstore.cli.values import show_text, show_value, to_json
 from rstore.domain.erasure import OPERATIONS, Erasure, to_words
-from rstore.domain.operators import DELETE, DELITEM, EVENT, EXTEND, OPERATORS, REMOVE, SETITEM
+from rstore.domain.operators import DELETE, DELITEM, EVENT, EXTEND, OPERATORS, REMOVE, SETITEM, UPDATE_IN, Update
 from rstore.domain.streams import ES, TS
 from rstore.domain.typed_operators import TypedOperator
 from rstore.encoding.unreadable import Unreadable
@@ -41,6 +41,8 @@ def describe(change: Change) -> str:
         return f"{change.op}: {_describe_erasure(change.value)}"
     if change.kind == TS:
         return _describe_points(change)
+    if change.op == UPDATE_IN:
+        change = _of_part(change)
     operation = _describe_operator(change.op, change.value)
     return operation if change.op == DELETE else f"{_subject(change)}{operation}".rstrip()
 
@@ -91,6 +93,15 @@ def _describe_operator(op: str, value: Any) -> str:
     if op in _SIGN_OF:
         return f"{_SIGN_OF[op]}= {show_value(value)}"
     return f"{op} {show_value(value)}" if OPERATORS[op].binary else op
+
+
+def _of_part(change: Change) -> Change:
+    """Return an update of a part as a change of that part: ``address.city = Graz``."""
+    try:
+        path, op, operand = Update.of(change.value)
+    except ValueError:  # another program has stored it: the fold says so, and the log shows it
+        return change
+    return change._replace(item=".".join(map(str, (change.item, *path))), op=op, value=operand)
 
 
 def _describe_typed(function: TypedOperator, value: Any) -> str:

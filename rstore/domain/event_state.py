@@ -6,9 +6,8 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from rstore.domain.errors import StoreIntegrityError
-from rstore.domain.growth import TooLargeError, check_growth
-from rstore.domain.operators import DELETE, DELITEM, EVENT, OPERATORS, RESETS, SETITEM
-from rstore.domain.scalars import calculated
+from rstore.domain.growth import TooLargeError
+from rstore.domain.operators import DELETE, DELITEM, EVENT, RESETS, SETITEM, calculate
 
 _RECORD: Final = 64
 """The bytes that a record takes beside its payload, more or less."""
@@ -100,10 +99,7 @@ def _step(state: dict[str, Any], change: Fact) -> None:
         elif type(value) is Unloaded or type(state[item]) is Unloaded:
             state[item] = value if type(value) is Unloaded else state[item]
         else:
-            function, binary = OPERATORS[op]
-            old = state[item]
-            check_growth(op, old, value)
-            state[item] = calculated(function, old, value) if binary else calculated(function, old)
+            state[item] = calculate(op, state[item], value)
     except Exception as exc:  # whatever an operator raises on a user's values, the history does not fold
         known = item in state
         reason = type(exc).__name__ if known else "there is no such item at that time"

@@ -6,9 +6,11 @@ Operators are stored by name and looked up here, so that stored bytes never choo
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from rstore.domain.growth import check_growth
+from rstore.domain.scalars import calculated
 from rstore.domain.typed_operators import TYPED_OPERATORS
 
 
@@ -25,6 +27,8 @@ DELETE: Final = "delete"
 """Ends an event sequence: it then has no items, and counts as unknown until another event follows."""
 EVENT: Final = "event"
 """A domain event: says what happened, and changes nothing. Its item is the name under which its class is registered."""
+UPDATE_IN: Final = "update_in"
+"""Changes a part of an item: its value says where, and by which of the other operators."""
 EXTEND: Final = "extend"
 REMOVE: Final = "remove"
 SNAPSHOT: Final = "snapshot"
@@ -47,11 +51,75 @@ _BINARY = (
 )
 _UNARY = (operator.neg, operator.pos, operator.abs, operator.not_, operator.truth, operator.invert, operator.inv)
 
+
+class Update(NamedTuple):
+    """A change of a part of a value.
+
+    Attributes:
+        path: keys of dicts and places in lists, from the outside inwards; one at least.
+        op: the name of an operator.
+        operand: that of the operator, None if it takes none.
+    """
+
+    path: Sequence[Any]
+    op: str
+    operand: Any
+
+    @classmethod
+    def of(cls, value: Any) -> Update:
+        """Return the update that the value of an event says, or raise ValueError."""
+        is_one = isinstance(value, list | tuple) and len(value) == 3 and isinstance(value[0], list | tuple) and value[0]
+        if not is_one or value[1] not in OPERATORS or value[1] == UPDATE_IN:
+            raise ValueError("update_in takes [path, operator, operand], and no operator of its own name")
+        return cls(*value)
+
+
+def update_in(value: Any, update: Any) -> Any:
+    """Return a dict or list with a changed part; the value itself stays as it is.
+
+    Args:
+        update: path, name of an operator, and operand, as :class:`Update` has them.
+
+    >>> update_in({'city': 'Wels', 'tags': ['a']}, [['city'], 'setitem', 'Graz'])
+    {'city': 'Graz', 'tags': ['a']}
+    >>> update_in({'city': 'Wels', 'tags': ['a']}, [['tags', 0], 'add', 'b'])
+    {'city': 'Wels', 'tags': ['ab']}
+    """
+    return _updated(value, *Update.of(update))
+
+
+def _updated(value: Any, path: Sequence[Any], op: str, operand: Any) -> Any:
+    key, *rest = path
+    if type(value) not in (dict, list, tuple) or (type(value) is not dict and type(key) is not int):
+        raise TypeError(f"{type(value).__name__} has no part {key!r}")
+    copy: Any = dict(value) if type(value) is dict else list(value)
+    if rest:
+        copy[key] = _updated(value[key], rest, op, operand)
+    elif op == DELITEM:
+        del copy[key]
+    else:
+        copy[key] = operand if op == SETITEM else calculate(op, value[key], operand)
+    return tuple(copy) if type(value) is tuple else copy
+
+
+def calculate(op: str, old: Any, operand: Any) -> Any:
+    """Return what an operator makes of a value; ``setitem`` and ``delitem`` are for the caller to do.
+
+    Raises:
+        TooLargeError: the result would be too large.
+        Exception: whatever the operator raises on these values.
+    """
+    function, binary = OPERATORS[op]
+    check_growth(op, old, operand)
+    return calculated(function, old, operand) if binary else calculated(function, old)
+
+
 OPERATORS: Final[dict[str, Operator]] = {
     SETITEM: Operator(operator.setitem, binary=True),
     DELITEM: Operator(operator.delitem, binary=False),
     **{function.__name__: Operator(function, binary=True) for function in _BINARY},
     **{function.__name__: Operator(function, binary=False) for function in _UNARY},
+    UPDATE_IN: Operator(update_in, binary=True),
     **{function.__name__: Operator(function, binary=function.is_binary) for function in TYPED_OPERATORS},
 }
 """Name -> operator, for all changes that an event may make. A fold is pure, so in-place forms and I/O are not here."""

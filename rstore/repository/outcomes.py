@@ -11,7 +11,7 @@ from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.operators import parse
 from rstore.history.diff import difference
 from rstore.models.event_states import copied
-from rstore.repository.decisions import Changes, change_to_record, instance_after, steps_of
+from rstore.repository.decisions import Changes, changes_to_record, instance_after, steps_of
 from rstore.repository.events import EventTypes
 from rstore.repository.mapping import ModelMapping
 
@@ -50,9 +50,9 @@ def decided(
         if not steps:
             continue
         instance = instance_after(mapping, key, instance, steps)
-        records = [(name, change_to_record(mapping, key, state, name, step, instance)) for name, step in steps.items()]
+        records = changes_to_record(mapping, key, state, steps, instance)
         found.changes.extend(records)
-        found.values.update((name, getattr(instance, name)) for name in steps)
+        found.values.update((step.field, getattr(instance, step.field)) for step in steps)
         if is_list:
             state = _state_after(state, records)
     return found

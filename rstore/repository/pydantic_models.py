@@ -93,7 +93,7 @@ class PydanticConverter:
         if of_type is None:
             from pydantic_core import to_jsonable_python
 
-            return to_jsonable_python(value, fallback=lambda other: other)
+            return to_jsonable_python(value, by_alias=False, fallback=lambda other: other)
         adapter = self.get_structure_hook(of_type)
         stored = adapter.dump_python(value, mode="json", by_alias=False, warnings="error")
         loaded = self.structure(stored, of_type)

@@ -12,7 +12,7 @@ from freezegun import freeze_time
 
 from rstore import Event, FrozenStoreError, JsonStore, MsgpackStore, Store, StoreConflictError, StoreIntegrityError
 from rstore.admin.check import check
-from rstore.domain.operators import OPERATORS
+from rstore.domain.operators import OPERATORS, update_in
 from rstore.domain.typed_operators import TYPED_OPERATORS
 from tests.conftest import Backend, case, in_turn
 
@@ -417,7 +417,7 @@ OF_TEXTS = frozenset(TYPED_OPERATORS)
 
 def test_every_operator_has_been_tried() -> None:
     of_the_module = {row.function for name, row in OPERATORS.items() if row.function not in OF_TEXTS}
-    assert of_the_module == {*BINARY, *UNARY, operator.setitem, operator.delitem}
+    assert of_the_module == {*BINARY, *UNARY, operator.setitem, operator.delitem, update_in}
 
 
 UNKNOWN: dict[str, Any] = {
