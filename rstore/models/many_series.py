@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypeVar, Unpack, get_args, overload
+from typing import Any, Final, Literal, TypeAlias, TypeVar, Unpack, get_args, overload
 
 from rstore import frames
 from rstore.core import Reading, Surface, check_key, check_keys
@@ -16,7 +16,7 @@ from rstore.models.extending import ExtendOptions, Given, extend_many, named, po
 from rstore.models.segments import Point
 from rstore.models.slices import SliceOptions, framed_by_layout, listed, slice_of
 from rstore.models.timeseries import TimeSeriesReader
-from rstore.models.together import read_together
+from rstore.models.together import RECORDS, read_together
 from rstore.timestamps import Length, Stamp
 
 Shape: TypeAlias = Literal["dict", "long", "wide"]
@@ -24,6 +24,9 @@ Shape: TypeAlias = Literal["dict", "long", "wide"]
 
 
 T = TypeVar("T")
+
+_HIDDEN: Final = 8
+"""So many more records than points are read, since later ones may hide them."""
 
 
 class ManySeriesReader(TimeSeriesReader):
@@ -108,7 +111,10 @@ def _read_many(core: Reading, keys: Iterable[str], read: Callable[..., T], optio
     def of_one(each: Reading, stream: Stream) -> T:
         return read(each, stream, slice_of(each, stream, *options))
 
-    return dict(zip(chosen, read_together(core, (Stream(TS, key) for key in chosen), of_one), strict=True))
+    _, _, n, freq, _, where = options
+    is_few = n is not None and n >= 0 and freq is None and where is None
+    most = min(RECORDS, n + _HIDDEN) if is_few else RECORDS
+    return dict(zip(chosen, read_together(core, (Stream(TS, key) for key in chosen), of_one, most), strict=True))
 
 
 class ManySeriesWriter(Surface):

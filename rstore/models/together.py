@@ -14,20 +14,24 @@ from rstore.models.beginnings import MovedError
 T = TypeVar("T")
 _Answer: TypeAlias = tuple[ReplayQuery, list[Record]]
 
-_RECORDS: Final = 64
+RECORDS: Final = 64
 """A stream with more records is read on alone: it holds some megabytes, and so it is worth a round trip."""
 
 
-def read_together(core: Reading, streams: Iterable[Stream], read: Callable[[Reading, Stream], T]) -> Iterator[T]:
+def read_together(
+    core: Reading, streams: Iterable[Stream], read: Callable[[Reading, Stream], T], most: int = RECORDS
+) -> Iterator[T]:
     """Yield what a function reads of each stream, in as many round trips for many as for one.
 
-    The function may read records and heads, nothing else, and must do the same if it is called once more.
+    Args:
+        read: it may read records and heads, nothing else, and must do the same if it is called once more.
+        most: so many records are mostly enough.
     """
     for page in pages(streams, PAGE):
         if len(page) == 1:
             yield read(core, page[0])
             continue
-        reads = [_Read(core, stream, read) for stream in page]
+        reads = [_Read(core, stream, read, most) for stream in page]
         _answer_all(core.log, reads)
         for each in reads:
             yield from each.found
@@ -61,8 +65,8 @@ class _Read(Generic[T]):
     generators, which all functions that read a series would have to be.
     """
 
-    def __init__(self, core: Reading, stream: Stream, read: Callable[[Reading, Stream], T]) -> None:
-        self._core, self._stream, self._read = core, stream, read
+    def __init__(self, core: Reading, stream: Stream, read: Callable[[Reading, Stream], T], most: int) -> None:
+        self._core, self._stream, self._read, self._most = core, stream, read, most
         self._known: list[_Answer] = []
         self.asked: ReplayQuery | None = None
         """What it waits for; None when it is done."""
@@ -77,7 +81,7 @@ class _Read(Generic[T]):
 
     def _advance(self) -> None:
         core = self._core
-        log = cast("LogReader", _Answers(core.log, self._known))
+        log = cast("LogReader", _Answers(core.log, self._known, self._most))
         self.asked = None
         try:
             self.found.append(self._read(Past(core.name, log, core.envelope, core.namespace, core.freq), self._stream))
@@ -92,11 +96,11 @@ class _Read(Generic[T]):
 class _Answers:
     """A log whose records were read before, as far as that goes."""
 
-    def __init__(self, log: LogReader, known: Iterable[_Answer]) -> None:
-        self._log, self._known = log, iter(known)
+    def __init__(self, log: LogReader, known: Iterable[_Answer], most: int) -> None:
+        self._log, self._known, self._most = log, iter(known), most
 
     def read(self, stream: Stream, query: Query = EVERYTHING) -> Iterator[Record]:
-        limit = _RECORDS if query.limit is None else min(query.limit, _RECORDS)
+        limit = self._most if query.limit is None else min(query.limit, self._most)
         asked = ReplayQuery(stream, query._replace(limit=limit), None)
         known, records = next(self._known, (None, []))
         if known is None:

@@ -27,6 +27,8 @@ _Ask: TypeAlias = Callable[[Sequence[ReplayQuery]], list[Replay | None]]
 
 _FIRST: Final = 4
 """So many streams are read at first where their sizes are not known beforehand."""
+_PAGE: Final = 16
+"""So many records of one stream are read at first."""
 
 
 def replays(opened: Opened, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
@@ -169,7 +171,10 @@ def _replay(owner: Owner, asked: ReplayQuery, location: Location, deadline: floa
                 return Replay(shown, None, [])
             if head.is_before_gap(query.after) and not seen.has(query.after):
                 return Replay(shown._replace(floor=head.version), None, [])
-            return Replay(shown, None, seen.after(query) if is_tail(asked.query) else list(seen.matching(query)))
+            if is_tail(query):
+                return Replay(shown, None, seen.after(query))
+            size = _PAGE if query.limit is None else max(1, min(query.limit, _PAGE))
+            return Replay(shown, None, list(seen.matching(query, size)))
         if of_snapshots[0] is not None:
             newest = Query(end=min(query.end, horizon), until=query.until, reverse=True)
             snapshot = next(Snapshot(owner, snapshots, of_snapshots[0]).select(newest), None)

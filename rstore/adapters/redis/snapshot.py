@@ -71,9 +71,9 @@ class Snapshot:
             parts.append(iter((span_of(self._head.record),)))
         return (span for span in merge(*parts, key=_order, reverse=reverse) if span.end >= start)
 
-    def records(self, versions: Iterable[int]) -> Iterator[Record]:
-        """Yield the records of versions. The pages grow: a caller pays little for the first record alone."""
-        waiting, size = iter(versions), 1
+    def records(self, versions: Iterable[int], size: int = 1) -> Iterator[Record]:
+        """Yield the records of versions. Pages grow from ``size``: a caller pays little for the first record alone."""
+        waiting = iter(versions)
         while page := list(islice(waiting, size)):
             packed = self._fetch(page)
             for version in page:
@@ -84,20 +84,19 @@ class Snapshot:
         """Tell whether there is a record of a version that is not the newest."""
         return self._fetch([version])[version] is not None
 
-    def matching(self, query: Query) -> Iterator[Record]:
-        """Yield the records that a query matches."""
-        found = self.select(query._replace(after=query.above(self._head.died)))
+    def matching(self, query: Query, size: int = 1) -> Iterator[Record]:
+        """Yield the records that a query matches, in pages that grow from ``size``."""
+        found = self.select(query._replace(after=query.above(self._head.died)), size)
         return islice(query.matching(found), query.limit)
 
-    def select(self, query: Query) -> Iterator[Record]:
+    def select(self, query: Query, size: int = 1) -> Iterator[Record]:
         """Yield the records that may match a query, in its order: all that the index can tell is considered."""
         after, until = query.after, query.until
         if after and self._head.version - after <= _TAIL:
             return iter(sorted(query.matching(self._tail(after)), key=_order, reverse=query.reverse))
         spans = self.spans(query.start, query.end, reverse=query.reverse)
-        return self.records(
-            span.version for span in spans if span.version > after and (until is None or span.recorded <= until)
-        )
+        chosen = (span for span in spans if span.version > after and (until is None or span.recorded <= until))
+        return self.records((span.version for span in chosen), size)
 
     def after(self, query: Query) -> list[Record]:
         """Return all records after a version that match a query. Of a short stream the index need not be searched."""
