@@ -20,6 +20,7 @@ from contextlib import closing
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain
 from statistics import median
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -249,12 +250,8 @@ def bytes_of_words() -> None:
 def show(bench: Bench, rounds: int, aim: str = "") -> None:
     with closing(bench):
         bench.close()
-        for row in (
-            *bench.commands(rounds, aim),
-            *bench.long(rounds),
-            *bench.everything(rounds),
-            *bench.intent(rounds),
-        ):
+        parts = bench.commands(rounds, aim), bench.long(rounds), bench.everything(rounds), bench.intent(rounds)
+        for row in chain.from_iterable(parts):
             wall, busy = (theirs / ours for theirs, ours in zip(row.theirs, row.ours, strict=True))
             figures = f"{row.theirs.wall:12,.1f}{row.ours.wall:12,.1f}{wall:9.2f}{busy:9.2f}"
             print(f"{row.name:44}{figures}  {row.aim}", flush=True)

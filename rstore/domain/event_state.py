@@ -77,13 +77,13 @@ def fold(start: EventState, changes: Iterable[Fact]) -> EventState:
     version, time, tail, deleted, owed = start.version, start.time, start.tail, start.deleted, start.owed
     state = dict(start.state)
     for change in changes:
-        deleted = change.op == DELETE
+        number, time, _, op, _ = change
+        deleted = op == DELETE
         if deleted:
             state.clear()  # also of items that were recorded later, for an earlier time
-        elif change.op != EVENT:
+        elif op != EVENT:
             _step(state, change)
-        version = max(version, change.version)
-        time = change.time
+        version = max(version, number)
         tail += 1
         owed -= _RECORD + change.size
     return EventState(version, time, state, tail, deleted, owed)

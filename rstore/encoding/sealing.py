@@ -172,7 +172,7 @@ class Sealer:
         return StorePayloadError(self.namespace, *stream, "the checksum does not match: it was damaged")
 
     def _unsealed(self, stream: Stream, record: Record, data: bytes, beside: bytes = b"") -> tuple[int, Any]:
-        """Return the flags and the body of an envelope, verified and decrypted."""
+        """Return the flags and the body of an envelope, verified and decrypted; ``beside`` is the one of a value."""
         if self._plaintext and type(data) is bytes and len(data) >= _PLAIN.size:
             envelope, flags, checksum = _PLAIN.unpack_from(data)
             if envelope == _FORMAT and flags in _GUARDED_WHOLE:
@@ -201,7 +201,7 @@ class Sealer:
         if is_noted != (meta is not None):
             detail = "who and why are gone" if is_noted else "there was no who and why when it was written"
             raise StorePayloadError(self.namespace, *stream, detail)
-        return None if meta is None else self._unsealed(stream, record, meta, _bound_to_value(data))
+        return None if meta is None else self._unsealed(stream, record, meta, data)
 
     def _decrypted(self, stream: Stream, record: Record, data: bytes, beside: bytes) -> bytes:
         if self._cipher is None:
@@ -210,7 +210,8 @@ class Sealer:
 
         scope = _scope(self.namespace, stream)
         try:
-            bound = _bound(scope, data[1], record.item, record.op, record.start, record.end) + beside
+            place = _bound(scope, data[1], record.item, record.op, record.start, record.end)
+            bound = place + _bound_to_value(beside) if beside else place
         except (struct.error, AttributeError):
             raise StorePayloadError(self.namespace, *stream, "its record is damaged") from None
         try:

@@ -192,15 +192,14 @@ class PostgresqlLog:
         while horizon:
             with self._pool.lease() as db:
                 rows = db.rows(sql.FOLLOW, (self._namespace, *place, *horizon[0], size))
-            for kind, key, *row in rows:
-                record = reading.record(row)
+            for kind, key, version, *at, recorded, start, end, item, op, data, meta in rows:
+                place = Place(*at)
                 if kind is None:
                     raise StoreError(
                         f"{self.name}: the database is damaged: a record at position "
-                        f"{self.checkpoint(record.position)} has no stream"
+                        f"{self.checkpoint(place)} has no stream"
                     )
-                place = reading.place(record.position)
-                yield place, Stream(kind, key), record
+                yield place, Stream(kind, key), Record(version, place, recorded, start, end, item, op, data, meta)
                 self._pool.check_open()
             if len(rows) < size and sum(len(row[-2]) for row in rows) < sql.CHUNK_BYTES:
                 return
