@@ -221,12 +221,16 @@ class Bench:
             with ours.store.context(did="deposit", amount=random.getrandbits(20) + 1):
                 applied(key)
 
-        ways = applied, worded, ours.deposit
-        bare, words, do = in_turn(
+        def unnamed(key: str) -> None:
+            ours.accounts.do(key, lambda account: account.deposit(random.getrandbits(20) + 1))
+
+        ways = ours.deposit, applied, worded, unnamed
+        do, *others = in_turn(
             rounds * 2, *(lambda way=way: partial(each, way, random.sample(self.our_keys, CALLS)) for way in ways)
         )
-        yield Row("apply beside do, without words", bare.per(CALLS), do.per(CALLS))
-        yield Row("apply beside do, with its words", words.per(CALLS), do.per(CALLS))
+        names = "apply, no words", "apply, with the words of do", "do of a lambda: no words"
+        for name, taken in zip(names, others, strict=True):
+            yield Row(f"{name}; do", taken.per(CALLS), do.per(CALLS))
         self.close()
 
 
