@@ -33,6 +33,7 @@ Where records of several writers were joined, it is a list of all writers, in wh
 """
 
 _WORDS_BYTES: Final = 1 << 14
+_END: Final = b',"%b":"%%b"}' % COMMIT.encode()
 
 
 @frozen
@@ -91,7 +92,7 @@ class NewCommit:
         self._whole: Body | None = None
         self._brief: Body | None = None
         if note is not None:
-            end = b',"%b":"%b"}' % (COMMIT.encode(), (identity or new_identity()).encode())
+            end = _END % (identity or new_identity()).encode()
             self._brief = self._whole = compressed(0, note.brief + end)
             if note.whole is not note.brief:
                 self._whole = compressed(0, note.whole + end)

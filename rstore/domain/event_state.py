@@ -77,7 +77,7 @@ def fold(start: EventState, changes: Iterable[Fact]) -> EventState:
     version, time, tail, deleted, owed = start.version, start.time, start.tail, start.deleted, start.owed
     state = dict(start.state)
     for change in changes:
-        number, time, _, op, _ = change
+        number, time, _, op, _, size = change
         deleted = op == DELETE
         if deleted:
             state.clear()  # also of items that were recorded later, for an earlier time
@@ -85,7 +85,7 @@ def fold(start: EventState, changes: Iterable[Fact]) -> EventState:
             _step(state, change)
         version = max(version, number)
         tail += 1
-        owed -= _RECORD + change.size
+        owed -= _RECORD + size
     return EventState(version, time, state, tail, deleted, owed)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from rstore.encoding.bodies import Body, compressed
@@ -25,6 +26,8 @@ def open_json(words: Mapping[str, Any]) -> bytes:
         TypeError, ValueError: JSON can't hold a word; the message names it.
     """
     try:
+        if _TEXTS.issuperset(map(type, words.values())):
+            return _open_json_of_texts(tuple(words.items()))
         return _json(words)[:-1]
     except (TypeError, ValueError, RecursionError):
         for word, value in words.items():
@@ -49,7 +52,13 @@ def words_of(data: bytes) -> dict[str, Any]:
 
 # json.dumps would make an encoder for each note; json.loads would look for spaces, and for the encoding, in each
 _ENCODE: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_TEXTS: Final = frozenset({str})
 _DECODE: Final = json.JSONDecoder().raw_decode
+
+
+@lru_cache(maxsize=64)  # the same user and the same decision come again and again
+def _open_json_of_texts(words: tuple[tuple[str, str], ...]) -> bytes:
+    return _json(dict(words))[:-1]
 
 
 def _json(words: Mapping[str, Any]) -> bytes:

@@ -156,4 +156,5 @@ def _text(value: Any) -> str:
 
 def _utf8(text: str) -> str:
     """Return a text without lone surrogates, which UTF-8 can't hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    is_plain = type(text) is str and text.isascii()
+    return text if is_plain else text.encode("utf-8", "backslashreplace").decode()
