@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -14,16 +14,8 @@ import typer
 from attrs import asdict
 
 from rstore.cli.command import READ, Session, command, named_time, transaction_time, valid_time
-from rstore.cli.describe import (
-    CHANGE_COLUMNS,
-    OPERAND,
-    STAMP,
-    Operand,
-    change_row,
-    describe_decision,
-    describe_with_key,
-    stamps,
-)
+from rstore.cli.describe import CHANGE_COLUMNS, OPERAND, STAMP, Operand, change_row, stamps
+from rstore.cli.entries import show_changes, show_log, with_line
 from rstore.cli.exit_codes import CommandError, check_usage
 from rstore.cli.output import MOMENT, TEXT, VALUE, Column, Output
 from rstore.cli.progress import reported
@@ -48,8 +40,7 @@ from rstore.cli.values import show_text, show_value, to_json
 from rstore.domain.operators import OPERATORS, name_of
 from rstore.domain.resampling import FILLS, HOWS
 from rstore.domain.streams import ES, KV, TS
-from rstore.history.changes import Change
-from rstore.history.commits import Commit, by_commit, commit_of
+from rstore.history.commits import by_commit, commit_of
 
 if TYPE_CHECKING:
     from rstore.admin.check import Info
@@ -249,8 +240,8 @@ def log(
     words = list(map(_word, more or ()))
     logged = session.view.log(*given, did=did)
     selected = (each for each in logged if all(each.more.get(word) in values for word, values in words))
-    entries: Iterator[Any] = selected if flat else by_commit(map(_with_line, selected))
-    show = partial(_show_changes, session.out, ("arguments", "commit")) if flat else partial(_show_log, session.out)
+    entries: Iterator[Any] = selected if flat else by_commit(map(with_line, selected))
+    show = partial(show_changes, session.out, ("arguments", "commit")) if flat else partial(show_log, session.out)
     if oldest:
         show(entries)
         return
@@ -292,7 +283,7 @@ def follow(
         if low is not None and change.recorded < low:
             continue
         if session.out.is_terminal:
-            _show_log(session.out, [commit_of([_with_line(change)])])
+            show_log(session.out, [commit_of([with_line(change)])])
         else:
             session.out.rows(columns, [(checkpoint, *change_row(change))])
         session.out.flush()
@@ -319,7 +310,7 @@ def history(
     changes = session.view.history(key, check_kind(kind))
     if not changes:
         raise CommandError(unknown_key(session.view, key, kind))
-    _show_changes(session.out, ("kind", "key", "arguments", "commit"), changes)
+    show_changes(session.out, ("kind", "key", "arguments", "commit"), changes)
 
 
 @command(app, READ, at=True)
@@ -380,27 +371,3 @@ def _word(text: str) -> tuple[str, list[Any]]:
         return word, [value, json.loads(value)]
     except ValueError:
         return word, [value]
-
-
-def _show_changes(out: Output, hidden: Collection[str], changes: Iterable[Change]) -> None:
-    """Print changes in columns. A terminal has little room: there, some columns are hidden."""
-    shown = [i for i, column in enumerate(CHANGE_COLUMNS) if not (out.is_terminal and column.name in hidden)]
-    rows = ([row[i] for i in shown] for row in map(change_row, changes))
-    out.rows([CHANGE_COLUMNS[i] for i in shown], rows)
-
-
-def _with_line(change: Change) -> Change:
-    """Return a change with its line in the log for a value: the values of a commit may be more than memory holds."""
-    return change._replace(value=describe_with_key(change))
-
-
-def _show_log(out: Output, commits: Iterable[Commit]) -> None:
-    """Print commits whose changes have lines for values."""
-    for commit in commits:
-        decision = f"  {describe_decision(commit)}" if commit.did else ""
-        out.line(f"{show_time(commit.recorded)}  {show_text(commit.who or 'nobody')}{decision}", "bold cyan")
-        if commit.why:
-            out.line(f"    {show_text(commit.why)}", "italic")
-        for change in commit.changes:
-            out.line(f"    {change.value}")
-        out.line("")
