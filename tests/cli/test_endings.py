@@ -133,6 +133,9 @@ ONLY_PROGRAMS_MEET = (
     "its function can't call project() for it again",
     "use transact(..., once=...)",
     "pass plain=True",
+    "name its class in Repository(",
+    "one that awaits calls asyncio.run() inside",
+    "skip() takes the keys of which",
 )
 
 
