@@ -12,9 +12,9 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field, create_model, model_validator
 
-from rstore import Repository, Store, StoreModelError
+from rstore import Repository, Store, StoreIntegrityError, StoreModelError
 from tests.conftest import in_turn
 
 T = TypeVar("T")
@@ -70,6 +70,7 @@ class Order:
     by: dict[Status, Address] = attrs.field(factory=dict)
     some: frozenset[Status] = frozenset()
     lines: tuple[Line, ...] = ()
+    bag: frozenset[Line] = frozenset()
     two: tuple[Status, Address] | None = None
     box: Box[Address] | None = None
     tree: Tree | None = None
@@ -246,6 +247,7 @@ class TestItems:
         assert (found.address, found.zip) == (Address("a"), "1")
         upcast = {"road": "address.street", "plz": "address.postcode"}
         assert load(store, Order, {"road": "a", "plz": "1"}, upcast=upcast).address == Address("a", "1")
+        assert load(store, Order, {"address": None, "plz": "1"}, upcast={"plz": "address.postcode"}).address is None
         upcast = {"home": "address", "address.plz": "address.postcode"}
         assert load(store, Order, {"home": {"street": "a", "plz": "1"}}, upcast=upcast).address == Address("a", "1")
 
@@ -296,6 +298,10 @@ class TestUnknownFields:
         with pytest.raises(StoreModelError, match="planet"):
             Repository(store, model, "x/").at(2**62)["k"]
 
+    def test_an_error_says_which_element_has_one(self, store: Store) -> None:
+        with pytest.raises(StoreModelError, match=r"field 'lines\[1\]\.note': Line has no such field"):
+            load(store, Order, {"lines": [{"article": "a"}, {"article": "b", "note": 1}]})
+
     @in_turn(("model", "address"), MODELS)
     def test_kept_they_are_written_back(self, store: Store, model: Any, address: Any) -> None:
         state = {"address": self.NEAR, "by": {"new": self.NEAR, "paid": self.NEAR}}
@@ -322,6 +328,7 @@ class TestUnknownFields:
             (lambda lines: [*lines, Line("new")], ["a1", "b2", "c3", "new"]),
             (lambda lines: [lines[2], lines[0]], ["c3", "a1"]),
             (lambda lines: [lines[0], Line("b", Decimal(9)), lines[2]], ["a1", "b2", "c3"]),
+            (lambda lines: [lines[0], Line("x", Decimal(9)), lines[2]], ["a1", "x2", "c3"]),
             (lambda lines: [Line("b", Decimal(9)), lines[2]], ["b2", "c3"]),
             (lambda lines: [lines[1], lines[2], Line("d", Decimal(9))], ["b2", "c3", "d"]),
             (lambda lines: [Line("b", Decimal(9)), Line("c", Decimal(9))], ["b2", "c3"]),
@@ -337,6 +344,47 @@ class TestUnknownFields:
         state = store.current("x/k")
         assert state is not None
         assert [f"{line['article']}{line.get('note', '')}" for line in state["lines"]] == left
+
+    def test_in_a_set_they_follow_what_their_element_has_alone(self, store: Store) -> None:
+        lines = [{"article": name, "price": "1", "note": name} for name in "abcdef"]
+        load(store, Order, {"bag": lines}, unknown="keep")
+        orders = Repository(store, Order, "x/", unknown="keep")
+        orders.do("k", lambda order: {"bag": frozenset(Line(line.article, Decimal(2)) for line in order.bag)})
+        state = store.current("x/k")
+        assert state is not None
+        assert {line["article"]: line["note"] for line in state["bag"]} == {name: name for name in "abcdef"}
+
+    def test_a_pydantic_model_may_know_better(self, store: Store) -> None:
+        class Inner(BaseModel):
+            street: str
+
+            @model_validator(mode="before")
+            @classmethod
+            def before(cls, stored: Any) -> Any:
+                return {"street": stored["road"]} if isinstance(stored, dict) and "road" in stored else stored
+
+        class Area(BaseModel):
+            side: int
+
+            @computed_field  # type: ignore[prop-decorator]
+            @property
+            def size(self) -> int:
+                return self.side**2
+
+        model = create_model("Model", inner=(Inner, ...), area=(Area, Area(side=2)))
+        assert load(store, model, {"inner": {"road": "a"}}).inner == Inner(street="a")
+        models = Repository(store, model, "x/")
+        assert models.create("2", inner=Inner(street="a"), area=Area(side=3)) == models["2"]
+
+    def test_a_converter_may_tag_the_classes_of_a_union(self, store: Store) -> None:
+        from cattrs.preconf.json import make_converter
+        from cattrs.strategies import configure_tagged_union
+
+        either, converter = Address | Tree, make_converter()
+        configure_tagged_union(either, converter)
+        model = attrs.make_class("Model", {"either": attrs.field(type=either)}, frozen=True)
+        models = Repository(store, model, converter=converter)
+        assert models.create("1", either=Tree("a")).either == models["1"].either == Tree("a")
 
     def test_what_has_an_upcast_is_not_unknown(self, store: Store) -> None:
         options: Any = {"upcast": {Address: {"zip": "postcode"}}, "unknown": "keep"}
@@ -360,6 +408,22 @@ class TestUnknownFields:
         converter.register_unstructure_hook(Address, lambda address: {"s": address.street})
         orders = Repository(store, Home, converter=converter)
         assert orders.create("2", address=Address("a")).address == orders["2"].address == Address("a")
+        assert orders.at(2**62)["2"].address == Address("a")
+
+    def test_a_failing_store_is_no_matter_of_an_argument(self, store: Store) -> None:
+        from cattrs.preconf.json import make_converter
+
+        def look(home: Home, line: Line) -> None: ...
+
+        def fail(line: Line) -> Any:
+            raise StoreIntegrityError("the disk is gone")
+
+        converter = make_converter()
+        converter.register_unstructure_hook(Line, fail)
+        homes = Repository(store, Home, converter=converter)
+        homes.create("1", address=Address("a"))
+        with pytest.raises(StoreIntegrityError, match="the disk is gone"):
+            homes.do("1", look, Line("a"))
 
 
 MEMBERS = {"a": Status.NEW, "b": Status.PAID}
