@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, TypeAlias, TypeVar, cast
 
@@ -41,12 +42,12 @@ def _answer_all(log: LogReader, reads: Sequence[_Read[T]]) -> None:
     """Answer reads until all are done. What has been asked for longest is answered first."""
     waiting, size = [(each, each.asked) for each in reads if each.asked], len(reads)
     while waiting:
-        found = log.replay([asked for _, asked in waiting[:size]], PAGE_BYTES)
-        answered = [each for each, _ in waiting[: len(found)]]
-        for each, replay in zip(answered, found, strict=True):
-            each.go_on(replay)
-        waiting = waiting[len(found) :] + [(each, each.asked) for each in answered if each.asked]
+        found = deque(log.replay([asked for _, asked in waiting[:size]], PAGE_BYTES))
         size = 2 * len(found)  # a backend may look at all before it leaves some out for want of room
+        answered, waiting = [each for each, _ in waiting[: len(found)]], waiting[len(found) :]
+        for each in answered:
+            each.go_on(found.popleft())  # and forgets it, once it is done
+        waiting += [(each, each.asked) for each in answered if each.asked]
 
 
 class _UnansweredError(Exception):
