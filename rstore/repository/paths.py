@@ -73,8 +73,8 @@ def _key_in(value: Any, name: Any) -> Any:
             return name
         return next((key for key in value if type(key) is int and str(key) == name), name)
     if isinstance(value, list | tuple):
-        place = int(name)
-        if not -len(value) <= place < len(value):
+        place = int(name) if isinstance(name, str) and name.isdecimal() else name
+        if type(place) is not int or not -len(value) <= place < len(value):
             raise IndexError(f"there is no place {name} among {len(value)}")
         return place % len(value)
     if name not in _arguments_of(value):

@@ -143,7 +143,8 @@ def test_parts_that_come_in_late_change_what_was_decided_later(store: Store) -> 
         ("address.town", "Graz", r"field 'address\.town': .*Address has no field 'town'"),
         ("address.city.x", "Graz", r"field 'address\.city\.x': .*str has no parts"),
         ("lines.7.price", Decimal(1), r"field 'lines\.7\.price': .*no place 7 among 2"),
-        ("lines.first", Decimal(1), r"field|lines\.first"),
+        ("lines.first", Decimal(1), r"field 'lines\.first': .*no place first among 2"),
+        (("lines", True), Decimal(1), r"field 'lines\.True': .*no place True among 2"),
         ("levels.pear", (operator.add, 1), r"field 'levels\.pear': operator\.add of 1 fails with KeyError"),
         ("levels.pear", (operator.delitem, None), r"field 'levels\.pear': operator\.delitem fails with KeyError"),
         ("prices.at.tea", (operator.add, "x"), r"field 'prices\.at\.tea': operator\.add of 'x' fails with TypeError"),
@@ -159,10 +160,9 @@ def test_errors_name_the_whole_path(store: Store, name: Any, change: Any, messag
     shops.delete("s")
     shops.create("s", **VALUES)
     version = shops.version("s")
-    with pytest.raises((StoreModelError, ValueError), match=message) as raised:
+    with pytest.raises(StoreModelError, match=message):
         shops.do("s", lambda _: {name: change})
     assert shops.version("s") == version
-    assert isinstance(raised.value, StoreModelError) or any("lines.first" in note for note in raised.value.__notes__)
 
 
 def test_validators_of_the_nested_class_have_the_last_word(store: Store) -> None:
