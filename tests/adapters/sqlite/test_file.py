@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +249,16 @@ def test_a_driver_that_takes_no_long_row_numbers_reads_beginnings_too(
         monkeypatch.setattr(Connection, "blobopen", too_large)
         assert (store.first("s"), store.last("s"), store.resample("s", "1D", "max"), store.time_axis("s")) == expected
         assert expected[1][1] == 4_999
+
+
+@pytest.mark.parametrize("read", [lambda s: s.current("k"), lambda s: list(s.log()), lambda s: s.history("k")])
+def test_a_row_of_other_types_than_ours_is_a_damaged_file(tmp_path: Path, read: Callable[[Store], object]) -> None:
+    path = tmp_path / "a.db"
+    with Store(path, frozen=False) as s:
+        s.apply("k", {"a": 1})
+        s.apply("k", {"a": 2})
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE rstore_record SET item = x'61' WHERE version = (SELECT max(version) FROM rstore_record)")
+        db.commit()
+    with Store(path) as s, pytest.raises(StoreError, match="damaged"):
+        read(s)
