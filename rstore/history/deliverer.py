@@ -109,11 +109,11 @@ class _Held:
                 pass
             self.log.append([self.queue.batch(self.found.stream, lease, self.found.version)])
 
-    def renew(self, until: int, before: int) -> None:
-        """Prolong the lease if it ends before a time."""
+    def renew(self, owner: str, until: int, before: int) -> None:
+        """Prolong the lease of an owner if it ends before a time; not one that the thread has found, and not taken yet."""
         with self.lock:
             stream, lease, version, _ = self.found
-            if not lease.owner or lease.until > before:
+            if lease.owner != owner or lease.until > before:
                 return
             renewed = lease._replace(until=until)
             try:
@@ -194,7 +194,7 @@ class Deliverer:
         wait(self.running, _LOOK_SECONDS, FIRST_COMPLETED)
         at, length = now(), milliseconds(self.rules.lease)
         for held in self.running.values():
-            held.renew(at + length, before=at + length * 2 // 3)
+            held.renew(self.owner, at + length, before=at + length * 2 // 3)
 
     def _next(self) -> Found | None:
         """Return a stream that is free, as far as one can tell without asking for its lease again; None if none is."""

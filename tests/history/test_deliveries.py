@@ -348,6 +348,21 @@ class TestWorkers:
         assert len(gateway.sent) == 1
         assert other.due("mail") == []
 
+    def test_the_lease_of_another_worker_is_not_renewed(self, store: Store) -> None:
+        store["k"] = 1
+        core, stream = core_of(store), Stream(KV, "k")
+        queue = Queue(core, "mail")
+        core.append([queue.batch(stream, Lease(0, 1, 1, "killed", 5), 0)])
+        (found,) = queue.found([stream])
+        assert found is not None
+        deliverer._Held(queue, Together(core), found).renew("alive", 100, before=50)
+        assert queue.found([stream]) == [found]
+        held = deliverer._Held(queue, Together(core), found)
+        for before, until in ((4, 5), (5, 100)):
+            held.renew("killed", 100, before=before)
+            assert held.found.lease.until == until
+        assert queue.found([stream]) == [held.found]
+
     def test_the_keys_of_a_worker_that_was_killed_go_to_others(self, store: Store, other: Store) -> None:
         store["k"] = 1
         store["k"] = 2
