@@ -110,7 +110,7 @@ class _Held:
             self.log.append([self.queue.batch(self.found.stream, lease, self.found.version)])
 
     def renew(self, owner: str, until: int, before: int) -> None:
-        """Prolong the lease of an owner if it ends before a time; not one that the thread has found, and not taken yet."""
+        """Prolong the lease of an owner if it ends before a time: not one that was found, and not taken yet."""
         with self.lock:
             stream, lease, version, _ = self.found
             if lease.owner != owner or lease.until > before:

@@ -418,6 +418,29 @@ class TestWorkers:
         assert store.deliver("mail", late) == 6
         assert gateway.values() == [0, 1, 2, 3, 4, 5]
 
+    def test_searchers_go_on_from_where_another_one_is(self, store: Store, other: Store) -> None:
+        one, two = (searcher.Searcher(Queue(core_of(each), "mail")) for each in (store, other))
+        one.begin()
+        two.begin()
+        assert one.identity == two.identity
+        for n, each in enumerate((one, two, two, one, two)):
+            store[f"k{n}"] = n
+            for _ in range(20):
+                if not each.look():
+                    break
+            else:
+                raise AssertionError("it comes to no end")
+            assert [found.stream.key for found in each.queue.all()] == [f"k{i}" for i in range(n + 1)]
+
+    def test_what_was_delivered_ahead_of_the_search_is_not_looked_for_again(self, store: Store) -> None:
+        store["k"] = 1
+        store.deliver("mail", Gateway())
+        again = searcher.Searcher(Queue(core_of(store), "mail"))
+        again.begin()
+        again.position = None
+        again.look()
+        assert list(again.queue.all()) == []
+
     def test_it_waits_for_what_comes(self, store: Store, other: Store) -> None:
         gateway, done = Gateway(), list[int]()
         thread = threading.Thread(target=lambda: done.append(store.deliver("mail", gateway, wait=1.0)))
