@@ -24,7 +24,7 @@ from tests.support.servers import Postgres, Valkey
 from tests.support.workers import Sent, sent, teller
 
 ROOT = Path(__file__).parents[1]
-ROUNDS = 3
+ROUNDS = 2
 
 
 def fill(dsn: str, namespace: str, messages: int, keys: int) -> None:

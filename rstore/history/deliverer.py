@@ -6,6 +6,7 @@ import contextvars
 import os
 import random
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -27,7 +28,7 @@ from rstore.history.searcher import Searcher
 from rstore.history.together import Together
 
 _LOOK_SECONDS: Final = 0.05
-_PAUSE_LEAST: Final = 0.001
+_REST_LEAST: Final = 0.001
 _TURN_MS: Final = 2_000
 _ERROR_LENGTH: Final = 500
 _PAUSE_MOST: Final = 300.0
@@ -111,9 +112,11 @@ class _Held:
 
     def renew(self, owner: str, until: int, before: int) -> None:
         """Prolong the lease of an owner if it ends before a time: not one that was found, and not taken yet."""
+        if self._lasts(owner, before):  # without the lock: the thread holds it while it stores, and this one has others
+            return
         with self.lock:
             stream, lease, version, _ = self.found
-            if lease.owner != owner or lease.until > before:
+            if self._lasts(owner, before):
                 return
             renewed = lease._replace(until=until)
             try:
@@ -121,6 +124,9 @@ class _Held:
             except StoreConflictError:  # the thread will notice when it goes on
                 return
             self.found = self.found._replace(lease=renewed, version=version)
+
+    def _lasts(self, owner: str, before: int) -> bool:
+        return self.found.lease.owner != owner or self.found.lease.until > before
 
 
 @define(eq=False)
@@ -137,6 +143,7 @@ class Deliverer:
     candidates: deque[Found] = Factory(deque)
     listing: Iterator[list[Found]] = Factory(lambda: iter(()))
     look_at: int = 0
+    rest: float = 0.0
     is_ending: bool = False
 
     @property
@@ -160,7 +167,7 @@ class Deliverer:
                         self.running[threads.submit(context.copy().run, self._turn, held)] = held
                     if self.running:
                         self._rest()
-                    elif not pauses.pause(self.core.base, self.searcher.position, self._pause_most()):
+                    elif not self._pause(pauses):
                         return done
             finally:
                 self.is_ending = True
@@ -180,11 +187,21 @@ class Deliverer:
             self.searcher.came = self.searcher.came or held.found.is_due  # it stays in the queue, with a new lease
         if done:
             pauses.restart()
+            self.rest = 0.0
         return done
 
-    def _pause_most(self) -> float:
-        """Return the seconds until a stream of the queue is free, as far as they matter."""
-        return min(max((self.look_at - now()) / 1000, _PAUSE_LEAST), LOOK_SECONDS)
+    def _pause(self, pauses: Pauses) -> bool:
+        """Pause until there may be something to deliver, and return whether to look again.
+
+        What other workers store ends a pause, and is seldom anything for this one. So it then rests longer each time.
+        """
+        most, began = min(max((self.look_at - now()) / 1000, _REST_LEAST), LOOK_SECONDS), time.monotonic()
+        if not pauses.pause(self.core.base, self.searcher.position, most):
+            return False
+        is_quiet = time.monotonic() - began >= most
+        self.rest = 0.0 if is_quiet else min(max(2 * self.rest, _REST_LEAST), _LOOK_SECONDS)
+        time.sleep(self.rest)
+        return True
 
     def _drop(self) -> None:
         self.running = {future: held for future, held in self.running.items() if not future.done()}
