@@ -16,22 +16,10 @@ from rstore.timestamps import Moment
 
 _REFUSED: Final = frozenset(
     (
-        *("set", "set_many", "delete", "pop", "popitem", "setdefault", "update", "clear"),
-        *(
-            "extend",
-            "extend_many",
-            "remove",
-            "apply",
-            "delete_events",
-            "revert",
-            "update_with",
-            "context",
-            "tag",
-            "untag",
-            "transaction",
-            "transact",
-        ),
-        *("project", "prune", "compact", "rekey", "protect", "unprotect", "discard"),
+        *("set", "set_many", "delete", "pop", "popitem", "setdefault", "update", "clear", "update_with"),
+        *("extend", "extend_many", "remove", "apply", "delete_events", "revert", "tag", "untag"),
+        *("context", "transaction", "transact", "project", "deliver", "retry", "skip"),
+        *("prune", "compact", "rekey", "protect", "unprotect", "discard"),
     )
 )
 """The writing calls of a store, which a view refuses."""

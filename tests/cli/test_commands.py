@@ -148,6 +148,9 @@ tag 'close of May'
 tags
 keys --at 'close of May'
 untag 'close of May'
+deliveries
+retry mail || test $? = 1
+skip mail price || test $? = 1
 keys
 log
 revert account '1 day ago'
