@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from rstore import Store
@@ -167,6 +168,22 @@ For example 3 March: 161 then, 80 now.
 Taken back: 12,865, in a history of 6 entries
 """
 
+SHOP = """\
+Last year: ada, 8010 Graz, shipped
+4 processes took 10 orders, and each refused 2: sold out
+Mugs in stock: 0
+Orders of each: {'ada': 4, 'bob': 3, 'eve': 3}
+Paid by then, as we know now: 15.90 and today: 20.90
+What happened:
+  Paid(amount=Decimal('15.90'), how='transfer')
+  Paid(amount=Decimal('5.00'), how='card')
+  Shipped(parcel='PX-17')
+  Refunded(amount=Decimal('20.90'), reason='broken')
+Mugs in stock: 2
+"""
+
+PLACES = ["temporary", "sqlite", "postgresql", "redis", "cluster"]
+
 
 def test_the_restatement_adds_up() -> None:
     """The figures that the example prints, worked out by hand: it is a test of the story, not only of the program."""
@@ -176,13 +193,44 @@ def test_the_restatement_adds_up() -> None:
     assert (reported, reported + 140 - halved - sum(100 + n for n in south)) == (12_865, 12_170)
 
 
-@pytest.mark.parametrize("where", ["temporary", "sqlite", "postgresql", "redis", "cluster"])
+@pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize(("name", "story"), [("bank", BANK), ("restatement", RESTATEMENT)], ids=["bank", "restatement"])
 def test_a_story_is_told_on_every_backend_and_leaves_nothing_behind(
     name: str, story: str, where: str, tmp_path: Path
 ) -> None:
-    servers = {"postgresql": conftest.postgresql, "redis": conftest.redis, "cluster": conftest.cluster}
-    dsn = servers[where]() if where in servers else "story.db"
-    done = run(tmp_path, *([] if where == "temporary" else [dsn]), script=EXAMPLES / f"{name}.py")
+    done = run(tmp_path, *dsns(where), script=EXAMPLES / f"{name}.py")
     assert (done.stdout, done.stderr, done.returncode) == (story, "", 0)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_a_shop_of_four_processes_is_told_by_its_log(where: str, tmp_path: Path) -> None:
+    done = run(tmp_path, *dsns(where), script=EXAMPLES / "shop.py")
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.startswith(SHOP)
+    changes = [line.split("\t") for line in done.stdout.removeprefix(SHOP).splitlines()]
+    assert [(change[5], change[6]) for change in changes if change[6].startswith(("decimal", "event", "update"))] == [
+        *(("Refunded", "event"), ("paid", "decimal.sub"), ("Shipped", "event")),
+        *(("Paid", "event"), ("paid", "decimal.add"), ("Paid", "event"), ("paid", "decimal.add")),
+        ("address", "update_in"),
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_on_the_shop_shows_what_a_terminal_shows(tmp_path: Path) -> None:
+    """The times, and which till was the fastest, differ from run to run."""
+    child = pexpect.spawn(sys.executable, [str(EXAMPLES / "shop.py")], cwd=tmp_path, dimensions=(60, 120), timeout=120)
+    seen = re.sub(r"\x1b\[[\d;]*m|\r", "", child.read().decode())
+    page = (EXAMPLES.parent / "docs/howto/shop.md").read_text("utf-8")
+    told = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert without_chances("".join(told)) == without_chances(seen)
+
+
+def without_chances(text: str) -> list[str]:
+    plain = re.sub(r"till \d", "till", re.sub(r"[\d-]+ [\d:.]+", "(time)", text))
+    return [line.rstrip() for line in plain.splitlines() if line.strip()]
+
+
+def dsns(where: str) -> list[str]:
+    servers = {"postgresql": conftest.postgresql, "redis": conftest.redis, "cluster": conftest.cluster}
+    return [] if where == "temporary" else [servers[where]() if where in servers else "story.db"]
