@@ -82,6 +82,25 @@ def test_snapshots_of_a_growing_list_take_no_more_than_its_lines(
     assert len(reader.current("o")["lines"]) == LINES  # type: ignore[index]
 
 
+@pytest.mark.slow
+def test_an_order_of_ten_thousand_lines_stores_what_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rstore.models.applying._SNAPSHOT_EVERY", 4)
+    dice = random.Random(7)
+
+    def line() -> Line:
+        return Line(f"{dice.getrandbits(128):x}", Decimal(dice.randrange(10_000)) / 100)
+
+    with JsonStore("memory://", frozen=False) as store:
+        orders = Repository(store, Order)
+        orders.create("o", lines=tuple(line() for _ in range(10_000)))
+        first = stored_bytes(store, ES, "Order/o")
+        for _ in range(12):
+            orders.do("o", lambda order: {"lines": (operator.add, (line(),))})
+        assert len(orders["o"].lines) == 10_012
+        assert stored_bytes(store, ES, "Order/o") - first < 12 * 400
+        assert 0 < stored_bytes(store, SS, "Order/o") < 1.5 * first  # one snapshot: the next is due after as many bytes
+
+
 def test_a_copy_of_a_state_is_as_deep_and_shares_what_the_state_shares() -> None:
     line = {"article": ["tea"]}
     endless: list[object] = [line]

@@ -490,3 +490,30 @@ def test_random_models_with_random_tables(data: st.DataObject, version: Any) -> 
             assert models["k"].field == value
             assert models.do("k", lambda each: {"field": value}).field == value
         assert Repository(store, model)["k"].field == value, "stored anew, it needs no table"
+
+
+@pytest.mark.parametrize("of", [0, 1, 2], ids=["attrs", "dataclass", "pydantic"])
+def test_a_part_of_what_an_earlier_version_stored_is_decided_on(store: Store, of: int) -> None:
+    """The first decision stores the address as it is now, and with it what a newer version knows; then parts do."""
+    model, address = MODELS[of]
+    store.apply(f"{model.__name__}/1", {"address": {"street": "Ring 1", "zip": "8010", "floor": 2}})
+    orders = Repository(store, model, upcast={address: {"zip": "postcode"}}, unknown="keep")
+    for street in "Allee 7", "Gasse 9":
+        decided: Any = orders.do("1", lambda order, to=street: {"address.street": to})
+        assert decided == orders["1"]
+        assert (decided.address.street, decided.address.postcode) == (street, "8010")
+        stored = store.current(f"{model.__name__}/1")
+        assert stored is not None
+        assert (stored["address"]["street"], stored["address"]["postcode"]) == (street, "8010")
+        assert (stored["address"]["floor"], "zip" in stored["address"]) == (2, False)
+    assert [change.op for change in orders.history("1")] == ["setitem", "setitem", "update_in"]
+
+
+def test_a_part_of_a_field_that_had_another_name_is_decided_on(store: Store) -> None:
+    store.apply("Order/1", {"home": {"street": "Ring 1"}})
+    orders = Repository(store, Order, upcast={"home": "address"})
+    assert orders.do("1", lambda order: {"address.street": "Allee 7"}).address == Address("Allee 7")
+    assert orders.do("1", lambda order: {"address.postcode": "8010"}).address == Address("Allee 7", "8010")
+    assert [(change.item, change.op) for change in orders.history("1")] == [
+        *(("home", "setitem"), ("address", "setitem"), ("address", "update_in")),
+    ]
