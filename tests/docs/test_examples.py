@@ -170,7 +170,7 @@ Taken back: 12,865, in a history of 6 entries
 
 SHOP = """\
 Last year: ada, 8010 Graz, shipped
-4 processes took 10 orders, and each refused 2: sold out
+4 processes took 10 orders of 12: then the mugs were sold out
 Mugs in stock: 0
 Orders of each: {'ada': 4, 'bob': 3, 'eve': 3}
 Paid by then, as we know now: 15.90 and today: 20.90
