@@ -33,6 +33,7 @@ from rstore.admin.check import check
 from rstore.domain.log import Batch, Copy, Entry, Log, Query, Record, ReplayQuery, Rewrite
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, KV, TS, Stream
+from tests.adapters.postgresql.locks import until_waiting
 from tests.conftest import KEY, postgresql
 from tests.support.proxy import CALLS, Proxy, turns_of
 from tests.support.servers import Postgres, free_port, wait_until
@@ -183,7 +184,7 @@ def test_a_key_made_by_two_at_once_is_made_by_one(database: str) -> None:
 
         waiting = threading.Thread(target=expect_new)
         waiting.start()
-        time.sleep(0.2)
+        until_waiting(database)
         assert not first
         held.db.commit()
         waiting.join(20)
@@ -200,12 +201,12 @@ def test_a_conflict_and_a_discard_do_not_wait_for_each_other(log: Log, database:
     with closing(other), Held(database) as held, ThreadPoolExecutor() as threads:
         held.append("s")
         appended = threads.submit(log.append, [Batch(Stream(TS, "s"), [ENTRY], 1, expect=version)])
-        time.sleep(0.3)
+        until_waiting(database)
         discarded = threads.submit(other.discard)
-        time.sleep(0.3)
+        until_waiting(database, 2)
         assert not appended.done()
         held.db.commit()
-        with pytest.raises(StoreConflictError, match=f", not {version}"):  # the discard may come first
+        with pytest.raises(StoreConflictError, match=f"version {version + 1}, not {version}"):
             appended.result(20)
         discarded.result(20)
     assert log.head(Stream(TS, "s")) is None
@@ -224,7 +225,7 @@ def test_a_stream_that_is_being_forgotten_does_not_repeat_its_versions(log: Log,
         found: list[int] = []
         waiting = threading.Thread(target=lambda: found.append(write(log, "s")))
         waiting.start()
-        time.sleep(0.2)
+        until_waiting(database)
         assert not found
         held.db.commit()
         waiting.join(20)
@@ -243,7 +244,7 @@ def test_a_stream_that_is_forgotten_while_its_writer_waits_does_not_repeat_its_v
         batches = [Batch(Stream(TS, key), [ENTRY, ENTRY], 1) for key in "sax"]
         waiting = threading.Thread(target=lambda: found.append(log.append(batches)))
         waiting.start()
-        time.sleep(0.2)
+        until_waiting(database)
         assert not found
         for _ in range(20):
             other.append("s")
@@ -271,7 +272,7 @@ def test_what_only_happens_to_live_streams_sees_those_that_were_made_while_it_wa
         ends = [Batch(Stream(TS, key), [ENTRY], 1, live=False, if_live=True) for key in "ab"]
         waiting = threading.Thread(target=log.append, args=(ends,))
         waiting.start()
-        time.sleep(0.2)
+        until_waiting(database)
         held.db.commit()
         waiting.join(20)
     assert list(log.heads(TS)) == []
@@ -352,7 +353,7 @@ def test_a_namespace_that_is_being_discarded_takes_nothing_new_with_it(log: Log,
         found: list[int] = []
         waiting = threading.Thread(target=lambda: found.append(write(log, "other")))
         waiting.start()
-        time.sleep(0.2)
+        until_waiting(database)
         held.db.commit()
         waiting.join(20)
     assert found[0] > old
@@ -365,7 +366,7 @@ def test_a_discard_waits_for_streams_that_are_just_being_made(log: Log, database
         held.append("new")
         done = threading.Thread(target=log.discard)
         done.start()
-        time.sleep(0.2)
+        until_waiting(database)
         assert done.is_alive()
         held.db.commit()
         done.join(20)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from rstore.adapters.postgresql.statements import APPEND_ONE, SCHEMA_VERSION
 from rstore.admin.check import check
 from rstore.domain.log import Record
 from rstore.domain.streams import ES, KV, TS, Stream
+from tests.adapters.postgresql.locks import until_waiting
 from tests.conftest import postgresql
 from tests.fixtures.story import HERE
 
@@ -175,11 +176,11 @@ def test_an_upgrade_that_is_killed_while_it_waits_for_a_writer_is_made_by_the_ne
     with psycopg.connect(old) as writer:
         writer.execute("SELECT FROM rstore.namespace WHERE name = %s FOR SHARE", (NAMESPACE,))
         process = run(OPEN, old, "killed")
-        until(lambda: waiting(old) == 1)
+        until_waiting(old, 1)
         process.kill()
         assert finished(process)[0] == -signal.SIGKILL
         following = run(OPEN, old, "next")
-        until(lambda: waiting(old) == 2)  # the server has not noticed the end of the first one
+        until_waiting(old, 2)  # the server has not noticed the end of the first one
     assert finished(following) == (0, "")
     assert state(old) == (SCHEMA_VERSION, 0)
     after = records(old)
@@ -187,21 +188,3 @@ def test_an_upgrade_that_is_killed_while_it_waits_for_a_writer_is_made_by_the_ne
     with Store(old, NAMESPACE) as store:
         assert [key for key in store if key.startswith("by ")] == ["by next"]
         assert list(check(store)) == []
-
-
-def waiting(dsn: str) -> int:
-    """Return how many sessions wait for a lock."""
-    with connect(dsn) as db:
-        (found,) = db.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        ).fetchone() or (0,)
-    return int(found)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end = threading.Event()
-    for _ in range(600):
-        if is_so():
-            return
-        end.wait(0.02)
-    raise AssertionError("it did not come to that")
