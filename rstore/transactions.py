@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, overload
 
 from rstore.commits import ARGUMENTS, DID, Note
 from rstore.core import ATTEMPTS, ActiveTransaction, Core, Surface, now, running
-from rstore.domain.errors import StoreError
+from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.log import Batch
 from rstore.domain.names import check_name
 from rstore.domain.spans import check_time
@@ -74,6 +74,9 @@ class Scopes(Surface):
     def transact(self, work: Callable[[Self], T], attempts: int = ATTEMPTS, *, once: str | None = None) -> T | None:
         """Return ``work(store)``, called in a :meth:`transaction`. A conflict with another writer starts it over.
 
+        If ``work`` raises, and another writer has changed what it had read, that counts as a conflict too: it may have
+        read one key from before the other's write, and one from after it.
+
         Args:
             attempts: the most calls of ``work``.
             once: an idempotency key: if it was used before, ``work`` is not called, and None is returned.
@@ -96,7 +99,8 @@ class Scopes(Surface):
                     if self._core.log.head(marker.stream) is not None:
                         return None
                     self._core.log.append([marker])
-                return work(self)
+                with _unless_moved(self._core):
+                    return work(self)
 
         return self._core.decide(attempt, check_time("attempts", attempts))
 
@@ -128,6 +132,23 @@ def unless_named(core: Core, did: str | None) -> AbstractContextManager[None]:
     note = core.note.get()
     is_named = did is None or (note is not None and DID in note.words)
     return nullcontext() if is_named else context(core, {DID: did})
+
+
+@contextmanager
+def _unless_moved(core: Core) -> Iterator[None]:
+    """Raise StoreConflictError in place of an error, if a stream that the transaction has read has moved since."""
+    try:
+        yield
+    except StoreConflictError:
+        raise
+    except Exception as exc:  # whatever the work raises on what it has read
+        active = core.active.get()
+        try:
+            if active is not None:
+                active.log.check_seen()
+        except StoreConflictError as conflict:
+            raise conflict from exc
+        raise
 
 
 @contextmanager

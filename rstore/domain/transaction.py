@@ -83,6 +83,11 @@ class Transaction:
         read_only = [(stream, version) for stream, version in self._seen.items() if stream not in self._written]
         return writes + [Batch(stream, (), recorded, version, if_live=True) for stream, version in read_only]
 
+    def check_seen(self) -> None:
+        """Raise StoreConflictError if a stream that was read has moved since: what was read may not fit together."""
+        for stream in tuple(self._seen):
+            self._see(stream, self._log.head(stream))
+
     def mark(self) -> dict[Stream, _Written]:
         """Return a mark, to which :meth:`go_back` goes back."""
         return {stream: evolve(written, records=written.records.copy()) for stream, written in self._written.items()}

@@ -445,6 +445,58 @@ def test_what_only_reads_is_checked_if_it_reads_several(store: Store, other: Sto
     assert totals[-1] == 100
 
 
+def test_an_error_over_what_does_not_fit_together_is_a_conflict(store: Store, other: Store) -> None:
+    store.set_many({"a": 50, "b": 50})
+    tried = []
+
+    def check(each: Store) -> int:
+        total = each["a"]
+        if not tried:
+            other.set_many({"a": 0, "b": 100})
+        total += each["b"]
+        tried.append(total)
+        if total != 100:
+            raise LookupError("money is missing")
+        return total
+
+    assert store.transact(check) == 100
+    assert tried == [150, 100]
+    tried.clear()
+    other.set_many({"a": 50, "b": 50})
+    with pytest.raises(StoreConflictError) as caught:
+        store.transact(check, attempts=1)
+    assert isinstance(caught.value.__cause__, LookupError)
+
+
+def test_an_error_over_what_is_still_true_is_passed_on(store: Store, other: Store) -> None:
+    store["a"] = 1
+
+    def fail(each: Store) -> None:
+        each["b"] = each["a"]
+        other["c"] = 3
+        raise LookupError("no")
+
+    with pytest.raises(LookupError, match="no"):
+        store.transact(fail)
+    assert "b" not in store
+
+
+def test_who_has_done_it_already_is_no_error(store: Store, other: Store) -> None:
+    """Both take the last one under the same token: the slower one finds that the faster one has done that."""
+    store["stock"] = 1
+
+    def take(each: Store) -> str:
+        if each is store and other["stock"]:
+            other.transact(take, once="order 1")
+        if not each["stock"]:
+            raise LookupError("sold out")
+        each["stock"] -= 1
+        return "taken"
+
+    assert store.transact(take, once="order 1") is None
+    assert store["stock"] == 0
+
+
 def test_a_whole_transaction_may_be_done_once(store: Store, other: Store) -> None:
     def work(each: Store) -> str:
         each["n"] = each.get("n", 0) + 1
