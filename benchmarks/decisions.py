@@ -36,7 +36,7 @@ from rstore.domain.log import Rewrite
 from rstore.domain.streams import ES, SS, Stream
 from tests.support.servers import Postgres
 
-MISSING = "eventsourcing is not installed, so there is no rival to measure: pip install 'eventsourcing[postgres]'"
+MISSING = "there is no rival to measure: pip install 'eventsourcing[postgres]'"
 ACCOUNTS = 1_000
 DEPOSITS = 9
 LONG = 1_000
@@ -58,7 +58,7 @@ class Taken(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the table: the microseconds that each side takes, and the ratio that we aim at."""
+    """One line of the table: the time that each side takes, and the ratio that we aim at."""
 
     name: str
     theirs: Taken
@@ -106,7 +106,7 @@ class Ours:
 
 
 def timed(function: Work) -> Taken:
-    """Return how long a call took."""
+    """Return the time that a call takes."""
     wall, busy = time.perf_counter(), time.process_time()
     function()
     return Taken((time.perf_counter() - wall) * 1e6, (time.process_time() - busy) * 1e6)
@@ -148,7 +148,7 @@ class Bench:
         while self._opened:
             self._opened.pop().close()
 
-    def commands(self, rounds: int, aim: str) -> Iterator[Row]:
+    def commands(self, rounds: int) -> Iterator[Row]:
         """Measure load, decide, append."""
 
         def warm(side: Any, keys: list[str]) -> Callable[[], Work]:
@@ -166,7 +166,7 @@ class Bench:
             return Row(name, theirs.per(CALLS), ours.per(CALLS), aim)
 
         ours = warm(self.ours(), self.our_keys)
-        yield rows("a command, warm caches", aim, warm(self.theirs(**WARM), self.their_keys), ours)
+        yield rows("a command, warm caches", "4", warm(self.theirs(**WARM), self.their_keys), ours)
         yield rows("  without options: theirs has no cache", "", warm(self.theirs(), self.their_keys), ours)
         self.close()
         cold_ways = partial(cold, self.theirs, self.their_keys), partial(cold, self.ours, self.our_keys)
@@ -198,38 +198,38 @@ class Bench:
         """Measure reading all events in order, with their values."""
         ours, theirs = self.ours(), self.theirs()
         ways: dict[str, Callable[[], Iterator[Any]]] = {
-            "theirs": theirs.everything,
             "log": ours.store.log,
             "follow": ours.store.follow,
             "log(by='commit')": partial(ours.store.log, by="commit"),
         }
-        numbers = [sum(1 for _ in read()) for read in (theirs.everything, *[ours.store.log] * 3)]
-        taken = in_turn(rounds, *(partial(partial, _exhaust, read) for read in ways.values()))
-        first, *others = map(Taken.per, taken, numbers)
-        for name, each_of_ours in list(zip(ways, [first, *others], strict=True))[1:]:
-            yield Row(f"an event of all, in order: {name}", first, each_of_ours, "2.5")
+        their_events, our_events = (sum(1 for _ in read()) for read in (theirs.everything, ours.store.log))
+        first, *others = in_turn(
+            rounds, *(partial(partial, _exhaust, read) for read in (theirs.everything, *ways.values()))
+        )
+        for name, taken in zip(ways, others, strict=True):
+            yield Row(f"an event of all, in order: {name}", first.per(their_events), taken.per(our_events), "2.5")
         self.close()
 
-    def intent(self, rounds: int) -> Iterator[Row]:
-        """Measure what ``do`` takes beside ``apply`` of the same changes, with the same words and without any."""
+    def notes(self, rounds: int) -> Iterator[Row]:
+        """Measure ``do`` beside ``apply`` of the same changes, with the same note and without one."""
         ours = self.ours()
         each(ours.load, self.our_keys)
 
         def applied(key: str) -> None:
             ours.store.apply(f"Account/{key}", {"balance": (operator.add, random.getrandbits(20) + 1)})
 
-        def worded(key: str) -> None:
+        def with_a_note(key: str) -> None:
             with ours.store.context(did="deposit", amount=random.getrandbits(20) + 1):
                 applied(key)
 
         def unnamed(key: str) -> None:
             ours.accounts.do(key, lambda account: account.deposit(random.getrandbits(20) + 1))
 
-        ways = ours.deposit, applied, worded, unnamed
+        ways = ours.deposit, applied, with_a_note, unnamed
         do, *others = in_turn(
             rounds * 2, *(lambda way=way: partial(each, way, random.sample(self.our_keys, CALLS)) for way in ways)
         )
-        names = "apply, no words", "apply, with the words of do", "do of a lambda: no words"
+        names = "apply, no note", "apply, with the note of do", "do of a lambda: no note"
         for name, taken in zip(names, others, strict=True):
             yield Row(f"{name}; do", taken.per(CALLS), do.per(CALLS))
         self.close()
@@ -239,8 +239,8 @@ def _exhaust(read: Callable[[], Iterator[Any]]) -> None:
     deque(read(), maxlen=0)
 
 
-def bytes_of_words() -> None:
-    """Print the payload of an event, and that of the words beside it: none without a context."""
+def bytes_of_notes() -> None:
+    """Print the bytes of an event's payload, and those of its note: none without a context."""
     with Store("memory://", frozen=False) as store:
         store.apply("Account/1", {"owner": "Ada", "balance": 0})
         store.apply("Account/1", {"balance": (operator.add, 10)})
@@ -249,13 +249,13 @@ def bytes_of_words() -> None:
         Repository(store, Account).do("1", Account.deposit, 10)
         *_, bare, who, do = core_of(store).log.read(Stream(ES, "Account/1"))
     for name, record in (("no context", bare), ("who='ada'", who), ("do, with its argument", do)):
-        print(f"bytes of an event, {name}: {len(record.data)} and {len(record.meta or b'')} of words")
+        print(f"bytes of an event, {name}: {len(record.data)}, and {len(record.meta or b'')} of its note")
 
 
-def show(bench: Bench, rounds: int, aim: str = "") -> None:
+def show(bench: Bench, rounds: int) -> None:
     with closing(bench):
         bench.close()
-        parts = bench.commands(rounds, aim), bench.long(rounds), bench.everything(rounds), bench.intent(rounds)
+        parts = bench.commands(rounds), bench.long(rounds), bench.everything(rounds), bench.notes(rounds)
         for row in chain.from_iterable(parts):
             wall, busy = (theirs / ours for theirs, ours in zip(row.theirs, row.ours, strict=True))
             figures = f"{row.theirs.wall:12,.1f}{row.ours.wall:12,.1f}{wall:9.2f}{busy:9.2f}"
@@ -268,7 +268,7 @@ def sqlite(rounds: int) -> None:
             print(f"durability={durability}")
             ours = f"sqlite://{folder}/ours-{durability}.db?durability={durability}"
             theirs = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": f"{folder}/theirs-{durability}.db"}
-            show(Bench(ours, theirs, relaxed=durability == "normal"), rounds, "4")
+            show(Bench(ours, theirs, relaxed=durability == "normal"), rounds)
 
 
 def postgresql(rounds: int) -> None:
@@ -276,7 +276,7 @@ def postgresql(rounds: int) -> None:
         place = conninfo_to_dict(server.dsn)
         theirs = {f"POSTGRES_{name.upper()}": str(place[name]) for name in ("dbname", "host", "port", "user")}
         own = {"PERSISTENCE_MODULE": "eventsourcing.postgres", "POSTGRES_PASSWORD": "none"}
-        show(Bench(server.dsn, {**theirs, **own}), rounds, "4")
+        show(Bench(server.dsn, {**theirs, **own}), rounds)
 
 
 BACKENDS: dict[str, Callable[[int], None]] = {"sqlite": sqlite, "postgresql": postgresql}
@@ -288,7 +288,7 @@ def main() -> None:
         print(MISSING)
         return
     rounds = next((int(word) for word in sys.argv[1:] if word.isdigit()), 7)
-    bytes_of_words()
+    bytes_of_notes()
     for name in [word for word in sys.argv[1:] if word in BACKENDS] or BACKENDS:
         print(f"{name + ', us':44}{'theirs':>12}{'ours':>12}{'ratio':>9}{'of CPU':>9}  aim")
         BACKENDS[name](rounds)
