@@ -3,7 +3,7 @@
     python examples/bank.py [DSN]
 
 Without a DSN the program keeps its books in a temporary SQLite file. With one, it uses the namespace 'bank-example' of
-that store, and erases it in the end.
+that store, and erases it at the end.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def dispute(store: Store) -> None:
     accounts = Repository(store, Account)
     print("\nAda asks: where are my 35? Her account's history:")
     for change in accounts.history("ada"):
-        print(f"  {told(change):<28} by {change.who or 'nobody'}: {change.why or 'no reason given'}")
+        print(f"  {text(change):<28} by {change.who or 'nobody'}: {change.why or 'no reason given'}")
 
     (fee,) = [change for change in accounts.history("ada") if change.who == "batch 17"]
     before = (fee.timestamp or 0) - 1
@@ -95,13 +95,13 @@ def nothing_is_lost(store: Store) -> None:
     """The mistake is still there to be seen, and so is the account as the bank saw it before anybody noticed."""
     accounts = Repository(store, Account)
     *_, fee, correction = accounts.history("ada")
-    print("\nThe last two entries:", f"{told(fee)}, {told(correction)} by {correction.who}")
+    print("\nThe last two entries:", f"{text(fee)}, {text(correction)} by {correction.who}")
     print("As the bank saw it in those days:", accounts.at(fee.recorded)["ada"])
     people = sorted({change.who for change in store.log(prefix="Account/") if change.who})
     print("All who ever booked:", ", ".join(people))
 
 
-def told(change: Change) -> str:
+def text(change: Change) -> str:
     return f"{change.item} {change.op} {change.value!r}"
 
 

@@ -4,7 +4,7 @@
 
 Sales are reported each month, from the figures that are there. Then the past changes. Without a DSN the program keeps
 its figures in a temporary SQLite file. With one, it uses the namespace 'restatement-example' of that store, and erases
-it in the end.
+it at the end.
 """
 
 from __future__ import annotations

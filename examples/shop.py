@@ -1,9 +1,9 @@
-"""A shop that four processes serve at once: customers, stock, orders, payments and refunds, all told by the log.
+"""A shop that four processes serve at once: customers, stock, orders, payments and refunds, and the log of it all.
 
     python examples/shop.py [DSN]
 
 Without a DSN the shop is in a temporary SQLite file. With one, it uses the namespace 'shop-example' of that store, and
-erases it in the end. It needs cattrs: pip install 'rlib-store[models,cli]'
+erases it at the end. It needs cattrs: pip install 'rlib-store[models,cli]'
 """
 
 from __future__ import annotations
@@ -142,11 +142,11 @@ class Order:
         return Refunded(self.paid, reason)
 
 
-# -- the service: which classes are stored, and how old data became what they are now ---------------------------------
+# -- the service: the classes that are stored, and the names that they had before --------------------------------------
 
 
 class Shop:
-    """The repositories of the shop, and what concerns several of them."""
+    """The repositories of the shop, and the decisions that concern several of them."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -160,7 +160,7 @@ class Shop:
         )
 
     def place(self, number: str, customer: str, address: Address, quantities: dict[str, int]) -> None:
-        """Take an order, all or nothing. A number that comes twice, as from a second click, is one order."""
+        """Take an order, all or nothing. If its number comes twice, as from a second click, it is taken once."""
 
         def work(_: Store) -> None:
             self.orders.create(number, customer=customer, address=address)
@@ -187,12 +187,12 @@ def main() -> None:
             last_year(shop)
             rush_hour(shop, dsn)
             an_order(shop, "o-00")
-            told_by_the_log(dsn, "Order/o-00")
+            show_log(dsn, "Order/o-00")
             store.discard()
 
 
 def last_year(shop: Shop) -> None:
-    """An earlier program had other names, and fewer states. What it wrote are still orders."""
+    """Store an order as an earlier program did, with other names and fewer states, and read it as one of today."""
     address = {"street": "Ring 1", "zip": "8010", "city": "Graz"}
     old = {"client": "ada", "address": address, "paid": "28.90", "status": "shipped"}
     with shop.store.context(who="shop 1.0"):
@@ -202,7 +202,7 @@ def last_year(shop: Shop) -> None:
 
 
 def rush_hour(shop: Shop, dsn: str) -> None:
-    """Each process serves the same queue of twelve. What one has taken already, the others find done."""
+    """Let each process take all orders of one queue. An order that another process has taken is not taken again."""
     shop.articles.create("mug", name="Mug", price=Decimal("10.45"), stock=20)
     for name in ("ada", "bob", "eve"):
         shop.customers.create(name, name=name.title())
@@ -214,7 +214,7 @@ def rush_hour(shop: Shop, dsn: str) -> None:
 
 
 def serve(dsn: str, process: int) -> None:
-    """Serve the queue, as long as there are mugs."""
+    """Try to take each order of the queue. Those for which no mugs are left are refused."""
     with Store(dsn, namespace=NAMESPACE, frozen=False) as store, store.context(who=f"till {process + 1}"):
         shop = Shop(store)
         for n in range(QUEUE):
@@ -224,7 +224,7 @@ def serve(dsn: str, process: int) -> None:
 
 
 def an_order(shop: Shop, number: str) -> None:
-    """Money comes in parts, becomes known late, and goes back. The sum is right at each time."""
+    """Payments come in parts, one of them becomes known late, and a refund follows. The sum is right at each time."""
     orders, store = shop.orders, shop.store
     yesterday = orders.history(number)[-1].recorded  # not as long ago, in this example
     time.sleep(0.01)
@@ -243,7 +243,7 @@ def an_order(shop: Shop, number: str) -> None:
     print("Mugs in stock:", shop.articles["mug"].stock)
 
 
-def told_by_the_log(dsn: str, key: str) -> None:
+def show_log(dsn: str, key: str) -> None:
     """Run `rstore log`. At a terminal it shows an entry for each commit, the newest first."""
     sys.stdout.flush()
     command = [sys.executable, "-m", "rstore", "log", "--dsn", dsn, "--namespace", NAMESPACE, "--prefix", key]

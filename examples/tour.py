@@ -3,7 +3,7 @@
     python examples/tour.py [FILE]
 
 The data come with the package vega_datasets: airports, weather (NOAA), employment (Bureau of Labor Statistics). The
-tour makes its file in a temporary folder, and deletes it in the end. If you name a new file, the tour keeps that.
+tour makes its file in a temporary folder, and deletes it at the end. If you name a new file, the tour keeps that.
 """
 
 from __future__ import annotations

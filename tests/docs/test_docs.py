@@ -27,7 +27,7 @@ PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if SNI
 PAGES.remove(TUTORIAL)  # its snippets go on from its commands
 PAGES.remove("howto/web.md")  # test_web.py sends requests to its applications
 
-# What a page about something older needs to begin with.
+# By page: code that makes the older files which its snippets read.
 BEFORE = {
     "howto/migrating.md": """
 import operator, pickle, shelve

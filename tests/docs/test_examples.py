@@ -72,21 +72,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(folder: Path) -> str:
-    """What a tour prints that leaves its file in the folder."""
+def output(folder: Path) -> str:
+    """Return the output of a tour that keeps its file in the folder."""
     done = run(folder, "kept.db")
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
-def test_tour_tells_the_facts_of_its_data_in_this_order(told: str) -> None:
-    rest = told
+def test_tour_tells_the_facts_of_its_data_in_this_order(output: str) -> None:
+    rest = output
     for fact in FACTS:
         _, found, rest = rest.partition(fact)
-        assert found, f"not told, or not in this place: {fact}"
+        assert found, f"not printed, or not in this place: {fact}"
 
 
-def test_tour_leaves_no_plaintext_in_its_file(told: str, folder: Path) -> None:
+def test_tour_leaves_no_plaintext_in_its_file(output: str, folder: Path) -> None:
     content = (folder / "kept.db").read_bytes()
     assert [value for value in VALUES if value in content] == []
     assert [name for name in NAMES if name not in content] == []
@@ -100,16 +100,16 @@ def test_the_same_values_are_legible_in_a_file_without_key(tmp_path: Path) -> No
     assert [value in content for value in VALUES[:3]] == [True, False, True]
 
 
-def test_tour_gives_space_back(told: str) -> None:
-    before, after = (int(size.replace(",", "")) for size in re.findall(r"([\d,]+) bytes", told))
+def test_tour_gives_space_back(output: str) -> None:
+    before, after = (int(size.replace(",", "")) for size in re.findall(r"([\d,]+) bytes", output))
     assert after < 0.7 * before
 
 
 def test_a_kept_file_opens_with_the_key_that_is_printed(
-    told: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    output: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
-    _, _, call = told.rstrip().rpartition("Look around with ")
+    _, _, call = output.rstrip().rpartition("Look around with ")
     with eval(call, {"Store": Store}) as store:
         assert store["airport/SEA"]["city"] == "Seattle"
         assert store.current("us") == {"jobs": 143093}
@@ -218,15 +218,15 @@ def test_a_shop_of_four_processes_is_told_by_its_log(where: str, tmp_path: Path)
 
 
 def test_the_page_on_the_shop_shows_what_a_terminal_shows(tmp_path: Path) -> None:
-    """The times, and which till was the fastest, differ from run to run."""
+    """The times differ from run to run, and so does the till that is the fastest."""
     child = pexpect.spawn(sys.executable, [str(EXAMPLES / "shop.py")], cwd=tmp_path, dimensions=(60, 120), timeout=120)
-    seen = re.sub(r"\x1b\[[\d;]*m|\r", "", child.read().decode())
+    output = re.sub(r"\x1b\[[\d;]*m|\r", "", child.read().decode())
     page = (EXAMPLES.parent / "docs/howto/shop.md").read_text("utf-8")
-    told = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
-    assert without_chances("".join(told)) == without_chances(seen)
+    blocks = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    assert without_times_and_tills("".join(blocks)) == without_times_and_tills(output)
 
 
-def without_chances(text: str) -> list[str]:
+def without_times_and_tills(text: str) -> list[str]:
     plain = re.sub(r"till \d", "till", re.sub(r"[\d-]+ [\d:.]+", "(time)", text))
     return [line.rstrip() for line in plain.splitlines() if line.strip()]
 

@@ -1,4 +1,4 @@
-"""What notebooks show: short, escaped, and lists that are lists in all else."""
+"""Notebooks show short, escaped tables, and lists that are lists in all else."""
 
 from __future__ import annotations
 
