@@ -99,7 +99,7 @@ def _of_part(change: Change) -> Change:
     """Return an update of a part as a change of that part: ``address.city = Graz``."""
     try:
         path, op, operand = Update.of(change.value)
-    except ValueError:  # another program has stored it: the fold says so, and the log shows it
+    except ValueError:  # another program has stored it: the fold refuses it, and the log shows it
         return change
     return change._replace(item=".".join(map(str, (change.item, *path))), op=op, value=operand)
 
@@ -109,10 +109,8 @@ def _describe_typed(function: TypedOperator, value: Any) -> str:
     if not function.is_binary:
         return sign
     try:
-        return f"{sign} {show_text(function.shown(value))}"
-    except (
-        Exception
-    ):  # another program has stored an operand that can't be read: the fold says so, and the log shows it
+        return f"{sign} {show_text(function.operand_text(value))}"
+    except (TypeError, ValueError, ArithmeticError):  # of another program: the fold refuses it, and the log shows it
         return f"{function.__name__} {show_value(value)}"
 
 

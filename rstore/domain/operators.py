@@ -67,9 +67,9 @@ class Update(NamedTuple):
 
     @classmethod
     def of(cls, value: Any) -> Update:
-        """Return the update that the value of an event says, or raise ValueError."""
+        """Return the update that is the value of an event, or raise ValueError."""
         is_one = isinstance(value, list | tuple) and len(value) == 3 and isinstance(value[0], list | tuple) and value[0]
-        if not is_one or value[1] not in OPERATORS or value[1] == UPDATE_IN:
+        if not is_one or not isinstance(value[1], str) or value[1] not in OPERATORS or value[1] == UPDATE_IN:
             raise ValueError("update_in takes [path, operator, operand], and no operator of its own name")
         return cls(*value)
 

@@ -172,10 +172,13 @@ class TypedOperator:
         """Whether its operand is stored as a text, too."""
         return self.is_binary and _TYPES[self.type].store_operand is str
 
-    def shown(self, operand: Any) -> str:
+    def operand_text(self, operand: Any) -> str:
         """Return an operand as people read it: of a time span, days and hours.
 
-        >>> TypedOperator('date', 'add').shown(86_400_000_000)
+        Raises:
+            TypeError, ValueError, ArithmeticError: it is no stored operand.
+
+        >>> TypedOperator('date', 'add').operand_text(86_400_000_000)
         '1 day, 0:00:00'
         """
         return str(_TYPES[self.type].read_operand(operand))
@@ -206,4 +209,5 @@ def typed_change(value: Any, op: str, operand: Any) -> tuple[str, Any] | None:
         return None
     if op in _UNARY:
         return f"{name}.{op}", None
-    return (f"{name}.{op}", _TYPES[name].store_operand(operand)) if isinstance(operand, _TYPES[name].operands) else None
+    row = _TYPES[name]
+    return (f"{name}.{op}", row.store_operand(operand)) if isinstance(operand, row.operands) else None

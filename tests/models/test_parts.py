@@ -300,3 +300,5 @@ def test_parts_fold_as_plain_dicts_do(decisions: list[tuple[int, dict[str, Any]]
             for time, _ in decisions:
                 then = [pair for pair in decisions if pair[0] <= time]
                 assert attrs.asdict(trees.past("t", time)) == naive(then)  # type: ignore[arg-type]
+    stored = store.history("o")[-1]._replace(op="update_in", value=update)  # by another program
+    assert describe(stored).startswith("item"), "the log shows it all the same"
