@@ -95,15 +95,32 @@ def _updated(value: Any, path: Sequence[Any], op: str, operand: Any) -> Any:
     copy: Any = dict(value) if type(value) is dict else list(value)
     if rest:
         copy[key] = _updated(value[key], rest, op, operand)
-    elif op == DELITEM:
-        del copy[key]
     else:
-        copy[key] = operand if op == SETITEM else calculate(op, value[key], operand)
+        change_item(copy, key, op, operand)
     return tuple(copy) if type(value) is tuple else copy
 
 
+def change_item(items: Any, key: Any, op: str, operand: Any) -> None:
+    """Change an item of a dict, or a place in a list, by an operator.
+
+    Raises:
+        TooLargeError: the result would be too large.
+        Exception: there is no such item; or whatever the operator raises on these values.
+
+    >>> items = {'n': 1, 'm': 2}
+    >>> change_item(items, 'n', 'add', 4), change_item(items, 'm', 'delitem', None), items
+    (None, None, {'n': 5})
+    """
+    if op == SETITEM:
+        items[key] = operand
+    elif op == DELITEM:
+        del items[key]
+    else:
+        items[key] = calculate(op, items[key], operand)
+
+
 def calculate(op: str, old: Any, operand: Any) -> Any:
-    """Return what an operator makes of a value; ``setitem`` and ``delitem`` are for the caller to do.
+    """Return the result of an operator that calculates: of any other than ``setitem`` and ``delitem``.
 
     Raises:
         TooLargeError: the result would be too large.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from rstore.domain.errors import StoreIntegrityError, StoreModelError
 from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.names import exact
-from rstore.domain.operators import DELITEM, OPERATORS, RESETS, SETITEM, UPDATE_IN, calculate, parse
+from rstore.domain.operators import DELITEM, OPERATORS, RESETS, SETITEM, UPDATE_IN, change_item, parse
 from rstore.domain.typed_operators import typed_change
 from rstore.repository.fields import short_repr
 from rstore.repository.mapping import ModelMapping
@@ -74,10 +74,8 @@ def _change(mapping: ModelMapping[Any], key: str, values: dict[str, Any], step: 
     try:
         if path:
             values[field] = updated(values[field], path, op, value)
-        elif op == DELITEM:
-            del values[field]
         else:
-            values[field] = value if op == SETITEM else calculate(op, values[field], value)
+            change_item(values, field, op, value)
     except Exception as exc:  # whatever an operator raises on a user's values, or the class of a part
         name = path_text(field, path)
         if path and not isinstance(exc, AttributeError | TypeError | ArithmeticError | LookupError):

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from rstore.domain.operators import DELITEM, SETITEM, calculate
+from rstore.domain.operators import change_item
 from rstore.repository.pydantic_models import is_pydantic
 
 Path: TypeAlias = tuple[Any, ...]
@@ -40,12 +40,12 @@ def updated(value: Any, path: Path, op: str, operand: Any) -> Any:
     Raises:
         LookupError, TypeError, AttributeError: there is no such part; or whatever the operator or a class raises.
     """
-    key = _key_in(value, path[0])
+    key, parts = _key_in(value, path[0]), _parts_of(value)
     if len(path) > 1:
-        return _with(value, key, updated(part_at(value, (key,)), path[1:], op, operand))
-    if op == DELITEM:
-        return _without(value, key)
-    return _with(value, key, operand if op == SETITEM else calculate(op, part_at(value, (key,)), operand))
+        parts[key] = updated(parts[key], path[1:], op, operand)
+    else:
+        change_item(parts, key, op, operand)
+    return _with_parts(value, parts)
 
 
 def part_at(value: Any, path: Path) -> Any:
@@ -82,42 +82,30 @@ def _key_in(value: Any, name: Any) -> Any:
     return name
 
 
-def _with(value: Any, key: Any, part: Any) -> Any:
-    """Return a value with another part, made as its class makes it: by its constructor, with all validators."""
+def _parts_of(value: Any) -> Any:
+    """Return the parts of a value in a new dict or list. A Mapping is copied as its class does it."""
     if isinstance(value, Mapping):
-        copy: Any = value.copy() if hasattr(value, "copy") else dict(value)
-        copy[key] = part
-        return copy
+        return value.copy() if hasattr(value, "copy") else dict(value)
     if isinstance(value, list | tuple):
-        return _sequence(value, [*value[:key], part, *value[key + 1 :]])
-    return _made(value, {key: part})
+        return list(value)
+    return {name: getattr(value, name) for name in _arguments_of(value)}
 
 
-def _without(value: Any, key: Any) -> Any:
-    """Return a value without a part. A field gets its default."""
-    if isinstance(value, Mapping):
-        part_at(value, (key,))
-        copy: Any = value.copy() if hasattr(value, "copy") else dict(value)
-        del copy[key]
-        return copy
-    if isinstance(value, list | tuple):
-        return _sequence(value, [*value[:key], *value[key + 1 :]])
-    return _made(value, {}, without=key)
+def _with_parts(value: Any, parts: Any) -> Any:
+    """Return a value with other parts, made as its class makes it: by its constructor, with all validators.
 
-
-def _sequence(value: Any, parts: list[Any]) -> Any:
-    if hasattr(value, "_fields"):  # a named tuple, whose class takes its parts one by one
-        return type(value)(*parts)
-    return parts if type(value) is list else type(value)(parts)
-
-
-def _made(value: Any, parts: Mapping[str, Any], without: str | None = None) -> Any:
+    A field that is not among the parts gets its default.
+    """
     kind = type(value)
-    values = {name: getattr(value, name) for name in _arguments_of(value) if name != without}
-    values.update(parts)
+    if isinstance(value, Mapping):
+        return parts
+    if isinstance(value, list | tuple):
+        if hasattr(value, "_fields"):  # a named tuple, whose class takes its parts one by one
+            return kind(*parts)
+        return parts if kind is list else kind(parts)
     if is_pydantic(kind):
-        return kind.model_validate(values, by_alias=False, by_name=True)
-    return kind(**{_arguments_of(value)[name]: part for name, part in values.items()})
+        return kind.model_validate(parts, by_alias=False, by_name=True)
+    return kind(**{argument: parts[name] for name, argument in _arguments_of(value).items() if name in parts})
 
 
 def _arguments_of(value: Any) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import operator
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from copy import deepcopy
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -201,6 +201,11 @@ def test_pydantic_models_are_validated(store: Store) -> None:
         model_config = pydantic.ConfigDict(frozen=True)
         price: Decimal = pydantic.Field(alias="cost", ge=0)
 
+    counts = defaultdict(int, a=1)
+    assert updated(counts, ("b",), "add", 1) == {"a": 1, "b": 1}
+    with pytest.raises(KeyError):
+        updated(counts, ("c",), "delitem", None)
+    assert counts == {"a": 1}, "reading a part has made none"
     class Outer(pydantic.BaseModel):  # type: ignore[name-defined,misc]
         inner: Inner
         more: list[Inner] = pydantic.Field(default_factory=list)
