@@ -69,29 +69,31 @@ class When(Generic[M]):
         core, did = core_of(self.store), decision_name(decide)
         attempt = partial(self._do, key, lambda model: decide(model, *args, **kwargs))
         if self.once is not None:
-            attempt = partial(self._do_once, key, attempt)
+            attempt = partial(self._do_once, key, self.once, attempt)
         arguments = (
             None if did is None else arguments_of(decide, did, args, kwargs, self.mapping.converter, self.arguments)
         )
         with context(core, {DID: did, ARGUMENTS: arguments}):
             return core.decide(attempt, ATTEMPTS if self.expect is None else 1)
 
-    def _do_once(self, key: str, attempt: Callable[[], M]) -> M:
-        """Return what the first call returned, also if that call came in between and is why the attempt fails."""
-        first = self._first(key)
+    def _do_once(self, key: str, once: str, attempt: Callable[[], M]) -> M:
+        """Return the instance that the first call returned. That call may come between, and make the attempt fail."""
+        first = self._first(key, once)
         if first is not None:
             return first
         try:
             return attempt()
-        except Exception:  # whatever the method raises on an instance that the first call has changed
-            first = self._first(key)
+        except Exception:
+            # The method may raise anything on an instance that the first call has changed. The attempt itself is the
+            # first call if only its answer was lost. All other errors pass: without a first call there is no instance.
+            first = self._first(key, once)
             if first is None:
                 raise
             return first
 
-    def _first(self, key: str) -> M | None:
-        name = self.mapping.name(key)
-        state = None if self.once is None else first_state(core_of(self.store), name, self.once)
+    def _first(self, key: str, once: str) -> M | None:
+        """Return the instance that the call with an idempotency key has led to; None without such a call."""
+        state = first_state(core_of(self.store), self.mapping.name(key), once)
         return None if state is None else self._loaded(key, state)
 
     def _do(self, key: str, decide: Callable[[M], object]) -> M:

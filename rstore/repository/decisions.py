@@ -39,11 +39,9 @@ def steps_of(mapping: ModelMapping[Any], key: str, changes: Changes) -> list[Ste
     """Return the steps of a decision.
 
     Raises:
-        StoreModelError: it is no mapping, or changes a name that is no field.
+        StoreModelError: it changes a name that is no field.
         TypeError: an operator is unknown, or has no value; see :func:`rstore.domain.operators.parse`.
     """
-    if not isinstance(changes, Mapping):
-        raise StoreModelError(key, f"a decision is a mapping of fields, not {type(changes).__name__}")
     steps = []
     for name, change in changes.items():
         field, path = split_name(name, mapping.fields)
@@ -64,8 +62,8 @@ def instance_after(mapping: ModelMapping[M], key: str, instance: M, steps: Itera
         changed.append(step.field)
         _change(mapping, key, values, step)
     mapping.check_whole(key, values)
-    given_values = {name: values[name] for name in changed if name in values}
-    return mapping.make(key, mapping.arguments(values), given_values)
+    decided_values = {name: values[name] for name in changed if name in values}
+    return mapping.make(key, mapping.arguments(values), decided_values)
 
 
 def _change(mapping: ModelMapping[Any], key: str, values: dict[str, Any], step: Step) -> None:

@@ -13,15 +13,15 @@ from rstore.repository.mapping import ModelMapping
 
 M = TypeVar("M")
 
-_BAD: Final = (StoreModelError, *UNREADABLE)
+_UNLOADABLE: Final = (StoreModelError, *UNREADABLE)
 """The errors of an instance that can't be loaded. Others are about the whole store."""
 
 Errors: TypeAlias = Literal["raise", "skip", "yield"]
-"""What becomes of an instance that can't be loaded."""
+"""How a list treats an instance that can't be loaded: raise its error, skip it, or yield the error in its place."""
 
 
 def check_errors(errors: Errors) -> Errors:
-    """Return what becomes of an instance that can't be loaded, or raise if that is unknown."""
+    """Return a treatment of instances that can't be loaded, or raise if it is none."""
     if errors not in get_args(Errors):
         raise ValueError(f"errors is 'raise', 'skip' or 'yield', not {errors!r}")
     return errors
@@ -34,7 +34,7 @@ def instances(core: Reading, mapping: ModelMapping[M], errors: Errors) -> Iterat
         key = name.removeprefix(mapping.prefix)
         try:
             instance = mapping.load(key, state_of(found))
-        except _BAD as exc:
+        except _UNLOADABLE as exc:
             if errors == "raise":
                 raise
             if errors == "yield":

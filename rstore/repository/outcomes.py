@@ -1,4 +1,4 @@
-"""What a decider returns (changes, events, instances, or a list of these), and the changes to record for it."""
+"""The outcomes of deciders (changes, events, instances, or lists of these), and the changes to record for them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ M = TypeVar("M")
 
 
 class Decided(NamedTuple):
-    """What is recorded of a decision.
+    """The records of a decision, and the values that it gives to fields.
 
     Attributes:
         changes: items or domain events, and what becomes of each, as :func:`rstore.models.applying.apply_if` takes it.
-        values: those that the decided fields have afterwards.
+        values: those of the decided fields, after the decision.
     """
 
     changes: list[tuple[str, Any]]
@@ -31,35 +31,42 @@ class Decided(NamedTuple):
 
 
 def decided(
-    mapping: ModelMapping[M], events: EventTypes, key: str, state: Mapping[str, Any], given: M, outcome: object
+    mapping: ModelMapping[M], events: EventTypes, key: str, state: Mapping[str, Any], instance: M, outcome: object
 ) -> Decided:
-    """Return what is recorded of an outcome. Each part of a list is applied to what those before have made.
+    """Return the changes to record for an outcome. Each part of a list is applied to what those before have made.
 
     Args:
         state: the stored state of the instance.
-        given: the instance. The decider got another one, and may have changed that.
+        instance: the decider got another one of the same state, and may have changed that.
     """
-    found, instance = Decided([], {}), given
-    is_list = isinstance(outcome, list | tuple)
-    for part in outcome if is_list else (outcome,):  # type: ignore[attr-defined]
-        event, before = events.by_class.get(type(part)), given
-        if event is not None:
-            found.changes.append((event.name, event.stored(key, part)))
-            before, part = instance, event.changes(part, mapping.load(key, copied(state)))  # noqa: PLW2901
-        steps = steps_of(mapping, key, _changes_in(mapping, key, before, part))
-        if not steps:
+    decision, changed = Decided([], {}), instance
+    parts = outcome if isinstance(outcome, list | tuple) else (outcome,)
+    for part in parts:
+        event = events.by_class.get(type(part))
+        if event is None:
+            changes = _changes_in(mapping, key, instance, part)
+        else:
+            decision.changes.append((event.name, event.stored(key, part)))
+            own = mapping.load(key, copied(state))  # what the event does to it is no change
+            changes = _changes_in(mapping, key, changed, event.changes(part, own))
+        if not changes:
             continue
-        instance = instance_after(mapping, key, instance, steps)
-        records = changes_to_record(mapping, key, state, steps, instance)
-        found.changes.extend(records)
-        found.values.update((step.field, getattr(instance, step.field)) for step in steps)
-        if is_list:
+        steps = steps_of(mapping, key, changes)
+        changed = instance_after(mapping, key, changed, steps)
+        records = changes_to_record(mapping, key, state, steps, changed)
+        decision.changes.extend(records)
+        decision.values.update((step.field, getattr(changed, step.field)) for step in steps)
+        if len(parts) > 1:
             state = _state_after(state, records)
-    return found
+    return decision
 
 
 def _changes_in(mapping: ModelMapping[M], key: str, before: M, part: object) -> Changes:
-    """Return the changes that one part of an outcome stands for. An instance stands for the fields that differ."""
+    """Return the changes that one part of an outcome stands for. An instance stands for the fields that differ.
+
+    Raises:
+        StoreModelError: it is neither changes nor an instance.
+    """
     if part is None:
         return {}
     if isinstance(part, Mapping):
