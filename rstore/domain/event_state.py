@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from rstore.domain.errors import StoreIntegrityError
+from rstore.domain.errors import StoreError, StoreIntegrityError
 from rstore.domain.growth import TooLargeError
 from rstore.domain.operators import DELETE, DELITEM, EVENT, RESETS, SETITEM, calculate
 
@@ -31,7 +31,7 @@ class Unloaded(NamedTuple):
 
 
 def loaded(value: Any) -> Any:
-    """Return a value. For one that could not be loaded, raise the error of that."""
+    """Return a value, or raise the error for which it could not be loaded."""
     if type(value) is Unloaded:
         raise value.error
     return value
@@ -92,7 +92,7 @@ def fold(start: EventState, changes: Iterable[Fact]) -> EventState:
 def _step(state: dict[str, Any], change: Fact) -> None:
     _, time, item, op, value, _ = change
     try:
-        if op == SETITEM:
+        if op == SETITEM:  # as change_item does it, and not by a call of that: a long fold would take an eighth more
             state[item] = value
         elif op == DELITEM:
             del state[item]
@@ -100,6 +100,8 @@ def _step(state: dict[str, Any], change: Fact) -> None:
             state[item] = value if type(value) is Unloaded else state[item]
         else:
             state[item] = calculate(op, state[item], value)
+    except (StoreError, MemoryError):  # of a store that a user's value reads, or of the process: not of the history
+        raise
     except Exception as exc:  # whatever an operator raises on a user's values, the history does not fold
         known = item in state
         reason = type(exc).__name__ if known else "there is no such item at that time"

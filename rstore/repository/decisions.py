@@ -10,6 +10,7 @@ from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.names import exact
 from rstore.domain.operators import DELITEM, OPERATORS, RESETS, SETITEM, UPDATE_IN, change_item, parse
 from rstore.domain.typed_operators import typed_change
+from rstore.repository.faults import is_about_a_value, is_equal
 from rstore.repository.fields import short_repr
 from rstore.repository.mapping import ModelMapping
 from rstore.repository.paths import Path, part_at, path_text, split_name, stored_path, updated
@@ -75,13 +76,15 @@ def _change(mapping: ModelMapping[Any], key: str, values: dict[str, Any], step: 
         else:
             change_item(values, field, op, value)
     except Exception as exc:  # whatever an operator raises on a user's values, or the class of a part
+        if not is_about_a_value(exc):
+            raise
         name = path_text(field, path)
         if path and not isinstance(exc, AttributeError | TypeError | ArithmeticError | LookupError):
             exc.add_note(f"rstore: field {name!r} of {mapping.title} {key!r}; nothing was stored")
             raise
-        given = f" of {short_repr(value)}" if OPERATORS[op].binary else ""
-        told = f": {exc}" if path else ""
-        problem = f"operator.{op}{given} fails with {type(exc).__name__}{told}"
+        operand = f" of {short_repr(value)}" if OPERATORS[op].binary else ""
+        reason = f": {exc}" if path else ""
+        problem = f"operator.{op}{operand} fails with {type(exc).__name__}{reason}"
         raise StoreModelError(key, f"field {name!r}: {problem}; nothing was stored") from exc
 
 
@@ -118,9 +121,11 @@ def _events(
         for change in (_as_decided, _as_set):
             try:
                 events = [change(mapping, before[field], value, result, step) for step in steps]
-            except (LookupError, TypeError, AttributeError, ValueError):  # the stored form has other parts
+            except Exception as exc:  # the stored form has other parts, or a converter takes no such operand
+                if not is_about_a_value(exc):
+                    raise
                 continue
-            if _give(before, field, events, result):
+            if _make(before, field, events, result):
                 return events
     return [(SETITEM, result)]
 
@@ -152,13 +157,10 @@ def _at(path: Sequence[Any], event: Event) -> Event:
     return (UPDATE_IN, [list(path), *event]) if path else event
 
 
-def _give(state: Mapping[str, Any], item: str, events: Iterable[Event], result: Any) -> bool:
-    """Tell whether events, applied to a stored value, give the result that the steps gave for an instance."""
+def _make(state: Mapping[str, Any], item: str, events: Iterable[Event], result: Any) -> bool:
+    """Tell whether events make of a stored value what the steps made of the value of an instance."""
     try:
         after = fold(EventState(state=state), [Fact(1, 0, item, *event) for event in events]).state[item]
     except StoreIntegrityError:  # an operator fails on stored forms
         return False
-    try:
-        return type(after) is type(result) and bool(after == result)
-    except Exception:  # comparing a user's values may raise anything: arrays do
-        return False
+    return type(after) is type(result) and is_equal(after, result)

@@ -13,9 +13,10 @@ from rstore.domain.log import Query, Record
 from rstore.domain.names import check_name
 from rstore.domain.operators import EVENT
 from rstore.domain.streams import ES, Stream
+from rstore.encoding.equality import are_equal
 from rstore.encoding.unreadable import Unreadable
 from rstore.models.applying import Happened
-from rstore.repository.faults import is_about_a_value
+from rstore.repository.faults import is_about_a_value, is_equal
 from rstore.repository.fields import short_repr
 from rstore.repository.mapping import ModelMapping
 from rstore.repository.nested import items_of
@@ -127,11 +128,19 @@ class EventType:
 
 
 def _is_same(value: Any, loaded: Any, converter: Any) -> bool:
-    """Tell whether a value came back: as an equal one, or as one of the same stored form, as a NaN does."""
-    try:
-        return bool(value == loaded) or bool(converter.unstructure(value) == converter.unstructure(loaded))
-    except Exception:  # comparing a user's values may raise anything: arrays do
+    """Tell whether a value came back: as an equal one, or as one of the same stored form.
+
+    Only the stored forms decide on values that can't be compared, as arrays, or that do not equal themselves, as NaN.
+    """
+    if is_equal(value, loaded):
         return True
+    try:
+        stored, again = converter.unstructure(value), converter.unstructure(loaded)
+    except Exception as exc:  # whatever a converter raises without a type: then nothing tells the two apart
+        if not is_about_a_value(exc):
+            raise
+        return True
+    return is_equal(stored, again) or are_equal(stored, again)
 
 
 @frozen(eq=False)

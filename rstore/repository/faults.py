@@ -41,6 +41,16 @@ def is_about_a_value(error: Exception) -> bool:
     return not isinstance(error, _FROM_ELSEWHERE)
 
 
+def is_equal(one: Any, other: Any) -> bool:
+    """Tell whether two values of a user are equal. Those that can't be compared are not."""
+    try:
+        return bool(one == other)
+    except Exception as exc:  # whatever a user's class raises: arrays do
+        if not is_about_a_value(exc):
+            raise
+        return False
+
+
 def place_text(place: Place) -> str:
     """Return a place as a message shows it.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+import math
 import operator
 from decimal import Decimal
 from typing import Any, ClassVar
 
 import attrs
+import cattrs
 import pydantic
 import pytest
 
@@ -21,6 +24,7 @@ from rstore import (
     StoreConflictError,
     StoreIntegrityError,
     StoreModelError,
+    StoreNotAvailableError,
     UnknownEvent,
     View,
 )
@@ -83,6 +87,40 @@ class Added:
     line: Line
     count: int = 1
     price: Decimal = Decimal(0)
+
+    def changes(self, order: Order) -> None: ...
+
+
+@attrs.frozen
+class Reading:
+    number: int = 0
+
+
+@attrs.frozen(eq=False)
+class Sample:
+    number: float
+
+
+@attrs.frozen
+class Measured:
+    samples: list[Sample]
+
+    def changes(self, reading: Reading) -> None: ...
+
+
+class Weights:
+    def __init__(self, numbers: Any) -> None:
+        self.numbers = list(numbers)
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("as arrays do")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@attrs.frozen(eq=False)
+class Weighed:
+    weights: Weights
 
     def changes(self, order: Order) -> None: ...
 
@@ -255,6 +293,34 @@ class TestRefusals:
         orders.do("o-1", lambda order: Added(Line("tea"), price=Decimal("NaN")))
         assert orders.events("o-1")[0].price.is_nan()
 
+    def test_of_values_that_nothing_but_their_stored_form_compares(self, store: Store) -> None:
+        converter = cattrs.Converter()
+        converter.register_unstructure_hook(Weights, lambda weights: weights.numbers)
+        converter.register_structure_hook(Weights, lambda numbers, _: Weights(map(int, numbers)))
+        readings = Repository(store, Reading, converter=converter, events=[Weighed])
+        readings.create("r")
+        readings.do("r", lambda _: Weighed(Weights([1, 2])))
+        with pytest.raises(StoreModelError, match=r"field 'weights': .* would come back as"):
+            readings.do("r", lambda _: Weighed(Weights([1.5])))
+        assert [event.weights.numbers for event in readings.events("r")] == [[1, 2]]
+
+    @in_turn(("error", "is_stored"), [(NotImplementedError, True), (StoreNotAvailableError, False)])
+    def test_of_what_a_converter_does_not_unstructure_by_itself(
+        self, store: Store, error: type[Exception], is_stored: bool
+    ) -> None:
+        class OfTypes(cattrs.Converter):
+            def unstructure(self, obj: Any, unstructure_as: Any = None) -> Any:
+                if unstructure_as is None:
+                    raise error("of which type?")
+                return super().unstructure(obj, unstructure_as)
+
+        events: Any = {"events": {"read": Measured}, "prefix": f"{error.__name__}/"}
+        readings = Repository(store, Reading, converter=OfTypes(), **events)
+        readings.create("r")
+        with contextlib.nullcontext() if is_stored else pytest.raises(StoreNotAvailableError):
+            readings.do("r", lambda _: Measured([Sample(1.5)]))
+        assert len(readings.events("r")) == is_stored
+
 
 class TestLists:
     def test_are_applied_one_after_the_other(self, store: Store, orders: Repository[Order]) -> None:
@@ -420,6 +486,20 @@ def test_events_and_models_may_be_of_pydantic(store: Store) -> None:
     bills.do("1", lambda bill: [*bill.tip("1"), Called("Bob")])
     assert bills["1"].total == Decimal("3.50")
     assert [getattr(event, "by", None) for event in bills.events("1")] == ["Ada", "Ada", "Bob"]
+
+
+def test_events_of_pydantic_hold_nan(store: Store) -> None:
+    class Series(pydantic.BaseModel):
+        values: list[float]
+
+        def changes(self, bill: Bill) -> None: ...
+
+    bills = Repository(store, Bill, events=[Series])
+    bills.create("1")
+    bills.do("1", lambda bill: Series(values=[math.nan, 1.5]))
+    (event,) = bills.events("1")
+    assert math.isnan(event.values[0])
+    assert event.values[1] == 1.5
 
 
 @pytest.mark.parametrize("cls", [JsonStore, MsgpackStore])

@@ -11,11 +11,20 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import attrs
+import cattrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rstore import JsonStore, MsgpackStore, Repository, Store, StoreIntegrityError, StoreModelError
+from rstore import (
+    JsonStore,
+    MsgpackStore,
+    Repository,
+    Store,
+    StoreIntegrityError,
+    StoreModelError,
+    StoreNotAvailableError,
+)
 from rstore.admin.check import check
 from rstore.cli.describe import describe
 from rstore.domain.operators import update_in
@@ -192,6 +201,11 @@ def test_containers_keep_their_class_and_are_not_changed_themselves(store: Store
     assert type(updated(order, ("a",), "add", 1)) is OrderedDict
     size = updated(Size(1, 2), (-1,), "add", 5)
     assert (type(size), size) == (Size, Size(1, 7))
+    counts = defaultdict(int, a=1)
+    assert updated(counts, ("b",), "add", 1) == {"a": 1, "b": 1}
+    with pytest.raises(KeyError):
+        updated(counts, ("c",), "delitem", None)
+    assert counts == {"a": 1}, "reading a part has made none"
 
 
 def test_pydantic_models_are_validated(store: Store) -> None:
@@ -201,11 +215,6 @@ def test_pydantic_models_are_validated(store: Store) -> None:
         model_config = pydantic.ConfigDict(frozen=True)
         price: Decimal = pydantic.Field(alias="cost", ge=0)
 
-    counts = defaultdict(int, a=1)
-    assert updated(counts, ("b",), "add", 1) == {"a": 1, "b": 1}
-    with pytest.raises(KeyError):
-        updated(counts, ("c",), "delitem", None)
-    assert counts == {"a": 1}, "reading a part has made none"
     class Outer(pydantic.BaseModel):  # type: ignore[name-defined,misc]
         inner: Inner
         more: list[Inner] = pydantic.Field(default_factory=list)
@@ -223,6 +232,88 @@ def test_pydantic_models_are_validated(store: Store) -> None:
     with pytest.raises(pydantic.ValidationError) as raised:
         outers.do("o", lambda _: {"more.0.price": (operator.sub, Decimal(2))})
     assert any("more.0.price" in note for note in raised.value.__notes__)
+
+
+@attrs.frozen(eq=False)
+class Linked:
+    """A value that reads a store for all that is done to it, and fails."""
+
+    fails_at: str
+    error: type[Exception]
+
+    def __add__(self, other: object) -> Linked:
+        self._read("add")
+        return attrs.evolve(self)
+
+    def __eq__(self, other: object) -> bool:
+        self._read("eq")
+        return self is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _read(self, operation: str) -> None:
+        if operation == self.fails_at:
+            raise self.error("no connection")
+
+
+@in_turn("error", [StoreNotAvailableError, MemoryError])
+def test_a_failing_store_is_no_matter_of_a_value(store: Store, error: type[Exception]) -> None:
+    shops = Repository(store, Shop)
+    for fails_at in ("add", "eq"):
+        linked = Linked(fails_at, error)
+        shops.delete("s")
+        shops.create("s", anything={"x": linked})
+        store.apply("Shop/whole", {"anything": linked})
+        for key, name in (("s", "anything.x"), ("whole", "anything")):
+            version = shops.version(key)
+            with pytest.raises(error, match="no connection"):
+                shops.do(key, lambda _, name=name: {name: (operator.add, 1)})  # type: ignore[misc]
+            assert shops.version(key) == version
+    store.apply("o", {"item": Linked("add", error)})
+    with pytest.raises(error, match="no connection"):
+        store.apply("o", {"item": (operator.add, 1)})
+
+
+def test_values_that_can_not_be_compared_are_recorded_whole(store: Store) -> None:
+    shops = Repository(store, Shop)
+    shops.create("s", anything=Linked("eq", ValueError))
+    shops.do("s", lambda _: {"anything": (operator.add, 1)})
+    assert shops.history("s")[-1].op == "setitem"
+    assert shops["s"].anything.error is ValueError
+
+
+@attrs.frozen
+class Tag:
+    text: str
+
+
+@attrs.frozen
+class Words:
+    tags: list[Tag] = attrs.Factory(list)
+
+
+class OfTypes(cattrs.Converter):
+    """A converter that needs the type of what it unstructures."""
+
+    error: type[Exception] = NotImplementedError
+
+    def unstructure(self, obj: Any, unstructure_as: Any = None) -> Any:
+        if unstructure_as is None:
+            raise self.error("of which type?")
+        return super().unstructure(obj, unstructure_as)
+
+
+def test_an_operand_that_the_converter_does_not_take_is_recorded_with_the_result(store: Store) -> None:
+    words = Repository(store, Words, converter=OfTypes())
+    words.create("w")
+    assert words.do("w", lambda _: {"tags": (operator.add, [Tag("new")])}) == Words([Tag("new")]) == words["w"]
+    assert words.history("w")[-1].op == "setitem"
+
+    class Unreachable(OfTypes):
+        error = StoreNotAvailableError
+
+    with pytest.raises(StoreNotAvailableError):
+        Repository(store, Words, converter=Unreachable()).do("w", lambda _: {"tags": (operator.add, [Tag("new")])})
 
 
 @in_turn(
@@ -250,6 +341,8 @@ def test_what_is_no_update_is_refused(store: Store, update: Any) -> None:
     with pytest.raises(StoreIntegrityError, match=r"operator\.update_in fails on item 'item'"):
         store.apply("o", {"item": (update_in, update)})
     assert store.version("o") == version
+    stored = store.history("o")[-1]._replace(op="update_in", value=update)  # by another program
+    assert describe(stored).startswith("item"), "the log shows it all the same"
 
 
 NAMES = ("levels.a", "levels.b", "tree.x.n", "tree.x.m", "tree.y", "row.0", "row.1", "levels", "row")
@@ -305,5 +398,3 @@ def test_parts_fold_as_plain_dicts_do(decisions: list[tuple[int, dict[str, Any]]
             for time, _ in decisions:
                 then = [pair for pair in decisions if pair[0] <= time]
                 assert attrs.asdict(trees.past("t", time)) == naive(then)  # type: ignore[arg-type]
-    stored = store.history("o")[-1]._replace(op="update_in", value=update)  # by another program
-    assert describe(stored).startswith("item"), "the log shows it all the same"
