@@ -106,25 +106,23 @@ def as_json(value: Any, converter: Any = None, around: frozenset[int] = frozense
         return plain
     if len(around) == _DEPTH or id(value) in around:
         return _type_of(value)
-    inside = around | {id(value)}
+    try:
+        return _parts_as_json(value, converter, around | {id(value)})
+    except Exception as exc:
+        # A hook or a class of the user may raise anything for a value that it was not written for. To raise would
+        # refuse the decision for the sake of its note. Only an error of the store or the process is not of the value.
+        if not is_about_a_value(exc):
+            raise
+        return _type_of(value)
+
+
+def _parts_as_json(value: Any, converter: Any, inside: frozenset[int]) -> Any:
     if isinstance(value, Mapping):
         return {_text(key): as_json(each, converter, inside) for key, each in value.items()}
     if isinstance(value, Sequence | AbstractSet) and not isinstance(value, _BYTES):
         return [as_json(each, converter, inside) for each in value]
-    structured = value if converter is None else _unstructured(value, converter)
+    structured = value if converter is None else converter.unstructure(value)
     return _type_of(value) if structured is value else as_json(structured, converter, inside)
-
-
-def _unstructured(value: Any, converter: Any) -> Any:
-    """Return what a converter makes of a value; the value itself if it fails."""
-    try:
-        return converter.unstructure(value)
-    except Exception as exc:
-        # A hook of the user may raise anything for a value that it was not written for. To raise would refuse the
-        # decision for the sake of its note. Only where the store or the process fails is that no matter of the value.
-        if not is_about_a_value(exc):
-            raise
-        return value
 
 
 def _type_of(value: Any) -> str:
@@ -147,10 +145,12 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Return the text of a value; of a number that has too many digits for a text, the name of its type."""
+    """Return the text of a value; the name of its type if it has none, as a number of too many digits has none."""
     try:
         return _utf8(str(value))
-    except ValueError:
+    except Exception as exc:  # whatever a user's class raises
+        if not is_about_a_value(exc):
+            raise
         return _type_of(value)
 
 

@@ -143,6 +143,20 @@ def test_numbers_that_python_does_not_write_are_kept_as_their_type(orders: Repos
     assert (last(orders).arguments or {})["by"] == ["(int)", 10**4_200, "1/3", "(Fraction)", {"(int)": 1}]
 
 
+def test_a_class_of_an_argument_that_fails_fails_no_decision(orders: Repository[Order]) -> None:
+    class Odd(list[int]):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+        def __iter__(self) -> Any:
+            raise RuntimeError
+
+        __hash__ = object.__hash__  # type: ignore[assignment]
+
+    orders.do("o-1", Order.pay, Decimal(1), [Odd(), {Odd(): 2}])
+    assert last(orders).arguments == {"amount": "1", "by": ["(Odd)", {"(Odd)": 2}]}
+
+
 def test_values_without_end_are_kept_in_part(orders: Repository[Order]) -> None:
     endless: list[Any] = []
     endless.append(endless)
