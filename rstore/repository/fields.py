@@ -143,12 +143,13 @@ def hooks_of(converter: Any, fields: Mapping[str, Field], is_own: bool) -> dict[
 def fault_of(of_type: Any, stored: Any, error: Exception) -> Exception:
     """Return the error of a stored form that rstore's converter has refused, with the places that cattrs notes.
 
-    They are asked for only then: without them, a list of nested classes loads in less time.
+    They are asked for only then: without them, a list of nested classes loads in less time. Where the store fails
+    meanwhile, the places stay unknown.
     """
     try:
         _noting_places().structure(stored, of_type)
     except Exception as noted:  # whatever a user's class raises, as it did before
-        return noted
+        return noted if is_about_a_value(noted) else error
     return error
 
 

@@ -70,12 +70,13 @@ class ModelMapping(Generic[M]):
         prefix = check_name("prefix", f"{model.__name__}/" if prefix is None else prefix)
         if unknown not in get_args(Unknown):
             raise ValueError(f"unknown is 'error', 'keep' or 'drop', not {unknown!r}")
-        convert = converter_for(model, fields) if converter is None else converter
-        shapes = Shapes(upcast, convert, unknown == "error", converter is None).of_fields(fields)
+        is_own = converter is None
+        converter = converter_for(model, fields) if is_own else converter
+        shapes = Shapes(upcast, converter, unknown == "error", is_own).of_fields(fields)
         rows = items_of(upcast)
         table = Table.of(model.__name__, rows, FieldTree(fields, shapes)) if rows else None
-        hooks = hooks_of(convert, fields, converter is None)
-        return cls(model, prefix, fields, dict(upcast), table, shapes, convert, converter is None, hooks, unknown)
+        hooks = hooks_of(converter, fields, is_own)
+        return cls(model, prefix, fields, dict(upcast), table, shapes, converter, is_own, hooks, unknown)
 
     @property
     def title(self) -> str:

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from rstore.repository.faults import is_about_a_value
 from rstore.repository.fields import NO_DEFAULT, Field, fields_of
-from rstore.repository.pydantic_models import PydanticConverter, is_pydantic, pydantic_names
+from rstore.repository.pydantic_models import PydanticConverter, is_pydantic, is_root_model, pydantic_names
 from rstore.repository.shapes import Choice, Each, OneOf, Places, Record, Shape, Values
 from rstore.repository.upcasts import Names, Table, enum_table
 
@@ -32,7 +32,7 @@ class Shapes:
             upcast: for enums and nested classes, what became of values and of fields.
             converter: structures what has a shape.
             strict: whether an unknown field of a nested class is an error.
-            is_own: whether the converter is rstore's: it stores unions without a word about the class.
+            is_own: whether the converter is rstore's: of a union, it stores the value and not which class it has.
         """
         self._upcast, self._converter, self._strict, self._is_own = upcast, converter, strict, is_own
         for kind, table in upcast.items():
@@ -49,16 +49,22 @@ class Shapes:
         """Return the shape of a type; None if it has no nested class, and no enum with a table."""
         of_type = _bare(of_type)
         try:
-            if of_type not in self._found:
-                self._found[of_type] = self._new(of_type)
-        except TypeError:  # a type without a hash, such as a Literal of a list
+            hash(of_type)
+        except TypeError:  # such as a Literal of a list
             return None
+        if of_type not in self._found:
+            # In itself, without a class in between, an alias or a root model has no shape. Rejected: a shape that
+            # stands for itself. It would visit each value of a recursive alias, such as that of JSON, for nothing.
+            self._found[of_type] = None
+            self._found[of_type] = self._new(of_type)
         return self._found[of_type]
 
     def _new(self, of_type: Any) -> Shape | None:
         origin, arguments = typing.get_origin(of_type) or of_type, typing.get_args(of_type)
         if origin in (typing.Union, types.UnionType):
             return self._union([each for each in arguments if each is not type(None)])
+        if origin is typing.Literal:
+            return self._union(list({type(each): None for each in arguments if isinstance(each, Enum)}))
         if not isinstance(origin, type):
             return None
         if _has_fields(origin):
@@ -69,12 +75,12 @@ class Shapes:
 
     def _container(self, origin: type, arguments: tuple[Any, ...]) -> Shape | None:
         if issubclass(origin, tuple) and hasattr(origin, "_fields"):
-            return self._places(typing.get_type_hints(origin).values())
+            return self._places(_types_in(origin))
         if origin is tuple and arguments[1:] != (...,):
             return self._places(arguments)
-        if issubclass(origin, Mapping) and len(arguments) == 2:
-            key, value = map(self.of, arguments)
-            return Values(key, value) if key or value else None
+        if issubclass(origin, Mapping) and arguments:
+            key, *value = map(self.of, arguments)  # a Counter has no type of values
+            return Values(key, *value or [None]) if key or any(value) else None
         inner = self.of(arguments[0]) if issubclass(origin, Collection) and arguments else None
         return Each(inner, self._normal(arguments[0]), not issubclass(origin, AbstractSet)) if inner else None
 
@@ -101,24 +107,20 @@ class Shapes:
             return None
         given = dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False))
         types_of = {name: _filled(field.type, given) for name, field in fields.items()}
-        names = _stored_names(origin, fields, self._converter)
+        stored_names = _stored_names(origin, fields, self._converter, self._is_own)
+        is_open, names = stored_names is None, frozenset(fields) if stored_names is None else stored_names
         record = Record(
             origin.__name__,
             names,
-            frozenset(
-                name for name, field in fields.items() if not field.has_default and (names is None or name in names)
-            ),
-            {
-                name: typing.get_args(each)
-                for name, each in types_of.items()
-                if typing.get_origin(each) is typing.Literal
-            },
-            self._strict,
+            is_open,
+            frozenset(name for name, field in fields.items() if not field.has_default and name in names),
+            {name: _literals(each) for name, each in types_of.items() if typing.get_origin(each) is typing.Literal},
+            self._strict and not is_open,
         )
         self._found[of_type] = record  # first, since a class may lie in itself
         record.inner.update({name: shape for name, each in types_of.items() if (shape := self.of(each)) is not None})
         if rows := items_of(self._upcast.get(origin, {})):
-            record.table = Table.of(record.title, rows, FieldTree(record.names or fields.keys(), record.inner))
+            record.table = Table.of(record.title, rows, FieldTree(record.names, record.inner))
         return record
 
     def _normal(self, of_type: Any) -> Any:
@@ -150,12 +152,12 @@ class FieldTree:
             shape = tree.inner.get(name)
             if not isinstance(shape, Record):
                 return None
-            tree = FieldTree(shape.names or (), shape.inner)
+            tree = FieldTree(shape.names, shape.inner)
         return tree
 
 
 def _bare(of_type: Any) -> Any:
-    """Return a type without a name of its own, and without what is noted beside it."""
+    """Return the type whose stored forms a type has: without a name of its own, or what is noted beside it."""
     while True:
         if typing.get_origin(of_type) is typing.Annotated:
             of_type = typing.get_args(of_type)[0]
@@ -163,6 +165,8 @@ def _bare(of_type: Any) -> Any:
             of_type = of_type.__supertype__
         elif type(of_type).__name__ == "TypeAliasType":  # of typing since Python 3.12, and of typing_extensions
             of_type = of_type.__value__
+        elif is_root_model(of_type):
+            of_type = of_type.model_fields["root"].annotation
         else:
             return of_type
 
@@ -173,6 +177,19 @@ def _filled(of_type: Any, given: Mapping[Any, Any]) -> Any:
         return given.get(of_type, Any)
     variables = () if isinstance(of_type, type) else getattr(of_type, "__parameters__", ())
     return of_type[tuple(given.get(each, Any) for each in variables)] if variables else of_type
+
+
+def _literals(of_type: Any) -> tuple[Any, ...]:
+    """Return the stored forms of the values of a ``Literal`` type."""
+    return tuple(each.value if isinstance(each, Enum) else each for each in typing.get_args(of_type))
+
+
+def _types_in(kind: type) -> Collection[Any]:
+    """Return the types of the places of a named tuple; none if the converter must have a hook of its own for it."""
+    try:
+        return typing.get_type_hints(kind).values()
+    except NameError:
+        return ()
 
 
 def _check_kind(kind: Any, table: Any) -> None:
@@ -202,19 +219,21 @@ def _fields_in(kind: type) -> dict[str, Field]:
     return {name: Field.of(name, each, NO_DEFAULT if name in required else None) for name, each in hints.items()}
 
 
-def _stored_names(kind: type, fields: Collection[str], converter: Any) -> frozenset[str] | None:
+def _stored_names(kind: Any, fields: Collection[str], converter: Any, is_own: bool) -> frozenset[str] | None:
     """Return the names that the fields of a class have when they are stored; None if only its own hook knows."""
     if is_pydantic(kind):
-        return pydantic_names(kind)
-    if isinstance(converter, PydanticConverter):
-        return frozenset(fields)
+        return pydantic_names(kind, fields)
+    if isinstance(converter, PydanticConverter):  # it stores also those fields that no argument sets
+        is_dataclass = dataclasses.is_dataclass(kind)
+        return pydantic_names(kind, [each.name for each in dataclasses.fields(kind)] if is_dataclass else fields)
     try:
         overrides = getattr(converter.get_structure_hook(kind), "overrides", None)
+        is_open = not is_own and getattr(converter.get_unstructure_hook(kind), "overrides", None) is None
     except Exception as exc:  # a converter of the user's: whatever it raises for a class that it does not know
         if not is_about_a_value(exc):
             raise
         return None
-    if overrides is None:  # no function that cattrs has written for the class
+    if overrides is None or is_open:  # a function that cattrs has not written for the class
         return None
     aliased = attrs.has(kind) and getattr(converter, "use_alias", False)
     alias = {each.name: each.alias for each in attrs.fields(kind)} if aliased else {}

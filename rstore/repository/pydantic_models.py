@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import isnan
 from typing import Any
 
@@ -34,13 +34,21 @@ def pydantic_fields(model: Any, no_default: object) -> dict[str, tuple[str, Any,
     return found
 
 
-def pydantic_names(model: Any) -> frozenset[str] | None:
-    """Return the names that a model stores; None if it has validators or serializers of its own for the whole of it."""
-    decorators = model.__pydantic_decorators__
+def is_root_model(model: Any) -> bool:
+    """Tell whether a class is a pydantic model that is stored as its one value, and not as fields."""
+    return is_pydantic(model) and bool(model.__pydantic_root_model__)
+
+
+def pydantic_names(kind: Any, fields: Collection[str]) -> frozenset[str] | None:
+    """Return the names that pydantic stores for a class with fields.
+
+    They are None if the class has validators or serializers of its own for the whole of it.
+    """
+    decorators = getattr(kind, "__pydantic_decorators__", None)
+    if decorators is None:  # a dataclass of the standard library, or a TypedDict
+        return frozenset(fields)
     whole = any(each.info.mode != "after" for each in decorators.model_validators.values())
-    if whole or decorators.model_serializers or model.model_config.get("extra") == "allow":
-        return None
-    return frozenset({*model.model_fields, *model.model_computed_fields})
+    return None if whole or decorators.model_serializers else frozenset({*fields, *decorators.computed_fields})
 
 
 def _argument(model: Any, name: str, alias: Any) -> str:

@@ -8,7 +8,7 @@ of cattrs for these classes. pydantic has no such hooks, and a converter of the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
@@ -26,7 +26,7 @@ class Shape(Protocol):
         """Tell whether a stored form may be one of this type."""
 
     def read(self, stored: Any) -> Any:
-        """Return a stored form as the classes are now: the same object, if it is one already.
+        """Return a stored form as the classes are now. What it is given stays as it is.
 
         Raises:
             UnfitError: an upcast fails, or a nested class has no such field.
@@ -46,7 +46,7 @@ class Choice:
     table: Mapping[Any, Any]
 
     def takes(self, stored: Any) -> bool:
-        return isinstance(stored, Hashable) and stored in self.table
+        return self.read(stored) is not stored
 
     def read(self, stored: Any) -> Any:
         try:
@@ -153,16 +153,18 @@ class Record:
 
     Attributes:
         title: its name.
-        names: the names of its fields as they are stored; None if only its own hook of a converter knows.
-        required: those without a default.
-        literals: the values that fields of a ``Literal`` type may have: they tell apart the classes of a union.
+        names: the names of its fields as they are stored.
+        is_open: whether the class, or a hook for it, may store other names: then no field is unknown.
+        required: the fields without a default.
+        literals: the stored values that fields of a ``Literal`` type may have. They tell the classes of a union apart.
         strict: whether an unknown field is an error.
         table: what became of the fields of earlier versions.
         inner: the shapes of the fields that have one.
     """
 
     title: str
-    names: frozenset[str] | None
+    names: frozenset[str]
+    is_open: bool
     required: frozenset[str]
     literals: Mapping[str, tuple[Any, ...]]
     strict: bool
@@ -177,18 +179,19 @@ class Record:
         if self.inner or self.table is not None:
             return False
         try:
-            return not self.strict or self.names is None or all(map(self.names.issuperset, stored))
+            return not self.strict or all(map(self.names.issuperset, stored))
         except TypeError:  # one of them is None, or a number
             return False
 
     def is_like(self, stored: Mapping[str, Any]) -> int:
         """Return how many fields of the class a stored form has; -1 if it lacks one."""
-        items = stored if self.table is None else self.table.applied(stored)
-        if not self.required.issubset(items) or any(
-            name in items and items[name] not in values for name, values in self.literals.items()
-        ):
+        items = self._renamed(stored)
+        if not self.required.issubset(items):
             return -1
-        return 0 if self.names is None else sum(name in self.names for name in items)
+        for name, values in self.literals.items():
+            if name in items and _read_at(name, self.inner.get(name), items[name]) not in values:
+                return -1
+        return 0 if self.is_open else sum(name in self.names for name in items)
 
     def read(self, stored: Any) -> Any:
         return self.read_as(stored, self.strict)
@@ -197,9 +200,9 @@ class Record:
         """Return a stored form as the class is now; an unknown field is an error if it is ``strict``."""
         if not isinstance(stored, Mapping):
             return stored
-        items = stored if self.table is None else self.table.applied(stored)
-        if strict and self.names is not None and not self.names.issuperset(items):
-            raise self._unknown(items)
+        items = self._renamed(stored)
+        if strict and not self.names.issuperset(items):
+            raise self._no_such_field(items)
         for name, shape in self.inner.items():
             if name in items:
                 value = items[name]
@@ -209,29 +212,32 @@ class Record:
         return items
 
     def has_unknown(self, stored: Any) -> bool:
-        return isinstance(stored, Mapping) and (
-            bool(self._extra(stored))
-            or any(name in stored and shape.has_unknown(stored[name]) for name, shape in self.inner.items())
+        if not isinstance(stored, Mapping):
+            return False
+        items = self._renamed(stored)
+        return bool(self._unknown_in(items)) or any(
+            name in items and shape.has_unknown(items[name]) for name, shape in self.inner.items()
         )
 
     def keep(self, stored: Any, before: Any) -> Any:
         if not (isinstance(stored, Mapping) and isinstance(before, Mapping)):
             return stored
+        olds = self._renamed(before)
         inner = {
-            name: shape.keep(stored[name], before[name])
+            name: shape.keep(stored[name], olds[name])
             for name, shape in self.inner.items()
-            if name in stored and name in before
+            if name in stored and name in olds
         }
-        return {**stored, **inner, **self._extra(before)}
+        return {**stored, **inner, **{name: olds[name] for name in self._unknown_in(olds)}}
 
-    def _extra(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        if self.names is None or self.names.issuperset(stored):
-            return {}
-        items = stored if self.table is None else self.table.applied(stored)
-        return {name: each for name, each in items.items() if name not in self.names}
+    def _renamed(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
+        return stored if self.table is None else self.table.applied(stored)
 
-    def _unknown(self, items: Mapping[str, Any]) -> UnfitError:
-        name = min(items.keys() - (self.names or ()), key=str)
+    def _unknown_in(self, items: Mapping[str, Any]) -> list[str]:
+        return [] if self.is_open else [name for name in items if name not in self.names]
+
+    def _no_such_field(self, items: Mapping[str, Any]) -> UnfitError:
+        name = min(items.keys() - self.names, key=str)
         return UnfitError(
             f"{self.title} has no such field: say in upcast={{{self.title}: {{{name!r}: ...}}}} what became of it", name
         )
@@ -282,25 +288,26 @@ def _read_places(shaped: Iterable[tuple[Shape | None, Any]]) -> Any:
 
 
 def _pairs(news: list[Any], olds: list[Any], is_ordered: bool) -> Iterator[tuple[int, int]]:
-    """Yield the places of the same element before and after: first of equal ones, then of those that have changed.
+    """Yield the places of the same element, after and before: first of equal ones, then of those that have changed.
 
-    In a list as long as before, they have changed at their place.
+    In a list that is as long as before, an element has most likely changed at its place.
     """
     places: dict[str, list[int]] = {}
     for old in reversed(range(len(olds))):
         places.setdefault(repr(olds[old]), []).append(old)
-    changed = []
+    changed = set[int]()
     for new, each in enumerate(news):
         found = places.get(repr(each))
         if found:
             yield new, found.pop()
         else:
-            changed.append(new)
-    left = sorted(old for found in places.values() for old in found)
-    if is_ordered and len(news) == len(olds):
-        yield from ((place, place) for place in sorted(set(changed) & set(left)))
-    else:
-        yield from _alike({new: news[new] for new in changed}, {old: olds[old] for old in left})
+            changed.add(new)
+    left = {old for found in places.values() for old in found}
+    at_place = changed & left if is_ordered and len(news) == len(olds) else set[int]()
+    yield from ((place, place) for place in at_place)
+    yield from _alike(
+        {new: news[new] for new in sorted(changed - at_place)}, {old: olds[old] for old in sorted(left - at_place)}
+    )
 
 
 def _alike(news: Mapping[int, Any], olds: Mapping[int, Any]) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
@@ -133,13 +133,13 @@ def enum_table(members: type[Enum], upcast: Mapping[Any, Any]) -> dict[Any, Any]
     Raises:
         ValueError: a value needs none, becomes no member, or comes back to itself.
     """
-    values = [each.value for each in members]  # a list, since a value may have no hash
+    values, olds = [each.value for each in members], list(upcast)  # lists, since a value may have no hash
     found = {}
-    for old in upcast:
+    for old in olds:
         if old in values or isinstance(old, members):
             raise ValueError(f"upcast: {old!r} is a value of {members.__name__}, and needs none")
         value, passed = upcast[old], {old}
-        while isinstance(value, Hashable) and value in upcast and value not in passed:  # from version to version
+        while value in olds and value not in passed:  # from version to version
             passed.add(value)
             value = upcast[value]
         value = value.value if isinstance(value, members) else value

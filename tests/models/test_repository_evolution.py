@@ -161,7 +161,10 @@ class TestEnums:
         model = attrs.make_class("Model", {"level": attrs.field(type=level)}, frozen=True)
         assert load(store, model, {"level": 0}, upcast={level: {0: 1}}).level is level.LOW  # type: ignore[attr-defined]
 
-    @in_turn("table", [{"new": "paid"}, {Status.NEW: "paid"}, {"a": "b"}, {"a": "b", "b": "a"}, {"a": ["b"]}])
+    @in_turn(
+        "table",
+        [{"new": "paid"}, {Status.NEW: "paid"}, {"a": "b"}, {"a": "b", "b": "a"}, {"a": ["b"]}, {"a": (["b"],)}],
+    )
     def test_tables_are_checked(self, store: Store, table: Any) -> None:
         with pytest.raises(ValueError, match=r"upcast: .*Status"):
             Repository(store, Order, upcast={Status: table})
@@ -273,6 +276,7 @@ class TestItems:
             (ValueError, {"a": "address.nowhere"}),
             (ValueError, {"a": "b", "b": "a"}),
             (TypeError, {"a": 5}),
+            (TypeError, {Address: {"a": 5}}),
             (TypeError, {int: {"a": "b"}}),
             (TypeError, {Status: "paid"}),
             (TypeError, {5: "zip"}),
@@ -332,6 +336,7 @@ class TestUnknownFields:
             (lambda lines: [Line("b", Decimal(9)), lines[2]], ["b2", "c3"]),
             (lambda lines: [lines[1], lines[2], Line("d", Decimal(9))], ["b2", "c3", "d"]),
             (lambda lines: [Line("b", Decimal(9)), Line("c", Decimal(9))], ["b2", "c3"]),
+            (lambda lines: [lines[1], Line("a", Decimal(9)), lines[2]], ["b2", "a1", "c3"]),
             (lambda lines: [*(Line(line.article, Decimal(0)) for line in lines), Line("d")], ["a1", "b2", "c3", "d"]),
             (lambda lines: [], []),
         ],
