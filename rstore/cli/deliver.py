@@ -38,7 +38,7 @@ def deliveries(
     session: Session,
     name: Annotated[str | None, typer.Argument(help="A delivery: show the keys in its queue.")] = None,
 ) -> None:
-    """Show how far behind each delivery is, or the keys in the queue of one: their errors, and who has their leases.
+    """Show how far behind each delivery is, or the keys in the queue of one: their errors, and the owners of leases.
 
     Example: rstore deliveries mail
     """

@@ -1,4 +1,4 @@
-"""Leases: how far a delivery has come with a stream, who delivers its message in hand, and until when.
+"""Leases: how far a delivery has come with a stream, and which worker has its message in hand until when.
 
 All of it is one value in the stream's record in the queue. Each change of it is an append that expects the version of
 that record. So of two workers one gets it, and a worker that has lost its lease notices when it goes on.

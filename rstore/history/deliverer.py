@@ -22,13 +22,13 @@ from rstore.domain.errors import StoreConflictError, StorePayloadError
 from rstore.domain.leases import Lease
 from rstore.history.commits import Commit
 from rstore.history.follow import LOOK_SECONDS, Pauses
+from rstore.history.group_commit import GroupCommit
 from rstore.history.messages import Message, messages, page_of
-from rstore.history.queue import Found, Queue, milliseconds
+from rstore.history.queue import Queue, StoredLease, milliseconds
 from rstore.history.searcher import Searcher
-from rstore.history.together import Together
 
-_LOOK_SECONDS: Final = 0.05
 _REST_LEAST: Final = 0.001
+_REST_MOST: Final = 0.05
 _TURN_MS: Final = 2_000
 _ERROR_LENGTH: Final = 500
 _PAUSE_MOST: Final = 300.0
@@ -65,13 +65,13 @@ class Rules:
     backoff: float
     lease: float
 
-    def is_lost(self, lease: Lease, last: int) -> bool:
-        """Tell whether a message has had all its attempts: then the worker was killed in the last one."""
-        return self.attempts is not None and lease.last == last and lease.attempt >= self.attempts
+    def is_exhausted(self, lease: Lease) -> bool:
+        """Tell whether the message in hand has had all its attempts."""
+        return self.attempts is not None and lease.attempt >= self.attempts
 
     def after_failure(self, lease: Lease, error: str, at: int) -> Lease:
         """Return the lease after an attempt that failed at a time: it waits, or is parked."""
-        if self.attempts is not None and lease.attempt >= self.attempts:
+        if self.is_exhausted(lease):
             return lease.parked(error, at)
         doubled = self.backoff * 2.0 ** min(lease.attempt - 1, _DOUBLINGS_MOST)
         return lease.failed(error, at + milliseconds(min(doubled, _PAUSE_MOST)))
@@ -82,8 +82,8 @@ class _Held:
     """A stream in the hands of a thread. The main thread renews its lease meanwhile, so a lock guards it."""
 
     queue: Queue
-    log: Together
-    found: Found
+    log: GroupCommit
+    stored: StoredLease
     delivered: int = 0
     lock: Lock = Factory(Lock)
 
@@ -94,28 +94,28 @@ class _Held:
             StoreConflictError: another worker has it.
         """
         with self.lock:
-            version = self.log.append([self.queue.batch(self.found.stream, lease, self.found.version)])[0]
-            self.found = self.found._replace(lease=lease, version=version)
+            version = self.log.append([self.queue.batch(self.stored.stream, lease, self.stored.version)])[0]
+            self.stored = self.stored._replace(lease=lease, version=version)
 
     def leave(self, lease: Lease, end: int | None) -> None:
         """Give the lease back. With ``end`` the stream leaves the queue, unless it is at a later version by now."""
         with self.lock:
-            self.found = self.found._replace(lease=lease)
-            try:
-                if end is not None:
-                    self.log.append(self.queue.settled(self.found, end))
-                    self.found = self.found._replace(is_due=False)
+            self.stored = self.stored._replace(lease=lease)
+            if end is not None:
+                with suppress(
+                    StoreConflictError
+                ):  # something was appended, or the lease is lost: then the next one raises
+                    self.log.append(self.queue.removal(self.stored, end))
+                    self.stored = self.stored._replace(is_due=False)
                     return
-            except StoreConflictError:
-                pass
-            self.log.append([self.queue.batch(self.found.stream, lease, self.found.version)])
+            self.log.append([self.queue.batch(self.stored.stream, lease, self.stored.version)])
 
     def renew(self, owner: str, until: int, before: int) -> None:
-        """Prolong the lease of an owner if it ends before a time: not one that was found, and not taken yet."""
+        """Prolong the lease if it ends before a time and has this owner. Else the thread has not taken it yet."""
         if self._lasts(owner, before):  # without the lock: the thread holds it while it stores, and this one has others
             return
         with self.lock:
-            stream, lease, version, _ = self.found
+            stream, lease, version, _ = self.stored
             if self._lasts(owner, before):
                 return
             renewed = lease._replace(until=until)
@@ -123,10 +123,10 @@ class _Held:
                 (version,) = self.log.append([self.queue.batch(stream, renewed, version)])
             except StoreConflictError:  # the thread will notice when it goes on
                 return
-            self.found = self.found._replace(lease=renewed, version=version)
+            self.stored = self.stored._replace(lease=renewed, version=version)
 
     def _lasts(self, owner: str, before: int) -> bool:
-        return self.found.lease.owner != owner or self.found.lease.until > before
+        return self.stored.lease.owner != owner or self.stored.lease.until > before
 
 
 @define(eq=False)
@@ -140,8 +140,8 @@ class Deliverer:
     workers: int
     owner: str = Factory(lambda: f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}")
     running: dict[Future[int], _Held] = Factory(dict)
-    candidates: deque[Found] = Factory(deque)
-    listing: Iterator[list[Found]] = Factory(lambda: iter(()))
+    candidates: deque[StoredLease] = Factory(deque)
+    listing: Iterator[list[StoredLease]] = Factory(lambda: iter(()))
     look_at: int = 0
     rest: float = 0.0
     is_ending: bool = False
@@ -155,15 +155,15 @@ class Deliverer:
         """Deliver what there is, and what comes while it waits. Return the number of messages that were delivered."""
         self.searcher.begin()
         # workers of several processes begin at different places, so that they seldom want the same stream
-        self.listing = self.queue.waiting(islice(self.queue.heads(), random.randint(0, self.queue.count()), None))  # noqa: S311
-        context, log = contextvars.copy_context(), Together(self.core)
+        self.listing = self.queue.lease_pages(islice(self.queue.heads(), random.randint(0, self.queue.count()), None))  # noqa: S311
+        context, log = contextvars.copy_context(), GroupCommit(self.core)
         done = 0
         with ThreadPoolExecutor(self.workers, "rstore-deliver") as threads:
             try:
                 while True:
                     done += self._collect(pauses)
-                    while len(self.running) < self.workers and (found := self._next()) is not None:
-                        held = _Held(self.queue, log, found)
+                    while len(self.running) < self.workers and (stored := self._next()) is not None:
+                        held = _Held(self.queue, log, stored)
                         self.running[threads.submit(context.copy().run, self._turn, held)] = held
                     if self.running:
                         self._rest()
@@ -173,7 +173,7 @@ class Deliverer:
                 self.is_ending = True
                 while self.running:
                     self._rest()
-                    self._drop()
+                    self.running = {future: held for future, held in self.running.items() if not future.done()}
 
     # -- the main thread ----------------------------------------------------------------------------------------------
 
@@ -184,7 +184,9 @@ class Deliverer:
         for future in ended:
             held = self.running.pop(future)
             done += future.result()
-            self.searcher.came = self.searcher.came or held.found.is_due  # it stays in the queue, with a new lease
+            self.searcher.queue_changed = (
+                self.searcher.queue_changed or held.stored.is_due
+            )  # it stays in the queue, with a new lease
         if done:
             pauses.restart()
             self.rest = 0.0
@@ -199,28 +201,25 @@ class Deliverer:
         if not pauses.pause(self.core.base, self.searcher.position, most):
             return False
         is_quiet = time.monotonic() - began >= most
-        self.rest = 0.0 if is_quiet else min(max(2 * self.rest, _REST_LEAST), _LOOK_SECONDS)
+        self.rest = 0.0 if is_quiet else min(max(2 * self.rest, _REST_LEAST), _REST_MOST)
         time.sleep(self.rest)
         return True
 
-    def _drop(self) -> None:
-        self.running = {future: held for future, held in self.running.items() if not future.done()}
-
     def _rest(self) -> None:
         """Wait until a thread is through, not too long, and renew the leases that run out."""
-        wait(self.running, _LOOK_SECONDS, FIRST_COMPLETED)
+        wait(self.running, _REST_MOST, FIRST_COMPLETED)
         at, length = now(), milliseconds(self.rules.lease)
         for held in self.running.values():
             held.renew(self.owner, at + length, before=at + length * 2 // 3)
 
-    def _next(self) -> Found | None:
+    def _next(self) -> StoredLease | None:
         """Return a stream that is free, as far as one can tell without asking for its lease again; None if none is."""
-        held = {each.found.stream for each in self.running.values()}
+        held = {each.stored.stream for each in self.running.values()}
         while True:
             while self.candidates:
-                found = self.candidates.popleft()
-                if found.stream not in held:
-                    return found
+                candidate = self.candidates.popleft()
+                if candidate.stream not in held:
+                    return candidate
             if not self._has_listed():
                 return None
 
@@ -229,10 +228,10 @@ class Deliverer:
         while True:
             if self._has_page():
                 return True
-            more = self.searcher.look()
-            if self.searcher.came or now() >= self.look_at:
-                self.searcher.came, self.look_at = False, now() + milliseconds(self.rules.lease)
-                self.listing = self.queue.waiting(self.queue.heads())
+            more = self.searcher.search()
+            if self.searcher.queue_changed or now() >= self.look_at:
+                self.searcher.queue_changed, self.look_at = False, now() + milliseconds(self.rules.lease)
+                self.listing = self.queue.lease_pages(self.queue.heads())
                 if self._has_page():
                     return True
             if not more:
@@ -255,31 +254,31 @@ class Deliverer:
 
     def _turn(self, held: _Held) -> int:
         """Deliver messages of a stream, and return how many. It ends where another worker has taken the lease."""
-        (fresh,) = self.queue.found([held.found.stream])
-        if not self.is_ending and fresh is not None and fresh.version == held.found.version:
+        (fresh,) = self.queue.leases([held.stored.stream])
+        if not self.is_ending and fresh is not None and fresh.version == held.stored.version:
             with suppress(StoreConflictError):
                 self._deliver(held)
         return held.delivered
 
     def _deliver(self, held: _Held) -> None:
         """Deliver messages in order. Each is begun, and each is done, when that is stored."""
-        stream, lease, *_ = held.found
+        stream, lease, *_ = held.stored
         page = page_of(self.core, stream, lease.cursor)
         ahead, stop = messages(self.core, stream, page, lease.last), now() + _TURN_MS
         message = next(ahead, None)
         if message is None:
             held.leave(lease.passed(), page.end)
-        elif self.rules.is_lost(lease, message.last):
+        elif message.last == lease.last and self.rules.is_exhausted(lease):  # its worker was killed in the last one
             held.put(lease.parked(lease.error or _LOST, now()))
             return
         else:
             held.put(self._taken(lease, message))
         while message is not None:
-            error = self._outcome(held, message)
+            error = self._attempt(held, message)
             if error is not None:
-                held.put(self.rules.after_failure(held.found.lease, error, now()))
+                held.put(self.rules.after_failure(held.stored.lease, error, now()))
                 return
-            message, passed = next(ahead, None), held.found.lease.passed()
+            message, passed = next(ahead, None), held.stored.lease.passed()
             if message is not None and not self.is_ending and now() < stop:
                 held.put(self._taken(passed, message))
             else:
@@ -290,28 +289,28 @@ class Deliverer:
     def _taken(self, lease: Lease, message: Message) -> Lease:
         return lease.taken(message.last, self.owner, now() + milliseconds(self.rules.lease))
 
-    def _outcome(self, held: _Held, message: Message) -> str | None:
+    def _attempt(self, held: _Held, message: Message) -> str | None:
         """Call the function with a message, and return its error."""
-        kind, key = held.found.stream
-        token = message.token(self.searcher.identity, held.found.stream)
+        kind, key = held.stored.stream
+        token = message.token(self.searcher.identity, held.stored.stream)
         try:
             if message.error is not None:
                 raise message.error
-            self.fn(Delivery(kind, key, message.commit, message.last, token, held.found.lease.attempt))
-        except Exception as exc:
-            return told(exc)
+            self.fn(Delivery(kind, key, message.commit, message.last, token, held.stored.lease.attempt))
+        except Exception as exc:  # whatever the user's function raises is a failed attempt
+            return error_text(exc)
         return None
 
 
-def told(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return an error as it is kept: its type, and its text or reason.
 
-    >>> told(ConnectionError('no route'))
+    >>> error_text(ConnectionError('no route'))
     'ConnectionError: no route'
     """
     try:
         text = error.reason if isinstance(error, StorePayloadError) else str(error)
     except Exception:  # whatever a user's own error does
         text = ""
-    shown = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return shown[:_ERROR_LENGTH].encode("utf-8", "replace").decode()
+    line = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return line[:_ERROR_LENGTH].encode("utf-8", "replace").decode()

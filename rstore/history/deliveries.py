@@ -16,7 +16,7 @@ from rstore.domain.streams import DELIVER, Stream
 from rstore.history.changes import KINDS, StreamFilter, stream_filter
 from rstore.history.deliverer import Deliverer, Delivery, Rules
 from rstore.history.follow import Pauses, position_in
-from rstore.history.queue import Found, Queue
+from rstore.history.queue import Queue, StoredLease
 from rstore.history.searcher import Searcher, begun_with
 
 _WORKERS_MOST: Final = 256
@@ -58,7 +58,7 @@ class DeliveryLag(NamedTuple):
     Attributes:
         name: that of the delivery.
         due, leased, waiting, parked: the number of keys in its queue, by state.
-        records: the number of records that were not delivered yet, with those that were not searched yet.
+        records: the number of records that were not delivered yet. Some of them no worker has found yet.
         seconds: the age of the oldest of these.
     """
 
@@ -92,9 +92,9 @@ class Delivering(Surface):
 
         For effects outside of the store: a mail, a request, a message to a broker. Any number of processes may run the
         same name at the same time, and share the keys among them. Each calls ``fn`` in threads, for several keys at a
-        time. A message counts as delivered when ``fn`` returns. If the process is killed, another one goes on with the
-        message in hand when its lease ends, and with nothing else again. So pass ``delivery.token`` on: by it, the
-        other side knows a repetition.
+        time. A message counts as delivered when ``fn`` returns. If the process is killed, another one repeats the
+        message in hand when its lease ends, and no other. So pass ``delivery.token`` on: by it, the other side knows a
+        repetition.
 
         If ``fn`` raises, the key waits for its next attempt, and other keys go on. After so many attempts the message
         is parked: its key waits until somebody calls :meth:`retry` or :meth:`skip`. So does a message that cannot be
@@ -102,7 +102,7 @@ class Delivering(Surface):
 
         Args:
             name: that of the delivery; its progress is kept under it.
-            fn: a plain function. It should take less time than ``lease``, or leave other threads time to renew that.
+            fn: a plain function. If it takes longer than ``lease``, it must let other threads run: one renews it.
             prefix, kind: as in :meth:`follow`. They stay the same under one name.
             after: where a new name begins: a checkpoint of :meth:`follow`. None: with the first commit.
             wait: end when nothing was delivered for so many seconds; ``math.inf`` never ends. Keys that wait for their
@@ -136,17 +136,13 @@ class Delivering(Surface):
             raise TypeError("fn is a plain function of a delivery; one that awaits calls asyncio.run() inside")
         if after is not None:
             position_in(core, after)
-        rules = Rules(
-            None if attempts is None else _at_least("attempts", attempts, int, 1),
-            _at_least("backoff", backoff, float, 0),
-            _at_least("lease", lease, float, 0.01),
-        )
+        rules = _rules(attempts, backoff, lease)
         threads = min(_at_least("workers", workers, int, 1), _WORKERS_MOST)
         queue = Queue(core, name, streams)
         return Deliverer(queue, Searcher(queue, after), fn, rules, threads).run(Pauses(wait))
 
     def due(self, name: str) -> list[DueKey]:
-        """Return the keys in the queue of a delivery, by kind and key. Those that no worker has found are not there.
+        """Return the keys in the queue of a delivery, by kind and key. Keys that no worker has found yet are missing.
 
         >>> store.due('mail')
         []
@@ -169,7 +165,7 @@ class Delivering(Surface):
         return [each for each in self.due(name) if each.state == "parked"]
 
     def retry(self, name: str, *keys: str) -> list[DueKey]:
-        """Let the parked messages of some keys be tried anew, and those that wait for their next attempt; or of all.
+        """Let messages of some keys, or of all, be tried anew: those that are parked, or wait for their next attempt.
 
         Returns:
             The keys as they were before.
@@ -225,6 +221,15 @@ def _check_outside(core: Core, name: object, call: str) -> str:
     return check_name("delivery", name, empty=False)
 
 
+def _rules(attempts: object, backoff: object, lease: object) -> Rules:
+    """Return the rules with these numbers, or raise if one of them can't be used."""
+    return Rules(
+        None if attempts is None else _at_least("attempts", attempts, int, 1),
+        _at_least("backoff", backoff, float, 0),
+        _at_least("lease", lease, float, 0.01),
+    )
+
+
 def _at_least(what: str, value: object, to: type[N], least: float) -> N:
     """Return a number, or raise if it is none or too small."""
     types = (int,) if to is int else (int, float)
@@ -235,7 +240,7 @@ def _at_least(what: str, value: object, to: type[N], least: float) -> N:
     return to(value)
 
 
-def _due_key(found: Found, at: int) -> DueKey:
+def _due_key(found: StoredLease, at: int) -> DueKey:
     (kind, key), lease, *_ = found
     return DueKey(
         kind,
@@ -257,7 +262,7 @@ def _change(
     queue = Queue(core, _check_outside(core, name, call))
     chosen = check_keys(keys)
     streams = [Stream(kind, key) for key in chosen for kind in KINDS]
-    found = filter(None, queue.found(streams)) if keys else queue.all()
+    found = filter(None, queue.leases(streams)) if keys else queue.all()
     changed = []
     for stream in [each.stream for each in found if each.is_due]:
         was = core.decide(partial(_change_one, queue, stream, states, change))
@@ -269,7 +274,7 @@ def _change(
 def _change_one(
     queue: Queue, stream: Stream, states: Collection[State], change: Callable[[Lease], Lease]
 ) -> DueKey | None:
-    (found,) = queue.found([stream])
+    (found,) = queue.leases([stream])
     at = now()
     if found is None or not found.is_due or found.lease.state(at) not in states:
         return None
@@ -281,7 +286,7 @@ def _lag(core: Core, stream: Stream) -> DeliveryLag:
     (record,) = core.base.last([stream])
     if record is None:  # it was discarded meanwhile
         return DeliveryLag(stream.key, 0, 0, 0, 0, 0, 0.0)
-    queue = Queue(core, stream.key, begun_with(core, stream, record)[1])
+    queue = Queue(core, stream.key, begun_with(core.envelope, stream, record)[1])
     at = now()
     states: list[State] = []
     records, oldest = 0, at
@@ -306,7 +311,7 @@ def _not_searched(core: Core, checkpoint: Record, queue: Queue, queued: Collecti
         if not streams.has(stream) or stream in queued:
             continue
         if stream not in cursors:
-            (found,) = queue.found([stream])
+            (found,) = queue.leases([stream])
             cursors[stream] = 0 if found is None else found.lease.cursor
         if record.version > cursors[stream]:
             yield record

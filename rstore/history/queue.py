@@ -26,8 +26,8 @@ from rstore.history.changes import KINDS, StreamFilter
 _PAGE: Final = 256
 
 
-class Found(NamedTuple):
-    """A lease as it was read: that of which stream, its version, 0 if there is none, and whether it is in the queue."""
+class StoredLease(NamedTuple):
+    """A lease as it was read: its stream, the version of its record, and whether the stream is in the queue."""
 
     stream: Stream
     lease: Lease
@@ -48,7 +48,7 @@ class Queue:
         """The kinds of streams that may be in it."""
         return list(KINDS) if self.streams.kind is None else [self.streams.kind]
 
-    def place(self, stream: Stream) -> Stream:
+    def lease_stream(self, stream: Stream) -> Stream:
         """Return the private stream that holds the lease of a stream."""
         return Stream(due_kind(self.name, stream.kind), stream.key)
 
@@ -58,21 +58,21 @@ class Queue:
             for head in self.core.base.heads(due_kind(self.name, kind)):
                 yield kind, head
 
-    def found(self, streams: Sequence[Stream]) -> list[Found | None]:
+    def leases(self, streams: Sequence[Stream]) -> list[StoredLease | None]:
         """Return the lease of each stream; None where there is none."""
-        places = map(self.place, streams)
+        places = map(self.lease_stream, streams)
         pairs = zip(streams, newest(self.core.base, places), strict=True)
-        return [None if record is None else self._found(stream, record) for stream, record in pairs]
+        return [None if record is None else self._stored(stream, record) for stream, record in pairs]
 
-    def waiting(self, heads: Iterable[tuple[str, Head]]) -> Iterator[list[Found]]:
+    def lease_pages(self, heads: Iterable[tuple[str, Head]]) -> Iterator[list[StoredLease]]:
         """Yield the leases of heads, page by page, without those of which nothing is left to be delivered."""
         for page in pages(heads, _PAGE):
-            found = self.found([Stream(kind, head.stream.key) for kind, head in page])
-            yield [each for each in found if each is not None and each.is_due]
+            leases = self.leases([Stream(kind, head.stream.key) for kind, head in page])
+            yield [each for each in leases if each is not None and each.is_due]
 
-    def all(self) -> Iterator[Found]:
+    def all(self) -> Iterator[StoredLease]:
         """Yield all leases in the queue."""
-        return chain.from_iterable(self.waiting(self.heads()))
+        return chain.from_iterable(self.lease_pages(self.heads()))
 
     def count(self) -> int:
         """Return how many streams are in the queue."""
@@ -82,23 +82,24 @@ class Queue:
         """Return the batch that puts a stream with a lease into the queue, if that is at this version."""
         return self._batch(stream, lease, version, DUE, live=True)
 
-    def settled(self, found: Found, end: int) -> list[Batch]:
+    def removal(self, stored: StoredLease, end: int) -> list[Batch]:
         """Return the batches that take a stream out of the queue, if it is still at version ``end``.
 
         They conflict if something was appended to the stream meanwhile, or another worker has the lease.
         """
-        # in one append, or a message could come in between: who searches the log passes over streams in the queue
-        unchanged = Batch(found.stream, (), now(), end, if_live=True)
-        return [self._batch(found.stream, Lease(found.lease.cursor), found.version, SETTLED, live=False), unchanged]
+        # in one append, or a message could come in between: a searcher passes over streams that are in the queue
+        unchanged = Batch(stored.stream, (), now(), end, if_live=True)
+        rest = Lease(stored.lease.cursor)
+        return [self._batch(stored.stream, rest, stored.version, SETTLED, live=False), unchanged]
 
     def _batch(self, stream: Stream, lease: Lease, version: int, op: str, *, live: bool) -> Batch:
-        place = self.place(stream)
+        place = self.lease_stream(stream)
         entry = self.core.envelope.entry(place, op, note_body(lease.words()), start=0, end=0)
         return Batch(place, (entry,), now(), version, live, replace=True)
 
-    def _found(self, stream: Stream, record: Record) -> Found:
-        lease = lease_of(self.core.envelope, self.place(stream), record)
-        return Found(stream, lease, record.version, record.op == DUE)
+    def _stored(self, stream: Stream, record: Record) -> StoredLease:
+        lease = lease_of(self.core.envelope, self.lease_stream(stream), record)
+        return StoredLease(stream, lease, record.version, record.op == DUE)
 
 
 def lease_of(envelope: Envelope, place: Stream, record: Record) -> Lease:

@@ -12,6 +12,7 @@ from rstore.domain.errors import StoreConflictError
 from rstore.domain.leases import Lease
 from rstore.domain.log import Batch, Position, Record
 from rstore.domain.streams import DELIVER, Stream, due_kind
+from rstore.encoding.envelope import Envelope
 from rstore.encoding.notes import note_body
 from rstore.history.changes import KINDS, StreamFilter, stream_filter
 from rstore.history.follow import mark_of, position_in
@@ -26,16 +27,17 @@ class Searcher:
     """Reads the log from a checkpoint on. The checkpoint, and what is put into the queue, move in one append.
 
     ``position`` is where the next look begins, as long as the checkpoint has the same ``version``. ``identity`` is that
-    of the delivery, which tells its tokens from others.
+    of the delivery, which tells its tokens from others. ``unsaved`` is the number of records that were read since the
+    checkpoint was stored.
     """
 
     queue: Queue
     after: str | None = None
     version: int = -1
     position: Position | None = None
-    passed: int = 0
+    unsaved: int = 0
     identity: str = ""
-    came: bool = True
+    queue_changed: bool = True
     """Whether something in the queue may have changed since the caller has set this to false."""
 
     @property
@@ -59,13 +61,11 @@ class Searcher:
     def _begin(self) -> None:
         record = self.core.base.last((self.stream,))[0]
         if record is None:
-            if self.after is not None:
-                position_in(self.core, self.after)
-            self.identity = os.urandom(8).hex()
-            self.version = self.core.append([self._progress(self.after or "", 0)])[0]
             self.position = None if self.after is None else position_in(self.core, self.after)
+            self.identity, self.unsaved = os.urandom(8).hex(), 0
+            self.version = self.core.append([self._progress(self.after or "", 0)])[0]
             return
-        identity, streams = begun_with(self.core, self.stream, record)
+        identity, streams = begun_with(self.core.envelope, self.stream, record)
         if streams != self.queue.streams:
             raise ValueError(
                 f"the delivery {self.queue.name!r} was begun with kind={streams.kind!r} and prefix={streams.prefix!r}, "
@@ -74,33 +74,33 @@ class Searcher:
             )
         self.identity, self.version = identity, record.version
         self.position = position_in(self.core, record.item) if record.item else None
-        self.passed = 0
+        self.unsaved = 0
 
-    def look(self) -> bool:
+    def search(self) -> bool:
         """Read on in the log, and return whether there may be more to read."""
         try:
-            return self._look()
-        except StoreConflictError:  # another worker has found the same
-            self.came = True
+            return self._search()
+        except StoreConflictError:  # another worker has put the same streams into the queue
+            self.queue_changed = True
             return True
 
-    def _look(self) -> bool:
+    def _search(self) -> bool:
         record = self.core.base.last((self.stream,))[0]
         if record is None or record.version != self.version:
             self._begin()
-            self.came = True
-        found, position, scanned, more = self._scanned()
-        marks = self._marks(found)
-        if marks or self.passed + scanned >= _SCANNED:
+            self.queue_changed = True
+        found, position, scanned, more = self._scan()
+        added = self._additions(found)
+        if added or self.unsaved + scanned >= _SCANNED:
             checkpoint = "" if position is None else f"{mark_of(self.core)}-{self.core.base.checkpoint(position)}"
-            self.version = self.core.append([self._progress(checkpoint, self.version), *marks])[0]
-            self.passed, self.came = 0, self.came or bool(marks)
+            self.version = self.core.append([self._progress(checkpoint, self.version), *added])[0]
+            self.unsaved, self.queue_changed = 0, self.queue_changed or bool(added)
         else:
-            self.passed += scanned
+            self.unsaved += scanned
         self.position = position
         return more
 
-    def _scanned(self) -> tuple[dict[Stream, tuple[int, int]], Position | None, int, bool]:
+    def _scan(self) -> tuple[dict[Stream, tuple[int, int]], Position | None, int, bool]:
         """Return the streams with new records, and the versions of the first and the last of these.
 
         Return also where the look ended, how many records were read, and whether there may be more.
@@ -113,20 +113,20 @@ class Searcher:
             if self.queue.streams.has(stream):
                 found[stream] = (found.get(stream, (record.version,))[0], record.version)
             elif stream.kind in own:
-                self.came = True
+                self.queue_changed = True
             if len(found) >= _FOUND or scanned >= _SCANNED:
                 return found, position, scanned, True
         return found, position, scanned, False
 
-    def _marks(self, found: dict[Stream, tuple[int, int]]) -> list[Batch]:
+    def _additions(self, found: dict[Stream, tuple[int, int]]) -> list[Batch]:
         """Return batches that put streams into the queue, but for those that are in it, or were delivered."""
-        marks = []
-        for (stream, (first, last)), lease in zip(found.items(), self.queue.found(list(found)), strict=True):
-            if lease is None:
-                marks.append(self.queue.batch(stream, Lease(first - 1), 0))
-            elif not lease.is_due and lease.lease.cursor < last:
-                marks.append(self.queue.batch(stream, lease.lease, lease.version))
-        return marks
+        added = []
+        for (stream, (first, last)), stored in zip(found.items(), self.queue.leases(list(found)), strict=True):
+            if stored is None:
+                added.append(self.queue.batch(stream, Lease(first - 1), 0))
+            elif not stored.is_due and stored.lease.cursor < last:
+                added.append(self.queue.batch(stream, stored.lease, stored.version))
+        return added
 
     def _progress(self, checkpoint: str, expect: int) -> Batch:
         kind, prefix, _ = self.queue.streams
@@ -135,14 +135,14 @@ class Searcher:
         return Batch(self.stream, (entry,), now(), expect, replace=True)
 
 
-def begun_with(core: Core, stream: Stream, record: Record) -> tuple[str, StreamFilter]:
+def begun_with(envelope: Envelope, stream: Stream, record: Record) -> tuple[str, StreamFilter]:
     """Return the identity of a delivery, and its streams, as the record of its checkpoint holds them.
 
     Raises:
         StorePayloadError: it can't be opened, or a newer rstore wrote it.
     """
-    core.envelope.check_op(stream, record, (DELIVER,))
-    words: dict[str, Any] = core.envelope.words(stream, record)
+    envelope.check_op(stream, record, (DELIVER,))
+    words: dict[str, Any] = envelope.words(stream, record)
     try:
         identity, kind, prefix = words.pop("id"), words.pop("kind"), words.pop("prefix")
         streams = stream_filter(kind, prefix)
@@ -150,5 +150,5 @@ def begun_with(core: Core, stream: Stream, record: Record) -> tuple[str, StreamF
             raise ValueError(f"its words are {', '.join(words)}")
     except (KeyError, TypeError, ValueError) as exc:
         detail = "it is no checkpoint of a delivery: it was damaged, or a newer rstore wrote it"
-        raise core.envelope.error(stream, detail) from exc
+        raise envelope.error(stream, detail) from exc
     return identity, streams

@@ -5,21 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from attrs import define, field
 
 from rstore import Delivery, FrozenStoreError, JsonStore, Store, StoreConflictError, StoreError, StorePayloadError
-from rstore.adapters.memory import MemoryLog, Space
 from rstore.admin.check import check
+from rstore.admin.erase import erase_sequences
 from rstore.core import core_of
 from rstore.domain.leases import Lease
-from rstore.domain.log import Batch
+from rstore.domain.log import Batch, Record
 from rstore.domain.streams import DELIVER, ES, KV, TS, Stream, due_kind
+from rstore.encoding.notes import note_body
 from rstore.history import deliverer, messages, searcher
+from rstore.history.group_commit import GroupCommit
 from rstore.history.queue import Queue
-from rstore.history.together import Together
 from rstore.transfer import copy
 from tests.conftest import KEY, OTHER_KEY, Backend, in_turn
 
@@ -159,9 +161,7 @@ class TestMessages:
         assert {len(each.commit.changes) for each in gateway.sent} == {3}
 
     def test_a_page_of_some_bytes_has_the_oldest(self) -> None:
-        def records(*sizes: tuple[int, int]) -> Iterator[Any]:
-            from rstore.domain.log import Record
-
+        def records(*sizes: tuple[int, int]) -> Iterator[Record]:
             return (Record(version, version, 0, 0, 0, "", "setitem", b"x" * size) for version, size in sizes)
 
         def kept(*sizes: tuple[int, int], most: int = 9, room: int = 10) -> tuple[list[int], bool]:
@@ -302,7 +302,7 @@ class TestFailures:
             told += [each.error for each in store.retry("mail")]
         assert told == ["ValueError: ?????", f"ValueError: {'x' * 488}", "OddError", "KeyError"]
 
-    def test_an_error_of_the_store_ends_it(self, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_error_of_the_store_ends_it(self, backend: Backend) -> None:
         store = backend.store()
         store["k"] = 1
         gateway = Gateway(fails=lambda delivery: store.close())
@@ -315,15 +315,8 @@ class TestWorkers:
         for n in range(5):
             store.set_many({f"k{i}": n for i in range(40)})
         gateway = Gateway()
-        counts: list[int] = []
-        work = [
-            threading.Thread(target=lambda each=each: counts.append(each.deliver("mail", gateway, wait=0.3)))
-            for each in (store, other)
-        ]
-        for thread in work:
-            thread.start()
-        for thread in work:
-            thread.join(60)
+        with ThreadPoolExecutor(2) as workers:
+            counts = list(workers.map(lambda each: each.deliver("mail", gateway, wait=0.3), (store, other)))
         assert sum(counts) == 200
         assert all(gateway.values(f"k{i}") == list(range(5)) for i in range(40))
 
@@ -353,15 +346,15 @@ class TestWorkers:
         core, stream = core_of(store), Stream(KV, "k")
         queue = Queue(core, "mail")
         core.append([queue.batch(stream, Lease(0, 1, 1, "killed", 5), 0)])
-        (found,) = queue.found([stream])
+        (found,) = queue.leases([stream])
         assert found is not None
-        deliverer._Held(queue, Together(core), found).renew("alive", 100, before=50)
-        assert queue.found([stream]) == [found]
-        held = deliverer._Held(queue, Together(core), found)
+        deliverer._Held(queue, GroupCommit(core), found).renew("alive", 100, before=50)
+        assert queue.leases([stream]) == [found]
+        held = deliverer._Held(queue, GroupCommit(core), found)
         for before, until in ((4, 5), (5, 100)):
             held.renew("killed", 100, before=before)
-            assert held.found.lease.until == until
-        assert queue.found([stream]) == [held.found]
+            assert held.stored.lease.until == until
+        assert queue.leases([stream]) == [held.stored]
 
     def test_the_keys_of_a_worker_that_was_killed_go_to_others(self, store: Store, other: Store) -> None:
         store["k"] = 1
@@ -389,7 +382,7 @@ class TestWorkers:
                 assert found.state == "leased"
                 core, place = core_of(other), lease_stream("mail", KV, "k")
                 queue = Queue(core, "mail")
-                (held,) = queue.found([Stream(KV, "k")])
+                (held,) = queue.leases([Stream(KV, "k")])
                 assert held is not None
                 core.append([queue.batch(held.stream, held.lease._replace(until=0), held.version)])
                 assert other.deliver("mail", taken) == 3
@@ -412,7 +405,7 @@ class TestWorkers:
                 other["k"] = value + 1
                 searching = searcher.Searcher(searcher.Queue(core_of(other), "mail"))
                 searching.begin()
-                while searching.look():
+                while searching.search():
                     pass
 
         assert store.deliver("mail", late) == 6
@@ -426,7 +419,7 @@ class TestWorkers:
         for n, each in enumerate((one, two, two, one, two)):
             store[f"k{n}"] = n
             for _ in range(20):
-                if not each.look():
+                if not each.search():
                     break
             else:
                 raise AssertionError("it comes to no end")
@@ -438,18 +431,19 @@ class TestWorkers:
         again = searcher.Searcher(Queue(core_of(store), "mail"))
         again.begin()
         again.position = None
-        again.look()
+        again.search()
         assert list(again.queue.all()) == []
 
     def test_it_waits_for_what_comes(self, store: Store, other: Store) -> None:
-        gateway, done = Gateway(), list[int]()
-        thread = threading.Thread(target=lambda: done.append(store.deliver("mail", gateway, wait=1.0)))
-        thread.start()
-        for n in range(3):
-            time.sleep(0.1)
-            other["k"] = n
-        thread.join(30)
-        assert (done, gateway.values()) == ([3], [0, 1, 2])
+        """The last message ends it, so that no test waits for the end of a wait that a busy machine can't outlast."""
+        gateway = Gateway(fails=lambda delivery: Crash() if delivery.commit.changes[0].value == 2 else None)
+        with ThreadPoolExecutor(1) as worker:
+            ended = worker.submit(store.deliver, "mail", gateway, wait=60)
+            for n in range(3):
+                time.sleep(0.1)
+                other["k"] = n
+            assert isinstance(ended.exception(30), Crash)
+        assert gateway.values() == [0, 1, 2]
 
     def test_an_interrupt_lets_the_message_in_hand_end(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         store["k"] = 1
@@ -568,8 +562,6 @@ class TestPlace:
         assert target.deliver("mail", gateway) == 1
 
     def test_what_is_erased_leaves_no_lease(self, store: Store) -> None:
-        from rstore.admin.erase import erase_sequences
-
         store.apply("e", {"n": 1})
         store.deliver("mail", Gateway(fails=lambda _: ValueError("about Ada")), attempts=1)
         erase_sequences(core_of(store), ["e"])
@@ -583,8 +575,6 @@ class TestPlace:
         store["k"] = 1
         store.deliver("mail", Gateway(fails=refuse), attempts=1)
         core, place = core_of(store), lease_stream("mail", KV, "k")
-        from rstore.encoding.notes import note_body
-
         for words in ({"cursor": "1"}, {}, {"cursor": 1, "newer": 1}):
             entry = core.envelope.entry(place, "due", note_body(words), start=0, end=0)
             core.append([Batch(place, (entry,), 0, replace=True)])
@@ -629,59 +619,9 @@ class TestPlace:
             backend.store().deliver("mail", send)
 
 
-def test_a_conflict_is_no_failure_of_the_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fn itself may raise one: then it is."""
+def test_a_conflict_that_fn_raises_is_a_failure_of_the_message(store: Store) -> None:
+    """It is not taken for a lease that was lost."""
     store["k"] = 1
     gateway = Gateway(fails=lambda _: StoreConflictError("kv", "other", 1, 2))
     assert store.deliver("mail", gateway, attempts=1) == 0
     assert [each.key for each in store.parked("mail")] == ["k"]
-
-
-def test_threads_store_together_and_a_conflict_concerns_one() -> None:
-    space = Space()
-    with Store(lambda namespace, frozen: MemoryLog(space, namespace, frozen), frozen=False) as store:
-        core = core_of(store)
-        queue = Queue(core, "mail")
-        log, barrier, results = Together(core), threading.Barrier(8), dict[int, Any]()
-
-        def put(n: int) -> None:
-            barrier.wait()
-            try:
-                results[n] = log.append([queue.batch(Stream(KV, f"k{n}"), Lease(n), 7 if n == 3 else 0)])
-            except StoreConflictError as exc:
-                results[n] = exc
-
-        log.writing.acquire()  # so that most of them wait
-        work = [threading.Thread(target=put, args=(n,)) for n in range(8)]
-        for thread in work:
-            thread.start()
-        time.sleep(0.1)
-        log.writing.release()
-        for thread in work:
-            thread.join(10)
-        assert isinstance(results.pop(3), StoreConflictError)
-        assert set(results) == {0, 1, 2, 4, 5, 6, 7}
-        for n, (version,) in results.items():
-            (found,) = queue.found([Stream(KV, f"k{n}")])
-            assert found is not None
-            assert (found.lease.cursor, found.version) == (n, version)
-
-
-def test_an_error_is_that_of_all_that_wait() -> None:
-    with Store("memory://", frozen=False) as store:
-        log = Together(core_of(store))
-        queue = Queue(core_of(store), "mail")
-    errors = list[BaseException]()
-
-    def put(n: int) -> None:
-        try:
-            log.append([queue.batch(Stream(KV, f"k{n}"), Lease(n), 0)])
-        except StoreError as exc:
-            errors.append(exc)
-
-    work = [threading.Thread(target=put, args=(n,)) for n in range(4)]
-    for thread in work:
-        thread.start()
-    for thread in work:
-        thread.join(10)
-    assert len(errors) == 4
