@@ -586,6 +586,7 @@ class TestPlace:
         core.append([Batch(checkpoint, (entry,), 0, replace=True)])
         with pytest.raises(StorePayloadError, match="no checkpoint of a delivery"):
             store.deliver("mail", Gateway())
+        assert {problem.key for problem in check(store)} == {"k", "mail"}
 
     @in_turn(
         ("options", "error"),

@@ -46,6 +46,7 @@ from rstore.domain.streams import (
 )
 from rstore.encoding.envelope import Envelope
 from rstore.history.queue import lease_of
+from rstore.history.searcher import begun_with
 
 _VALUELESS: Final = frozenset({REMOVE, DELITEM, DELETE, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT, UNTAG})
 
@@ -113,8 +114,10 @@ def _open(envelope: Envelope, stream: Stream, record: Record, *, is_known: bool)
         envelope.check(stream, record)
     elif stream.kind == ERASURE:
         from_words(envelope.words(ERASURES, record))
-    elif stream.kind in (TAG, DELIVER):
+    elif stream.kind == TAG:
         envelope.words(stream, record)
+    elif stream.kind == DELIVER:
+        begun_with(envelope, stream, record)
     elif kind_of(stream) == DUE:
         lease_of(envelope, stream, record)
     elif record.op == EXTEND:
