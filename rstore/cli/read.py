@@ -236,9 +236,8 @@ def log(
     """
     flat = changes or not session.out.is_terminal
     low, high = (transaction_time(text, session.store) for text in (since, until))
-    given = low, high, check_kind(kind), prefix, who
     words = list(map(_word, more or ()))
-    logged = session.view.log(*given, did=did)
+    logged = session.view.log(low, high, check_kind(kind), prefix, who, did=did)
     selected = (each for each in logged if all(each.more.get(word) in values for word, values in words))
     entries: Iterator[Any] = selected if flat else by_commit(map(with_line, selected))
     show = partial(show_changes, session.out, ("arguments", "commit")) if flat else partial(show_log, session.out)
@@ -364,7 +363,7 @@ def _matching(found: Iterable[tuple[str, str]], pattern: str | None) -> Iterable
 
 
 def _word(text: str) -> tuple[str, list[Any]]:
-    """Return a word of a context and the values that are meant: the text, and what it is as JSON."""
+    """Return a word of a context, and the values that its text may stand for: the text itself, and its JSON."""
     word, _, value = text.partition("=")
     check_usage(bool(word and "=" in text), f"--more takes word=value, such as request=4711, and not {text!r}")
     try:

@@ -74,8 +74,8 @@ def apply_if(
     """Apply changes, unless ``check`` raises. It gets the state that the changes, or the first call, lead to.
 
     Args:
-        changes: names of items and what becomes of each, as :meth:`Store.apply` takes it; or names of domain events,
-            and what :class:`Happened`. An item may come several times.
+        changes: pairs of an item and its change, as :meth:`Store.apply` takes it; or of the name of a domain event and
+            its fields, as :class:`Happened` holds them. An item may come several times.
     """
     stream = Stream(ES, check_key(key))
     core.check_writable()

@@ -60,7 +60,7 @@ def current_states(core: Reading, keys: Sequence[str]) -> Iterator[EventState | 
 
 
 def _page_of_states(core: Reading, keys: Sequence[str], room: int) -> list[EventState | StoreError | None]:
-    """Return the newest states of keys, of the first ones if all take more bytes than there is room.
+    """Return the newest states of keys; only of the first ones if all would take more bytes than there is room for.
 
     In place of a state that can't be read there is its error.
     """
@@ -78,13 +78,13 @@ def _page_of_states(core: Reading, keys: Sequence[str], room: int) -> list[Event
 
 
 def _query(key: str, cached: EventState | None) -> ReplayQuery:
-    """Ask for what follows a state, or for all if there is none."""
+    """Return the query for the events after a cached state; for all events if there is none."""
     stream = Stream(ES, key)
     return ReplayQuery(stream) if cached is None else ReplayQuery(stream, Query(after=cached.version), None)
 
 
 def _newest(core: Reading, query: ReplayQuery, cached: EventState | None, replay: Replay | None) -> EventState | None:
-    """Return the newest state of a key from its replay; from further ones if that does not fit to what is cached."""
+    """Return the newest state of a key from its replay; from further ones if that does not fit the cached state."""
     stream = query.stream
     if cached is None:
         found = _folded_from(core, query, replay)
@@ -146,7 +146,7 @@ def past_state(core: Reading, stream: Stream, t: int) -> EventState | None:
 
 
 def _folded_from(core: Reading, query: ReplayQuery, replay: Replay | None) -> EventState | None:
-    """Fold what a query has found. If its snapshot does not count, ask for an earlier one."""
+    """Fold the replay of a query. If its snapshot does not count, replay again from an earlier one."""
     while replay is not None and replay.snapshot is not None:
         snapshots, found = Stream(SS, query.stream.key), replay.snapshot
         earliest = min((record.start for record in replay.records[:1]), default=found.start)
@@ -169,7 +169,7 @@ def _folded_from(core: Reading, query: ReplayQuery, replay: Replay | None) -> Ev
 
 
 def _folded(core: Reading, stream: Stream, start: EventState, replay: Replay | None) -> EventState | None:
-    """Fold the records that followed; None if they change what was folded before, or if there is no such stream."""
+    """Fold the records after a state. None if they change the state itself, or if there is no such stream."""
     if replay is None or 0 < start.version < replay.head.floor or start.version > replay.head.version:
         return None
     if start.time is not None and any(record.start < start.time for record in replay.records[:1]):

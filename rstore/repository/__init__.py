@@ -104,7 +104,7 @@ class Repository(Generic[M]):
             converter: a cattrs converter of your own.
             arguments: whether the log keeps the arguments of decisions: all of them, none (``False``), or all but those
                 that a table names for each decision, such as ``{'pay': ['card']}``.
-            unknown: what becomes of items without a field or ``upcast``, as a newer version of the program writes them.
+            unknown: how to treat items without a field or ``upcast``, as a newer version of the program writes them.
                 ``error``: such an instance is not loaded. ``keep``: it loads without them, and decisions leave them as
                 they are. ``drop``: it loads without them, and the next decision on it deletes them. Fields of nested
                 classes are kept, or go, when a decision stores the field around them.
@@ -115,7 +115,7 @@ class Repository(Generic[M]):
 
         Raises:
             TypeError: the model is no such class, or has a field that can't be structured.
-            ValueError: ``upcast`` has an item or value that needs none, or names what the class or enum has not.
+            ValueError: ``upcast`` has an item or value that needs none, or a name that the class or enum lacks.
             ImportError: a field has to be structured, and cattrs is not installed.
         """
         self._store, self._mapping = store, ModelMapping.of(model, prefix, upcast or {}, converter, unknown)
@@ -171,8 +171,8 @@ class Repository(Generic[M]):
         """Yield ``(key, instance)``, in code-point order of the keys, which are read in pages meanwhile.
 
         Args:
-            errors: what becomes of an instance that can't be loaded, since its state does not fit the class or can't be
-                read: its error is raised, or it is skipped, or its error is yielded in its place.
+            errors: how to treat an instance that can't be loaded, since its state does not fit the class or can't be
+                read: raise its error, skip it, or yield the error in its place.
 
         >>> import attrs
         >>> @attrs.frozen

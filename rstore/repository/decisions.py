@@ -144,7 +144,7 @@ def _as_decided(mapping: ModelMapping[Any], before: Any, value: Any, result: Any
 
 
 def _as_set(mapping: ModelMapping[Any], before: Any, _: Any, result: Any, step: Step) -> Event:
-    """Return the event that sets a part to what it is in the end: also a field that was deleted, to its default."""
+    """Return the event that sets a part to its final value; a field that was deleted, to its default."""
     path = _stored_path(mapping, before, step)
     return _at(path, (SETITEM, part_at(result, tuple(path))))
 

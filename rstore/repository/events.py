@@ -29,7 +29,7 @@ EventClasses: TypeAlias = Collection[type[Any]] | Mapping[str, type[Any]]
 """Classes of events: each by its own name, or by the name that a table gives it."""
 
 ChangesOf: TypeAlias = Callable[[Any, Any], Any]
-"""Returns what an event changes: the first argument is the event, the second the instance that it happens to."""
+"""Returns the changes that an event makes. Its arguments are the event, and the instance to which it happens."""
 
 
 @frozen
@@ -57,7 +57,7 @@ class EventType:
         name: the name under which its events are stored.
         version: that of its fields.
         mapping: makes stored fields of events, and events of stored fields.
-        changes: returns what an event changes.
+        changes: returns the changes that an event makes.
         upcasts: for each earlier version, the function of its stored fields to those of the next one.
     """
 

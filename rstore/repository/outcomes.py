@@ -22,7 +22,8 @@ class Decided(NamedTuple):
     """The records of a decision, and the values that it gives to fields.
 
     Attributes:
-        changes: items or domain events, and what becomes of each, as :func:`rstore.models.applying.apply_if` takes it.
+        changes: pairs of an item and its change, or of a domain event and its fields, as
+            :func:`rstore.models.applying.apply_if` takes them.
         values: those of the decided fields, after the decision.
     """
 

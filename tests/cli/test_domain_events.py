@@ -47,8 +47,8 @@ def paid(file: Store) -> Repository[Order]:
 
 
 def test_programs_get_all_that_is_stored(paid: Repository[Order], say: Say) -> None:
-    told = [json.loads(line) for line in say("--json", "log", "--oldest", "--changes").splitlines()]
-    assert [(each["op"], each["item"], each["value"]) for each in told[1:]] == [
+    logged = [json.loads(line) for line in say("--json", "log", "--oldest", "--changes").splitlines()]
+    assert [(each["op"], each["item"], each["value"]) for each in logged[1:]] == [
         ("event", "Paid", {"amount": 20, "by": "card \x1b[2J", "rstore.version": 2}),
         ("add", "paid", 20),
         ("event", "Closed", {}),
