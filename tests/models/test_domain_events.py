@@ -354,6 +354,11 @@ class TestLists:
             orders.do("o-1", nothing if callable(nothing) else lambda order, nothing=nothing: nothing)  # type: ignore[misc]
         assert orders.version("o-1") == version
 
+    def test_name_the_value_of_any_part_that_can_not_be_loaded(self, orders: Repository[Order]) -> None:
+        for parts in ([{"open": "much"}, {"customer": "Bob"}], [{"customer": "Bob"}, {"open": "much"}]):
+            with pytest.raises(StoreModelError, match="field 'open': 'much' is no Decimal"):
+                orders.do("o-1", lambda _, parts=parts: parts)  # type: ignore[misc]
+
     def test_are_stored_whole_or_not_at_all(self, orders: Repository[Order]) -> None:
         version = orders.version("o-1")
         for wrong in (Paid(Decimal(21)), {"parcels": "many"}, {"unknown": 1}, 7, [Called("Ada")]):
@@ -385,6 +390,26 @@ class TestInstances:
         baskets = Repository(store, Basket)
         baskets.create("b", names=[])
         assert baskets.do("b", Basket.put, "tea") == Basket(["tea"], 1) == baskets["b"]
+
+    def test_may_be_those_that_an_event_got_and_changed(self, store: Store) -> None:
+        @attrs.frozen
+        class Put:
+            name: str
+
+            def changes(self, basket: Any) -> Any:
+                basket.names.append(self.name)
+                basket.notes.append(self.name)
+                return basket
+
+        @dataclasses.dataclass
+        class Basket:
+            names: list[str] = dataclasses.field(default_factory=list)
+            notes: Any = dataclasses.field(default_factory=list)
+
+        baskets = Repository(store, Basket, events=[Put])
+        baskets.create("b")
+        both = Basket(["tea", "milk"], ["tea", "milk"])
+        assert baskets.do("b", lambda _: [Put("tea"), Put("milk")]) == both == baskets["b"]
 
     def test_are_returned_by_events_too(self, store: Store) -> None:
         @attrs.frozen
