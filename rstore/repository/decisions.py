@@ -138,7 +138,7 @@ def _as_decided(mapping: ModelMapping[Any], before: Any, value: Any, result: Any
     if op == DELITEM:
         return _at(_stored_path(mapping, before, step), (DELITEM, None))
     is_plain = mapping.fields[field].is_plain
-    typed = None if is_plain and not path else typed_change(part_at(value, path), op, operand)
+    typed = None if is_plain else typed_change(part_at(value, path), op, operand)
     stored = typed or (op, operand if is_plain else mapping.converter.unstructure(operand))
     return _at(path and _stored_path(mapping, before, step), stored)
 

@@ -246,6 +246,14 @@ class Linked:
         return attrs.evolve(self)
 
     def __eq__(self, other: object) -> bool:
+def test_a_part_that_is_stored_as_it_is_keeps_its_operator(store: Store) -> None:
+    shops = Repository(store, Shop)
+    shops.when(t=1000).create("s", anything={"price": Decimal(1)})
+    shops.when(t=3000).do("s", lambda _: {"anything.price": (operator.add, Decimal(2))})
+    assert shops.history("s")[-1].value == [["price"], "add", Decimal(2)]
+    assert shops.when(t=2000).do("s", lambda _: {"anything.price": Decimal(5)}).anything == {"price": Decimal(7)}
+
+
         self._read("eq")
         return self is other
 
