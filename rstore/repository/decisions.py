@@ -117,7 +117,7 @@ def _events(
         return [(DELITEM, None)]
     value = getattr(instance, field)
     result = mapping.stored(key, field, value, state.get(field))
-    if before and any(step.path or step.op not in RESETS for step in steps):
+    if before and all(step.path or step.op not in RESETS for step in steps):
         for change in (_as_decided, _as_set):
             try:
                 events = [change(mapping, before[field], value, result, step) for step in steps]

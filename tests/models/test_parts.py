@@ -128,6 +128,8 @@ def test_two_parts_at_once_and_the_whole_with_a_part(store: Store) -> None:
     ]
     both = shops.do("s", lambda _: {"address": Address("Weg 1"), "address.city": "Wels"})
     assert both.address == shops["s"].address == Address("Weg 1", "Wels")
+    assert describe(shops.history("s")[-1]).startswith('address = {"street":"Weg 1"'), "set once, to its final value"
+    assert shops.history("s")[-2].value == [["apple"], "add", 1]
     grown = shops.do("s", lambda _: {"prices.new": {}, "prices.new.tea": Decimal(3)})
     assert grown.prices["new"] == shops["s"].prices["new"] == {"tea": Decimal(3)}
 
