@@ -244,7 +244,7 @@ class Repository(Generic[M]):
 
         For functions that follow the log, such as those of :meth:`Store.project`.
         """
-        if change.op != EVENT or change.kind != ES or not change.key.startswith(self._mapping.prefix):
+        if change.op != EVENT or not change.key.startswith(self._mapping.prefix):
             return None
         return self._events.read(change.key.removeprefix(self._mapping.prefix), change.item, change.value)
 

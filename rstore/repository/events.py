@@ -164,9 +164,9 @@ class EventTypes:
                 raise ValueError(
                     f"two classes of events are called {name!r}: name them in a table, events={{name: class}}"
                 )
-            found = by_class.get(event)
-            by_name[name] = EventType.of(name, event, changes.get(event), options) if found is None else found
-            by_class.setdefault(event, by_name[name])
+            if event not in by_class:
+                by_class[event] = EventType.of(name, event, changes.get(event), options)
+            by_name[name] = by_class[event]
         for event in changes:
             if event not in by_class:
                 raise ValueError(f"changes has {short_repr(event)}, which events has not")
@@ -189,7 +189,7 @@ class EventTypes:
             return UnknownEvent(name, 0, {}, "it has no fields")
         fields = dict(stored)
         version = fields.pop(VERSION, 1)
-        if not isinstance(version, int) or version < 1:
+        if type(version) is not int or version < 1:
             return UnknownEvent(name, 0, fields, "it has no version")
         found = self.by_name.get(name)
         if found is None:

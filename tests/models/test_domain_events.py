@@ -297,12 +297,14 @@ class TestRefusals:
         converter = cattrs.Converter()
         converter.register_unstructure_hook(Weights, lambda weights: weights.numbers)
         converter.register_structure_hook(Weights, lambda numbers, _: Weights(map(int, numbers)))
-        readings = Repository(store, Reading, converter=converter, events=[Weighed])
+        readings = Repository(store, Reading, converter=converter, events=[Weighed, Measured])
         readings.create("r")
         readings.do("r", lambda _: Weighed(Weights([1, 2])))
         with pytest.raises(StoreModelError, match=r"field 'weights': .* would come back as"):
             readings.do("r", lambda _: Weighed(Weights([1.5])))
         assert [event.weights.numbers for event in readings.events("r")] == [[1, 2]]
+        readings.do("r", lambda _: Measured([Sample(1)]))
+        assert type(readings.events("r")[-1].samples[0].number) is float, "1 and 1.0 are equal"
 
     @in_turn(("error", "is_stored"), [(NotImplementedError, True), (StoreNotAvailableError, False)])
     def test_of_what_a_converter_does_not_unstructure_by_itself(

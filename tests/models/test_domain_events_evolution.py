@@ -116,6 +116,7 @@ def test_fields_of_one_version_may_be_renamed_as_those_of_nested_classes(store: 
         (r"upcast of version 1 fails: ZeroDivisionError", {**VERSIONS, 1: lambda fields: 1 / 0}),
         (r"upcast of version 2 fails: TypeError", {**VERSIONS, 2: lambda fields: 5}),
         (r"'odd' is no field of Third: say in upcast= what became of it", {**VERSIONS, 2: lambda fields: {"odd": 1}}),
+        (r"field 'money': the stored value is no Money", {**VERSIONS, 2: lambda fields: {"money": {"amount": "x"}}}),
         (r"field 'money' of Third has no value and no default", {**VERSIONS, 2: lambda fields: {}}),
         (r"field 'money.x': Money has no such field", {**VERSIONS, 2: lambda fields: {"money": {"x": 1, "amount": 1}}}),
     ],
@@ -128,6 +129,7 @@ def test_an_event_without_a_way_is_unknown_and_says_why(
     assert isinstance(found, UnknownEvent)
     assert (found.name, found.version, found.fields) == ("paid", 1, {"cents": 2090, "method": "plastic"})
     assert found.reason.startswith(reason)
+    assert "store.apply" not in found.reason, "no state can be corrected"
     assert orders["1"] == Order(Decimal("20.90")), "the instance needs no event"
 
 

@@ -163,6 +163,16 @@ def test_changes_hold_events_of_their_own_repository_only(store: Store, orders: 
     assert orders.event_in(change) == UnknownEvent("paid", 0, {}, "its class is gone")
 
 
+def test_an_event_without_a_version_is_unknown(orders: Repository[Order]) -> None:
+    change = orders.history("o-1")[2]
+    for version in (0, -1, "1", None, True, 1.0):
+        stored = {"amount": 1, "rstore.version": version}
+        assert orders.event_in(change._replace(value=stored)) == UnknownEvent(
+            "paid", 0, {"amount": 1}, "it has no version"
+        )
+    assert orders.event_in(change._replace(value={"amount": 1, "rstore.version": 1})) == Paid(1)
+
+
 def test_a_diff_shows_fields_only(store: Store, orders: Repository[Order]) -> None:
     first, last = orders.history("o-1")[0].timestamp, orders.history("o-1")[-1].timestamp
     assert first is not None

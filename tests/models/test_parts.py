@@ -154,6 +154,8 @@ def test_parts_that_come_in_late_change_what_was_decided_later(store: Store) -> 
         ("address.town", "Graz", r"field 'address\.town': .*Address has no field 'town'"),
         ("address.city.x", "Graz", r"field 'address\.city\.x': .*str has no parts"),
         ("lines.7.price", Decimal(1), r"field 'lines\.7\.price': .*no place 7 among 2"),
+        ("lines.2.price", Decimal(1), r"field 'lines\.2\.price': .*no place 2 among 2"),
+        (("lines", -3), Decimal(1), r"field 'lines\.-3': .*no place -3 among 2"),
         ("lines.first", Decimal(1), r"field 'lines\.first': .*no place first among 2"),
         (("lines", True), Decimal(1), r"field 'lines\.True': .*no place True among 2"),
         ("levels.pear", (operator.add, 1), r"field 'levels\.pear': operator\.add of 1 fails with KeyError"),
@@ -210,6 +212,14 @@ def test_containers_keep_their_class_and_are_not_changed_themselves(store: Store
     assert counts == {"a": 1}, "reading a part has made none"
 
 
+def test_a_text_stands_for_a_number_that_no_text_is_equal_to() -> None:
+    assert updated({5: 1}, ("5",), "add", 1) == {5: 2}
+    assert updated({5: 1, "5": 1}, ("5",), "add", 1) == {5: 1, "5": 2}
+    for key in (DAY, True, 5.0):
+        with pytest.raises(KeyError):
+            updated({key: 1}, (str(key),), "add", 1)
+
+
 def test_pydantic_models_are_validated(store: Store) -> None:
     pydantic = pytest.importorskip("pydantic")
 
@@ -236,6 +246,14 @@ def test_pydantic_models_are_validated(store: Store) -> None:
     assert any("more.0.price" in note for note in raised.value.__notes__)
 
 
+def test_a_part_that_is_stored_as_it_is_keeps_its_operator(store: Store) -> None:
+    shops = Repository(store, Shop)
+    shops.when(t=1000).create("s", anything={"price": Decimal(1)})
+    shops.when(t=3000).do("s", lambda _: {"anything.price": (operator.add, Decimal(2))})
+    assert shops.history("s")[-1].value == [["price"], "add", Decimal(2)]
+    assert shops.when(t=2000).do("s", lambda _: {"anything.price": Decimal(5)}).anything == {"price": Decimal(7)}
+
+
 @attrs.frozen(eq=False)
 class Linked:
     """A value that reads a store for all that is done to it, and fails."""
@@ -248,14 +266,6 @@ class Linked:
         return attrs.evolve(self)
 
     def __eq__(self, other: object) -> bool:
-def test_a_part_that_is_stored_as_it_is_keeps_its_operator(store: Store) -> None:
-    shops = Repository(store, Shop)
-    shops.when(t=1000).create("s", anything={"price": Decimal(1)})
-    shops.when(t=3000).do("s", lambda _: {"anything.price": (operator.add, Decimal(2))})
-    assert shops.history("s")[-1].value == [["price"], "add", Decimal(2)]
-    assert shops.when(t=2000).do("s", lambda _: {"anything.price": Decimal(5)}).anything == {"price": Decimal(7)}
-
-
         self._read("eq")
         return self is other
 

@@ -129,6 +129,20 @@ def test_what_no_text_gives_is_recorded_as_its_result(store: Store) -> None:
     assert last(rounded, "r") == ("paid", "decimal.add", "0.05")
 
 
+def test_a_result_of_another_type_is_recorded(store: Store) -> None:
+    @attrs.frozen
+    class Level:
+        height: float = attrs.field(default=0, converter=float)
+
+    store.apply("Level/l", {"height": 1})  # another program stores an int
+    levels = Repository(store, Level)
+    levels.do("l", lambda _: {"height": (operator.add, 2)})
+    assert last(levels, "l") == ("height", "setitem", 3.0)
+    assert type(store.current("Level/l")["height"]) is float  # type: ignore[index]
+    levels.do("l", lambda _: {"height": (operator.add, 2)})
+    assert last(levels, "l") == ("height", "add", 2)
+
+
 def test_an_item_that_is_not_stored_yet_is_set(store: Store) -> None:
     store.apply("Order/o", {"status": "open"})
     orders = Repository(store, Order)
