@@ -57,6 +57,15 @@ def test_the_snippets_of_a_page_run_one_after_the_other(
         exec(compile(snippet, page, "exec", dont_inherit=True), names)
 
 
+def test_code_for_other_libraries_is_python() -> None:
+    """It does not run here, since they are not installed."""
+    page = (DOCS / "howto" / "coming-from.md").read_text("utf-8")
+    snippets = re.findall(r'^```python title="(\w+)"\n(.*?)^```$', page, re.DOTALL | re.MULTILINE)
+    assert [title for title, _ in snippets] == ["pyeventsourcing", "KurrentDB"]
+    for title, snippet in snippets:
+        compile(snippet, title, "exec")
+
+
 def test_each_page_is_in_the_navigation() -> None:
     listed = re.findall(r'"([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text("utf-8"))
     assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))

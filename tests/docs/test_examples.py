@@ -5,10 +5,13 @@ The tour has to keep them secret as well.
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -215,6 +218,21 @@ def test_a_shop_of_four_processes_is_told_by_its_log(where: str, tmp_path: Path)
         ("address", "update_in"),
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refund_of_the_shop_is_stored_as_a_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    example: Any = importlib.import_module("shop")
+    with Store("memory://", frozen=False) as store:
+        shop = example.Shop(store)
+        shop.articles.create("mug", name="Mug", price=Decimal("10.45"), stock=2)
+        shop.customers.create("ada", name="Ada")
+        shop.place("o-1", "ada", example.Address("Ring 1", "8010", "Graz"), {"mug": 2})
+        before = shop.orders["o-1"]
+        shop.articles.delete("mug")
+        with pytest.raises(KeyError, match="mug"):
+            shop.refund("o-1", "broken")
+        assert shop.orders["o-1"] == before
 
 
 def test_the_page_on_the_shop_shows_what_a_terminal_shows(tmp_path: Path) -> None:

@@ -123,10 +123,12 @@ with store:
         client.put("/price/book", json={"value": 9}, headers={"X-User": "ada"}).status_code,
         client.put("/price/book", json={"value": 8}).status_code,
     ]
+    store["after the requests"] = 1
 print(json.dumps(found))
 """
     assert output_of(script, tmp_path) == [204, 204]
     assert authors_of(tmp_path, "price/book") == ["ada", "nobody"]
+    assert authors_of(tmp_path, "after the requests") == [None]
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
