@@ -179,15 +179,21 @@ def test_each_is_as_it_is_alone_whatever_happened_to_it(
 # -- values that cannot be loaded -------------------------------------------------------------------------------------
 
 
-def test_a_value_that_cannot_be_loaded_is_the_error_of_its_key(
-    backend: Backend, store: Store, key: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def module_that_goes(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module with a class ``Order``, which a test removes once an instance is stored."""
     module = ModuleType("module_that_goes")
     module.Order = type("Order", (), {"__module__": module.__name__})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def test_a_value_that_cannot_be_loaded_is_the_error_of_its_key(
+    backend: Backend, store: Store, key: str | None, module_that_goes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.apply("a", {"n": 1})
-    store.apply("b", {"order": module.Order(), "n": 2})
-    monkeypatch.delitem(sys.modules, module.__name__)
+    store.apply("b", {"order": module_that_goes.Order(), "n": 2})
+    monkeypatch.delitem(sys.modules, module_that_goes.__name__)
     reader = backend.store(key=key)
     with pytest.raises(StorePayloadError, match=r"es 'b'.*module_that_goes"):
         reader.current_many(["a", "b"])
@@ -287,19 +293,16 @@ def test_those_before_a_damaged_one_are_shown_first(backend: Backend, store: Sto
 
 
 def test_those_that_can_not_be_loaded_are_skipped_or_yielded_in_their_place(
-    backend: Backend, store: Store, key: str | None, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, store: Store, key: str | None, module_that_goes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = ModuleType("module_that_goes")
-    module.Order = type("Order", (), {"__module__": module.__name__})  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, module.__name__, module)
     for i in range(30):
         store.apply(f"{i:02}", {"owner": "Ada"})
-    store.apply("05", {"owner": module.Order()})
+    store.apply("05", {"owner": module_that_goes.Order()})
     store.apply("06", {"colour": "red"})
     store.delete_events("07")
     for name in ("00", "12", "13"):
         store._core.base.append([Batch(Stream(ES, name), [Entry(1, 1, "owner", SETITEM, b"damaged")], 1)])
-    monkeypatch.delitem(sys.modules, module.__name__)
+    monkeypatch.delitem(sys.modules, module_that_goes.__name__)
     accounts = Repository(backend.store(key=key), Account, prefix="")
     found = dict(accounts.all("yield"))
     bad = ["00", "05", "06", "12", "13"]

@@ -25,6 +25,10 @@ MANY = 2_000
 BATCHES = [Batch(Stream(KV, f"{n:05}"), [Entry(0, 0, "", "setitem", b"")], 1) for n in range(9_000)]
 
 
+PAGED = ("sqlite", "postgresql")
+"""The backends that take pages."""
+
+
 @pytest.fixture(autouse=True)
 def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pairs go to a file, and into the log page by page, after about 200 of them."""
@@ -168,10 +172,14 @@ def test_it_does_what_a_dict_does(backend: Backend, monkeypatch: pytest.MonkeyPa
         assert store.history(key, "kv")[-1].value == value
 
 
+def test_these_backends_take_pages(backend: Backend) -> None:
+    assert isinstance(backend.log(), PagedAppendable) == (backend.name in PAGED)
+
+
+@pytest.mark.parametrize("backend", PAGED, indirect=True)
 def test_an_error_on_a_later_page_leaves_nothing_behind(backend: Backend) -> None:
     log = backend.log()
-    if not isinstance(log, PagedAppendable):
-        pytest.skip("it takes no pages")
+    assert isinstance(log, PagedAppendable)
 
     def broken() -> Iterator[list[Batch]]:
         yield from pages(BATCHES, 3_000)
@@ -184,10 +192,10 @@ def test_an_error_on_a_later_page_leaves_nothing_behind(backend: Backend) -> Non
     assert log.count(KV) == 9_000
 
 
+@pytest.mark.parametrize("backend", PAGED, indirect=True)
 def test_pages_are_iterated_over_again_where_a_later_one_has_a_key_of_the_future(backend: Backend) -> None:
     log = backend.log()
-    if not isinstance(log, PagedAppendable):
-        pytest.skip("it takes no pages")
+    assert isinstance(log, PagedAppendable)
     log.append([BATCHES[-1]._replace(recorded=7)])
     log.append_pages(Reiterable(lambda: pages(BATCHES, 3_000)))
     followed = [(stream, record.recorded) for _, stream, record in log.follow()]
