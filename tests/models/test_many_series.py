@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rstore import FrozenStoreError, Store, StoreConflictError, StorePayloadError
-from rstore.domain.log import Batch, Entry
+from rstore.core import Reading
+from rstore.domain.log import Batch, Entry, Query, Record, ReplayQuery
 from rstore.domain.streams import TS, Stream
 from rstore.models import together
 from tests.conftest import Backend, case, in_turn
@@ -456,6 +457,74 @@ def test_a_long_series_that_changes_while_it_is_read_is_read_again(
     found = store.range_many(["long", "short"])
     assert not left
     assert found == {"long": store.range("long"), "short": [(1, 1)]}
+
+
+def asked_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[list[ReplayQuery]]:
+    """Return the queries of each look at many streams from now on."""
+    log, asked = store._core.base, list[list[ReplayQuery]]()
+    replay = log.replay
+
+    def noted(queries: Any, room: int | None = None) -> Any:
+        asked.append(list(queries))
+        return replay(queries, room)
+
+    monkeypatch.setattr(log, "replay", noted)
+    return asked
+
+
+def test_after_a_look_that_had_no_room_for_all_few_more_are_asked_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"{i:02}" for i in range(40)]
+    store.extend_many({key: [(1, bytes(5_000))] for key in keys})
+    monkeypatch.setattr(together, "PAGE_BYTES", 1)
+    asked = asked_of(store, monkeypatch)
+    assert list(store.range_many(keys).values()) == [[(1, bytes(5_000))]] * len(keys)
+    assert max(map(len, asked[1:])) == 2
+
+
+def test_a_first_look_is_at_few_records_and_the_rest_is_read_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = [Stream(TS, key) for key in "ab"]
+    for t in range(6):
+        store.extend_many({"a": [(t, t)], "b": [(t, t)]})
+    asked = asked_of(store, monkeypatch)
+    for limit, least in ((None, 3), (5, 3), (3, 3), (2, 2)):
+        asked.clear()
+        query = Query(limit=limit)
+        found = together.read_together(
+            store._core, streams, lambda core, stream, query=query: list(core.log.read(stream, query)), most=3
+        )
+        with case(limit):
+            assert list(found) == [list(store._core.log.read(stream, query)) for stream in streams]
+            assert [each.query.limit for each in asked[0]] == [least] * 2
+
+
+def test_a_read_that_asks_for_something_else_the_second_time_is_done_alone(
+    backend: Backend, store: Store, key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it reads directly, as heads are, has changed meanwhile."""
+    streams, other = [Stream(TS, each) for each in "ab"], backend.store(key=key)
+    store.extend_many({"a": [(1, 1)], "b": [(1, 1)]})
+    log, late = store._core.base, [(2, 2)]
+    replay = log.replay
+
+    def newest(core: Reading, stream: Stream) -> list[Record]:
+        head = core.log.head(stream)
+        assert head is not None
+        return list(core.log.read(stream, Query(after=head.version - 1)))
+
+    def racing(*args: Any) -> Any:
+        found = replay(*args)
+        if late:
+            other.extend("a", late.pop())
+        return found
+
+    monkeypatch.setattr(log, "replay", racing)
+    found = list(together.read_together(store._core, streams, newest))
+    assert not late
+    assert [[record.start for record in records] for records in found] == [[2], [1]]
 
 
 def test_a_damaged_series_fails_and_says_which(backend: Backend) -> None:
