@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from operator import eq
 from typing import Any, Final
 
+from rstore.domain.errors import StoreError
 from rstore.encoding.columns import OBJECT, Table
 
 
@@ -17,8 +18,8 @@ def are_equal(one: Any, other: Any) -> bool:
     """Tell whether two values are of the same type and equal, in all that they hold.
 
     NaN is equal to NaN, and 0.0 is not equal to -0.0. Of other types than those of the table below the pickles decide,
-    since an ``__eq__`` may call different values equal. If they cannot be compared, they are not equal: then the value
-    is stored once more, and none is lost.
+    since an ``__eq__`` may call different values equal. Values that cannot be compared are not equal: so the new one is
+    stored once more, and none is lost.
 
     Args:
         one: a value that is not stored yet.
@@ -29,6 +30,8 @@ def are_equal(one: Any, other: Any) -> bool:
     """
     try:
         return _are_equal(one, other)
+    except (StoreError, MemoryError):  # of a store that a user's type reads, or of the process: not of the values
+        raise
     except Exception:  # whatever a user's type raises while it is pickled, or RecursionError of a deep value
         return False
 

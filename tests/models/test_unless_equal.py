@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import tracemalloc
+from contextlib import nullcontext
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstore import FrozenStoreError, JsonStore, Store, StoreConflictError
+from rstore import FrozenStoreError, JsonStore, Store, StoreConflictError, StoreNotAvailableError
 from rstore.domain.streams import TS, Stream
 from rstore.models.differing import Differing
 from tests.conftest import Backend, in_turn
@@ -135,6 +136,28 @@ def test_values_that_cannot_be_compared_are_stored(store: Store) -> None:
     assert len(stored(store, (1, deep))) == 1
     store.extend("abc", (1, deep), unless_equal=True)
     assert store.range("abc") == [(1, deep)]
+
+
+class Remote:
+    """A value that is pickled by what it reads elsewhere, which fails as often as there are errors."""
+
+    errors: ClassVar[list[Exception]] = []
+
+    def __reduce__(self) -> tuple[type[Remote], tuple[()]]:
+        if self.errors:
+            raise self.errors.pop()
+        return Remote, ()
+
+
+@in_turn(("error", "is_raised"), [(StoreNotAvailableError("gone"), True), (MemoryError(), True), (ValueError(), False)])
+def test_an_error_that_is_not_of_the_values_ends_a_comparison(store: Store, error: Exception, is_raised: bool) -> None:
+    store.extend("abc", (1, Remote()))
+    before = records(store)
+    Remote.errors.append(error)
+    with pytest.raises(type(error)) if is_raised else nullcontext():
+        store.extend("abc", (1, Remote()), unless_equal=True)
+    assert Remote.errors == []
+    assert records(store) == before + (not is_raised)
 
 
 def test_a_store_with_its_own_dump_compares_what_it_would_read(backend: Backend) -> None:
