@@ -1,4 +1,4 @@
-"""What repositories stored before there were domain events stays readable: `tests/fixtures/shop.py` tells of what."""
+"""Repositories that were stored before there were domain events stay readable; `tests/fixtures/shop.py` wrote them."""
 
 from __future__ import annotations
 
@@ -60,26 +60,26 @@ def loaded(namespace: str, backend: Backend) -> Store:
 
 def test_the_file_is_read(namespace: str, tmp_path: Path) -> None:
     with stored(namespace, tmp_path) as store:
-        is_told_in(store)
+        check_content(store)
 
 
 def test_the_export_is_read(namespace: str, backend: Backend) -> None:
-    is_told_in(loaded(namespace, backend))
+    check_content(loaded(namespace, backend))
 
 
 def test_the_file_is_written_on(namespace: str, tmp_path: Path) -> None:
     with stored(namespace, tmp_path) as store:
         paid = orders_of(store).when(once="payment 7").do("1", Order.pay, Decimal("44.30"), card="1234")
-        assert (paid.paid, paid.points, paid.address) == (Decimal("44.30"), 3, HOME), "what the first call returned"
-        goes_on_in(store)
+        assert (paid.paid, paid.points, paid.address) == (Decimal("44.30"), 3, HOME), "the result of the first call"
+        check_further_writes(store)
 
 
 def test_the_export_is_written_on(namespace: str, backend: Backend) -> None:
-    goes_on_in(loaded(namespace, backend))
+    check_further_writes(loaded(namespace, backend))
 
 
-def is_told_in(store: Store) -> None:
-    """Compare with what the shop tells: states, the past, a view, and the decisions in the log."""
+def check_content(store: Store) -> None:
+    """Compare a store with what ``shop.fill`` has written: states, the past, a view, and the decisions in the log."""
     orders, customers, counters = orders_of(store), Repository(store, Customer), Repository(store, Counter)
     now = Order(
         *("Bob", WORK, BEGIN + 31 * DAY, Status.PAID, (LAMP, BULB), {"before": HOME}, [Status.OPEN]),
@@ -116,7 +116,7 @@ def is_told_in(store: Store) -> None:
     assert list(check(store)) == []
 
 
-def goes_on_in(store: Store) -> None:
+def check_further_writes(store: Store) -> None:
     """Decide on what was stored, and compact it."""
     orders = orders_of(store)
     assert orders.do("1", Order.pay, Decimal("0.10"), card="1").paid == Decimal("44.40")
