@@ -41,8 +41,8 @@ class ModelMapping(Generic[M]):
     Attributes:
         prefix: the beginning of their keys in the store.
         fields: the fields of the class, by name.
-        upcast: what became of the items, enums and nested classes of earlier versions, as the user has written it.
-        table: what became of items.
+        upcast: the rows and tables for earlier versions, as the user has written them.
+        table: that of the items; None if there are no rows.
         shapes: for the fields with nested classes or upcast enums inside, the shapes of their stored forms.
         converter: structures the fields that are not stored as they are; None if there are none.
         is_own: whether the converter is rstore's, and not the user's.
@@ -85,7 +85,7 @@ class ModelMapping(Generic[M]):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a user has said of the mapping, besides class and prefix."""
+        """The options of the user, besides class and prefix."""
         return {"upcast": self.upcast, "converter": None if self.is_own else self.converter, "unknown": self.unknown}
 
     def name(self, key: str) -> str:
@@ -100,7 +100,7 @@ class ModelMapping(Generic[M]):
             inspect.signature(self.model).bind(**arguments)
 
     def make(self, key: str, arguments: Mapping[str, Any], given: Mapping[str, Any]) -> M:
-        """Return an instance; if its class fails on values that it does not refuse, the error shows ``given``."""
+        """Return an instance. If its class fails on values without refusing them, the error shows those ``given``."""
         try:
             return self.model(**arguments)
         except (AttributeError, TypeError, ArithmeticError) as exc:  # what values of a wrong type come to
@@ -140,7 +140,7 @@ class ModelMapping(Generic[M]):
             raise self._unfit(key, name, f"{short_repr(value)} is no", exc) from exc
         if before is None or self.unknown != "keep" or name not in self.shapes:
             return stored
-        return self.shapes[name].keep(stored, before)
+        return self.shapes[name].keep(stored, before if self.table is None else self.table.retype(name, before))
 
     def check_whole(self, key: str, names: Collection[str]) -> None:
         """Raise if a field without a default is not among the names."""
@@ -157,7 +157,7 @@ class ModelMapping(Generic[M]):
     # -- states to instances ------------------------------------------------------------------------------------------
 
     def load(self, key: str, state: Mapping[str, Any], decided: Mapping[str, Any] | None = None) -> M:
-        """Return the instance that a state makes. Errors show values of those fields only that are decided just now."""
+        """Return the instance that a state makes. An error shows a value only if it was ``decided`` just now."""
         items = self.upcasted(key, state.keys(), state)
         self.check_whole(key, items)
         arguments = self.arguments({name: self._structured(key, name, items[name], decided) for name in items})
@@ -187,7 +187,7 @@ class ModelMapping(Generic[M]):
             raise self._unloadable(key, name, value, exc) from exc
 
     def _unloadable(self, key: str, name: str, value: Any, exc: Exception) -> StoreModelError:
-        """Return the error of a stored value that a converter refuses: where in it, the type there, and what to do."""
+        """Return the error of a stored value that a converter refuses: the place in it, and a way to mend it."""
         of_type, shape = self.fields[name].type, self.shapes.get(name)
         if self.is_own and not is_pydantic(self.model):
             exc = fault_of(of_type, value if shape is None else shape.read(value), exc)

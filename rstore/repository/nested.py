@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Any, Final
@@ -17,7 +17,7 @@ from rstore.repository.faults import is_about_a_value
 from rstore.repository.fields import NO_DEFAULT, Field, fields_of
 from rstore.repository.pydantic_models import PydanticConverter, is_pydantic, is_root_model, pydantic_names
 from rstore.repository.shapes import Choice, Each, OneOf, Places, Record, Shape, Values
-from rstore.repository.upcasts import Names, Table, enum_table
+from rstore.repository.upcasts import ItemPath, Table, enum_table
 
 _SCALARS: Final = frozenset({int, float, str, bool, bytes, type(None)})
 
@@ -26,11 +26,11 @@ class Shapes:
     """Finds the shape of each type, once."""
 
     def __init__(self, upcast: Mapping[Any, Any], converter: Any, strict: bool, is_own: bool) -> None:
-        """Know the tables of a repository.
+        """Take the tables and the converter of a repository.
 
         Args:
-            upcast: for enums and nested classes, what became of values and of fields.
-            converter: structures what has a shape.
+            upcast: has the tables of enums and nested classes.
+            converter: structures the values that have a shape.
             strict: whether an unknown field of a nested class is an error.
             is_own: whether the converter is rstore's: of a union, it stores the value and not which class it has.
         """
@@ -82,7 +82,7 @@ class Shapes:
             key, *value = map(self.of, arguments)  # a Counter has no type of values
             return Values(key, *value or [None]) if key or any(value) else None
         inner = self.of(arguments[0]) if issubclass(origin, Collection) and arguments else None
-        return Each(inner, self._normal(arguments[0]), not issubclass(origin, AbstractSet)) if inner else None
+        return Each(inner, self._normalizing(arguments[0]), not issubclass(origin, AbstractSet)) if inner else None
 
     def _union(self, options: list[Any]) -> Shape | None:
         if len(options) == 1:
@@ -123,9 +123,9 @@ class Shapes:
             record.table = Table.of(record.title, rows, FieldTree(record.names, record.inner))
         return record
 
-    def _normal(self, of_type: Any) -> Any:
-        convert = self._converter
-        return lambda stored: convert.unstructure(convert.structure(stored, of_type), of_type)
+    def _normalizing(self, of_type: Any) -> Callable[[Any], Any]:
+        converter = self._converter
+        return lambda stored: converter.unstructure(converter.structure(stored, of_type), of_type)
 
 
 def items_of(upcast: Mapping[Any, Any]) -> dict[str, Any]:
@@ -135,17 +135,17 @@ def items_of(upcast: Mapping[Any, Any]) -> dict[str, Any]:
 
 @frozen(eq=False)
 class FieldTree:
-    """The fields of a class, and of the classes nested in it, that are no elements of a list or dict."""
+    """The fields of a class, and those of classes nested in it. Classes in lists and dicts are no part of it."""
 
     names: Collection[str]
     inner: Mapping[str, Shape]
 
-    def has(self, path: Names) -> bool:
+    def has(self, path: ItemPath) -> bool:
         """Tell whether a path leads to a field."""
         around = self.around(path)
         return around is not None and path[-1] in around.names
 
-    def around(self, path: Names) -> FieldTree | None:
+    def around(self, path: ItemPath) -> FieldTree | None:
         """Return the fields of the class in which a path ends; None if it ends in no class."""
         tree = self
         for name in path[:-1]:

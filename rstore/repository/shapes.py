@@ -1,4 +1,4 @@
-"""The shapes of stored forms, as the types of fields give them: where nested classes and enums are inside.
+"""The shapes of stored forms: where nested classes and enums are in them, by the types of fields.
 
 A converter makes values of stored forms, and knows one version of each class. A shape knows the others: it reads a
 stored form as the classes are now, and writes back what a newer version of a nested class has stored. Rejected: hooks
@@ -20,7 +20,7 @@ _LISTS: Final = (list, tuple, set, frozenset)
 
 
 class Shape(Protocol):
-    """What is known of the stored forms of a type."""
+    """Where nested classes and enums are in the stored forms of a type."""
 
     def takes(self, stored: Any) -> bool:
         """Tell whether a stored form may be one of this type."""
@@ -67,12 +67,12 @@ class Each:
 
     Attributes:
         inner: the shape of an element.
-        normal: stores an element again in the form in which it is loaded.
+        normalized: returns the form in which the value of a stored element would be stored now.
         is_ordered: whether the place of an element says which one it is.
     """
 
     inner: Shape
-    normal: Callable[[Any], Any]
+    normalized: Callable[[Any], Any]
     is_ordered: bool
 
     def takes(self, stored: Any) -> bool:
@@ -90,7 +90,7 @@ class Each:
         if not (self.takes(stored) and self.has_unknown(before)):
             return stored
         result, olds = list(stored), list(before)
-        for new, old in _pairs(result, [self.normal(self.inner.read(each)) for each in olds], self.is_ordered):
+        for new, old in _pairs(result, [self.normalized(self.inner.read(each)) for each in olds], self.is_ordered):
             result[new] = self.inner.keep(result[new], olds[old])
         return type(stored)(result)
 
@@ -158,7 +158,7 @@ class Record:
         required: the fields without a default.
         literals: the stored values that fields of a ``Literal`` type may have. They tell the classes of a union apart.
         strict: whether an unknown field is an error.
-        table: what became of the fields of earlier versions.
+        table: renames the fields of earlier versions; None if there are none.
         inner: the shapes of the fields that have one.
     """
 
@@ -175,7 +175,7 @@ class Record:
         return isinstance(stored, Mapping)
 
     def fits_all(self, stored: Collection[Any]) -> bool:
-        """Tell, without a look inside of each, whether there is nothing to read in some stored forms."""
+        """Tell, from their names alone, whether some stored forms can all stay as they are."""
         if self.inner or self.table is not None:
             return False
         try:
@@ -183,7 +183,7 @@ class Record:
         except TypeError:  # one of them is None, or a number
             return False
 
-    def is_like(self, stored: Mapping[str, Any]) -> int:
+    def likeness(self, stored: Mapping[str, Any]) -> int:
         """Return how many fields of the class a stored form has; -1 if it lacks one."""
         items = self._renamed(stored)
         if not self.required.issubset(items):
@@ -191,7 +191,7 @@ class Record:
         for name, values in self.literals.items():
             if name in items and _read_at(name, self.inner.get(name), items[name]) not in values:
                 return -1
-        return 0 if self.is_open else sum(name in self.names for name in items)
+        return sum(name in self.names for name in items)
 
     def read(self, stored: Any) -> Any:
         return self.read_as(stored, self.strict)
@@ -245,7 +245,13 @@ class Record:
 
 @frozen(eq=False)
 class OneOf:
-    """A union: the class is the one with the most fields of a stored form. ``strict`` if it can be nothing else."""
+    """A union. A stored form is of the class that has the most of its fields.
+
+    Attributes:
+        records: the shapes of the classes.
+        others: the shapes of the other types that have one.
+        strict: whether an unknown field is an error: not if a stored form may also be of a type without a shape.
+    """
 
     records: tuple[Record, ...]
     others: tuple[Shape, ...]
@@ -255,24 +261,25 @@ class OneOf:
         return any(shape.takes(stored) for shape in (*self.records, *self.others))
 
     def read(self, stored: Any) -> Any:
-        shape = self._of(stored)
+        shape = self._shape_of(stored)
         if isinstance(shape, Record):
             return shape.read_as(stored, shape.strict and self.strict)
         return stored if shape is None else shape.read(stored)
 
     def has_unknown(self, stored: Any) -> bool:
-        shape = self._of(stored)
+        shape = self._shape_of(stored)
         return shape is not None and shape.has_unknown(stored)
 
     def keep(self, stored: Any, before: Any) -> Any:
-        shape = self._of(stored)
-        return stored if shape is None or shape is not self._of(before) else shape.keep(stored, before)
+        shape = self._shape_of(stored)
+        return stored if shape is None or shape is not self._shape_of(before) else shape.keep(stored, before)
 
-    def _of(self, stored: Any) -> Shape | None:
-        if isinstance(stored, Mapping) and self.records:
-            likest = max(self.records, key=lambda record: record.is_like(stored))
-            if likest.is_like(stored) >= 0:
-                return likest
+    def _shape_of(self, stored: Any) -> Shape | None:
+        if isinstance(stored, Mapping):
+            likenesses = [record.likeness(stored) for record in self.records]
+            most = max(likenesses, default=-1)
+            if most >= 0:
+                return self.records[likenesses.index(most)]
         return next((shape for shape in self.others if shape.takes(stored)), None)
 
 
@@ -311,9 +318,10 @@ def _pairs(news: list[Any], olds: list[Any], is_ordered: bool) -> Iterator[tuple
 
 
 def _alike(news: Mapping[int, Any], olds: Mapping[int, Any]) -> Iterator[tuple[int, int]]:
-    """Yield the places of elements that share the most values of fields, of those values that only one of each has.
+    """Yield the places, after and before, of those elements that share the most values of fields.
 
-    Rejected: the most equal fields, which takes a comparison of all with all, and lets a default of all decide.
+    A value counts if only one element has it after, and only one before. Rejected: to count all equal fields. That
+    compares all elements with all, and a default that all of them have would decide.
     """
     before, votes = _owners(olds), Counter[tuple[int, int]]()
     for item, new in _owners(news).items():
@@ -328,7 +336,7 @@ def _alike(news: Mapping[int, Any], olds: Mapping[int, Any]) -> Iterator[tuple[i
 
 
 def _owners(elements: Mapping[int, Any]) -> dict[str, int]:
-    """Return the places of the values of fields that only one element has."""
+    """Return, for each value of a field that only one element has, the place of that element."""
     owners: dict[str, list[int]] = {}
     for place, each in elements.items():
         for item in each.items() if isinstance(each, Mapping) else ():

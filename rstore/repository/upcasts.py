@@ -1,4 +1,4 @@
-"""Tables of what became of the items of earlier versions of a class: renamed, gone, retyped, moved."""
+"""The tables of ``upcast``: they rename, drop, change and move the items that earlier versions of a class stored."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from attrs import frozen
 from rstore.repository.faults import UnfitError, is_about_a_value
 
 Upcast: TypeAlias = str | Callable[[Any], Any] | None
-"""What became of an item: its new name, nothing, or what a function makes of its stored value."""
+"""A row of a table: the new name of an item, None if the item is gone, or a function of its stored value."""
 
 Upcasts: TypeAlias = Mapping[Any, Any]
-"""What became of items, by name or path; of the stored values of an enum; of the items of a nested class."""
+"""The rows for items, by name or path; and the tables for enums by stored value, and for classes by item."""
 
-Names: TypeAlias = tuple[str, ...]
+ItemPath: TypeAlias = tuple[str, ...]
+"""The names that lead to an item; a single one outside of nested classes."""
 
 _MISSING: Final = object()
 _LONGEST_CHAIN: Final = 100
@@ -26,29 +27,29 @@ _LONGEST_CHAIN: Final = 100
 class Fields(Protocol):
     """The fields of a class, and of the classes nested in it."""
 
-    def has(self, path: Names) -> bool:
+    def has(self, path: ItemPath) -> bool:
         """Tell whether a path leads to a field."""
 
-    def around(self, path: Names) -> Fields | None:
+    def around(self, path: ItemPath) -> Fields | None:
         """Return the fields of the class in which a path ends; None if it ends in no class."""
 
 
 @frozen(eq=False)
 class Table:
-    """What became of the items of one class. Names of items are paths; most have one step.
+    """The table of one class.
 
     Attributes:
         title: the name of the class.
-        rows: what became of each item.
-        heads: the items in which a row may find something.
+        rows: by the paths of items.
+        heads: the first names of these paths. A stored form without any of them stays as it is.
         retyped: the items that still are fields: their functions change the form of a value, and not its place.
         fields: those of the class, and of the classes nested in it.
     """
 
     title: str
-    rows: Mapping[Names, Upcast]
+    rows: Mapping[ItemPath, Upcast]
     heads: frozenset[str]
-    retyped: frozenset[Names]
+    retyped: frozenset[ItemPath]
     fields: Fields
 
     @classmethod
@@ -56,15 +57,16 @@ class Table:
         """Return the table that a user has written.
 
         Raises:
-            ValueError: an item needs no upcast, or becomes what is no field, or comes back to itself.
+            TypeError: a row is neither a name, nor None, nor a function.
+            ValueError: an item needs no row, or its new name is no field, or leads back to itself.
         """
-        rows = {_names(item, fields): became for item, became in upcast.items()}
+        rows = {_path(item, fields): became for item, became in upcast.items()}
         table = cls(title, rows, frozenset(path[0] for path in rows), frozenset(filter(fields.has, rows)), fields)
         for path, became in rows.items():
             table._check(path, became)
         return table
 
-    def _check(self, path: Names, became: Upcast) -> None:
+    def _check(self, path: ItemPath, became: Upcast) -> None:
         item = ".".join(path)
         if not (became is None or isinstance(became, str) or callable(became)):
             raise TypeError(f"upcast: {item!r} became a name, None, or what a function makes of it, not {became!r}")
@@ -74,7 +76,7 @@ class Table:
             raise ValueError(f"upcast: {item!r}: {'.'.join(path[:-1])!r} is no nested class of {self.title}")
         passed = {path}
         while isinstance(became, str):
-            path = _names(became, self.fields)
+            path = _path(became, self.fields)
             if path in passed:
                 raise ValueError(f"upcast: {item!r} becomes {became!r} again and again")
             if path not in self.rows and not self.fields.has(path):
@@ -83,7 +85,7 @@ class Table:
             became = None if path in self.retyped else self.rows.get(path)
 
     def applied(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return stored values by the names that their fields have now; those without a row as they are.
+        """Return stored values under the names that their fields have now. Values without a row keep their names.
 
         Raises:
             UnfitError: a function fails, or gives what is no field.
@@ -103,8 +105,18 @@ class Table:
                 stored = self._put(stored, before, path, value, 0)
         return stored
 
-    def _put(self, stored: Mapping[str, Any], before: Mapping[str, Any], path: Names, value: Any, passed: int) -> Any:
-        """Return the stored values with what an item became. ``before`` has those that were recorded by their names."""
+    def retype(self, name: str, value: Any) -> Any:
+        """Return the stored value of a field in the form that it has now."""
+        function = self.rows.get((name,))  # a field has no other rows
+        return _call((name,), function, value) if callable(function) else value
+
+    def _put(
+        self, stored: Mapping[str, Any], before: Mapping[str, Any], path: ItemPath, value: Any, passed: int
+    ) -> Any:
+        """Return stored values, among them that of an item under its new name.
+
+        A value that ``before`` has under that name was recorded there, and stays.
+        """
         if path not in self.rows:
             return _with(stored, path, value)
         became = self.rows[path]
@@ -119,7 +131,7 @@ class Table:
         else:
             items = _call(path, partial(_items, became), value)
         for name, each in items.items():
-            target = _names(name, self.fields)
+            target = _path(name, self.fields)
             if target not in self.rows and not self.fields.has(target):
                 raise UnfitError(f"upcast of {'.'.join(path)!r} gives {name!r}: no field of {self.title}")
             if not _is_recorded(before, target):
@@ -131,7 +143,7 @@ def enum_table(members: type[Enum], upcast: Mapping[Any, Any]) -> dict[Any, Any]
     """Return the values of an enum that earlier versions have stored, each with that of its member now.
 
     Raises:
-        ValueError: a value needs none, becomes no member, or comes back to itself.
+        ValueError: a value needs no row, or its new value is no member's, or leads back to itself.
     """
     values, olds = [each.value for each in members], list(upcast)  # lists, since a value may have no hash
     found = {}
@@ -168,8 +180,8 @@ def event_versions(event: type[Any], upcast: Upcasts, version: int) -> dict[int,
     """Return the functions that a table has for earlier versions of a class of events.
 
     Raises:
-        ValueError: it has one for a version that is none of them.
-        TypeError: it has something else than a function.
+        ValueError: a version is not an earlier one.
+        TypeError: a row is no function.
     """
     found = versions_of(event, upcast.get(event, {}))
     for each, became in found.items():
@@ -180,7 +192,7 @@ def event_versions(event: type[Any], upcast: Upcasts, version: int) -> dict[int,
     return found
 
 
-def _call(path: Names, function: Callable[[Any], Any], value: Any) -> Any:
+def _call(path: ItemPath, function: Callable[[Any], Any], value: Any) -> Any:
     try:
         return function(value)
     except Exception as exc:  # whatever a user's function raises
@@ -189,13 +201,13 @@ def _call(path: Names, function: Callable[[Any], Any], value: Any) -> Any:
         raise UnfitError(f"upcast of {'.'.join(path)!r} fails: {type(exc).__name__}") from exc
 
 
-def _names(item: str, fields: Fields) -> Names:
-    """Return the path that a name means: a text with dots is one if it begins with a field, and a name otherwise."""
+def _path(item: str, fields: Fields) -> ItemPath:
+    """Return the path of an item. Dots in its name separate steps only where the first step is a field."""
     names = tuple(item.split("."))
     return names if fields.has(names[:1]) else (item,)
 
 
-def _at(stored: Any, path: Names) -> Any:
+def _at(stored: Any, path: ItemPath) -> Any:
     for name in path:
         if not isinstance(stored, Mapping) or name not in stored:
             return _MISSING
@@ -203,7 +215,7 @@ def _at(stored: Any, path: Names) -> Any:
     return stored
 
 
-def _is_recorded(stored: Any, path: Names) -> bool:
+def _is_recorded(stored: Any, path: ItemPath) -> bool:
     """Tell whether there is a value at a path, or one around it in which nothing can be put."""
     for name in path:
         if not isinstance(stored, Mapping):
@@ -214,13 +226,13 @@ def _is_recorded(stored: Any, path: Names) -> bool:
     return True
 
 
-def _without(stored: Mapping[str, Any], path: Names) -> dict[str, Any]:
+def _without(stored: Mapping[str, Any], path: ItemPath) -> dict[str, Any]:
     name, *inner = path
     if inner:
         return {**stored, name: _without(stored[name], tuple(inner))}
     return {each: value for each, value in stored.items() if each != name}
 
 
-def _with(stored: Mapping[str, Any], path: Names, value: Any) -> dict[str, Any]:
+def _with(stored: Mapping[str, Any], path: ItemPath, value: Any) -> dict[str, Any]:
     name, *inner = path
     return {**stored, name: _with(stored.get(name, {}), tuple(inner), value) if inner else value}

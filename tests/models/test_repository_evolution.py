@@ -163,7 +163,15 @@ class TestEnums:
 
     @in_turn(
         "table",
-        [{"new": "paid"}, {Status.NEW: "paid"}, {"a": "b"}, {"a": "b", "b": "a"}, {"a": ["b"]}, {"a": (["b"],)}],
+        [
+            {"new": "paid"},
+            {Status.NEW: "paid"},
+            {"a": "b"},
+            {"a": "b", "b": "a"},
+            {"a": ["b"]},
+            {"a": (["b"],)},
+            {"a": "b", "b": "c", "c": "b"},
+        ],
     )
     def test_tables_are_checked(self, store: Store, table: Any) -> None:
         with pytest.raises(ValueError, match=r"upcast: .*Status"):
@@ -254,7 +262,7 @@ class TestItems:
         upcast = {"home": "address", "address.plz": "address.postcode"}
         assert load(store, Order, {"home": {"street": "a", "plz": "1"}}, upcast=upcast).address == Address("a", "1")
 
-    def test_what_became_of_an_item_may_have_become_another(self, store: Store) -> None:
+    def test_a_new_name_may_itself_be_an_old_one(self, store: Store) -> None:
         upcast = {"plz": "zip_code", "zip_code": "zip", "zip": str, "nr": lambda nr: {"plz": nr}, "gone": None}
         for old in ({"zip": 1}, {"zip_code": 1}, {"plz": 1}, {"nr": 1}, {"nr": 2, "plz": 1}, {"plz": 2, "zip_code": 1}):
             assert load(store, Order, {**old, "gone": 1}, upcast=upcast).zip == "1"
@@ -275,6 +283,7 @@ class TestItems:
             (ValueError, {"lines.name": "lines.article"}),
             (ValueError, {"a": "address.nowhere"}),
             (ValueError, {"a": "b", "b": "a"}),
+            (ValueError, {"a": "b", "b": "c", "c": "b"}),
             (TypeError, {"a": 5}),
             (TypeError, {Address: {"a": 5}}),
             (TypeError, {int: {"a": "b"}}),
@@ -318,6 +327,13 @@ class TestUnknownFields:
             "by": {"new": {**self.NEAR, "street": "b", "postcode": ""}, "paid": self.NEAR},
         }
 
+    @in_turn(("model", "address"), MODELS)
+    def test_kept_they_follow_a_key_that_had_another_value(self, store: Store, model: Any, address: Any) -> None:
+        load(store, model, {"by": {"settled": self.NEAR}}, upcast=STATUS, unknown="keep")
+        orders = Repository(store, model, "x/", upcast=STATUS, unknown="keep")
+        orders.do("k", lambda order: {"by": {Status.PAID: address(street="b", postcode="1")}})
+        assert store.current("x/k") == {"by": {"paid": {**self.NEAR, "street": "b"}}}
+
     def test_dropped_they_go_when_their_field_is_stored_again(self, store: Store) -> None:
         load(store, Order, {"address": self.NEAR, "zip": "1"}, unknown="drop")
         orders = Repository(store, Order, "x/", unknown="drop")
@@ -350,7 +366,7 @@ class TestUnknownFields:
         assert state is not None
         assert [f"{line['article']}{line.get('note', '')}" for line in state["lines"]] == left
 
-    def test_in_a_set_they_follow_what_their_element_has_alone(self, store: Store) -> None:
+    def test_in_a_set_they_follow_the_values_that_only_their_element_has(self, store: Store) -> None:
         lines = [{"article": name, "price": "1", "note": name} for name in "abcdef"]
         load(store, Order, {"bag": lines}, unknown="keep")
         orders = Repository(store, Order, "x/", unknown="keep")
@@ -391,7 +407,7 @@ class TestUnknownFields:
         models = Repository(store, model, converter=converter)
         assert models.create("1", either=Tree("a")).either == models["1"].either == Tree("a")
 
-    def test_what_has_an_upcast_is_not_unknown(self, store: Store) -> None:
+    def test_a_field_with_an_upcast_is_not_unknown(self, store: Store) -> None:
         options: Any = {"upcast": {Address: {"zip": "postcode"}}, "unknown": "keep"}
         load(store, Order, {"address": {"street": "a", "zip": "1", "planet": "earth"}}, **options)
         orders = Repository(store, Order, "x/", **options)
