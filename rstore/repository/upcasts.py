@@ -82,7 +82,7 @@ class Table:
             if path not in self.rows and not self.fields.has(path):
                 raise ValueError(f"upcast: {item!r} became {became!r}, which is no field of {self.title}")
             passed.add(path)
-            became = None if path in self.retyped else self.rows.get(path)
+            became = self.rows.get(path)
 
     def applied(self, stored: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return stored values under the names that their fields have now. Values without a row keep their names.

@@ -166,6 +166,10 @@ class Size(NamedTuple):
     width: Nowhere  # type: ignore[name-defined]  # noqa: F821
 
 
+class Town(TypedDict):
+    name: str
+
+
 class Depth(TypedDict):
     depth: Nowhere  # type: ignore[name-defined]  # noqa: F821
 
@@ -183,6 +187,10 @@ def load(store: Store, model: type[Any], stored: Any, **options: Any) -> Any:
     store.delete_events("Model/old")
     store.apply("Model/old", {"field": stored})
     return Repository(store, model, **options)["old"].field
+
+
+def fail(stored: Any) -> Any:
+    raise StoreIntegrityError("the disk is gone")
 
 
 @in_turn(
@@ -260,6 +268,7 @@ def test_tables_reach_into_it(store: Store, model: type[Any], stored: Any, upcas
         (pydantic_of(Counted), {"first": 1, "second": 2}),
         (pydantic_of(Square), {"side": 3, "area": 9}),
         (pydantic_of(Street | int), {"street": "a"}),
+        (attrs_of(Town), {"name": "a"}),
     ],
 )
 def test_an_unknown_field_is_an_error(store: Store, model: type[Any], stored: Any) -> None:
@@ -442,6 +451,12 @@ def test_fields_of_a_class_with_a_validator_of_its_own_are_not_kept(store: Store
     models = Repository(store, pydantic_of(Own), unknown="keep")
     models.do("1", lambda _: {"field": Own(street="c")})
     assert store.current("Model/1") == {"field": {"street": "c", "city": ""}}
+
+
+@in_turn("upcast", [{"field": fail}, {"field.name": fail}, {Town: {"name": fail}}])
+def test_a_failing_store_is_no_matter_of_a_row(store: Store, upcast: Any) -> None:
+    with pytest.raises(StoreIntegrityError, match="the disk is gone"):
+        load(store, attrs_of(Town), {"name": "a"}, upcast=upcast)
 
 
 def test_a_fault_is_that_of_the_value_also_if_the_store_fails_meanwhile(store: Store) -> None:
