@@ -20,6 +20,7 @@ from rstore.domain.log import Batch, Record
 from rstore.domain.streams import DELIVER, ES, KV, TS, Stream, due_kind
 from rstore.encoding.notes import note_body
 from rstore.history import deliverer, messages, searcher
+from rstore.history.follow import Pauses
 from rstore.history.group_commit import GroupCommit
 from rstore.history.queue import Queue
 from rstore.transfer import copy
@@ -192,6 +193,17 @@ class TestMessages:
         assert store.deliver("mail", gateway) == 1
         assert (gateway.values(), gateway.sent[0].attempt) == ([2], 1)
 
+    def test_the_attempts_at_a_message_that_is_erased_do_not_count_for_the_next(self, store: Store) -> None:
+        store["k"] = 1
+        store.deliver("mail", Gateway(fails=refuse), backoff=0.5)
+        assert [each.attempts for each in store.due("mail")] == [1]
+        store["k"] = 2
+        store.compact()
+        time.sleep(0.5)
+        gateway = Gateway()
+        store.deliver("mail", gateway, attempts=1)
+        assert (gateway.values(), store.parked("mail")) == ([2], [])
+
     def test_what_fn_writes_is_delivered_too(self, store: Store) -> None:
         store["k"] = 1
         gateway = Gateway(fails=lambda delivery: store.set("k", 2) if delivery.commit.changes[0].value == 1 else None)
@@ -287,6 +299,15 @@ class TestFailures:
         (parked,) = store.parked("mail")
         assert parked.error is not None
         assert "its worker was lost" in parked.error
+
+    def test_a_worker_that_ends_in_the_last_attempt_leaves_the_error_of_the_one_before(self, store: Store) -> None:
+        store["k"] = 1
+        errors = iter([ConnectionError("no route"), Crash()])
+        with pytest.raises(Crash):
+            store.deliver("mail", Gateway(fails=lambda delivery: next(errors)), attempts=2, backoff=0, lease=0.01)
+        time.sleep(0.02)
+        assert store.deliver("mail", Gateway(), attempts=2) == 0
+        assert [each.error for each in store.parked("mail")] == ["ConnectionError: no route"]
 
     def test_an_error_may_have_any_text(self, store: Store) -> None:
         class OddError(Exception):
@@ -444,6 +465,54 @@ class TestWorkers:
                 other["k"] = n
             assert isinstance(ended.exception(30), Crash)
         assert gateway.values() == [0, 1, 2]
+
+    def test_a_key_with_many_messages_lets_others_have_their_turn(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(deliverer, "_TURN_MS", -1)
+        for n in range(3):
+            store.set_many({"a": n, "b": n})
+        gateway = Gateway()
+        assert store.deliver("mail", gateway, workers=1) == 6
+        assert {each.key for each in gateway.sent[:2]} == {"a", "b"}
+        assert gateway.values("a") == gateway.values("b") == [0, 1, 2]
+
+    def test_each_message_begins_the_wait_anew(self, store: Store) -> None:
+        class Counted(Pauses):
+            restarts = 0
+
+            def restart(self) -> None:
+                super().restart()
+                self.restarts += 1
+
+        queue, pauses = Queue(core_of(store), "mail"), Counted(0)
+        rules = deliverer.Rules(1, 0.0, 10.0)
+        for n in range(2):
+            worker = deliverer.Deliverer(queue, searcher.Searcher(queue), Gateway(), rules, 1)
+            assert (worker.run(pauses), pauses.restarts) == (n, 1 + n)
+            store["k"] = 1
+
+    def test_an_interrupt_lets_no_thread_begin(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        store["k"] = 1
+        gateway, leases, workers = Gateway(), Queue.leases, list[deliverer.Deliverer]()
+
+        def interrupted(worker: deliverer.Deliverer, *_: Any) -> int:
+            workers.append(worker)
+            if worker.running:
+                raise KeyboardInterrupt
+            return 0
+
+        def slow(*args: Any) -> Any:
+            found = leases(*args)
+            while threading.current_thread() is not threading.main_thread() and not workers[0].is_ending:
+                time.sleep(0.001)
+            return found
+
+        monkeypatch.setattr(deliverer.Deliverer, "_collect", interrupted)
+        monkeypatch.setattr(Queue, "leases", slow)
+        with pytest.raises(KeyboardInterrupt):
+            store.deliver("mail", gateway)
+        assert gateway.sent == []
 
     def test_an_interrupt_lets_the_message_in_hand_end(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         store["k"] = 1

@@ -79,6 +79,7 @@ def test_what_waits_is_one_append_and_each_thread_gets_its_versions(
     assert leases(queue, 0, 1, 2, 3) == [(0, 1), (1, 1), (2, 2), (3, 1)]
     assert log.append([lease_batch(queue, 0, 1)]) == [2]
     assert sizes == [1, 4, 1]
+    assert log.waiting == []
 
 
 def test_a_conflict_concerns_one(queue: Queue, log: GroupCommit) -> None:
