@@ -2,6 +2,7 @@
 
 It measures how many messages a second are delivered by 1, 2 and 4 processes, with keys that have one message each, and
 with keys that have many. The function does nothing, so the figures are what rstore itself takes.
+``python -m benchmarks.deliveries slow [messages]`` does the same with a function that takes 50 ms, as a request may.
 ``python -m benchmarks.deliveries kill [messages]`` kills two of four processes at random all the time, and counts what
 was sent again. It starts servers for this, which have nothing else to do.
 """
@@ -14,17 +15,17 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from rstore import Store
+from rstore import Delivery, Store
 from tests.support.servers import Postgres, Valkey
-from tests.support.workers import Sent, sent, teller
+from tests.support.workers import sent, teller
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 2
+SLOW_SECONDS = 0.05
 
 
 def fill(dsn: str, namespace: str, messages: int, keys: int) -> None:
@@ -33,12 +34,17 @@ def fill(dsn: str, namespace: str, messages: int, keys: int) -> None:
             store.set_many({f"order {i}": n for i in range(keys)})
 
 
-def work(dsn: str, namespace: str, begin: float) -> None:
-    """Deliver all, and print how many messages that were, and when it was done."""
+def work(dsn: str, namespace: str, begin: float, seconds: float) -> None:
+    """Deliver all with a function that takes some seconds. Print the number of messages, and when the last was sent."""
     done = [begin]
+
+    def send(_: Delivery) -> None:
+        time.sleep(seconds)
+        done.append(time.time())
+
     with Store(dsn, namespace, frozen=False) as store:
         time.sleep(max(0.0, begin - time.time()))
-        count = store.deliver("mail", lambda _: done.append(time.time()), wait=0.5)
+        count = store.deliver("mail", send, wait=0.5)
     print(count, done[-1])
 
 
@@ -47,28 +53,28 @@ def start(*words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def rate(dsn: str, namespace: str, messages: int, keys: int, processes: int) -> float:
-    """Return how many messages a second some processes deliver."""
+def rate(dsn: str, namespace: str, messages: int, keys: int, processes: int, seconds: float) -> float:
+    """Return how many messages a second some processes deliver, with a function that takes some seconds."""
     fill(dsn, namespace, messages, keys)
     begin = time.time() + 1.5
-    workers = [start("work", dsn, namespace, begin) for _ in range(processes)]
+    workers = [start("work", dsn, namespace, begin, seconds) for _ in range(processes)]
     ended = [worker.communicate()[0].split() for worker in workers]
     assert sum(int(count) for count, _ in ended) == messages
     return messages / (max(float(end) for _, end in ended) - begin)
 
 
-def measure(name: str, dsn: str, messages: int) -> None:
+def measure(name: str, dsn: str, messages: int, seconds: float) -> None:
     for keys in (messages, max(1, messages // 50)):
         for processes in (1, 2, 4):
-            found = [rate(dsn, f"{keys} {processes} {n}", messages, keys, processes) for n in range(ROUNDS)]
-            print(f"{name:10}  {keys:6,} keys  {processes} processes  {median(found):8,.0f} messages/s", flush=True)
+            rates = [rate(dsn, f"{keys} {processes} {n}", messages, keys, processes, seconds) for n in range(ROUNDS)]
+            print(f"{name:10}  {keys:6,} keys  {processes} processes  {median(rates):8,.0f} messages/s", flush=True)
 
 
 # -- killed -----------------------------------------------------------------------------------------------------------
 
 
-def deliver(dsn: str, told: str) -> None:
-    with Store(dsn, "kill", frozen=False) as store, teller(Path(told)) as tell:
+def deliver(dsn: str, file: str) -> None:
+    with Store(dsn, "kill", frozen=False) as store, teller(Path(file)) as tell:
         store.deliver(
             "mail",
             lambda each: tell(f"{time.monotonic_ns()} {each.key} {each.version} {each.attempt} {each.token}"),
@@ -85,7 +91,7 @@ def kill(name: str, dsn: str, messages: int, folder: Path) -> None:
     begin, killed = time.monotonic(), 0
     crew = [start("deliver", dsn, next(files)) for _ in range(4)]
     with Store(dsn, "kill") as store:
-        while lines(name, folder) < messages or store.deliveries()[0].records:
+        while count_lines(name, folder) < messages or store.deliveries()[0].records:
             time.sleep(dice.uniform(0.1, 0.6))
             victim = dice.randrange(2)
             crew[victim].kill()
@@ -98,44 +104,29 @@ def kill(name: str, dsn: str, messages: int, folder: Path) -> None:
         in_store: dict[str, list[int]] = defaultdict(list)
         for change in store.log():
             in_store[change.key].append(change.version)
-    told = sent([line for path in folder.glob(f"{name} *") for line in path.read_text().splitlines()])
-    again, out_of_order = report(told, in_store)
+    arrived = sent([line for path in folder.glob(f"{name} *") for line in path.read_text().splitlines()])
+    by_key: dict[str, list[int]] = defaultdict(list)
+    for each in arrived:
+        by_key[each.key].append(each.version)
+    missing = sum(len(set(versions) - set(by_key[key])) for key, versions in in_store.items())
+    out_of_order = sum(versions != sorted(versions) for versions in by_key.values())
+    again = len(arrived) - len({each.token for each in arrived})
+    attempts = dict(sorted(Counter(each.attempt for each in arrived).items()))
     print(
-        f"{name:10}  {messages:,} messages, {killed} killed in {took:.0f} s: {missing(told, in_store)} missing, "
-        f"{out_of_order} keys out of order, {again} sent again; attempts {dict(sorted(attempts(told)))}",
+        f"{name:10}  {messages:,} messages, {killed} killed in {took:.0f} s: {missing} missing, "
+        f"{out_of_order} keys out of order, {again} sent again; attempts {attempts}",
         flush=True,
     )
 
 
-def lines(name: str, folder: Path) -> int:
+def count_lines(name: str, folder: Path) -> int:
     return sum(path.read_text().count("\n") for path in folder.glob(f"{name} *"))
-
-
-def by_key(told: list[Sent]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = defaultdict(list)
-    for each in told:
-        found[each.key].append(each.version)
-    return found
-
-
-def missing(told: list[Sent], in_store: dict[str, list[int]]) -> int:
-    found = by_key(told)
-    return sum(len(set(versions) - set(found[key])) for key, versions in in_store.items())
-
-
-def report(told: list[Sent], in_store: dict[str, list[int]]) -> tuple[int, int]:
-    found = by_key(told)
-    return len(told) - len({each.token for each in told}), sum(found[key] != sorted(found[key]) for key in in_store)
-
-
-def attempts(told: list[Sent]) -> Iterator[tuple[int, int]]:
-    return iter(Counter(each.attempt for each in told).items())
 
 
 def main() -> None:
     words = sys.argv[1:]
     if words[:1] == ["work"]:
-        return work(words[1], words[2], float(words[3]))
+        return work(words[1], words[2], float(words[3]), float(words[4]))
     if words[:1] == ["deliver"]:
         return deliver(words[1], words[2])
     numbers = [int(word) for word in words if word.isdecimal()]
@@ -146,7 +137,8 @@ def main() -> None:
             if "kill" in words:
                 kill(name, dsns[name], numbers[0] if numbers else 20_000, Path(folder))
             else:
-                measure(name, dsns[name], numbers[0] if numbers else 2_000)
+                seconds = SLOW_SECONDS if "slow" in words else 0.0
+                measure(name, dsns[name], numbers[0] if numbers else 2_000, seconds)
     return None
 
 
