@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import operator
 from collections.abc import Callable
@@ -172,8 +173,12 @@ class TestWhatSaysNothingAboutAnInstance:
         self.check(Repository(store, Thing, upcast={"before": fail}), store, {"before": 1})
 
     def test_of_the_class(self, store: Store, fail: Callable[..., Any]) -> None:
-        model = attrs.make_class("Thing", {"number": attrs.field(validator=fail)})
-        self.check(Repository(store, model), store, {"number": 1})
+        by_validator = attrs.make_class("Thing", {"number": attrs.field(validator=fail)})
+        self.check(Repository(store, by_validator), store, {"number": 1})
+        as_a_whole = dataclasses.make_dataclass(
+            "Thing", [("number", int)], namespace={"__post_init__": lambda self: fail()}
+        )
+        self.check(Repository(store, as_a_whole), store, {"number": 1})
 
     def test_of_a_converter(self, store: Store, converter: cattrs.Converter) -> None:
         model = attrs.make_class("Thing", {"level": attrs.field(type=Level)})

@@ -12,7 +12,7 @@ import attrs
 import pytest
 from cattrs.preconf.json import make_converter
 from cattrs.strategies import configure_tagged_union
-from pydantic import BaseModel, RootModel, computed_field, create_model, model_validator
+from pydantic import BaseModel, RootModel, computed_field, create_model, model_serializer, model_validator
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypeAliasType
 
@@ -140,6 +140,22 @@ class Label(BaseModel):
     size: int = 0
 
 
+class Serialized(BaseModel):
+    street: str
+
+    @model_serializer
+    def stored(self) -> dict[str, str]:
+        return {"street": self.street, "kind": "road"}
+
+
+class Checked(BaseModel):
+    street: str
+
+    @model_validator(mode="after")
+    def after(self) -> Checked:
+        return self
+
+
 class ByCard(BaseModel):
     method: Literal[Method.CARD]
     cents: int
@@ -205,6 +221,7 @@ def fail(stored: Any) -> Any:
         (attrs_of(Literal[Status.NEW]), Status.NEW),
         (pydantic_of(ByCard | InCash), InCash(method=Method.CASH, cents=5)),
         (pydantic_of(Open), Open(name="a")),
+        (pydantic_of(Serialized), Serialized(street="a")),
         (pydantic_of(City | dict[str, int]), {"name": 1, "more": 2}),
         (pydantic_of(Street | Own), Own(street="a", city="Graz")),
         (pydantic_of(Point | Label), Label(label="a", size=1)),
@@ -268,6 +285,7 @@ def test_tables_reach_into_it(store: Store, model: type[Any], stored: Any, upcas
         (pydantic_of(Counted), {"first": 1, "second": 2}),
         (pydantic_of(Square), {"side": 3, "area": 9}),
         (pydantic_of(Street | int), {"street": "a"}),
+        (pydantic_of(Checked), {"street": "a"}),
         (attrs_of(Town), {"name": "a"}),
     ],
 )
