@@ -20,6 +20,8 @@ def split_name(name: Any, fields: Container[str]) -> tuple[Any, Path]:
 
     >>> split_name('address.city', ['address']), split_name(('prices', 'a.b'), ['prices'])
     (('address', ('city',)), ('prices', ('a.b',)))
+    >>> split_name('address.city', ['address.city'])  # pydantic makes such a field
+    ('address.city', ())
     """
     if isinstance(name, tuple) and name:
         return name[0], name[1:]

@@ -46,6 +46,10 @@ class Line:
     on: datetime.date | None = None
 
 
+class Numbers(list[int]):
+    """A list of a class of its own."""
+
+
 class Size(NamedTuple):
     width: int
     height: int
@@ -205,6 +209,8 @@ def test_containers_keep_their_class_and_are_not_changed_themselves(store: Store
     assert type(updated(order, ("a",), "add", 1)) is OrderedDict
     size = updated(Size(1, 2), (-1,), "add", 5)
     assert (type(size), size) == (Size, Size(1, 7))
+    assert type(updated((1, 2), (0,), "neg", None)) is tuple
+    assert type(updated(Numbers([1, 2]), (0,), "neg", None)) is Numbers
     counts = defaultdict(int, a=1)
     assert updated(counts, ("b",), "add", 1) == {"a": 1, "b": 1}
     with pytest.raises(KeyError):
@@ -346,7 +352,7 @@ def test_an_operand_that_the_converter_does_not_take_is_recorded_with_the_result
         ["a", "setitem", 1],
         [["a"], "unheard", 1],
         [["a"], ["add"], 1],
-        [["a"], "update_in", [["b"], "setitem", 1]],
+        [["inner"], "update_in", [["b"], "setitem", 1]],
         [["a", "b"], "setitem", 1],
         [["list", "0"], "setitem", 1],
         [["list", True], "setitem", 1],
@@ -356,13 +362,19 @@ def test_an_operand_that_the_converter_does_not_take_is_recorded_with_the_result
     ],
 )
 def test_what_is_no_update_is_refused(store: Store, update: Any) -> None:
-    store.apply("o", {"item": {"a": 1, "list": [1], "number": 1}})
+    store.apply("o", {"item": {"a": 1, "list": [1, 2], "number": 1, "inner": {"b": 0}}})
     version = store.version("o")
     with pytest.raises(StoreIntegrityError, match=r"operator\.update_in fails on item 'item'"):
         store.apply("o", {"item": (update_in, update)})
     assert store.version("o") == version
     stored = store.history("o")[-1]._replace(op="update_in", value=update)  # by another program
     assert describe(stored).startswith("item"), "the log shows it all the same"
+
+
+def test_an_update_keeps_a_tuple(store: Store) -> None:
+    store.apply("o", {"item": {"pair": (1, 2)}})
+    assert store.apply("o", {"item": (update_in, [["pair", 0], "add", 5])}) == {"item": {"pair": (6, 2)}}
+    assert store.current("o") == {"item": {"pair": (6, 2)}}
 
 
 NAMES = ("levels.a", "levels.b", "tree.x.n", "tree.x.m", "tree.y", "row.0", "row.1", "levels", "row")

@@ -162,6 +162,10 @@ def test_the_context_of_a_thread_changes_no_fold(store: Store) -> None:
         assert store.past("o", 2) == expected == {"paid": "3.333333333333333333333333333"}
         with pytest.raises(StoreIntegrityError, match=r"operator\.decimal\.truediv fails on item 'paid'"):
             store.apply("o", {"paid": (divide, "a few")})
+    store.apply("huge", {"paid": "1E+30"}, t=1)
+    with decimal.localcontext(decimal.Context(capitals=0)):
+        added = store.apply("huge", {"paid": (OPERATORS["decimal.add"].function, "1E+30")}, t=2)
+        assert added == store.past("huge", 2) == {"paid": "2E+30"}
 
 
 @in_turn(
@@ -173,6 +177,8 @@ def test_the_context_of_a_thread_changes_no_fold(store: Store) -> None:
         ("fraction.add", "1/3", "1e999999999"),
         ("fraction.add", "1/0", "1"),
         ("fraction.mul", "9" * 4_000, "9" * 4_000),
+        ("fraction.mul", "9" * 2_125, "9" * 2_125),  # Python would write it, and it would not be read
+        ("fraction.mul", f"1/{'9' * 2_125}", f"1/{'9' * 2_125}"),
         ("date.add", "2026-05-01", "1"),
         ("date.add", "2026-05-01", True),
         ("date.add", "2026-05-01", 10**30),
