@@ -10,9 +10,10 @@ import attrs
 import pytest
 
 from rstore import Changes, JsonStore, Repository, Store
+from rstore.core import core_of
 from rstore.domain.log import Query
 from rstore.domain.streams import ES, SS, Stream
-from rstore.models.event_states import copied
+from rstore.models.event_states import copied, current_state
 from tests.conftest import Backend
 
 LINES = 1_000
@@ -80,6 +81,20 @@ def test_snapshots_of_a_growing_list_take_no_more_than_its_lines(
     reader = backend.store(key=key)
     assert reader.current("o") == store.current("o")
     assert len(reader.current("o")["lines"]) == LINES  # type: ignore[index]
+
+
+def test_a_writer_counts_events_and_bytes_as_a_reader_does(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rstore.models.applying._SNAPSHOT_EVERY", 4)
+    store = backend.store()
+    store.apply("o", {"lines": [], "number": 0})
+    for n in range(30):
+        store.apply("o", {"lines": (operator.add, ["line"]), "number": n})
+        written, read = (current_state(core_of(each), "o") for each in (store, backend.store()))
+        assert written is not None
+        assert read is not None
+        assert written._replace(owed=read.owed) == read
+        assert abs(written.owed - read.owed) <= 8 * read.tail  # the writer does not count the head of an envelope
+    assert stored_bytes(store, SS, "o") > 0
 
 
 @pytest.mark.slow
