@@ -161,6 +161,14 @@ class TestMessages:
         assert [{change.value for change in each.commit.changes} for each in gateway.sent] == [{n} for n in range(5)]
         assert {len(each.commit.changes) for each in gateway.sent} == {3}
 
+    def test_a_commit_that_fills_a_page_comes_in_parts(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(messages.oldest, "__defaults__", (2, 1 << 20))
+        store.apply("e", {f"i{i}": i for i in range(3)})
+        gateway = Gateway()
+        assert store.deliver("mail", gateway) == 2
+        assert [len(each.commit.changes) for each in gateway.sent] == [2, 1]
+        assert gateway.values() == [0, 1, 2]
+
     def test_a_page_of_some_bytes_has_the_oldest(self) -> None:
         def records(*sizes: tuple[int, int]) -> Iterator[Record]:
             return (Record(version, version, 0, 0, 0, "", "setitem", b"x" * size) for version, size in sizes)
@@ -209,6 +217,7 @@ class TestMessages:
         gateway = Gateway(fails=lambda delivery: store.set("k", 2) if delivery.commit.changes[0].value == 1 else None)
         assert store.deliver("mail", gateway) == 2
         assert gateway.values() == [1, 2]
+        assert [each.records for each in store.deliveries()] == [0]  # also of what no search has passed yet
 
     def test_fn_has_the_words_of_the_context(self, store: Store) -> None:
         store.apply("e", {"n": 1})
