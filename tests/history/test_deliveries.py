@@ -259,7 +259,7 @@ class TestFailures:
         store["k"] = 1
         store["k"] = 2
         gateway = Gateway(fails=refuse)
-        assert store.deliver("mail", gateway, attempts=3, backoff=0.001, wait=0.1) == 0
+        assert store.deliver("mail", gateway, attempts=3, backoff=0.001, wait=1.0) == 0
         assert [each.attempt for each in gateway.sent] == [1, 2, 3]
         (parked,) = other.parked("mail")
         assert (parked.kind, parked.key, parked.state, parked.attempts) == (KV, "k", "parked", 3)
@@ -645,9 +645,14 @@ class TestPlace:
         erase_sequences(core_of(store), ["e"])
         assert store.parked("mail") == []
         store.apply("e", {"n": 2})
+        store["e"] = "a value of the same name"
+        store.deliver("values", Gateway(fails=refuse), kind=KV, attempts=1)
+        erase_sequences(core_of(store), ["other", "e"])
+        assert [each.kind for each in store.parked("values")] == [KV]
+        store.apply("e", {"n": 2})
         gateway = Gateway()
-        assert store.deliver("mail", gateway) == 1
-        assert gateway.values() == [2]
+        assert store.deliver("mail", gateway) == 2
+        assert sorted(map(str, gateway.values())) == ["2", "a value of the same name"]
 
     def test_damage_is_told(self, store: Store) -> None:
         store["k"] = 1
