@@ -143,6 +143,15 @@ def test_numbers_that_python_does_not_write_are_kept_as_their_type(orders: Repos
     assert (last(orders).arguments or {})["by"] == ["(int)", 10**4_200, "1/3", "(Fraction)", {"(int)": 1}]
 
 
+def test_arguments_of_a_partial_function_come_after_its_own(store: Store, orders: Repository[Order]) -> None:
+    def pay(bank: str, order: Order, amount: Decimal, by: str) -> Changes:
+        return order.pay(amount, by)
+
+    with store.context(did="pay"):
+        orders.do("o-1", partial(pay, "bank"), Decimal(1), by="card")
+    assert last(orders).arguments == {"amount": "1", "by": "card"}
+
+
 def test_a_class_of_an_argument_that_fails_fails_no_decision(orders: Repository[Order]) -> None:
     class Odd(list[int]):
         def __str__(self) -> str:
