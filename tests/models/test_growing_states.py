@@ -9,9 +9,10 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from rstore import Changes, JsonStore, Repository, Store
+from rstore import Changes, JsonStore, Repository, Store, StorePayloadError
 from rstore.core import core_of
-from rstore.domain.log import Query
+from rstore.domain.log import Batch, Query
+from rstore.domain.operators import SNAPSHOT
 from rstore.domain.streams import ES, SS, Stream
 from rstore.models.event_states import copied, current_state
 from tests.conftest import Backend
@@ -95,6 +96,23 @@ def test_a_writer_counts_events_and_bytes_as_a_reader_does(backend: Backend, mon
         assert written._replace(owed=read.owed) == read
         assert abs(written.owed - read.owed) <= 8 * read.tail  # the writer does not count the head of an envelope
     assert stored_bytes(store, SS, "o") > 0
+
+
+def test_a_damaged_snapshot_stops_the_fold(backend: Backend, key: str | None) -> None:
+    store = backend.store(key=key)
+    store.apply("o", {"number": 1})
+    core, snapshots = core_of(store), Stream(SS, "o")
+    current = current_state(core, "o")
+    assert current is not None
+    assert current.time is not None
+    body = core.envelope.dump_state("o", {"number": 2})
+    assert body is not None
+    entry = core.envelope.entry(
+        snapshots, SNAPSHOT, body, item=str(current.version), start=current.time, end=current.time
+    )
+    core.append([Batch(snapshots, (entry._replace(data=entry.data[:-1] + bytes([entry.data[-1] ^ 1])),), 0)])
+    with pytest.raises(StorePayloadError):
+        backend.store(key=key).current("o")
 
 
 @pytest.mark.slow

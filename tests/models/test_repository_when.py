@@ -18,6 +18,9 @@ from rstore import (
     StoreIntegrityError,
     StoreModelError,
 )
+from rstore.core import Reading
+from rstore.domain.event_state import EventState
+from rstore.models.event_states import current_state
 from tests.conftest import Backend
 
 
@@ -81,6 +84,21 @@ class TestVersions:
             one.when(expect=one.version("a")).do("a", decide)
         assert len(seen) == 1
         assert one["a"].balance == 1
+
+    def test_a_refused_version_is_read_once(
+        self, accounts: Repository[Account], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        accounts.create("a", owner="Ada")
+        reads: list[str] = []
+
+        def count(core: Reading, key: str) -> EventState | None:
+            reads.append(key)
+            return current_state(core, key)
+
+        monkeypatch.setattr("rstore.repository.deciding.current_state", count)
+        with pytest.raises(StoreConflictError):
+            accounts.when(expect=accounts.version("a") + 1).do("a", Account.deposit, 1)
+        assert len(reads) == 1, "no other attempt can find the version either"
 
     def test_what_makes_no_sense_is_refused(self, accounts: Repository[Account]) -> None:
         with pytest.raises(TypeError, match="expect is for do"):
