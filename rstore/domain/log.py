@@ -149,7 +149,7 @@ EVERYTHING: Final = Query()
 
 
 class ReplayQuery(NamedTuple):
-    """From which records of a stream something is to be folded: by default the present state of an event sequence.
+    """Asks for the records of a stream to fold: by default those of the present state of an event sequence.
 
     Attributes:
         query: selects records, as in :meth:`LogReader.read`; the head is that of the present. If the log has lost the
@@ -165,7 +165,7 @@ class ReplayQuery(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """What a stream is folded from: its head, a snapshot if there is one, and records in the order of their query."""
+    """The head of a stream, a snapshot if there is one, and the records to fold, in the order of their query."""
 
     head: Head
     snapshot: Record | None
@@ -267,7 +267,7 @@ class LogReader(Protocol):
         """
 
     def replay(self, queries: Sequence[ReplayQuery], room: int | None = None) -> list[Replay | None]:
-        """Return what many streams are folded from, each in one consistent read; None where there is no such stream.
+        """Return the records to fold of many streams, each in one consistent read; None where there is no such stream.
 
         They are of any kind but keys. Many take few round trips. The snapshots of an event sequence are records on the
         stream of kind ``ss`` with its key. Their span is the latest time that they have folded, their item the version

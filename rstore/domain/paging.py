@@ -28,7 +28,11 @@ def newest(log: LogReader, streams: Iterable[Stream]) -> Iterator[Record | None]
 
 
 def fitting(room: int | None, replays: Iterable[Replay | None]) -> list[Replay | None]:
-    """Return the first replays, up to the one that fills so many bytes of memory; all if there is no limit."""
+    """Return the first replays, up to the one that fills so many bytes of memory; all if there is no limit.
+
+    >>> fitting(0, [None, None]), fitting(None, [None, None])
+    ([None], [None, None])
+    """
     found, taken = list[Replay | None](), 0
     for replay in replays:
         found.append(replay)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from heapq import merge
 from itertools import islice, takewhile
 from operator import attrgetter
@@ -169,12 +169,13 @@ class Transaction:
 
     def replay(self, queries: Sequence[ReplayQuery], room: int | None = None) -> list[Replay | None]:
         asked = [each for each in queries if each.query.after < PROVISIONAL]
-        stored = iter(self._log.replay(asked, room) if asked else ())
+        stored = deque(self._log.replay(asked, room) if asked else ())
         replays = list[Replay | None]()
-        with suppress(StopIteration):  # of fewer, if they are large
-            for each in queries:
-                found = next(stored) if each.query.after < PROVISIONAL else None
-                replays.append(self._replayed(each, found))
+        for each in queries:
+            is_asked = each.query.after < PROVISIONAL
+            if is_asked and not stored:  # the log has answered fewer, since they are large
+                break
+            replays.append(self._replayed(each, stored.popleft() if is_asked else None))
         return replays
 
     def _replayed(self, asked: ReplayQuery, stored: Replay | None) -> Replay | None:

@@ -111,9 +111,9 @@ def listed(core: Reading, stream: Stream, wanted: Slice) -> Points:
 
 
 def framed_by_layout(core: Reading, stream: Stream, wanted: Slice) -> Frame:
-    """Return the points of a slice as a frame. The layout of the series is looked up first, and not if it is needed.
+    """Return the points of a slice as a frame. The layout of the series is looked up before the points, needed or not.
 
-    Its look is at few bytes. What follows is decoded once, though reads that go on together begin anew after each look.
+    That look reads few bytes. So the points are decoded once, though reads that go on together begin anew after each.
     """
     layout = layout_of(core, stream)
     return framed(core, stream, wanted, lambda: layout)

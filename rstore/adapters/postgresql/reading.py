@@ -68,7 +68,7 @@ def pages(pool: PostgresqlPool, namespace: str, stream: Stream, query: Query) ->
 
 
 def replays(db: Connection, namespace: str, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
-    """Return what streams are folded from, or the first ones of them."""
+    """Return the records to fold of streams, or of the first ones of them."""
     found, left = list[Replay | None](), TIME_MAX if room is None else room
     for _, group in groupby(queries, key=_shape):  # mostly, all are of one
         asked = list(group)

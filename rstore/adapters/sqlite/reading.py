@@ -66,7 +66,7 @@ def find_many(db: Connection, streams: Sequence[Stream]) -> dict[Stream, StreamR
 
 
 def replay(db: Connection, asked: ReplayQuery) -> Replay | None:
-    """Return what a stream is folded from, in a transaction if it takes several reads."""
+    """Return the records of a stream to fold, in a transaction if it takes several reads."""
     if asked.query.after:  # most callers have folded all that there is: the stream alone tells them so
         row = find(db, asked.stream)
         if row is not None and row.version <= asked.query.after:
@@ -76,7 +76,7 @@ def replay(db: Connection, asked: ReplayQuery) -> Replay | None:
 
 
 def replayed(db: Connection, row: StreamRow | None, asked: ReplayQuery) -> Replay | None:
-    """Return what a stream that was found is folded from."""
+    """Return the records to fold of a stream that was found."""
     if row is None:
         return None
     (stream, query, horizon), snapshot = asked, None

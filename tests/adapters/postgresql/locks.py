@@ -1,4 +1,4 @@
-"""Who waits for whom on a PostgreSQL server, so that no test has to sleep until another session has come so far."""
+"""Counts the sessions that wait for locks on a PostgreSQL server, so that a test need not sleep until they do."""
 
 from __future__ import annotations
 
