@@ -67,7 +67,11 @@ class Lease(NamedTuple):
         return Lease(self.cursor, last, 1, owner, until)
 
     def passed(self) -> Lease:
-        """Return the lease after the message in hand: it was delivered, or skipped."""
+        """Return the lease after the message in hand: it was delivered, or skipped.
+
+        >>> Lease(3, last=5, attempt=2).passed().cursor, Lease(3).passed().cursor
+        (5, 3)
+        """
         return Lease(max(self.cursor, self.last))
 
     def failed(self, error: str, until: int) -> Lease:
