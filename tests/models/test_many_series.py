@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import pandas as pd
 import polars as pl
@@ -459,17 +460,25 @@ def test_a_long_series_that_changes_while_it_is_read_is_read_again(
     assert found == {"long": store.range("long"), "short": [(1, 1)]}
 
 
-def asked_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[list[ReplayQuery]]:
-    """Return the queries of each look at many streams from now on."""
-    log, asked = store._core.base, list[list[ReplayQuery]]()
+class Look(NamedTuple):
+    """A look at many streams: what was asked for, and how many of that were answered."""
+
+    asked: list[ReplayQuery]
+    answers: int
+
+
+def looks_of(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[Look]:
+    """Return the looks from now on."""
+    log, looks = store._core.base, list[Look]()
     replay = log.replay
 
     def noted(queries: Any, room: int | None = None) -> Any:
-        asked.append(list(queries))
-        return replay(queries, room)
+        found = replay(queries, room)
+        looks.append(Look(list(queries), len(found)))
+        return found
 
     monkeypatch.setattr(log, "replay", noted)
-    return asked
+    return looks
 
 
 def test_after_a_look_that_had_no_room_for_all_few_more_are_asked_for(
@@ -478,9 +487,10 @@ def test_after_a_look_that_had_no_room_for_all_few_more_are_asked_for(
     keys = [f"{i:02}" for i in range(40)]
     store.extend_many({key: [(1, bytes(5_000))] for key in keys})
     monkeypatch.setattr(together, "PAGE_BYTES", 1)
-    asked = asked_of(store, monkeypatch)
+    looks = looks_of(store, monkeypatch)
     assert list(store.range_many(keys).values()) == [[(1, bytes(5_000))]] * len(keys)
-    assert max(map(len, asked[1:])) == 2
+    assert len(looks[0].asked) == len(keys) > looks[0].answers
+    assert all(len(after.asked) <= 2 * before.answers for before, after in pairwise(looks))
 
 
 def test_a_first_look_is_at_few_records_and_the_rest_is_read_alone(
@@ -489,16 +499,16 @@ def test_a_first_look_is_at_few_records_and_the_rest_is_read_alone(
     streams = [Stream(TS, key) for key in "ab"]
     for t in range(6):
         store.extend_many({"a": [(t, t)], "b": [(t, t)]})
-    asked = asked_of(store, monkeypatch)
+    looks = looks_of(store, monkeypatch)
     for limit, least in ((None, 3), (5, 3), (3, 3), (2, 2)):
-        asked.clear()
+        looks.clear()
         query = Query(limit=limit)
         found = together.read_together(
             store._core, streams, lambda core, stream, query=query: list(core.log.read(stream, query)), most=3
         )
         with case(limit):
             assert list(found) == [list(store._core.log.read(stream, query)) for stream in streams]
-            assert [each.query.limit for each in asked[0]] == [least] * 2
+            assert [each.query.limit for each in looks[0].asked] == [least] * 2
 
 
 def test_a_read_that_asks_for_something_else_the_second_time_is_done_alone(
