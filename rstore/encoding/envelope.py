@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
-from rstore.domain.errors import StoreFormatError, StorePayloadError
+from rstore.domain.errors import StoreError, StoreFormatError, StorePayloadError
 from rstore.domain.log import Record
 from rstore.domain.series import Run
 from rstore.domain.streams import Stream
@@ -322,6 +322,8 @@ class Envelope:
         load = self._loader(stream, flags)
         try:
             return load(data.decode("utf-8", "surrogatepass") if flags & TEXT else data)
+        except StoreError:  # of a store that the user's value reads, such as a lost connection: not of this payload
+            raise
         except Exception as exc:
             raise self._unloadable(StorePayloadError, stream, why_unloadable(exc)) from exc
 
@@ -344,7 +346,7 @@ class Envelope:
         """Raise the errors of columns that can't be read as those of a store."""
         try:
             yield
-        except StorePayloadError:
+        except StoreError:  # told already, or of a store that a user's value reads
             raise
         except DamageError as exc:
             raise self.error(stream, "the checksum does not match: it was damaged") from exc

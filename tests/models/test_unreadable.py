@@ -13,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from rstore import Change, JsonStore, Store, StoreMissingKeyError, StorePayloadError, StorePlaintextError, Unreadable
+from rstore import (
+    Change,
+    JsonStore,
+    Store,
+    StoreMissingKeyError,
+    StoreNotAvailableError,
+    StorePayloadError,
+    StorePlaintextError,
+    Unreadable,
+)
 from rstore.cli.describe import describe
 from rstore.cli.program import run
 from rstore.domain.log import Batch, Entry
@@ -86,6 +95,30 @@ def test_a_read_tells_no_value_of_what_else_goes_wrong(backend: Backend) -> None
     with pytest.raises(StorePayloadError, match="loading it failed with ValueError") as raised:
         store["k"]
     assert "wine" not in str(raised.value)
+
+
+def test_an_error_of_the_store_that_a_value_reads_is_not_one_of_the_value(backend: Backend) -> None:
+    """A caller that skips damaged values would skip good ones, as long as the other server is away."""
+
+    class Referring(JsonStore):
+        def _load(self, data: str) -> Any:
+            raise StoreNotAvailableError("the other server is away")
+
+    writer = backend.store(JsonStore)
+    writer["k"] = "wine"
+    writer.extend("series", (1, "wine"))
+    writer.extend("longer", (1, "wine"), (2, "beer"))
+    writer.apply("account", {"drink": "wine"})
+    store = backend.store(Referring)
+    for read in (
+        lambda: store["k"],
+        lambda: store.current("account"),
+        lambda: store.range("series"),
+        lambda: store.range("longer"),
+        lambda: list(store.log()),
+    ):
+        with pytest.raises(StoreNotAvailableError, match="the other server is away"):
+            read()
 
 
 # -- changes ----------------------------------------------------------------------------------------------------------
