@@ -1,4 +1,4 @@
-"""Frames of numbers and texts, beside Parquet: ``python -m benchmarks.frames [rounds] [words]``.
+"""Frames of numbers and texts, beside raw files and Parquet: ``python -m benchmarks.frames [rounds] [words]``.
 
 With words, the script measures only frames whose names have one of them. Each figure is the median over the rounds.
 Speeds are in millions of cells a second. Ratios divide a time by that of the first rival. All writers wait until their
