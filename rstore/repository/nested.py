@@ -103,7 +103,9 @@ class Shapes:
     def _record(self, of_type: Any, origin: type, arguments: tuple[Any, ...]) -> Shape | None:
         try:
             fields = _fields_in(origin)
-        except (TypeError, NameError):  # the converter has a hook of its own for it, or has refused it
+        except (TypeError, NameError) as exc:  # the converter has a hook of its own for it, or has refused it
+            if items_of(self._upcast.get(origin, {})):
+                raise TypeError(f"upcast: {origin.__name__} can have no table, since {exc}") from exc
             return None
         given = dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False))
         types_of = {name: _filled(field.type, given) for name, field in fields.items()}

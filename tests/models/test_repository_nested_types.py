@@ -294,6 +294,11 @@ def test_an_unknown_field_is_an_error(store: Store, model: type[Any], stored: An
         load(store, model, {**stored, "odd": 1})
 
 
+def test_a_class_whose_fields_nobody_knows_has_no_table(store: Store) -> None:
+    with pytest.raises(TypeError, match="upcast: Open can have no table, since Open allows extra values"):
+        Repository(store, pydantic_of(Open), upcast={Open: {"title": "name"}})
+
+
 def test_a_validator_of_a_pydantic_dataclass_may_know_other_fields(store: Store) -> None:
     assert load(store, pydantic_of(Road), {"road": "a"}) == Road(street="a")  # type: ignore[call-arg]
 
