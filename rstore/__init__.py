@@ -25,6 +25,7 @@ from rstore.history.commits import Commit
 from rstore.history.deliverer import Delivery
 from rstore.history.deliveries import DeliveryLag, DueKey
 from rstore.history.diff import Diff
+from rstore.history.lag import ProjectionLag
 from rstore.history.skipping import Skipped
 from rstore.models.event_sequences import Event
 from rstore.repository import Changes, Repository, UnknownEvent
@@ -50,6 +51,7 @@ __all__ = [
     "FrozenStoreError",
     "JsonStore",
     "MsgpackStore",
+    "ProjectionLag",
     "Reclaimed",
     "Repository",
     "Saved",

@@ -24,6 +24,7 @@ from rstore.domain.streams import ES, KV, TS
 from rstore.encoding.envelope import Envelope
 from rstore.history.deliveries import Delivering
 from rstore.history.follow import Follower
+from rstore.history.lag import Lagging
 from rstore.history.projector import Projecting
 from rstore.history.reader import HistoryReader
 from rstore.history.revert import Revision
@@ -52,6 +53,7 @@ class Store(
     Revision,
     Follower,
     Projecting,
+    Lagging,
     Delivering,
     Scopes,
     Compaction,

@@ -1,4 +1,4 @@
-"""Commands for deliveries: how far behind they are, and what happens to messages that failed."""
+"""Commands for projections and deliveries: how far behind they are, and what happens to messages that failed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ import typer
 from rstore.cli.command import READ, WRITE, Access, Session, command
 from rstore.cli.exit_codes import CommandError
 from rstore.cli.output import COUNT, MOMENT, TEXT, Column
-from rstore.history.deliveries import DueKey
+from rstore.history.deliveries import DeliveryLag, DueKey
+from rstore.history.lag import ProjectionLag
 
 app = typer.Typer()
 
 Name = Annotated[str, typer.Argument(help="The name of the delivery: mail.", show_default=False)]
 
-_LAGS: Final = [
-    Column("name", TEXT, "yellow"),
-    *(Column(state, COUNT) for state in ("due", "leased", "waiting", "parked", "records")),
-    Column("seconds", COUNT),
+_NAME: Final = Column("name", TEXT, "yellow")
+_LAGS: Final = [_NAME, *(Column(each, COUNT) for each in DeliveryLag._fields[1:])]
+_PROJECTION_LAGS: Final = [_NAME, Column("checkpoint"), *(Column(each, COUNT) for each in ProjectionLag._fields[2:])]
+_SKIPPED: Final = [
+    Column("recorded", MOMENT),
+    Column("kind", TEXT, "dim"),
+    Column("key", TEXT, "yellow"),
+    Column("version", COUNT),
+    Column("checkpoint"),
+    Column("error"),
 ]
 _KEYS: Final = [
     Column("kind", TEXT, "dim"),
@@ -46,6 +53,21 @@ def deliveries(
         session.out.rows(_LAGS, session.store.deliveries())
     else:
         session.out.rows(_KEYS, session.store.due(name))
+
+
+@command(app, READ)
+def projections(
+    session: Session,
+    name: Annotated[str | None, typer.Argument(help="A projection: show the changes that it has skipped.")] = None,
+) -> None:
+    """Show how far behind each projection is, or the changes that one has skipped, and the error of each.
+
+    Example: rstore projections totals
+    """
+    if name is None:
+        session.out.rows(_PROJECTION_LAGS, session.store.projections())
+    else:
+        session.out.rows(_SKIPPED, session.store.skipped(name))
 
 
 @command(app, WRITE, access=Access.CHANGE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Final, NamedTuple, TypeVar
 
 from rstore.core import Core, Surface, check_keys, now
@@ -16,6 +17,7 @@ from rstore.domain.streams import DELIVER, Stream
 from rstore.history.changes import KINDS, StreamFilter, stream_filter
 from rstore.history.deliverer import Deliverer, Delivery, Rules
 from rstore.history.follow import Pauses, position_in
+from rstore.history.lag import COUNTED, check_most, counted
 from rstore.history.queue import Queue, StoredLease
 from rstore.history.searcher import Searcher, begun_with
 
@@ -59,7 +61,7 @@ class DeliveryLag(NamedTuple):
         name: that of the delivery.
         due, leased, waiting, parked: the number of keys in its queue, by state.
         records: the number of records that were not delivered yet. Some of them no worker has found yet.
-        seconds: the age of the oldest of these.
+        seconds: the age of the oldest of these; 0.0 if there are none.
     """
 
     name: str
@@ -197,8 +199,12 @@ class Delivering(Surface):
             raise TypeError("skip() takes the keys of which a message is to be skipped, one at least")
         return _change(self._core, name, "skip", keys, _SKIPPED, Lease.passed)
 
-    def deliveries(self) -> list[DeliveryLag]:
-        """Return how far behind each delivery is, by name. This reads all records that were not delivered yet.
+    def deliveries(self, *, most: int = COUNTED) -> list[DeliveryLag]:
+        """Return how far behind each delivery is, by name. This reads all records that are counted.
+
+        Args:
+            most: count so many records of each delivery at most. ``records`` is this number then, and ``seconds`` the
+                age of the oldest one that was counted.
 
         >>> store['price'] = 10
         >>> store.deliver('mail', lambda delivery: None)
@@ -207,7 +213,8 @@ class Delivering(Surface):
         >>> [(each.name, each.records) for each in store.deliveries()]
         [('mail', 1)]
         """
-        return [_lag(self._core, head.stream) for head in self._core.base.heads(DELIVER)]
+        check_most(most)
+        return [_lag(self._core, head.stream, most) for head in self._core.base.heads(DELIVER)]
 
 
 def _check_outside(core: Core, name: object, call: str) -> str:
@@ -282,24 +289,23 @@ def _change_one(
     return _due_key(found, at)
 
 
-def _lag(core: Core, stream: Stream) -> DeliveryLag:
+def _lag(core: Core, stream: Stream, most: int) -> DeliveryLag:
     (record,) = core.base.last([stream])
     if record is None:  # it was discarded meanwhile
         return DeliveryLag(stream.key, 0, 0, 0, 0, 0, 0.0)
     queue = Queue(core, stream.key, begun_with(core.envelope, stream, record)[1])
+    leases = {found.stream: found.lease for found in queue.all()}
     at = now()
-    states: list[State] = []
-    records, oldest = 0, at
-    queued: dict[Stream, int] = {}
-    for found in queue.all():
-        states.append(found.lease.state(at))
-        queued[found.stream] = found.lease.cursor
-        for each in core.base.read(found.stream, Query(after=found.lease.cursor, most=_NO_PAYLOAD)):
-            records, oldest = records + 1, min(oldest, each.recorded)
-    for each in _not_searched(core, record, queue, queued):
-        records, oldest = records + 1, min(oldest, each.recorded)
+    states = [lease.state(at) for lease in leases.values()]
+    queued = (_not_delivered(core, *each) for each in leases.items())
+    behind = chain(chain.from_iterable(queued), _not_searched(core, record, queue, leases))
     due, leased, waiting, parked = (states.count(state) for state in ("due", "leased", "waiting", "parked"))
-    return DeliveryLag(stream.key, due, leased, waiting, parked, records, max(0, at - oldest) / 1000)
+    return DeliveryLag(stream.key, due, leased, waiting, parked, *counted(behind, most))
+
+
+def _not_delivered(core: Core, stream: Stream, lease: Lease) -> Iterator[Record]:
+    """Return the records of a stream in the queue that were not delivered, without their payloads."""
+    return core.base.read(stream, Query(after=lease.cursor, most=_NO_PAYLOAD))
 
 
 def _not_searched(core: Core, checkpoint: Record, queue: Queue, queued: Collection[Stream]) -> Iterator[Record]:

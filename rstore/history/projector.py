@@ -19,6 +19,7 @@ from rstore.domain.streams import ES, KV, PROJECT, SKIPPED, TS, Stream
 from rstore.encoding.notes import note_body
 from rstore.history.changes import Change, StreamFilter, note_of, read_change, stream_filter
 from rstore.history.follow import Pauses, mark_of
+from rstore.history.lag import filter_words
 from rstore.history.rebuild import output_of
 from rstore.history.skipping import OF_THE_STORE, OnError, Skipped, check_on_error, note_of_skipped, skipped_of
 from rstore.models.applying import delete_sequence
@@ -198,7 +199,9 @@ class _Projector(Generic[S]):
         return Batch(stream, (entry,), now(), if_live=True, replace=True)
 
     def _progress(self, checkpoint: str, expect: int | None) -> Batch:
-        entry = self.core.envelope.entry(self.stream, PROJECT, item=checkpoint, start=0, end=0)
+        words = filter_words(self.streams)
+        note = note_body(words) if words else None
+        entry = self.core.envelope.entry(self.stream, PROJECT, item=checkpoint, start=0, end=0, note=note)
         return Batch(self.stream, (entry,), now(), expect, replace=True)
 
 

@@ -1,4 +1,4 @@
-"""Deliveries on the command line: how far behind they are, and what is parked."""
+"""Projections and deliveries on the command line: how far behind they are, and what they could not deal with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rstore import Delivery, Store
+from rstore import Change, Delivery, Store
 from rstore.cli.program import run
 
 if TYPE_CHECKING:
@@ -38,3 +38,18 @@ def test_deliveries_retry_and_skip(file: Store, say: Say, capsys: pytest.Capture
         assert run(words) == 1
         assert "nothing is parked there" in capsys.readouterr().err
     assert run(("skip", "mail")) == 2
+
+
+def test_projections(file: Store, say: Say) -> None:
+    def fail(change: Change, store: Store) -> None:
+        raise LookupError
+
+    assert say("projections") == ""
+    file["a"] = 1
+    file.project("counts", fail, on_error="skip")
+    file["a"] = file["b"] = 2
+    ((name, checkpoint, records, _, skipped),) = [line.split("\t") for line in say("projections").splitlines()]
+    assert (name, records, skipped) == ("counts", "2", "1")
+    assert [change.key for _, change in file.follow(checkpoint)] == ["a", "b"]
+    (told,) = [json.loads(line) for line in say("projections", "counts", "--json").splitlines()]
+    assert (told["kind"], told["key"], told["error"]) == ("kv", "a", "LookupError")
