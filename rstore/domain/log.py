@@ -355,6 +355,8 @@ class Log(LogReader, Protocol):
     def rewrite(self, rewrites: Sequence[Rewrite]) -> Reclaimed:
         """Replace records by others, all or nothing: besides ``discard`` the only way that a record leaves the log.
 
+        The rewrites are of different streams.
+
         Raises:
             StoreConflictError: a stream is not at the version that its rewrite expects.
         """

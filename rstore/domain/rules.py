@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from rstore.domain.errors import StoreConflictError, StoreError, StoreNotAvailableError
-from rstore.domain.log import VERSION_MAX, Batch, Copy, Head, Query, Record, Rewrite
+from rstore.domain.log import ALL_VERSIONS, VERSION_MAX, Batch, Copy, Head, Query, Record, Rewrite
 from rstore.domain.operators import DELITEM
 from rstore.domain.spans import TIME_MIN
 from rstore.domain.streams import KV, Stream
@@ -22,6 +22,15 @@ def check_expected(write: Batch | Rewrite, version: int, floor: int) -> None:
         raise StoreConflictError(*write.stream, write.expect, version)
     if isinstance(write, Rewrite) and write.floor is not None and write.floor != floor:
         raise StoreConflictError(*write.stream, write.floor, version)
+
+
+def forgets(rewrite: Rewrite) -> bool:
+    """Tell whether a rewrite leaves nothing of its stream, whatever the stream holds.
+
+    >>> forgets(Rewrite(Stream(KV, 'key'), None, ALL_VERSIONS, live=False))
+    True
+    """
+    return rewrite == Rewrite(rewrite.stream, rewrite.expect, ALL_VERSIONS, live=False, floor=rewrite.floor)
 
 
 def no_namespace(name: str, namespace: str) -> StoreNotAvailableError:

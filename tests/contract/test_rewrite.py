@@ -8,9 +8,9 @@ from contextlib import suppress
 import pytest
 
 from rstore.domain.errors import StoreConflictError
-from rstore.domain.log import Batch, Head, Log, Query, Reclaimed, Record, ReplayQuery, Rewrite
+from rstore.domain.log import ALL_VERSIONS, Batch, Head, Log, Query, Reclaimed, Record, ReplayQuery, Rewrite
 from rstore.domain.spans import TIME_MAX
-from rstore.domain.streams import TS
+from rstore.domain.streams import ES, KV, TS, Stream
 from tests.contract.conftest import (
     ALL,
     EVENTS,
@@ -27,6 +27,10 @@ from tests.contract.conftest import (
     starts,
     versions,
 )
+
+
+def forgotten(stream: Stream, expect: int | None = None) -> Rewrite:
+    return Rewrite(stream, expect, ALL_VERSIONS, live=False)
 
 
 class TestRewrite:
@@ -221,6 +225,45 @@ class TestRewrite:
         assert log.head(SERIES) is None
         assert starts(log.read(OTHER)) == [2, 3]
         assert starts(log.read(EVENTS)) == [1, 2, 3]
+
+    def test_many_streams_are_forgotten_at_once_as_each_by_itself(self, log: Log) -> None:
+        def stored(name: str) -> list[Stream]:
+            own = [Stream(kind, f"{name} {number}") for number in range(4) for kind in (KV, TS, ES)]
+            for number, stream in enumerate(own):
+                append(log, stream, [entry(data=bytes(nth)) for nth in range((1, 2, 150)[number % 4 % 3])])
+                append(log, stream, [entry(data=b"last")], replace=number > 8)
+            append(log, own[0], [entry(op="delitem")], live=False)
+            append(log, own[1], entries(1, 2), live=False)
+            return own
+
+        each, together, kept = stored("each"), stored("together"), stored("kept")
+        before, newest = everything(log, *kept)[:3], max(position for position, _, _ in log.follow())
+        last = {stream: head_of(log, stream).version for stream in together}
+        expected = sum((log.rewrite([forgotten(stream)]) for stream in each), start=())
+        assert log.rewrite([forgotten(stream) for stream in [*together, Stream(KV, "unknown")]]) == (
+            sum(expected[::2]),
+            sum(expected[1::2]),
+        )
+        assert [log.head(stream) for stream in each + together] == [None] * 24
+        assert {stream for _, stream, _ in log.follow()} == set(kept)
+        assert everything(log, *kept)[:3] == before
+        assert [log.count(kind) for kind in (KV, TS, ES)] == [3, 3, 4]
+        assert log.rewrite([forgotten(stream) for stream in together]) == Reclaimed(0, 0)
+        for stream in together:
+            assert append(log, stream, entries(0)) > last[stream]
+            assert min(position for position, found, _ in log.follow() if found == stream) > newest
+
+    def test_nothing_is_forgotten_if_one_of_many_is_not_as_expected(self, log: Log) -> None:
+        streams = [Stream(KV, f"key {number}") for number in range(80)]
+        log.append([Batch(stream, entries(0), 1) for stream in streams])
+        heads = [head_of(log, stream) for stream in streams]
+        before = everything(log, *streams)
+        with pytest.raises(StoreConflictError, match="key 70"):
+            log.rewrite([forgotten(each.stream, each.version - (each.stream.key == "key 70")) for each in heads])
+        with pytest.raises(StoreConflictError, match="key 79"):
+            log.rewrite([forgotten(each.stream)._replace(floor=each.floor + (each == heads[79])) for each in heads])
+        assert everything(log, *streams) == before
+        assert log.rewrite([forgotten(each.stream, each.version) for each in heads]) == Reclaimed(80, 0)
 
     def test_it_returns_records_and_bytes_of_what_was_taken_out(self, log: Log) -> None:
         append(log, SERIES, [entry(i, data=b"x" * i) for i in range(1, 5)])

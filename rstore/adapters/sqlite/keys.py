@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import json
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from rstore.adapters.sqlite import statements as sql
 from rstore.adapters.sqlite.file import Connection
-from rstore.domain.log import ALL_VERSIONS, Record
+from rstore.domain.log import Record
 
 
 class Link(NamedTuple):
@@ -48,14 +49,18 @@ def erase(db: Connection, number: int, found: Iterable[Link], dropped: Iterable[
     if gone:
         db.execute(sql.KEEP_POSITIONS)
         db.executemany(sql.FORGET_CHANGE, ((position,) for position in gone))
-        db.execute(sql.FORGET_MILESTONES, (number,))
+        db.execute(sql.FORGET_MILESTONES, (json.dumps([number]),))
         db.execute(sql.MARK_AGAIN, (number, 0))
 
 
-def erase_all(db: Connection, number: int) -> None:
-    """Erase all records of the key with an id."""
-    found = links(db, number)
-    erase(db, number, found, among(found, ALL_VERSIONS))
+def forget_changes(db: Connection, numbers: Sequence[int]) -> None:
+    """Erase the changes of the keys with some ids. Their heads stay as they are, for the caller to replace or erase."""
+    if not numbers:
+        return
+    ids = json.dumps(numbers)
+    db.execute(sql.KEEP_POSITIONS)
+    db.execute(sql.FORGET_CHANGES, (ids, 0))
+    db.execute(sql.FORGET_MILESTONES, (ids,))
 
 
 def put(db: Connection, number: int, found: Iterable[Link], records: Iterable[Record]) -> tuple[set[int], int]:

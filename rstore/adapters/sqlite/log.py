@@ -156,11 +156,8 @@ class SqliteLog:
     # -- erase --------------------------------------------------------------------------------------------------------
 
     def rewrite(self, rewrites: Sequence[Rewrite]) -> Reclaimed:
-        reclaimed = Reclaimed(0, 0)
         with self._pool.transaction() as db:
-            for rewrite in rewrites:
-                reclaimed = reclaimed.plus(writing.rewrite_stream(db, rewrite))
-        return reclaimed
+            return writing.rewrite(db, rewrites)
 
     def vacuum(self) -> None:
         with self._pool.writer() as db:

@@ -211,6 +211,13 @@ CHANGE_STREAM: Final = "UPDATE rstore_head SET live = ?, levels = ?, floor = ?, 
 
 FORGET_STREAM: Final = "DELETE FROM rstore_head WHERE id = ?"
 
+_THOSE: Final = "(SELECT value FROM json_each(?))"
+
+FORGET_STREAMS: Final = (
+    f"DELETE FROM rstore_record WHERE stream IN {_THOSE}",
+    f"DELETE FROM rstore_head WHERE id IN {_THOSE}",
+)
+
 RAISE_FLOOR: Final = "UPDATE rstore_namespace SET floor = max(floor, ?) WHERE id = ?"
 
 # -- append -----------------------------------------------------------------------------------------------------------
@@ -282,21 +289,23 @@ HAS_RECORDS: Final = "SELECT EXISTS (SELECT 1 FROM rstore_record WHERE stream = 
 SIZE: Final = "SELECT count(*), coalesce(sum(length(data)), 0) FROM rstore_record WHERE stream = ? AND "
 DELETE: Final = "DELETE FROM rstore_record WHERE stream = ? AND version NOT IN (SELECT value FROM json_each(?)) AND "
 IN_RANGE: Final = "version >= ? AND version < ?"
-LISTED: Final = "version IN (SELECT value FROM json_each(?))"
+LISTED: Final = f"version IN {_THOSE}"
 
 # The records of a key, from its head back: each one is in the change that replaced it.
 _CHAIN: Final = """WITH RECURSIVE chain AS (
-    SELECT {columns} FROM rstore_head AS h WHERE h.id = ? AND h.position IS NOT NULL
+    SELECT {columns} FROM rstore_head AS h WHERE h.id {which} AND h.position IS NOT NULL
     UNION ALL
     SELECT {old} FROM chain CROSS JOIN rstore_change AS c ON c.position = chain.position
     WHERE c.old_version > ?)"""
 
-LINKS: Final = (
-    _CHAIN.format(
-        columns="version, position, length(data) AS size", old="c.old_version, c.old_position, length(c.old_data)"
-    )
-    + " SELECT version, position, size FROM chain"
-)
+_LINK: Final = "version, position, length(data) AS size"
+_OLD_LINK: Final = "c.old_version, c.old_position, length(c.old_data)"
+LINKS: Final = _CHAIN.format(which="= ?", columns=_LINK, old=_OLD_LINK) + " SELECT version, position, size FROM chain"
+_LINKS_OF_MANY: Final = _CHAIN.format(which=f"IN {_THOSE}", columns=_LINK, old=_OLD_LINK)
+
+SIZE_OF_STREAMS: Final = f"""{_LINKS_OF_MANY}
+SELECT count(*), coalesce(sum(size), 0)
+FROM (SELECT size FROM chain UNION ALL SELECT length(data) FROM rstore_record WHERE stream IN {_THOSE})"""
 
 _TAKEN: Final = f"SELECT {_OLD['columns']} FROM rstore_change WHERE position = ?"
 HEAD_TAKES: Final = f"UPDATE rstore_head SET ({_BARE['columns']}) = ({_TAKEN}) WHERE id = ?"
@@ -306,13 +315,17 @@ _PUT: Final = ("recorded", *Entry._fields)
 PUT_IN_HEAD: Final = f"UPDATE rstore_head SET {', '.join(f'{_BARE[name]} = ?' for name in _PUT)} WHERE id = ?"
 PUT_IN_CHANGE: Final = f"UPDATE rstore_change SET {', '.join(f'{_OLD[name]} = ?' for name in _PUT)} WHERE position = ?"
 
+FORGET_CHANGES: Final = f"{_LINKS_OF_MANY} DELETE FROM rstore_change WHERE position IN (SELECT position FROM chain)"
+
 FORGET_CHANGE: Final = "DELETE FROM rstore_change WHERE position = ?"
 
-FORGET_MILESTONES: Final = "DELETE FROM rstore_milestone WHERE stream = ?"
+FORGET_MILESTONES: Final = f"DELETE FROM rstore_milestone WHERE stream IN {_THOSE}"
 
 MARK_AGAIN: Final = (
     _CHAIN.format(
-        columns="id, version, recorded, position", old="chain.id, c.old_version, c.old_recorded, c.old_position"
+        which="= ?",
+        columns="id, version, recorded, position",
+        old="chain.id, c.old_version, c.old_recorded, c.old_position",
     )
     + " INSERT INTO rstore_milestone SELECT * FROM chain WHERE version % 64 = 0"
 )
@@ -352,7 +365,7 @@ CROSS JOIN rstore_change AS c ON c.position = {_SUCCESSOR}
 WHERE r.position > ?1 AND h.namespace = ?2
 ORDER BY 4"""
 
-_BY_CHAIN: Final = _CHAIN.format(columns=_BARE["columns"], old=_IN_CHANGE["columns"])
+_BY_CHAIN: Final = _CHAIN.format(which="= ?", columns=_BARE["columns"], old=_IN_CHANGE["columns"])
 
 # Along the versions: records after a version.
 _BY_VERSION: Final = 'rstore_record INDEXED BY rstore_record_version WHERE stream = ? AND start <= ? AND "end" >= ?'

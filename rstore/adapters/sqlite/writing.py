@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import chain, count, groupby
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,7 +14,7 @@ from rstore.adapters.sqlite import statements as sql
 from rstore.adapters.sqlite.file import Connection
 from rstore.adapters.sqlite.reading import StreamRow, find, find_many
 from rstore.domain.log import Batch, Copy, Reclaimed, Rewrite
-from rstore.domain.rules import check_expected, merged_copies
+from rstore.domain.rules import check_expected, forgets, merged_copies
 from rstore.domain.spans import TIME_MIN, bit, level_of
 from rstore.domain.streams import KV, Stream
 
@@ -98,8 +99,8 @@ def _add_keys(db: Connection, batches: Sequence[_Found], appending: _Appending) 
 def _set_keys(db: Connection, batches: Sequence[_Found], appending: _Appending) -> list[int]:
     """Append an entry each to keys that there are."""
     replaced = json.dumps([row.id for batch, row in batches if batch.replace and row])
-    for (number,) in db.execute(sql.WITH_HISTORY, (replaced,)).fetchall():
-        keys.erase_all(db, number)  # of the others, the trigger takes the only record away
+    # of the others, the trigger takes the only record away
+    keys.forget_changes(db, [number for (number,) in db.execute(sql.WITH_HISTORY, (replaced,))])
     rows, changed = [], []
     for (_, (entry,), _, _, live, replace, _), row in batches:
         if row is not None:
@@ -153,7 +154,8 @@ def _append_records(db: Connection, batch: Batch, row: StreamRow, positions: Ite
 
 def _append_to_key(db: Connection, batch: Batch, row: StreamRow, positions: Iterator[int]) -> tuple[int, int]:
     if batch.replace:
-        keys.erase_all(db, row.id)
+        keys.forget_changes(db, [row.id])
+        db.execute(sql.HEAD_TAKES, (None, row.id))
     rows = [
         (version, next(positions), batch.recorded, *entry, row.floor, row.id)
         for version, entry in enumerate(batch.entries, start=row.version + 1)
@@ -201,7 +203,34 @@ class _Erased(NamedTuple):
     is_empty: bool
 
 
-def rewrite_stream(db: Connection, rewrite: Rewrite) -> Reclaimed:
+def rewrite(db: Connection, rewrites: Sequence[Rewrite]) -> Reclaimed:
+    """Replace records of streams by others."""
+    if len(rewrites) > 1 and all(map(forgets, rewrites)):  # for one, fewer statements do
+        return _forget(db, rewrites)
+    return reduce(Reclaimed.plus, (_rewrite_stream(db, each) for each in rewrites), Reclaimed(0, 0))
+
+
+def _forget(db: Connection, rewrites: Sequence[Rewrite]) -> Reclaimed:
+    """Forget streams with all their records: in a few statements, for however many."""
+    found = find_many(db, [rewrite.stream for rewrite in rewrites])
+    for rewrite in rewrites:
+        _expect(rewrite, found.get(rewrite.stream))
+    ids = [row.id for row in found.values()]
+    numbers = json.dumps(ids)
+    reclaimed = Reclaimed._make(db.execute(sql.SIZE_OF_STREAMS, (numbers, 0, numbers)).fetchone())
+    keys.forget_changes(db, ids)
+    for statement in sql.FORGET_STREAMS:
+        db.execute(statement, (numbers,))
+    if found:
+        db.execute(sql.RAISE_FLOOR, (1 + max(row.version for row in found.values()), db.namespace))
+    born: Counter[str] = Counter()
+    for stream, row in found.items():
+        born[stream.kind] -= row.live
+    _count(db, born)
+    return reclaimed
+
+
+def _rewrite_stream(db: Connection, rewrite: Rewrite) -> Reclaimed:
     """Replace records of a stream by others."""
     row = find(db, rewrite.stream)
     _expect(rewrite, row)
