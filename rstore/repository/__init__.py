@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from attrs import evolve
 
@@ -12,11 +12,6 @@ from rstore.core import check_expect, core_of, reading_of
 from rstore.domain.errors import StoreError, StoreModelError
 from rstore.domain.log import Reclaimed
 from rstore.domain.names import check_name
-from rstore.domain.operators import EVENT
-from rstore.domain.streams import ES
-from rstore.history.changes import Change
-from rstore.history.commits import By, Commit
-from rstore.history.diff import Diff
 from rstore.models.event_states import is_live
 from rstore.repository.arguments import Kept, check_kept
 from rstore.repository.deciding import When
@@ -24,6 +19,7 @@ from rstore.repository.decisions import Changes
 from rstore.repository.events import ChangesOf, EventClasses, EventTypes, UnknownEvent
 from rstore.repository.listing import Errors, check_errors, instances
 from rstore.repository.mapping import ModelMapping, Unknown
+from rstore.repository.past import PastReader
 from rstore.repository.upcasts import Upcasts
 from rstore.store import Store
 from rstore.timestamps import Moment, posix_ms
@@ -36,7 +32,7 @@ M = TypeVar("M")
 P = ParamSpec("P")
 
 
-class Repository(Generic[M]):
+class Repository(PastReader[M]):
     """The instances of an attrs class, dataclass or pydantic model, each an event sequence with an item for each field.
 
     Methods of the class decide: they take an instance, and return changes or raise. They read and write nothing, so you
@@ -193,60 +189,6 @@ class Repository(Generic[M]):
         It is what ``expect`` compares with: see :meth:`when`, and :meth:`Store.version`.
         """
         return self._store.version(self._name(key))
-
-    def past(self, key: str, t: Moment) -> M | None:
-        """Return an instance as it was at a valid time, or None if there was none."""
-        state = self._store.past(self._name(key), t)
-        return None if state is None else self._mapping.load(key, state)
-
-    def diff(self, key: str, t1: Moment, t2: Moment) -> Diff:
-        """Return which fields are different at two valid times, as they are stored; see :meth:`Store.diff`."""
-        return self._store.diff(self._name(key), t1, t2)
-
-    @overload
-    def history(self, key: str, *, by: Literal["change"] = "change") -> list[Change]: ...
-    @overload
-    def history(self, key: str, *, by: Literal["commit"]) -> list[Commit]: ...
-    def history(self, key: str, *, by: By = "change") -> list[Change] | list[Commit]:
-        """Return all changes of an instance, or the commits that made them; see :meth:`Store.history`."""
-        return self._store.history(self._name(key), ES, by=by)
-
-    def events(self, key: str) -> list[Any]:
-        """Return the domain events of an instance, in order of the times when they happened.
-
-        In place of an event of which no instance can be made, there is an :class:`rstore.UnknownEvent`. Events that
-        were pruned are gone.
-
-        >>> import attrs
-        >>> @attrs.frozen
-        ... class Paid:
-        ...     amount: int
-        ...
-        ...     def changes(self, bill):
-        ...         return {'open': (operator.sub, self.amount)}
-        >>> @attrs.frozen
-        ... class Bill:
-        ...     open: int
-        ...
-        ...     def pay(self, amount):
-        ...         return Paid(amount)
-        >>> bills = Repository(store, Bill, events=[Paid])
-        >>> _ = bills.create('b-1', open=20)
-        >>> bills.do('b-1', Bill.pay, 15)
-        Bill(open=5)
-        >>> bills.events('b-1')
-        [Paid(amount=15)]
-        """
-        return self._events.all_of(reading_of(self._store), self._name(key), key)
-
-    def event_in(self, change: Change) -> Any:
-        """Return the domain event that a change of an instance holds, as :meth:`events` does; None of other changes.
-
-        For functions that follow the log, such as those of :meth:`Store.project`.
-        """
-        if change.op != EVENT or not change.key.startswith(self._mapping.prefix):
-            return None
-        return self._events.read(change.key.removeprefix(self._mapping.prefix), change.item, change.value)
 
     # -- write --------------------------------------------------------------------------------------------------------
 
