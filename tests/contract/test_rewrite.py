@@ -263,7 +263,11 @@ class TestRewrite:
         with pytest.raises(StoreConflictError, match="key 79"):
             log.rewrite([forgotten(each.stream)._replace(floor=each.floor + (each == heads[79])) for each in heads])
         assert everything(log, *streams) == before
-        assert log.rewrite([forgotten(each.stream, each.version) for each in heads]) == Reclaimed(80, 0)
+        ended = [Rewrite(each.stream, each.version, range(each.version), live=False) for each in heads]
+        assert log.rewrite(ended) == Reclaimed(0, 0)
+        assert log.count(KV) == 0
+        assert [versions(log, each.stream) for each in heads] == [[each.version] for each in heads]
+        assert log.rewrite([forgotten(each) for each in streams]) == Reclaimed(80, 0)
 
     def test_it_returns_records_and_bytes_of_what_was_taken_out(self, log: Log) -> None:
         append(log, SERIES, [entry(i, data=b"x" * i) for i in range(1, 5)])

@@ -17,17 +17,17 @@ DIGESTS = {
     "abort_if_open": "56114150e4332413b32e024de0f775caa85e8baa",
     "advance": "fff2c3191174a153852b81ffb93ee8be616ed02c",
     "begin": "63d188fb51ef675484cb66cc5122d9872d176f7e",
-    "commit": "b2ee6f6f8672ae202411816ebe7fcccc8bbb181f",
+    "commit": "0d5863637df885127bf683882d278123d16b9f34",
     "create": "ea835cb4fafc3aae40ea02dd1b6aa73ff484f20b",
     "end": "d2d559780da66a1a6531eb1d42a04030a0a6e67b",
     "fence": "6c00d20d8d25fdb458992f92ba8934c190bac203",
     "newest": "8744c661e676feb84ac3130686d65317ce1e30d9",
-    "prepare": "447438fc8ca55c7117f95240bb01341abaacd962",
+    "prepare": "8f9b477e30f48f557a367221cdab0442e5619abe",
     "raise_high_water": "0f1e1592c45cd5d48859e2affe49fc9341346d84",
     "replay_each": "0ba65d293db77117fe10e83fb25bdfa6ae027e24",
     "sweep": "59ccb0d1c8c594bf9e78a8ee22bd1b4c4991e9bf",
-    "write": "d9a9eee0864dacf3ad8fd98731488122801e34c3",
-    "write_spread": "24666db0292c5f86ab15dca832fad938427f6d59",
+    "write": "33062612e5f6a90542c6393565b202b1c306acc7",
+    "write_spread": "9e50bae41c76d37a305e6a60a00f3047b0bc0f3f",
 }
 SCRIPTS = {each.name: each for each in vars(scripts).values() if isinstance(each, Script)}
 

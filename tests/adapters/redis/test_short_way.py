@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from random import Random
 
 import pytest
@@ -11,13 +12,13 @@ from rstore import Store, StoreConflictError, StoreError
 from rstore.adapters.dsn import open_log
 from rstore.adapters.redis import write
 from rstore.adapters.redis.scripts import WRITE, Script
-from rstore.domain.log import Adapter, Batch, Entry
+from rstore.domain.log import ALL_VERSIONS, Adapter, Batch, Entry, Rewrite
 from rstore.domain.streams import ES, KV, SS, Stream
 from tests.support.servers import Valkey
 
 pytestmark = pytest.mark.server
 
-SHORT = b"if append_each("
+SHORT = b"if append_each("  # or forget_each
 STREAMS = [Stream(kind, f"key {n}") for kind in (KV, ES, SS) for n in range(40)]
 Write = Callable[[list[Batch]], list[int] | None]
 
@@ -110,6 +111,53 @@ def test_the_short_way_stores_the_same_bytes_as_the_long_one(
     assert len(found) > 100
 
 
+@pytest.mark.parametrize("before_epoch", [0, 30])
+def test_keys_are_forgotten_as_on_the_long_way(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch, before_epoch: int
+) -> None:
+    logs = opened(server, "short"), opened(server, "long")
+    random = Random(before_epoch)
+    known = [Stream(KV, f"{n:03}") for n in range(130)]
+    appends = [
+        [
+            Batch(stream, (entry(random, stream),), n, live=n % 7 > 0, replace=n % 2 > 0)
+            for n, stream in enumerate(known)
+        ],
+        [
+            Batch(stream, (entry(random, stream),), n, live=n % 5 > 0, replace=True)
+            for n, stream in enumerate(known[:70])
+        ],
+        [Batch(known[3], (), 0, live=False, replace=True)],
+    ]
+    for log, batches in product(logs, appends):
+        log.append(batches)
+    heads = {stream: logs[0].head(stream) for stream in [*known[:128], Stream(KV, "unknown")]}
+    rewrites = [
+        Rewrite(
+            stream,
+            random.choice([None, head.version if head else 0]),
+            random.choice([ALL_VERSIONS, range(head.version + 1 if head else 7)]),
+            live=False,
+            floor=random.choice([None, head.floor if head else 0]),
+        )
+        for stream, head in heads.items()
+    ]
+    if before_epoch:
+        for name in ("short", "long"):
+            server.command("HSET", f"rstore:{{{name}:0}}:meta", "n", (7 << 40) - before_epoch)
+    answers = []
+    for log, script in zip(logs, (short_way(), long_way()), strict=True):
+        monkeypatch.setattr(write, "WRITE", script)
+        answers.append(log.rewrite(rewrites))
+    assert answers[0] == answers[1]
+    assert answers[0].records == 127
+    found = [dumped(server, name) for name in ("short", "long")]
+    for each in found:
+        each["meta"].pop("incarnation")  # type: ignore[attr-defined]
+    assert found[0] == found[1]
+    assert {name for name in found[0] if name.startswith("h:")} == {"h:kv:128", "h:kv:129"}
+
+
 def test_positions_and_versions_cross_an_epoch_in_the_middle_of_a_call(server: Valkey) -> None:
     log = opened(server, "short")
     one = Entry(0, 0, "", "setitem", b"")
@@ -154,7 +202,7 @@ FOREIGN = [
 @pytest.mark.parametrize("words", FOREIGN, ids=" ".join)
 def test_what_another_program_wrote_is_found_before_anything_is_written(server: Valkey, words: tuple[str, ...]) -> None:
     prefix = "rstore:{default:0}:"
-    with Store(server.dsn, frozen=False) as store:
+    with Store(server.dsn, frozen=False) as store, Store(server.dsn, frozen=False, history=False) as plain:
         store.set_many({"a": 1, "z": 1})
         store.set("a", 2)
         verb, key, *rest = words
@@ -163,6 +211,9 @@ def test_what_another_program_wrote_is_found_before_anything_is_written(server: 
         before = {key: server.command("DUMP", key) for key in server.command("KEYS", "*") if "meta" not in key}
         with pytest.raises(StoreError, match=r"was not written by rstore|that rstore did not write"):
             store.set_many({"z": 2, "a": 3, "b": 3, "c": 3})
+        if not key.endswith(":a"):
+            with pytest.raises(StoreError, match=r"was not written by rstore|that rstore did not write"):
+                plain.delete("z", "b", "c")
     assert {key: server.command("DUMP", key) for key in server.command("KEYS", "*") if "meta" not in key} == before
 
 

@@ -10,6 +10,7 @@ local ARGV = redis.call("LRANGE", PROMISE, #KEYS + 1, -1)
 --- @include "parts/numbers"
 --- @include "parts/records"
 --- @include "parts/append_each"
+--- @include "parts/forget_each"
 
 local answer = {"done", 0}
 local function done(n, names)
@@ -18,7 +19,7 @@ local function done(n, names)
   redis.call("UNLINK", PROMISE)
   return answer
 end
-local n = append_each(answer, moment)
+local n = append_each(answer, moment) or forget_each(answer)
 if n then return done(n, names_of_each()) end
 local function promised_to() return nil end
 --- @include "parts/writer"

@@ -19,6 +19,7 @@ if txid == "" and ARGV[1] == "1" and redis.call("HEXISTS", PROMISED, ARGV[2]) ==
 end
 --- @include "parts/records"
 --- @include "parts/append_each"
+--- @include "parts/forget_each"
 
 local note = txid ~= "" and redis.call("HGET", NOTES, txid)
 local answer = {"done", 0, note and least or nil}
@@ -32,6 +33,7 @@ local function done(n, moment)
 end
 if (txid == "" or note) and redis.call("EXISTS", PROMISED) == 0 then
   local n, moment = append_each(answer, least)
+  if not n then n, moment = forget_each(answer, least) end
   if n then return done(n, moment) end
 end
 local function promised_to(op) return redis.call("HGET", PROMISED, op.name) end

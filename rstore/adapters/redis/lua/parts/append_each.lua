@@ -111,7 +111,8 @@ local function names_of_each()
   local names, at = {}, 2
   for nth = 1, tonumber(ARGV[1]) do
     names[nth] = ARGV[at]
-    at = at + 2 + form_of(ARGV[at + 1]).count
+    local form = form_of(ARGV[at + 1])
+    at = at + (form.verb == 2 and 3 or 2) + form.count
   end
   return names
 end
