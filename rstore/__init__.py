@@ -19,6 +19,7 @@ from rstore.domain.errors import (
     StoreWrongKeyError,
 )
 from rstore.domain.log import Reclaimed
+from rstore.domain.observer import Handled, LogCall, Observer
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.changes import Change
 from rstore.history.commits import Commit
@@ -49,8 +50,11 @@ __all__ = [
     "Erasure",
     "Event",
     "FrozenStoreError",
+    "Handled",
     "JsonStore",
+    "LogCall",
     "MsgpackStore",
+    "Observer",
     "ProjectionLag",
     "Reclaimed",
     "Repository",

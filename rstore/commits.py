@@ -62,6 +62,11 @@ class Note:
         return cls(words, whole, brief)
 
 
+def with_words(words: Mapping[str, Any], note: Note | None) -> Note:
+    """Return a note with further words, which replace none of those that it has."""
+    return Note.of({**words, **({} if note is None else note.words)})
+
+
 def decision_name(decide: Callable[..., Any]) -> str | None:
     """Return the name of a decision that a function takes; None of a lambda.
 

@@ -21,7 +21,7 @@ from typing import Final, Protocol, TypeVar
 
 from attrs import Factory, define, frozen
 
-from rstore.commits import NewCommit, Note, new_identity
+from rstore.commits import NewCommit, Note, new_identity, with_words
 from rstore.domain.as_of import AsOf
 from rstore.domain.capabilities import PagedAppendable
 from rstore.domain.errors import FrozenStoreError, StoreConflictError, StoreError
@@ -32,6 +32,7 @@ from rstore.domain.spans import check_time
 from rstore.domain.streams import Stream
 from rstore.domain.transaction import Transaction, unerasable
 from rstore.encoding.envelope import Envelope
+from rstore.observing.reporter import Reporter
 from rstore.protection import Appender, CheckedWriter
 from rstore.session import Session
 from rstore.state_cache import StateCache
@@ -136,6 +137,7 @@ class Core:
         history: whether ``set`` and ``delete`` keep the earlier values of a key.
         freq: the default frequency of series.
         cache: the event states below all transactions.
+        reporter: tells the observers, if there are any.
     """
 
     title: str
@@ -148,6 +150,7 @@ class Core:
     history: bool
     freq: Freq
     cache: StateCache = Factory(StateCache)
+    reporter: Reporter | None = None
     note: ContextVar[Note | None] = Factory(lambda: ContextVar("rstore.note", default=None))
     active: ContextVar[ActiveTransaction | None] = Factory(lambda: ContextVar("rstore.transaction", default=None))
 
@@ -163,6 +166,7 @@ class Core:
         history: bool,
         freq: Freq,
         other_key: bool,
+        reporter: Reporter | None = None,
     ) -> Core:
         """Return the core of a store that is not open yet.
 
@@ -180,7 +184,7 @@ class Core:
 
         title = f"<{class_name} {base.name} namespace={namespace!r} {'frozen' if frozen else 'writable'}>"
         session = Session(base, connect, forget)
-        return cls(title, namespace, session, base, envelope, writer, frozen, history, freq, cache)
+        return cls(title, namespace, session, base, envelope, writer, frozen, history, freq, cache, reporter)
 
     @property
     def name(self) -> str:
@@ -221,7 +225,10 @@ class Core:
     def new_commit(self) -> NewCommit:
         """Return what makes the entries of an append."""
         active = self.active.get()
-        return NewCommit(self.envelope, self.note.get(), None if active is None else active.commit)
+        note = self.note.get()
+        if self.reporter is not None:
+            note = self.reporter.noted(with_words, note)
+        return NewCommit(self.envelope, note, None if active is None else active.commit)
 
     def append(self, batches: Sequence[Batch]) -> list[int]:
         """Append all batches or nothing, and return the newest version of each batch's stream."""

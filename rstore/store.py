@@ -20,6 +20,7 @@ from rstore.core import Core
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Connector
 from rstore.domain.names import check_name
+from rstore.domain.observer import Observer
 from rstore.domain.streams import ES, KV, TS
 from rstore.encoding.envelope import Envelope
 from rstore.history.deliveries import Delivering
@@ -33,6 +34,8 @@ from rstore.models.event_sequences import EventSequenceReader, EventSequenceWrit
 from rstore.models.keyvalues import KeyValueReader, KeyValueWriter
 from rstore.models.many_series import ManySeriesReader, ManySeriesWriter
 from rstore.models.timeseries import TimeSeriesWriter
+from rstore.observing.observed import observed
+from rstore.observing.reporter import Reporter
 from rstore.tags import Tagging, moment_of
 from rstore.timestamps import Moment
 from rstore.transactions import Scopes
@@ -102,6 +105,7 @@ class Store(
         history: bool = True,
         plaintext: bool = False,
         other_key: bool = False,
+        observer: Observer | Sequence[Observer] | None = None,
     ) -> None:
         """Describe a store. Nothing is connected to or created before :meth:`open`, which ``with`` calls.
 
@@ -116,11 +120,15 @@ class Store(
             history: whether ``set`` and ``delete`` keep the earlier values of a key.
             plaintext: with a key, also read values that are not encrypted.
             other_key: write with a key that is none of those with which the namespace was written to so far.
+            observer: is told what the store does, for metrics and traces: an :class:`Observer`, or several.
 
         Raises:
             TypeError, ValueError: an argument is not of the form described above.
         """
         connect = dsn if callable(dsn) else open_log(dsn)
+        reporter = None if observer is None else Reporter(observer)
+        if reporter is not None:
+            connect = observed(connect, reporter)
         named = next(name for name in (namespace, self._namespace, "default") if name is not None)
         self.namespace = check_name("namespace", named, empty=False)
         custom = any(getattr(type(self), name) is not getattr(Store, name) for name in ("_dump", "_load"))
@@ -140,6 +148,7 @@ class Store(
             history=history,
             freq=self._freq,
             other_key=other_key,
+            reporter=reporter,
         )
 
     def _dump(self, value: Any) -> str | bytes:

@@ -23,6 +23,7 @@ from rstore.domain.leases import Lease
 from rstore.history.commits import Commit
 from rstore.history.follow import LOOK_SECONDS, Pauses
 from rstore.history.group_commit import GroupCommit
+from rstore.history.handling import handling
 from rstore.history.messages import Message, messages, page_of
 from rstore.history.queue import Queue, StoredLease, milliseconds
 from rstore.history.searcher import Searcher
@@ -291,12 +292,14 @@ class Deliverer:
 
     def _attempt(self, held: _Held, message: Message) -> str | None:
         """Call the function with a message, and return its error."""
-        kind, key = held.stored.stream
+        (kind, key), lease, *_ = held.stored
         token = message.token(self.searcher.identity, held.stored.stream)
+        changes, is_last = message.commit.changes, self.rules.is_exhausted(lease)
         try:
-            if message.error is not None:
-                raise message.error
-            self.fn(Delivery(kind, key, message.commit, message.last, token, held.stored.lease.attempt))
+            with handling(self.core, "delivery", self.queue.name, changes, lease.attempt, is_last=is_last):
+                if message.error is not None:
+                    raise message.error
+                self.fn(Delivery(kind, key, message.commit, message.last, token, lease.attempt))
         except Exception as exc:  # whatever the user's function raises is a failed attempt
             return error_text(exc)
         return None

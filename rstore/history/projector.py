@@ -19,6 +19,7 @@ from rstore.domain.streams import ES, KV, PROJECT, SKIPPED, TS, Stream
 from rstore.encoding.notes import note_body
 from rstore.history.changes import Change, StreamFilter, note_of, read_change, stream_filter
 from rstore.history.follow import Pauses, mark_of
+from rstore.history.handling import handling
 from rstore.history.lag import filter_words
 from rstore.history.rebuild import output_of
 from rstore.history.skipping import OF_THE_STORE, OnError, Skipped, check_on_error, note_of_skipped, skipped_of
@@ -110,7 +111,8 @@ class _Projector(Generic[S]):
         found = self._next()
         # a projection of rare changes moves its checkpoint too: the next call would read all others again
         if found.changes or self.passed + found.scanned >= _SCANNED:
-            self._feed(found)
+            with handling(self.core, "projection", self.name, [due.change for due in found.changes]):
+                self._feed(found)
         else:
             self.position, self.passed = found.position, self.passed + found.scanned
         return len(found.changes), found.more
