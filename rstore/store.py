@@ -36,6 +36,7 @@ from rstore.models.many_series import ManySeriesReader, ManySeriesWriter
 from rstore.models.timeseries import TimeSeriesWriter
 from rstore.observing.observed import observed
 from rstore.observing.reporter import Reporter
+from rstore.sql import SqlReader
 from rstore.tags import Tagging, moment_of
 from rstore.timestamps import Moment
 from rstore.transactions import Scopes
@@ -53,6 +54,7 @@ class Store(
     EventSequenceReader,
     EventSequenceWriter,
     HistoryReader,
+    SqlReader,
     Revision,
     Follower,
     Projecting,

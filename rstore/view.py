@@ -11,6 +11,7 @@ from rstore.models.event_sequences import EventSequenceReader
 from rstore.models.keyvalues import KeyValueReader
 from rstore.models.many_series import ManySeriesReader
 from rstore.models.segments import extent_of
+from rstore.sql import SqlReader
 from rstore.tags import TagReader, moment_of
 from rstore.timestamps import Moment
 
@@ -25,7 +26,7 @@ _REFUSED: Final = frozenset(
 """The writing calls of a store, which a view refuses."""
 
 
-class View(KeyValueReader, ManySeriesReader, EventSequenceReader, HistoryReader, TagReader):
+class View(KeyValueReader, ManySeriesReader, EventSequenceReader, HistoryReader, SqlReader, TagReader):
     """A store as it was known at a time: everything can be read, and nothing written.
 
     ``moment`` is that time, in POSIX milliseconds.

@@ -16,7 +16,7 @@ ROOT = Path(rstore.__file__).parent
 DOMAIN = "rstore.domain"
 DRIVERS = (
     *("sqlite3", "cryptography", "msgspec", "psycopg", "psycopg_pool", "redis", "cattrs", "asyncio", "typer"),
-    *("numpy", "pandas", "polars", "pyarrow", "opentelemetry", "prometheus_client"),
+    *("duckdb", "numpy", "pandas", "polars", "pyarrow", "opentelemetry", "prometheus_client"),
 )
 SCREEN = ("typer", "rich", "plotext", "matplotlib")
 IMPURE = {

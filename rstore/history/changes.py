@@ -115,20 +115,26 @@ def _selected_erasure(core: Reading, streams: StreamFilter, record: Record) -> C
     return Change(record.recorded, None, "", record.op, unreadable, who, why, record.version, "", "", *rest)
 
 
-def change_of(core: Reading, stream: Stream, record: Record) -> Change:
-    """Return the change that a record holds."""
-    return read_change(core, stream, record, *note_of(core, stream, record))[0]
+def change_of(core: Reading, stream: Stream, record: Record, *, load: bool = True) -> Change:
+    """Return the change that a record holds. Without ``load`` its value is verified, and None in its place."""
+    return read_change(core, stream, record, *note_of(core, stream, record), load=load)[0]
 
 
 def read_change(
-    core: Reading, stream: Stream, record: Record, note: dict[str, Any], error: StorePayloadError | None
+    core: Reading,
+    stream: Stream,
+    record: Record,
+    note: dict[str, Any],
+    error: StorePayloadError | None,
+    *,
+    load: bool = True,
 ) -> tuple[Change, StorePayloadError | None]:
     """Return a change with the words of a note, and the error if its value or its note cannot be read."""
     kind, key = stream
     value = None
     if error is None:
         try:
-            value = _value_of(core, stream, record)
+            value = _value_of(core, stream, record, load=load)
         except StorePayloadError as exc:
             error = exc
     if error is not None:
@@ -154,11 +160,11 @@ def note_of(core: Reading, stream: Stream, record: Record) -> tuple[dict[str, An
         return {}, exc
 
 
-def _value_of(core: Reading, stream: Stream, record: Record) -> Any:
+def _value_of(core: Reading, stream: Stream, record: Record, *, load: bool) -> Any:
     op = core.envelope.check_op(stream, record, _OPS[stream.kind])
-    if op == EXTEND:
+    if op == EXTEND and load:
         return list(zip(*core.envelope.run(stream, record), strict=True))
-    if op in _WITHOUT_VALUE:
+    if op in _WITHOUT_VALUE or not load:
         core.envelope.check(stream, record)
         return (record.start, record.end) if op == REMOVE else None
     return core.envelope.value(stream, record)

@@ -1,0 +1,197 @@
+"""A query as DuckDB's own parser reads it: the tables that it names, and what it must not do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+Node: TypeAlias = dict[str, Any]
+Parameters: TypeAlias = "Sequence[Any] | Mapping[str, Any] | None"
+
+FUNCTIONS: Final = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree"})
+"""The functions that may stand in place of a table. Others read files, the configuration, or memory."""
+
+_PREFIXES: Final[Mapping[str, Callable[[str], str]]] = {
+    "~~": lambda text: text.replace("_", "%").partition("%")[0],
+    **dict.fromkeys(("starts_with", "prefix", "^@"), str),
+}
+"""The functions that compare a text with a beginning, and how their operand tells it."""
+
+_LAST: Final = "\U0010ffff"
+_SURROGATES: Final = range(0xD800, 0xE000)
+
+
+class Statement(NamedTuple):
+    """A query.
+
+    Attributes:
+        text: the query as it is run. Conditions on the beginning of a key also say between which keys that is.
+        tables: the names of the tables, without those that the query itself defines.
+        words: the names of columns in it, in lower case; None if it may need any column.
+    """
+
+    text: str
+    tables: Sequence[str]
+    words: frozenset[str] | None
+
+    def mentions(self, column: str) -> bool:
+        """Tell whether the query may need a column."""
+        return self.words is None or column.lower() in self.words
+
+
+def statement_of(connection: Any, query: str, parameters: Parameters) -> Statement:
+    """Return a query as DuckDB reads it.
+
+    Raises:
+        ValueError: it is none, or several, or it does something else than read tables.
+    """
+    parsed = _serialized(connection, query)
+    if len(parsed["statements"]) != 1:
+        raise ValueError(f"this takes one query, not {len(parsed['statements'])}")
+    nodes = list(_nodes(parsed))
+    for node in nodes:
+        _check(node)
+    own = {each["key"] for node in nodes if "cte_map" in node for each in node["cte_map"]["map"]}
+    named = [node["table_name"] for node in nodes if node.get("type") == "BASE_TABLE"]
+    tables = [name for name in dict.fromkeys(named) if name not in own]
+    found = [_within(node["where_clause"], parameters) for node in nodes if node.get("where_clause")]
+    text = query
+    if any(found):
+        ((text,),) = connection.execute("SELECT json_deserialize_sql(?)", [json.dumps(parsed)]).fetchall()
+    return Statement(text, tables, _words_of(nodes))
+
+
+def _serialized(connection: Any, query: str) -> Node:
+    ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()
+    parsed: Node = json.loads(text)
+    if parsed["error"]:
+        if parsed["error_type"] != "parser":
+            raise ValueError("this takes a query that begins with SELECT, FROM, WITH or VALUES, and no other statement")
+        raise ValueError(f"{parsed['error_message']}{_place(query, parsed.get('position'))}")
+    return parsed
+
+
+def _place(query: str, position: str | None) -> str:
+    if not position:
+        return ""
+    before = query.encode()[: int(position)].decode(errors="ignore")
+    line, column = before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
+    return f" (line {line}, column {column})"
+
+
+def _nodes(tree: Any) -> Iterator[Node]:
+    """Yield all nodes of a tree, each before its children."""
+    waiting = [tree]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            yield each
+            waiting += reversed(each.values())
+        elif isinstance(each, list):
+            waiting += reversed(each)
+
+
+def _check(node: Node) -> None:
+    if node.get("type") == "TABLE_FUNCTION":
+        name = node["function"].get("function_name", "")
+        if name not in FUNCTIONS:
+            raise ValueError(f"{name} can't stand in place of a table: {', '.join(sorted(FUNCTIONS))} can")
+    if node.get("type") == "BASE_TABLE" and (node.get("schema_name") or node.get("catalog_name")):
+        path = [node.get("catalog_name"), node.get("schema_name"), node["table_name"]]
+        name = ".".join(filter(None, path))
+        raise ValueError(f'there are no schemas here: write the name of a series with dots in quotes, as "{name}"')
+    if node.get("type") == "SHOW_REF" and node.get("table_name"):
+        raise ValueError("SHOW lists no tables here: DESCRIBE shows the columns of one")
+
+
+# -- columns ----------------------------------------------------------------------------------------------------------
+
+
+def _words_of(nodes: Sequence[Node]) -> frozenset[str] | None:
+    """Return the names in a query; None if it has a star, names a row as a whole, or joins by whatever is alike."""
+    tables = {str(node[name]).lower() for node in nodes if "table_name" in node for name in ("table_name", "alias")}
+    words = set[str]()
+    for node in nodes:
+        if node.get("class") in ("STAR", "POSITIONAL_REFERENCE") or node.get("ref_type") == "NATURAL":
+            return None
+        if node.get("type") in ("PIVOT", "UNPIVOT") or node.get("column_name_alias"):
+            return None
+        names = [str(name).lower() for name in (*node.get("column_names", ()), *node.get("using_columns", ()))]
+        if len(names) == 1 and names[0] in tables:
+            return None
+        words.update(names)
+    return frozenset(words)
+
+
+# -- beginnings of keys -----------------------------------------------------------------------------------------------
+
+
+def _within(condition: Node, parameters: Parameters) -> bool:
+    """Add to conditions on the beginning of a key between which keys that is, and tell whether there were any.
+
+    DuckDB hands a scan no more than comparisons. So ``key LIKE 'a%'`` becomes ``key LIKE 'a%' AND key >= 'a' AND
+    key < 'b'``, which is the same for each key, and for NULL.
+    """
+    if condition.get("class") == "CONJUNCTION":
+        found = [_within(each, parameters) for each in condition["children"]]  # all of them
+        return any(found)
+    beginning = _beginning(condition, parameters)
+    if not beginning:
+        return False
+    own = dict(condition)
+    key = own["arguments"][0]["expression"]
+    bounds = [("COMPARE_GREATERTHANOREQUALTO", beginning), ("COMPARE_LESSTHAN", after(beginning))]
+    compared = [_comparison(key, comparison, text) for comparison, text in bounds if text is not None]
+    condition.clear()
+    condition |= {"class": "CONJUNCTION", "type": "CONJUNCTION_AND", "alias": "", "children": [own, *compared]}
+    return True
+
+
+def _beginning(node: Node, parameters: Parameters) -> str:
+    """Return the text with which a key begins, if a condition says so."""
+    beginning = _PREFIXES.get(node.get("function_name", ""))
+    if beginning is None or len(node.get("arguments", ())) != 2:
+        return ""
+    column, operand = (each["expression"] for each in node["arguments"])
+    if column.get("class") != "COLUMN_REF" or column["column_names"][-1].lower() != "key":
+        return ""
+    text = _text_of(operand, parameters)
+    return "" if text is None else beginning(text)
+
+
+def _text_of(node: Node, parameters: Parameters) -> str | None:
+    """Return the text that an operand is: as the query has it, or as the caller gave it."""
+    found: Any = None
+    if node.get("class") == "CONSTANT" and node["literal"].get("kind") == "STRING":
+        found = node["literal"].get("text", "")
+    elif node.get("class") == "PARAMETER":
+        name = node["identifier"]
+        if isinstance(parameters, Mapping):
+            found = parameters.get(name)
+        elif parameters is not None and name.isdecimal() and 0 < int(name) <= len(parameters):
+            found = parameters[int(name) - 1]
+    return found if isinstance(found, str) else None
+
+
+def _comparison(key: Node, comparison: str, text: str) -> Node:
+    constant = {
+        "class": "CONSTANT",
+        "type": "VALUE_CONSTANT",
+        "alias": "",
+        "literal": {"kind": "STRING", "text": text},
+    }
+    return {"class": "COMPARISON", "type": comparison, "alias": "", "left": key, "right": constant}
+
+
+def after(beginning: str) -> str | None:
+    """Return the first text after all that begin with another, in the order of code points; None if there is none.
+
+    >>> after('price/'), after('a\U0010ffff'), after('\U0010ffff')
+    ('price0', 'b', None)
+    """
+    kept = beginning.rstrip(_LAST)
+    if not kept:
+        return None
+    code = ord(kept[-1]) + 1
+    return kept[:-1] + chr(_SURROGATES.stop if code in _SURROGATES else code)

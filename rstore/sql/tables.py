@@ -1,0 +1,167 @@
+"""What a table of a query is, and how rows become columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import takewhile
+from typing import Any, Final, Protocol, TypeAlias
+
+import pyarrow as pa
+
+from rstore.core import Reading, check_key
+from rstore.domain.errors import StorePayloadError
+from rstore.domain.paging import PAGE_BYTES
+from rstore.domain.streams import Stream
+from rstore.sql.kinds import MOMENT, Kind, Values, cleaned
+from rstore.sql.pushed import Bound, Pushed
+from rstore.sql.statement import after
+
+Chunk: TypeAlias = Mapping[str, Values]
+"""Some rows of a table, by column."""
+Columns: TypeAlias = Collection[str]
+Row: TypeAlias = tuple[tuple[Any, ...], int]
+"""The cells of a row, and about how many bytes they take."""
+
+ROWS: Final = 4096
+_FIRST_ROWS: Final = 64
+_KEYS: Final = 1000
+_MICROSECONDS: Final = 1000  # of a millisecond
+_TIMES: Final = ("t", "recorded")
+"""The columns that hold POSIX milliseconds."""
+
+
+class Table(Protocol):
+    """A table of a query.
+
+    ``lost`` counts the values that could not be loaded. They are NULL.
+    """
+
+    lost: Lost
+
+    @property
+    def columns(self) -> Mapping[str, Kind]:
+        """The kind of each column; :data:`NOTHING` where only its values can tell it."""
+
+    def chunks(self, pushed: Pushed, wanted: Columns) -> Iterator[Chunk]:
+        """Yield rows: all that a filter lets through, at least, and of their columns the wanted ones, at least.
+
+        No value is loaded for a column that is not wanted.
+
+        Raises:
+            MisfitError: there is another column than those that were known.
+        """
+
+    def learn(self, column: str, kind: Kind) -> None:
+        """Take a column for one of a kind, or add it."""
+
+    def settle(self) -> bool:
+        """Look for further columns, and tell whether that may have found any."""
+
+
+class Lost:
+    """Counts the values that could not be loaded."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def value(self, load: Callable[[], Any]) -> Any:
+        """Return a value, or None if it cannot be loaded. One that is damaged, or of another place, is an error."""
+        try:
+            return load()
+        except StorePayloadError as exc:
+            if not exc.is_genuine:
+                raise
+            self.count += 1
+            return None
+
+
+ReadRows: TypeAlias = Callable[[Reading, Pushed, Columns, Lost], Iterator[Row]]
+
+
+class RowTable:
+    """A table whose rows are read one by one."""
+
+    def __init__(self, core: Reading, columns: Mapping[str, Kind], read: ReadRows) -> None:
+        self.columns: dict[str, Kind] = dict(columns)
+        self.lost = Lost()
+        self._core, self._read = core, read
+
+    def chunks(self, pushed: Pushed, wanted: Columns) -> Iterator[Chunk]:
+        """Yield rows; see :class:`Table`."""
+        for rows in _chunked(self._read(self._core, pushed, wanted, self.lost)):
+            columns = zip(self.columns, zip(*rows, strict=True), strict=True)
+            yield {name: self._cells(name, list(cells)) for name, cells in columns if name in wanted}
+
+    def learn(self, column: str, kind: Kind) -> None:
+        """Take a column for one of a kind."""
+        self.columns[column] = kind
+
+    def settle(self) -> bool:
+        """Look for further columns: there are none."""
+        return False
+
+    def _cells(self, name: str, cells: list[Any]) -> Values:
+        return _moments(name, cells) if name in _TIMES else cleaned(cells)
+
+
+def _moments(name: str, cells: list[int | None]) -> Any:
+    try:
+        return pa.array([None if cell is None else cell * _MICROSECONDS for cell in cells], MOMENT.type)
+    except OverflowError:
+        raise ValueError(f"{name} holds a time that no timestamp of SQL can hold: leave out {name}") from None
+
+
+def _chunked(rows: Iterable[Row]) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield rows, of which some megabytes are in memory at a time. The first ones come in small numbers."""
+    found, size, most = list[tuple[Any, ...]](), 0, _FIRST_ROWS
+    for row, weight in rows:
+        found.append(row)
+        size += weight
+        if len(found) >= most or size >= PAGE_BYTES:
+            yield found
+            found, size, most = [], 0, min(2 * most, ROWS)
+    if found:
+        yield found
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+def keys_in(core: Reading, kind: str, bound: Bound, *, live: bool = True) -> Iterator[str]:
+    """Yield the keys of a kind that a filter may let through: a few are looked up, and of more a part is listed."""
+    chosen = few(bound)
+    if chosen is not None:
+        heads = ((key, core.log.head(Stream(kind, key))) for key in chosen)
+        yield from (key for key, head in heads if head is not None and (head.live or not live))
+        return
+    for head in core.log.heads(kind, _common(bound), live=live):
+        key = head.stream.key
+        if bound.high is not None and key > bound.high:
+            return
+        if bound.has(key):
+            yield key
+
+
+def few(bound: Bound) -> list[str] | None:
+    """Return the keys of a bound in their order, if it names them and they are few."""
+    if bound.values is None or len(bound.values) > _KEYS:
+        return None
+    return sorted(key for key in bound.values if bound.has(key) and _is_key(key))
+
+
+def _is_key(key: str) -> bool:
+    with suppress(ValueError):
+        return check_key(key) == key
+    return False
+
+
+def _common(bound: Bound) -> str:
+    """Return the text with which all keys of a bound begin."""
+    if bound.low is None or bound.high is None:
+        return ""
+    low: str = bound.low
+    if bound.high == after(low):
+        return low
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(low, bound.high, strict=False))
+    return "".join(letter for letter, _ in same)

@@ -1,0 +1,150 @@
+"""A query reads the namespace and nothing else: no file, no network, no variable, no setting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rstore import Store
+from tests.conftest import in_turn
+
+secret = ["a variable of the caller's"]
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    with Store("memory://", frozen=False) as opened:
+        opened.set("a", 1)
+        yield opened
+
+
+STATEMENTS = (
+    "COPY kv TO '{file}'",
+    "COPY (SELECT * FROM kv) TO '{file}'",
+    "ATTACH '{file}' AS other",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "FORCE INSTALL spatial FROM community",
+    "SET enable_external_access = true",
+    "SET threads = 8",
+    "RESET ALL",
+    "PRAGMA version",
+    "PRAGMA database_list",
+    "CALL pragma_version()",
+    "CREATE TABLE x (a INT)",
+    "CREATE SECRET (TYPE s3)",
+    "INSERT INTO kv VALUES ('b')",
+    "UPDATE kv SET value = 2",
+    "DELETE FROM kv",
+    "DROP VIEW kv",
+    "EXPORT DATABASE '{file}'",
+    "IMPORT DATABASE '{file}'",
+    "EXPLAIN ANALYZE SELECT * FROM kv",
+    "PREPARE x AS SELECT 1",
+    "USE memory",
+    "CHECKPOINT",
+    "BEGIN",
+    "VACUUM",
+)
+
+
+@in_turn("statement", STATEMENTS)
+def test_a_statement_that_is_no_query_is_refused(store: Store, statement: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no other statement|syntax error|this takes"):
+        store.sql(statement.format(file=tmp_path / "file"))
+    assert not (tmp_path / "file").exists()
+
+
+FILES = (
+    "SELECT * FROM '{file}'",
+    'SELECT * FROM "{file}"',
+    "SELECT * FROM read_csv('{file}')",
+    "SELECT * FROM read_csv_auto('{file}')",
+    "SELECT * FROM read_text('{file}')",
+    "SELECT * FROM read_blob('{file}')",
+    "SELECT * FROM read_json('{file}')",
+    "SELECT * FROM read_parquet('{file}')",
+    "SELECT * FROM parquet_scan('{file}')",
+    "SELECT * FROM sniff_csv('{file}')",
+    "SELECT * FROM glob('{file}')",
+    "SELECT * FROM read_csv('https://example.org/a.csv')",
+    "SELECT * FROM 'https://example.org/a.csv'",
+    "SELECT * FROM 's3://bucket/a.parquet'",
+    "SELECT (SELECT content FROM read_text('{file}'))",
+    "WITH x AS (FROM read_text('{file}')) SELECT * FROM x",
+    "SELECT * FROM query('FROM read_text(''{file}'')')",
+    "SELECT * FROM query_table('kv')",
+    "SELECT * FROM json_execute_serialized_sql('{{}}')",
+)
+
+
+@in_turn("query", FILES)
+def test_a_query_reads_no_file_and_no_address(store: Store, query: str, tmp_path: Path) -> None:
+    file = tmp_path / "secret.csv"
+    file.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"can't stand in place of a table|there is no table"):
+        store.sql(query.format(file=file))
+
+
+@in_turn(
+    "query",
+    [
+        "SELECT * FROM secret",
+        "SELECT * FROM opened",
+        "SELECT * FROM duckdb_settings()",
+        "SELECT * FROM duckdb_secrets()",
+        "SELECT * FROM duckdb_settings",
+        "SELECT * FROM sqlite_master",
+        "SELECT * FROM information_schema.tables",
+        "SELECT * FROM pg_catalog.pg_settings",
+        "SELECT * FROM arrow_scan(1, 2, 3)",
+        "SELECT * FROM pandas_scan(1)",
+        "SELECT * FROM python_map_function(1)",
+        "SELECT * FROM test_all_types()",
+        "SELECT * FROM checkpoint()",
+        "SELECT * FROM enable_logging()",
+        "SELECT getenv('HOME')",
+    ],
+)
+def test_a_query_reads_no_variable_and_no_setting(store: Store, query: str) -> None:
+    opened = secret
+    assert opened
+    with pytest.raises(ValueError, match=r"can't stand|there is no|no schemas|does not exist"):
+        store.sql(query)
+
+
+def test_the_configuration_is_locked_below_the_parser(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were a statement to pass by the parser, DuckDB itself would refuse it."""
+    import duckdb
+
+    from rstore.sql import query
+
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    with query._connection() as connection:
+        for statement in (
+            "SET enable_external_access = true",
+            "SET threads = 2",
+            f"COPY (SELECT 1) TO '{tmp_path / 'b.csv'}'",
+            f"ATTACH '{tmp_path / 'c.db'}'",
+            "INSTALL httpfs",
+            "LOAD httpfs",
+            f"SELECT * FROM read_csv('{tmp_path / 'a.csv'}')",
+            f"SELECT * FROM '{tmp_path / 'a.csv'}'",
+            "SELECT * FROM secret",
+        ):
+            with pytest.raises(duckdb.Error):
+                connection.execute(statement).fetchall()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.csv"]
+
+
+def test_a_query_leaves_nothing_behind_for_the_next_one(store: Store) -> None:
+    store.extend("price", (1, 1.0))
+    assert store.sql("SELECT * FROM price").rows() == [(1, 1.0)]
+    store.remove("price")
+    assert store.sql("SELECT * FROM price").rows() == []
+    query = "SELECT * FROM unnest([1, 2]) AS t(a), range(2) AS r(b) ORDER BY ALL"
+    assert store.sql(query).rows() == [(1, 0), (1, 1), (2, 0), (2, 1)]
