@@ -15,7 +15,8 @@ import pexpect
 import pytest
 
 from rstore import Store
-from tests.support.command import COMMAND, COMMANDS, NOW, STAMPED, fail, run, run_seen, tell_a_story, use_again
+from tests.support import forked
+from tests.support.command import COMMANDS, NOW, STAMPED, fail, run, run_seen, tell_a_story, use_again
 
 
 def test_values(place: Store) -> None:
@@ -173,26 +174,28 @@ follow --key-file app.key --wait 0
 """
 
 
+FORKED = str(Path(forked.__file__))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("on_terminal", [True, False], ids=["terminal", "pipe"])
 def test_every_command_in_a_file_and_on_a_server(
     place: Store, on_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One shell for all, since a terminal for each would take longer than the commands."""
+    """One process for all imports the command, since to start Python for each takes longer than the commands."""
     monkeypatch.chdir(tmp_path)
     lines = ON_A_SERVER.strip().splitlines()
     assert {line.split()[0] for line in lines} == set(COMMANDS)
-    rstore = f"{COMMAND[0]} -m rstore"
-    script = "\n".join(f"echo '$ {number}'; {rstore} {line}" for number, line in enumerate(lines))
-    Path("script.sh").write_text(f"set -e\n{script}\n", "utf-8")
+    Path("script").write_text(ON_A_SERVER.strip(), "utf-8")
+    command = [sys.executable, FORKED, "script"]
     place.close()  # a file may be deleted by discard
     if on_terminal:
-        child = pexpect.spawn("bash", ["script.sh"], dimensions=(30, 120), timeout=120)
+        child = pexpect.spawn(command[0], command[1:], dimensions=(30, 120), timeout=120)
         seen = child.read().decode()
         child.close()
         code = child.exitstatus
     else:
-        done = subprocess.run(["bash", "script.sh"], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         seen, code = done.stdout + done.stderr, done.returncode
     assert code == 0, seen
     assert ("\t" in seen) != on_terminal, "tables are for terminals, tabs for programs"
