@@ -150,6 +150,7 @@ tags
 keys --at 'close of May'
 untag 'close of May'
 deliveries
+projections
 retry mail || test $? = 1
 skip mail price || test $? = 1
 keys
