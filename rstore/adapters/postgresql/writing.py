@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from functools import partial
+from functools import partial, reduce
 from itertools import chain, groupby
 from typing import Any, TypeAlias
 
 import psycopg
 
 from rstore.adapters.postgresql import statements as sql
+from rstore.adapters.postgresql.arrays import BIGINTS
 from rstore.adapters.postgresql.batching import (
     CHUNK_ROWS,
     Chunk,
@@ -18,6 +19,7 @@ from rstore.adapters.postgresql.batching import (
     chunked,
     copies_to_restore,
     is_range,
+    names_of,
     records_to_put,
     rewrites_to_send,
 )
@@ -25,7 +27,7 @@ from rstore.adapters.postgresql.server import Connection, Row
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Copy, Entry, Reclaimed, Rewrite
 from rstore.domain.paging import pages
-from rstore.domain.rules import check_expected, merged_copies
+from rstore.domain.rules import check_expected, forgets, merged_copies
 from rstore.domain.spans import bit, level_of
 from rstore.domain.streams import Stream
 
@@ -120,6 +122,10 @@ def rewrite(db: Connection, terms: Terms, rewrites: Sequence[Rewrite]) -> Reclai
     reclaimed = Reclaimed(0, 0)
     in_order = sorted(rewrites, key=lambda rewrite: rewrite.stream)
     with db.transaction():
+        if len(rewrites) > 1 and all(map(forgets, rewrites)):
+            db.execute(sql.BEGIN_WRITE, terms[:-1])
+            db.execute(sql.HOLD_NAMESPACE, terms[-1:])
+            return reduce(Reclaimed.plus, (_forget(db, terms, part) for part in pages(in_order, CHUNK_ROWS)))
         # rewrites that do nothing but drop ranges are sent together
         for _, group in groupby(
             in_order, key=lambda rewrite: (rewrite.put == () and is_range(rewrite.drop)) or id(rewrite)
@@ -127,6 +133,15 @@ def rewrite(db: Connection, terms: Terms, rewrites: Sequence[Rewrite]) -> Reclai
             for part in pages(group, CHUNK_ROWS):
                 reclaimed = reclaimed.plus(_rewrite(db, terms, part))
     return reclaimed
+
+
+def _forget(db: Connection, terms: Terms, rewrites: list[Rewrite]) -> Reclaimed:
+    """Forget streams with all their records, in a transaction that holds the namespace."""
+    found = db.rows(sql.LOCK_STREAMS, (*names_of([rewrite.stream for rewrite in rewrites]), terms[-1]))
+    for rewrite, (_, version, floor) in zip(rewrites, found, strict=True):
+        check_expected(rewrite, version, floor)
+    ids = BIGINTS.of([number for number, _, _ in found if number is not None])
+    return Reclaimed._make(*db.rows(sql.FORGET_STREAMS, (ids, ids)))
 
 
 def _rewrite(db: Connection, terms: Terms, rewrites: list[Rewrite]) -> Reclaimed:
