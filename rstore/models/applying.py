@@ -44,14 +44,15 @@ _DELETION: Final = _Step("", DELETE, NOTHING, None)
 class _Changes(NamedTuple):
     """The changes of one call: of a time, or of now; to the version expected, or to any.
 
-    ``check`` gets the state that they lead to, and may raise. ``marker`` records that an idempotency key was used.
+    ``check`` gets the state that they lead to, which it leaves as it is, and may raise. ``marker`` records that an
+    idempotency key was used.
     """
 
     stream: Stream
     steps: list[_Step]
     when: int | None
     expect: int | None
-    check: Callable[[State], object] | None
+    check: Callable[[Mapping[str, Any]], object] | None
     marker: Batch | None = None
 
 
@@ -66,12 +67,14 @@ def apply_if(
     core: Core,
     key: str,
     changes: Iterable[tuple[str, Any]],
-    check: Callable[[State], object] | None = None,
+    check: Callable[[Mapping[str, Any]], object] | None = None,
     expect: int | None = None,
     t: Moment | None = None,
     once: str | None = None,
 ) -> State | Any:
     """Apply changes, unless ``check`` raises. It gets the state that the changes, or the first call, lead to.
+
+    Without ``check``, a copy of that state is returned. The state that ``check`` gets is no copy.
 
     Args:
         changes: pairs of an item and its change, as :meth:`Store.apply` takes it; or of the name of a domain event and
@@ -190,7 +193,7 @@ def _apply(core: Core, changes: _Changes) -> State | None:
         raise StoreConflictError(*stream, current.version, version) from None
 
 
-def _record(core: Core, changes: _Changes, current: EventState) -> State | None:
+def _record(core: Core, changes: _Changes, current: EventState) -> State | Any:
     stream, steps, when, _, check, marker = changes
     time = _next_time(current) if when is None else when
     late = current.time is not None and time < current.time
@@ -205,9 +208,8 @@ def _record(core: Core, changes: _Changes, current: EventState) -> State | None:
     folded = fold(base, facts)
     if late:
         folded = fold(folded, facts_of(core, stream, core.log.read(stream, Query(time + 1))))
-    state = copied(folded.state)  # before anything is stored: copying the user's values may fail
-    if check is not None:
-        check(state)
+    # before anything is stored: to check, or to copy the user's values, may fail
+    state = copied(folded.state) if check is None else check(folded.state)
     commit = core.new_commit()
     entries = [commit.entry(stream, step.op, step.body, item=step.item, start=time, end=time) for step in steps]
     batches = [Batch(stream, entries, now(), current.version, live=not folded.deleted)]

@@ -105,7 +105,7 @@ def current_of(core: Reading, key: str) -> State | None:
 
 def current_of_many(core: Reading, keys: Iterable[str]) -> Iterator[tuple[str, State]]:
     """Yield each key that there is with its current state, in pages of one read each."""
-    return ((key, state_of(found)) for key, found in newest_of_many(core, keys))
+    return ((key, copied(state_in(found))) for key, found in newest_of_many(core, keys))
 
 
 def newest_of_many(
@@ -122,15 +122,11 @@ def newest_of_many(
                 yield key, found
 
 
-def state_of(found: EventState | StoreError) -> State:
-    """Return a copy of a state that was read; if there is an error in its place, raise that.
-
-    Raises:
-        StorePayloadError: a value of the state could not be loaded.
-    """
+def state_in(found: EventState | StoreError) -> Mapping[str, Any]:
+    """Return a state that was read, which no caller may change; if there is an error in its place, raise that."""
     if isinstance(found, StoreError):
         raise found
-    return copied(found.state)
+    return found.state
 
 
 def is_live(core: Reading, key: str) -> bool:
@@ -197,10 +193,12 @@ def copied(state: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         StorePayloadError: a value of it could not be loaded.
     """
-    return {item: value if type(value) in ATOMS else _copied(item, loaded(value)) for item, value in state.items()}
+    return {item: value if type(value) in ATOMS else copied_value(item, value) for item, value in state.items()}
 
 
-def _copied(item: str, value: Any) -> Any:
+def copied_value(item: str, value: Any) -> Any:
+    """Return a copy of the value of an item; see :func:`copied`."""
+    value = loaded(value)
     try:
         return _deep_copy(value, {})
     except Exception as exc:

@@ -12,7 +12,7 @@ from rstore.core import check_expect, core_of, reading_of
 from rstore.domain.errors import StoreError, StoreModelError
 from rstore.domain.log import Reclaimed
 from rstore.domain.names import check_name
-from rstore.models.event_states import is_live
+from rstore.models.event_states import current_state, is_live
 from rstore.repository.arguments import Kept, check_kept
 from rstore.repository.deciding import When
 from rstore.repository.decisions import Changes
@@ -136,14 +136,14 @@ class Repository(PastReader[M]):
         Raises:
             StoreModelError: the recorded state does not fit the class.
         """
-        state = self._store.current(self._name(key))
-        return default if state is None else self._mapping.load(key, state)
+        found = current_state(reading_of(self._store), self._name(key))
+        return default if found is None or found.deleted else self._mapping.load(key, found.state)
 
     def __getitem__(self, key: str) -> M:
-        state = self._store.current(self._name(key))
-        if state is None:
+        found = current_state(reading_of(self._store), self._name(key))
+        if found is None or found.deleted:
             raise KeyError(key)
-        return self._mapping.load(key, state)
+        return self._mapping.load(key, found.state)
 
     def __contains__(self, key: str) -> bool:
         return is_live(reading_of(self._store), self._name(key))

@@ -14,10 +14,10 @@ from rstore.core import ATTEMPTS, core_of, reading_of
 from rstore.domain.errors import StoreConflictError, StoreModelError
 from rstore.domain.streams import ES, Stream
 from rstore.models.applying import apply_if, first_state, mark_used
-from rstore.models.event_states import copied, current_state, past_state
+from rstore.models.event_states import current_state, past_state
 from rstore.repository.arguments import Kept, arguments_of
 from rstore.repository.events import EventTypes
-from rstore.repository.mapping import ModelMapping
+from rstore.repository.mapping import Made, ModelMapping
 from rstore.repository.outcomes import decided
 from rstore.store import Store
 from rstore.transactions import context, unless_named
@@ -106,31 +106,39 @@ class When(Generic[M]):
         then = newest if self.t is None else past_state(reading, Stream(ES, name), self.t)
         if then is None or not then.lives:
             raise StoreModelError(key, f"there was no {mapping.title} yet at that time")
-        state = copied(then.state)
-        instance = mapping.load(key, state)
-        outcome = decide(mapping.load(key, copied(state)))  # a copy: what decide does to it is no decision
-        changes, values = decided(mapping, self.events, key, state, instance, outcome)
+        state, made = then.state, Made()
+        instance = mapping.load(key, state, made=made)
+        outcome = decide(mapping.load(key, state, made=made))  # another one: what decide does to it is no decision
+        changes, values = decided(mapping, self.events, key, state, instance, outcome, made)
         if not changes:
             if self.once is not None:
                 mark_used(core_of(self.store), name, self.once, newest.version)
-            return instance if then is newest else mapping.load(key, copied(newest.state))
+            return instance if then is newest else mapping.load(key, newest.state)
         if mapping.unknown == "drop" and self.t is None:  # late, a deletion could keep a later event from folding
             changes += [(item, (operator.delitem, None)) for item in mapping.unknown_in(state.keys())]
-        return self._applied(key, name, changes, newest.version, values)
+        return self._applied(key, name, changes, newest.version, values, made)
 
     def _applied(
-        self, key: str, name: str, changes: Iterable[tuple[str, Any]], expect: int, values: Mapping[str, Any]
+        self,
+        key: str,
+        name: str,
+        changes: Iterable[tuple[str, Any]],
+        expect: int,
+        values: Mapping[str, Any],
+        made: Made | None = None,
     ) -> M:
         """Store changes if the state that they make can be loaded, and return the instance."""
         loaded: list[M] = []
 
         def check(state: Mapping[str, Any]) -> None:
-            loaded.append(self._loaded(key, state, values))
+            loaded.append(self._loaded(key, state, values, made))
 
         apply_if(core_of(self.store), name, changes, check, expect, self.t, self.once)
         return loaded[-1]
 
-    def _loaded(self, key: str, state: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> M:
+    def _loaded(
+        self, key: str, state: Mapping[str, Any], values: Mapping[str, Any] | None = None, made: Made | None = None
+    ) -> M:
         if not state:  # it was deleted since: after the time of a late decision, or after what was done once
             raise KeyError(key)
-        return self.mapping.load(key, state, values)
+        return self.mapping.load(key, state, values, made)

@@ -75,7 +75,7 @@ def fields_of(model: type[Any]) -> dict[str, Field]:
         return {name: Field.of(*each) for name, each in pydantic_fields(model, NO_DEFAULT).items()}
     else:
         raise TypeError(f"{model.__name__} is neither an attrs class, nor a dataclass, nor a pydantic model")
-    hints = _hints(model)
+    hints = hints_of(model)
     return {
         name: Field.of(
             argument,
@@ -90,7 +90,12 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default is not dataclasses.MISSING else field.default_factory
 
 
-def _hints(model: type[Any]) -> dict[str, Any]:
+def hints_of(model: type[Any]) -> dict[str, Any]:
+    """Return the types of the names of a class.
+
+    Raises:
+        TypeError: one of them can't be found.
+    """
     try:
         return typing.get_type_hints(model)
     except NameError as exc:

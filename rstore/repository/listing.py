@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias, TypeVar, get_args
 from rstore.core import Reading
 from rstore.domain.errors import StoreError, StoreModelError
 from rstore.domain.streams import ES
-from rstore.models.event_states import UNREADABLE, newest_of_many, state_of
+from rstore.models.event_states import UNREADABLE, newest_of_many, state_in
 from rstore.repository.mapping import ModelMapping
 
 M = TypeVar("M")
@@ -33,7 +33,7 @@ def instances(core: Reading, mapping: ModelMapping[M], errors: Errors) -> Iterat
     for name, found in newest_of_many(core, names, first=1):
         key = name.removeprefix(mapping.prefix)
         try:
-            instance = mapping.load(key, state_of(found))
+            instance = mapping.load(key, state_in(found))
         except _UNLOADABLE as exc:
             if errors == "raise":
                 raise

@@ -11,7 +11,10 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 from attrs import frozen
 
 from rstore.domain.errors import StoreModelError
+from rstore.domain.event_state import loaded
 from rstore.domain.names import check_name
+from rstore.encoding.envelope import ATOMS
+from rstore.models.event_states import copied_value
 from rstore.repository.faults import UnfitError, fault_within, is_about_a_value, place_text
 from rstore.repository.fields import (
     Field,
@@ -26,12 +29,16 @@ from rstore.repository.fields import (
 from rstore.repository.nested import FieldTree, Shapes, items_of
 from rstore.repository.pydantic_models import is_pydantic
 from rstore.repository.shapes import Shape
+from rstore.repository.sharing import Sharing, sharing_of
 from rstore.repository.upcasts import Table, Upcasts
 
 M = TypeVar("M")
 
 Unknown: TypeAlias = Literal["error", "keep", "drop"]
 """What becomes of items that are no fields: an error, or they stay, or the next decision deletes them."""
+
+Made: TypeAlias = dict[str, tuple[Any, Any]]
+"""By field, a stored form, and the value that was made of it, which nobody can change."""
 
 
 @frozen(eq=False)
@@ -47,6 +54,7 @@ class ModelMapping(Generic[M]):
         converter: structures the fields that are not stored as they are; None if there are none.
         is_own: whether the converter is rstore's, and not the user's.
         hooks: the functions of the converter that load these fields.
+        sharing: what their values share with their stored forms.
         unknown: what becomes of items that are no fields, and have no upcast.
     """
 
@@ -59,6 +67,7 @@ class ModelMapping(Generic[M]):
     converter: Any
     is_own: bool
     hooks: Mapping[str, Callable[[Any, Any], Any]]
+    sharing: Mapping[str, Sharing]
     unknown: Unknown
 
     @classmethod
@@ -76,7 +85,8 @@ class ModelMapping(Generic[M]):
         rows = items_of(upcast)
         table = Table.of(model.__name__, rows, FieldTree(fields, shapes)) if rows else None
         hooks = hooks_of(converter, fields, is_own)
-        return cls(model, prefix, fields, dict(upcast), table, shapes, converter, is_own, hooks, unknown)
+        sharing = sharing_of(fields, converter, is_own)
+        return cls(model, prefix, fields, dict(upcast), table, shapes, converter, is_own, hooks, sharing, unknown)
 
     @property
     def title(self) -> str:
@@ -156,11 +166,24 @@ class ModelMapping(Generic[M]):
 
     # -- states to instances ------------------------------------------------------------------------------------------
 
-    def load(self, key: str, state: Mapping[str, Any], decided: Mapping[str, Any] | None = None) -> M:
-        """Return the instance that a state makes. An error shows a value only if it was ``decided`` just now."""
+    def load(
+        self,
+        key: str,
+        state: Mapping[str, Any],
+        decided: Mapping[str, Any] | None = None,
+        made: Made | None = None,
+    ) -> M:
+        """Return the instance that a state makes. It shares nothing with the state that could change.
+
+        Args:
+            decided: the values that were decided just now: an error shows only these.
+            made: what other loads have made. This load takes values from there, and adds its own.
+        """
+        for value in state.values():
+            loaded(value)
         items = self.upcasted(key, state.keys(), state)
         self.check_whole(key, items)
-        arguments = self.arguments({name: self._structured(key, name, items[name], decided) for name in items})
+        arguments = self.arguments({name: self._value(key, name, items[name], decided, made) for name in items})
         try:
             return self.model(**arguments)
         except Exception as exc:  # whatever a user's class raises
@@ -170,10 +193,30 @@ class ModelMapping(Generic[M]):
             of = f"field {fault!r}: it makes no" if fault else f"{', '.join(items)} make no"
             raise StoreModelError(key, f"{of} {self.title} ({type(exc).__name__})") from exc
 
+    def _value(
+        self,
+        key: str,
+        name: str,
+        stored: Any,
+        decided: Mapping[str, Any] | None,
+        made: Made | None,
+    ) -> Any:
+        """Return the value of a field, which shares nothing with the stored form that could change."""
+        if self.fields[name].is_plain:
+            return stored if type(stored) in ATOMS else copied_value(name, stored)
+        if type(stored) in ATOMS:
+            return self._structured(key, name, stored, decided)
+        sharing = self.sharing[name]
+        if sharing is Sharing.UNKNOWN:
+            return self._structured(key, name, copied_value(name, stored), decided)
+        if made is None or sharing is not Sharing.FROZEN:
+            return self._structured(key, name, stored, decided)
+        if name not in made or made[name][0] is not stored:
+            made[name] = stored, self._structured(key, name, stored, decided)
+        return made[name][1]
+
     def _structured(self, key: str, name: str, value: Any, decided: Mapping[str, Any] | None) -> Any:
         field = self.fields[name]
-        if field.is_plain:
-            return value
         shape = self.shapes.get(name)
         try:
             return self.hooks[name](value if shape is None else shape.read(value), field.type)

@@ -10,10 +10,9 @@ from rstore.domain.errors import StoreModelError
 from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.operators import parse
 from rstore.history.diff import difference
-from rstore.models.event_states import copied
 from rstore.repository.decisions import Changes, changes_to_record, instance_after, steps_of
 from rstore.repository.events import EventTypes
-from rstore.repository.mapping import ModelMapping
+from rstore.repository.mapping import Made, ModelMapping
 
 M = TypeVar("M")
 
@@ -32,13 +31,20 @@ class Decided(NamedTuple):
 
 
 def decided(
-    mapping: ModelMapping[M], events: EventTypes, key: str, state: Mapping[str, Any], instance: M, outcome: object
+    mapping: ModelMapping[M],
+    events: EventTypes,
+    key: str,
+    state: Mapping[str, Any],
+    instance: M,
+    outcome: object,
+    made: Made,
 ) -> Decided:
     """Return the changes to record for an outcome. Each part of a list is applied to what those before have made.
 
     Args:
         state: the stored state of the instance.
         instance: the decider got another one of the same state, and may have changed that.
+        made: the values that were made of parts of the state.
     """
     decision, changed = Decided([], {}), instance
     parts = outcome if isinstance(outcome, list | tuple) else (outcome,)
@@ -48,7 +54,7 @@ def decided(
             changes = _changes_in(mapping, key, instance, part)
         else:
             decision.changes.append((event.name, event.stored(key, part)))
-            own = mapping.load(key, copied(state))  # what the event does to it is no change
+            own = mapping.load(key, state, made=made)  # what the event does to it is no change
             changes = _changes_in(mapping, key, changed, event.changes(part, own))
         if not changes:
             continue

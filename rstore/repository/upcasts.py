@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from attrs import frozen
 
+from rstore.models.event_states import copied_value
 from rstore.repository.faults import UnfitError, is_about_a_value
 
 Upcast: TypeAlias = str | Callable[[Any], Any] | None
@@ -193,6 +194,7 @@ def event_versions(event: type[Any], upcast: Upcasts, version: int) -> dict[int,
 
 
 def _call(path: ItemPath, function: Callable[[Any], Any], value: Any) -> Any:
+    value = copied_value(path[0], value)  # the function may keep it, or change it
     try:
         return function(value)
     except Exception as exc:  # whatever a user's function raises
