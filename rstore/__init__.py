@@ -29,7 +29,7 @@ from rstore.history.diff import Diff
 from rstore.history.lag import ProjectionLag
 from rstore.history.skipping import Skipped
 from rstore.models.event_sequences import Event
-from rstore.repository import Changes, Repository, UnknownEvent
+from rstore.repository import Changes, Occurrence, Projection, Repository, UnknownEvent
 from rstore.serializers import JsonStore, MsgpackStore
 from rstore.store import Store, new_key
 from rstore.tags import Tag
@@ -55,6 +55,8 @@ __all__ = [
     "LogCall",
     "MsgpackStore",
     "Observer",
+    "Occurrence",
+    "Projection",
     "ProjectionLag",
     "Reclaimed",
     "Repository",

@@ -287,16 +287,19 @@ class Core:
         self.check_writable()
         if attempts < 1:
             raise ValueError(f"something is tried once at least, not {attempts} times")
-        if self.active.get() is not None:
+        return attempt() if self.active.get() is not None else until_unmoved(attempt, attempts)
+
+
+def until_unmoved(attempt: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+    """Repeat an attempt until no other writer comes in between, with growing pauses."""
+    for tried in range(attempts):
+        try:
             return attempt()
-        for tried in range(attempts):
-            try:
-                return attempt()
-            except StoreConflictError:
-                if tried == attempts - 1:
-                    raise
-            time.sleep(random.uniform(0, min(_BACKOFF_MOST, _BACKOFF_SECONDS * 2 ** min(tried, 10))))  # noqa: S311
-        raise AssertionError("unreachable")
+        except StoreConflictError:
+            if tried == attempts - 1:
+                raise
+        time.sleep(random.uniform(0, min(_BACKOFF_MOST, _BACKOFF_SECONDS * 2 ** min(tried, 10))))  # noqa: S311
+    raise AssertionError("unreachable")
 
 
 class ReadSurface:

@@ -26,7 +26,7 @@ from rstore.encoding.envelope import Envelope
 from rstore.history.deliveries import Delivering
 from rstore.history.follow import Follower
 from rstore.history.lag import Lagging
-from rstore.history.projector import Projecting
+from rstore.history.projections import Projecting
 from rstore.history.reader import HistoryReader
 from rstore.history.revert import Revision
 from rstore.html import table

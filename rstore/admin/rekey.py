@@ -101,7 +101,7 @@ class _Rekeying:
 
         The page is read twice: rewritten records have to be read after the floor that the rewrite expects.
         """
-        page, more = page_of(self.core, self.position)
+        page, more = page_of(self.core.log, self.position)
         if not page:
             return False
         end = page[-1][0]
@@ -109,7 +109,7 @@ class _Rekeying:
         if stale:
             heads = filter(None, map(self.core.base.head, sorted(stale)))
             floors = {head.stream: head.floor for head in heads}
-            page, _ = page_of(self.core, self.position)
+            page, _ = page_of(self.core.log, self.position)
             end = min(end, page[-1][0]) if page else end
             self._reseal([found[1:] for found in page if found[1] in floors], floors)
         self.position, self.examined = end, self.examined + sum(stream != STREAM for _, stream, _ in page)

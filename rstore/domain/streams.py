@@ -18,6 +18,12 @@ SS: Final = "ss"
 PROJECT: Final = "project"
 """Kind of the streams that hold the checkpoints of projections: private."""
 
+FED: Final = "fed"
+"""Kind of the streams that hold the checkpoints of projections from another store: private, and copied.
+
+The item names a place in the log of that store, and the store. A copy has the read model too, so both go on fitting.
+"""
+
 KEYS: Final = "keys"
 """Kind of the stream that tells with which keys a namespace is written to: private, and never copied."""
 

@@ -177,7 +177,7 @@ def _live(core: Core, after: Position | None, streams: StreamFilter, pauses: Pau
     """Yield records as they come, and None before each pause."""
     came = False
     while True:
-        page, more = page_of(core, after)
+        page, more = page_of(core.log, after)
         for found in page:
             after = found[0]
             if streams.may_have(found[1]):
@@ -193,10 +193,10 @@ def _live(core: Core, after: Position | None, streams: StreamFilter, pauses: Pau
             return
 
 
-def page_of(core: Core, after: Position | None) -> tuple[list[_Found], bool]:
+def page_of(log: LogReader, after: Position | None) -> tuple[list[_Found], bool]:
     """Return the next records, some megabytes at most, and whether there may be more."""
     page, size = [], 0
-    for found in core.log.follow(after):
+    for found in log.follow(after):
         page.append(found)
         size += len(found[2].data)
         if size >= _PAGE_BYTES or len(page) == _PAGE:

@@ -1,104 +1,114 @@
-"""Projections: read models that are kept up to date."""
+"""Projections: read models that are kept up to date, in the store itself or in another place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from attrs import Factory, define
 
-from rstore.commits import COMMIT, WRITER, writers_in
-from rstore.core import Core, Surface, now
-from rstore.domain.errors import StoreConflictError, StoreError, StorePayloadError
-from rstore.domain.log import Batch, Position, Record
-from rstore.domain.names import check_name
-from rstore.domain.operators import SKIP
-from rstore.domain.spans import TIME_MAX, TIME_MIN
-from rstore.domain.streams import ES, KV, PROJECT, SKIPPED, TS, Stream
-from rstore.encoding.notes import note_body
-from rstore.history.changes import Change, StreamFilter, note_of, read_change, stream_filter
-from rstore.history.follow import Pauses, mark_of
+from rstore.commits import COMMIT, writers_in
+from rstore.core import Core, now, until_unmoved
+from rstore.domain.errors import StoreConflictError, StorePayloadError
+from rstore.domain.log import Position, Record
+from rstore.domain.streams import Stream
+from rstore.history.changes import Change, StreamFilter, note_of, read_change
+from rstore.history.follow import Pauses, mark_of, page_of, position_in
 from rstore.history.handling import handling
-from rstore.history.lag import filter_words
-from rstore.history.rebuild import output_of
-from rstore.history.skipping import OF_THE_STORE, OnError, Skipped, check_on_error, note_of_skipped, skipped_of
-from rstore.models.applying import delete_sequence
-from rstore.models.extending import remove_span
-from rstore.models.keyvalues import delete_values
-from rstore.transactions import context, transaction
+from rstore.history.skipping import OF_THE_STORE, OnError, skipped_now
+from rstore.history.targets import CheckpointMovedError, SkippingTarget, Target
 
 _BATCH: Final = 100
 _SCANNED: Final = 10_000
 _COMMIT_MOST: Final = 20_000
 _COMMIT_BYTES: Final = 1 << 24
 """A batch of as many records, or of as many bytes, may end within a commit: memory has to hold it."""
+_APART: Final = 128
+"""Between two records that a commit writes to one key, there are fewer others. Between those of a cluster, one of each
+partition may come for each position."""
 
-S = TypeVar("S")
+T = TypeVar("T")
 
 
-class _Due(NamedTuple):
-    """A change for a projection, its position, and the error if it cannot be read."""
+class Due(NamedTuple):
+    """A change for a projection, its position, the error if it cannot be read, and whether its words could be read."""
 
     change: Change
     position: Position
     error: StorePayloadError | None
+    noted: bool
+
+
+class Call(NamedTuple):
+    """A call of a user's function.
+
+    Attributes:
+        subject: what the function is called with: a change, or an object that is made of several.
+        change: the change that errors name.
+        position: that of the last change of the subject.
+        error: why the subject can't be read; None if it can.
+        function: takes what the target hands out.
+    """
+
+    subject: Any
+    change: Change
+    position: Position
+    error: Exception | None
+    function: Callable[[Any], Any]
+
+
+Calls: TypeAlias = Callable[[Sequence[Due]], Iterable[Call]]
+"""Returns the calls for changes that come one after the other, up to the end of a commit."""
 
 
 class _Next(NamedTuple):
     """A look at the log: the changes for the projection, where the look ended, and whether more may follow."""
 
-    changes: list[_Due]
+    changes: list[Due]
     position: Position | None
     scanned: int
     more: bool
 
 
 @define(eq=False)
-class _Projector(Generic[S]):
+class Work(Generic[T]):
     """A projection at work, and its progress.
 
-    ``position`` is where the next look begins, as long as the checkpoint has the same ``version``. Records between the
-    checkpoint and it are not for the projection. ``size`` is the number of changes that are fed at once.
+    ``position`` is where the next look begins, as long as the checkpoint is ``known``. Records between the checkpoint
+    and it are not for the projection. ``ahead`` are the records after it that were read already. ``size`` is the number
+    of changes that are fed at once. ``own`` tells that the target is the store itself, whose records may be the
+    projection's output.
     """
 
     core: Core
-    store: S
+    target: Target[T]
     name: str
     streams: StreamFilter
-    fn: Callable[[Change, S], Any]
+    calls: Calls
     on_error: OnError
+    own: bool
+    mark: str = Factory(lambda self: mark_of(self.core), takes_self=True)
     size: int = Factory(lambda: _BATCH)
-    version: int = -1
+    known: str | None = ""
     position: Position | None = None
     passed: int = 0
+    ahead: list[tuple[Position, Stream, Record]] = Factory(list)
 
-    @property
-    def stream(self) -> Stream:
-        """The stream that holds its checkpoint."""
-        return Stream(PROJECT, self.name)
-
-    def begin_again(self) -> None:
+    def begin_again(self, clear: Callable[[T], Any]) -> None:
         """Delete the projection's output, its checkpoint and its skipped changes, in one transaction."""
-        with transaction(self.core), context(self.core, {WRITER: self.name}):
-            output = output_of(self.core.log, self.stream, self._writers_of)
-            delete_values(self.core, [head for head in output if head.stream.kind == KV])
-            for head in output:
-                if head.stream.kind == TS:
-                    remove_span(self.core, head.stream, TIME_MIN, TIME_MAX, head.version)
-                elif head.stream.kind == ES:
-                    delete_sequence(self.core, head.stream.key, head.version)
-            self.core.log.append([self._progress("", None), self._none_skipped()])
-
-    def _writers_of(self, stream: Stream, record: Record) -> set[str | None]:
-        """Return the projections that wrote a record; None stands for other writers and unreadable notes."""
-        return writers_in(note_of(self.core, stream, record)[0])
+        before = self.target.checkpoint(self.name)
+        with self.target.transaction(self.name) as handle:
+            clear(handle)
+            if isinstance(self.target, SkippingTarget):
+                self.target.forget_skipped(self.name)
+            self._advance(before, None)
 
     def run(self, pauses: Pauses) -> int:
-        """Feed all changes, and those that come while it waits. Return their number."""
+        """Make all calls, and those for changes that come while it waits. Return their number."""
         done = 0
         while True:
-            fed, more = self.core.decide(self._step)
+            fed, more = self.core.decide(self._step) if self.own else until_unmoved(self._step)
             done += fed
             if fed:
                 pauses.restart()
@@ -106,180 +116,127 @@ class _Projector(Generic[S]):
                 return done
 
     def _step(self) -> tuple[int, bool]:
-        """Feed the next changes. Return their number, and whether there may be more."""
+        """Feed the next changes. Return the number of calls, and whether there may be more."""
         self._look_up()
         found = self._next()
+        calls = list(self.calls(found.changes))
         # a projection of rare changes moves its checkpoint too: the next call would read all others again
-        if found.changes or self.passed + found.scanned >= _SCANNED:
-            with handling(self.core, "projection", self.name, [due.change for due in found.changes]):
-                self._feed(found)
+        if calls or self.passed + found.scanned >= _SCANNED:
+            with handling(self.core, "projection", self.name, [call.change for call in calls]):
+                self._feed(found, calls)
         else:
-            self.position, self.passed = found.position, self.passed + found.scanned
-        return len(found.changes), found.more
+            self._pass(found, self.passed + found.scanned)
+        return len(calls), found.more
 
     def _look_up(self) -> None:
         """Read the checkpoint again, if this process or another one has moved it."""
-        record = self.core.log.last((self.stream,))[0]
-        version = 0 if record is None else record.version
-        if version == self.version:
+        checkpoint = self.target.checkpoint(self.name)
+        if checkpoint == self.known:
             return
-        self.version, self.position, self.passed = version, None, 0
-        if record is not None:
-            self.core.envelope.check(self.stream, record)
-            self.position = self.core.log.position(record.item) if record.item else None
+        self.known, self.passed, self.ahead = checkpoint, 0, []
+        self.position = None if checkpoint is None else position_in(self.core, checkpoint)
 
     def _next(self) -> _Next:
-        changes: list[_Due] = []
-        position, scanned, size = self.position, 0, 0
-        last: tuple[Stream, Record] | None = None
-        # the base log: a record inside a transaction has no position yet that a later call could go on from
-        for position_of_record, stream, record in self.core.base.follow(self.position):
-            is_full = len(changes) >= self.size or scanned >= _SCANNED
-            is_large = scanned >= _COMMIT_MOST or size >= _COMMIT_BYTES
-            if last and is_full and (is_large or self._commit_of(*last) != self._commit_of(stream, record)):
-                return _Next(changes, position, scanned, more=True)
-            position, last, scanned = position_of_record, (stream, record), scanned + 1  # how far it got
+        """Return the next changes for the projection, up to the end of a commit."""
+        changes: list[Due] = []
+        end, size, more = 0, 0, True
+        own = {self.name} if self.own else None
+        while True:
+            if more and end + _APART >= len(self.ahead):
+                more = self._read_ahead()
+            if end == len(self.ahead):
+                return _Next(changes, self.ahead[-1][0] if self.ahead else self.position, end, more=False)
+            is_large = end >= _COMMIT_MOST or size >= _COMMIT_BYTES
+            if is_large or ((len(changes) >= self.size or end >= _SCANNED) and self._may_end(end)):
+                return _Next(changes, self.ahead[end - 1][0], end, more=True)
+            position, stream, record = self.ahead[end]
+            end += 1
             if not self.streams.has(stream):
                 continue
             note, unreadable = note_of(self.core, stream, record)
-            if writers_in(note) != {self.name}:
+            if writers_in(note) != own:
                 change, error = read_change(self.core, stream, record, note, unreadable)
-                changes.append(_Due(change, position, error))
+                changes.append(Due(change, position, error, unreadable is None))
                 size += len(record.data)
-        return _Next(changes, position, scanned, more=False)
+
+    def _read_ahead(self) -> bool:
+        """Read the next page of the log. Return whether there may be more."""
+        # the base log: a record inside a transaction has no position yet that a later call could go on from
+        page, more = page_of(self.core.base, self.ahead[-1][0] if self.ahead else self.position)
+        self.ahead += page
+        return more
+
+    def _may_end(self, end: int) -> bool:
+        """Tell whether no commit goes on behind some records; on a cluster, none of one key."""
+        before, behind = self.ahead[max(0, end - _APART) : end], self.ahead[end : end + _APART]
+        if self._commit_of(*before[-1][1:]) == self._commit_of(*behind[0][1:]):
+            return False
+        appended = {(stream, record.recorded) for _, stream, record in before}
+        return not any((stream, record.recorded) in appended for _, stream, record in behind)
 
     def _commit_of(self, stream: Stream, record: Record) -> tuple[int, str | None]:
         """Return what the records of a commit have in common: its time, and its id if it has words."""
         return record.recorded, note_of(self.core, stream, record)[0].get(COMMIT)
 
-    def _feed(self, found: _Next) -> None:
-        checkpoint = "" if found.position is None else self.core.log.checkpoint(found.position)
+    def _feed(self, found: _Next, calls: Sequence[Call]) -> None:
+        checkpoint = self.known if found.position is None else self._checkpoint(found.position)
         try:
-            with transaction(self.core), context(self.core, {WRITER: self.name}):
-                for due in found.changes:
-                    self._feed_one(due)
-                self.core.log.append([self._progress(checkpoint, self.version)])
+            with self.target.transaction(self.name) as handle:
+                self._advance(self.known, checkpoint)
+                for call in calls:
+                    self._make(call, handle)
         except StoreConflictError:
             # a smaller batch reads less, and leaves others less time to come in between
             self.size = max(1, self.size // 2)
             raise
+        self.known = checkpoint
+        self._pass(found, 0)
         self.size = min(_BATCH, 2 * self.size)
 
-    def _feed_one(self, due: _Due) -> None:
+    def _pass(self, found: _Next, passed: int) -> None:
+        """Go on behind what was found."""
+        self.position, self.passed = found.position, passed
+        del self.ahead[: found.scanned]
+
+    def _advance(self, before: str | None, after: str | None) -> None:
+        if not self.target.advance(self.name, before, after):
+            raise CheckpointMovedError(self.name)
+
+    def _make(self, call: Call, handle: T) -> None:
+        """Make a call; if it fails, deal with that as the user has said."""
         try:
-            if due.error is not None:
-                raise due.error
-            with nullcontext() if self.on_error == "raise" else transaction(self.core):
-                self.fn(due.change, self.store)
+            if call.error is not None:
+                raise call.error
+            with nullcontext() if self.on_error == "raise" else self._skipping.attempt():
+                call.function(handle)
         except Exception as exc:
-            if self.on_error == "raise" or isinstance(exc, OF_THE_STORE):
+            if self.on_error == "raise" or isinstance(exc, (*OF_THE_STORE, *self._skipping.own_errors)):
                 exc.add_note(
-                    f"rstore: in projection {self.name!r}, at version {due.change.version} of {due.change.kind} "
-                    f"{due.change.key!r}, whose checkpoint is {self._checkpoint(due.position)!r}; nothing of its batch "
-                    "was stored"
+                    f"rstore: in projection {self.name!r}, at version {call.change.version} of {call.change.kind} "
+                    f"{call.change.key!r}, whose checkpoint is {self._checkpoint(call.position)!r}; nothing of its "
+                    "batch was stored"
                 )
                 raise
-            self._handle_failure(due, exc)
+            if callable(self.on_error):
+                self.on_error(call.subject, exc)
+            else:
+                skipped = skipped_now(now(), call.change, self._checkpoint(call.position), exc)
+                self._skipping.skip(self.name, skipped)
 
-    def _handle_failure(self, due: _Due, error: Exception) -> None:
-        """Hand a failing change to ``on_error``, or record that it was skipped."""
-        if callable(self.on_error):
-            self.on_error(due.change, error)
-            return
-        stream = Stream(SKIPPED, self.name)
-        note = note_body(note_of_skipped(due.change, self._checkpoint(due.position), error))
-        entry = self.core.envelope.entry(stream, SKIP, start=0, end=0, note=note)
-        self.core.log.append([Batch(stream, (entry,), now())])
+    @property
+    def _skipping(self) -> SkippingTarget[T]:
+        return skipping(self.target)
 
     def _checkpoint(self, position: Position) -> str:
-        return f"{mark_of(self.core)}-{self.core.log.checkpoint(position)}"
-
-    def _none_skipped(self) -> Batch:
-        """Return an entry without words, which replaces the list of skipped changes."""
-        stream = Stream(SKIPPED, self.name)
-        entry = self.core.envelope.entry(stream, SKIP, start=0, end=0)
-        return Batch(stream, (entry,), now(), if_live=True, replace=True)
-
-    def _progress(self, checkpoint: str, expect: int | None) -> Batch:
-        words = filter_words(self.streams)
-        note = note_body(words) if words else None
-        entry = self.core.envelope.entry(self.stream, PROJECT, item=checkpoint, start=0, end=0, note=note)
-        return Batch(self.stream, (entry,), now(), expect, replace=True)
+        return f"{self.mark}-{self.core.log.checkpoint(position)}"
 
 
-class Projecting(Surface):
-    """Keeps read models up to date."""
+def skipping(target: Target[T]) -> SkippingTarget[T]:
+    """Return a target that can skip changes.
 
-    def project(
-        self,
-        name: str,
-        fn: Callable[[Change, Self], Any],
-        *,
-        kind: str | None = None,
-        prefix: str | None = None,
-        wait: float | None = None,
-        rebuild: bool = False,
-        on_error: OnError = "raise",
-    ) -> int:
-        """Keep a read model up to date: call ``fn(change, store)`` for each change since the last time, exactly once.
-
-        What ``fn`` writes to this store is stored in one transaction with the checkpoint, for 100 changes at a time,
-        and the rest of their last commit, as long as that is not larger than 16 MiB. After a crash, or in two processes
-        at once, ``fn`` may be called again, but each change has its effect on the store once. If it raises, nothing of
-        its batch is stored, and the next call begins with that batch again. What ``fn`` itself has written is not fed
-        to it; other projections are fed with it. Erasures are fed to none: they change nothing that is read of the
-        present.
-
-        Args:
-            name: that of the projection; its checkpoint is kept under it.
-            kind, prefix, wait: as in :meth:`follow`.
-            rebuild: delete the projection's output, and begin again with the first change. The keys, series and
-                event sequences that only it has written to are deleted in one transaction with its checkpoint; their
-                past stays. The log tells who wrote: records that ``prune``, ``compact`` or ``history=False`` took away
-                no longer do, so delete such output yourself.
-            on_error: the fate of a change that cannot be read, or at which ``fn`` raises. ``raise``: the projection
-                stops there. ``skip``: the writes of ``fn`` for it are taken back, :meth:`skipped` lists it, and the
-                projection goes on. A function gets the change and the error instead; the projection goes on when it
-                returns. What it writes is part of the transaction, in which it may be called again, as ``fn`` is.
-                Errors of the store itself, such as a conflict or a lost connection, are raised in any case.
-
-        Returns:
-            The number of changes that were dealt with.
-
-        Raises:
-            StoreConflictError: other writers changed what ``fn`` had read, again and again.
-            StoreError: a rebuild finds streams that other writers wrote to as well; nothing is changed.
-
-        >>> def count(change, store):
-        ...     store['changes of ' + change.key] = store.get('changes of ' + change.key, 0) + 1
-        >>> store['price'] = 10
-        >>> store['price'] = 11
-        >>> store.project('counts', count), store['changes of price'], store.project('counts', count)
-        (2, 2, 0)
-        >>> store.project('counts', count, rebuild=True), store['changes of price']
-        (2, 2)
-        """
-        self._core.check_writable()
-        name = check_name("projection", name, empty=False)
-        note = self._core.note.get()
-        if note is not None and note.words.get(WRITER) == name:
-            raise StoreError(f"projection {name!r} is at work: its function can't call project() for it again")
-        work = _Projector(self._core, self, name, stream_filter(kind, prefix), fn, check_on_error(on_error))
-        if rebuild:
-            self._core.decide(work.begin_again)
-        return work.run(Pauses(wait))
-
-    def skipped(self, name: str) -> list[Skipped]:
-        """Return the changes that a projection has skipped, in the order in which it did, since its last rebuild.
-
-        >>> def fail(change, store):
-        ...     raise LookupError
-        >>> store['price'] = 10
-        >>> store.project('failing', fail, on_error='skip')
-        1
-        >>> [(each.key, each.error) for each in store.skipped('failing')]
-        [('price', 'LookupError')]
-        """
-        stream = Stream(SKIPPED, check_name("projection", name, empty=False))
-        found = ((record.recorded, self._core.envelope.note(stream, record)) for record in self._core.log.read(stream))
-        return [skipped_of(recorded, words) for recorded, words in found if words]
+    Raises:
+        TypeError: it can't.
+    """
+    if not isinstance(target, SkippingTarget):
+        raise TypeError(f"{type(target).__name__} keeps no list of skipped changes: it has on_error='raise' only")
+    return target

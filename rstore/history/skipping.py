@@ -56,16 +56,17 @@ def check_on_error(on_error: object) -> OnError:
     raise error(f"on_error is 'raise', 'skip' or a function of a change and its error, not {on_error!r}")
 
 
-def note_of_skipped(change: Change, checkpoint: str, error: Exception) -> dict[str, Any]:
-    """Return the note of a skipped change."""
+def skipped_now(recorded: int, change: Change, checkpoint: str, error: Exception) -> Skipped:
+    """Return what is listed of a change that is skipped because of an error."""
     told = f": {error.reason}" if isinstance(error, StorePayloadError) else ""
-    return {
-        "kind": change.kind,
-        "key": change.key,
-        "version": change.version,
-        "checkpoint": checkpoint,
-        "error": f"{type(error).__name__}{told}",
-    }
+    return Skipped(recorded, change.kind, change.key, change.version, checkpoint, f"{type(error).__name__}{told}")
+
+
+def words_of(skipped: Skipped) -> dict[str, Any]:
+    """Return the words that list a skipped change, beside the time of their record."""
+    words = skipped._asdict()
+    del words["recorded"]
+    return words
 
 
 def skipped_of(recorded: int, words: Mapping[str, Any]) -> Skipped:

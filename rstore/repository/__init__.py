@@ -20,19 +20,20 @@ from rstore.repository.events import ChangesOf, EventClasses, EventTypes, Unknow
 from rstore.repository.listing import Errors, check_errors, instances
 from rstore.repository.mapping import ModelMapping, Unknown
 from rstore.repository.past import PastReader
+from rstore.repository.reactions import Occurrence, Projection, Reacting
 from rstore.repository.upcasts import Upcasts
 from rstore.store import Store
 from rstore.timestamps import Moment, posix_ms
 from rstore.transactions import unless_named
 from rstore.view import View
 
-__all__ = ["Changes", "Repository", "UnknownEvent", "Upcasts"]
+__all__ = ["Changes", "Occurrence", "Projection", "Repository", "UnknownEvent", "Upcasts"]
 
 M = TypeVar("M")
 P = ParamSpec("P")
 
 
-class Repository(PastReader[M]):
+class Repository(PastReader[M], Reacting[M]):
     """The instances of an attrs class, dataclass or pydantic model, each an event sequence with an item for each field.
 
     Methods of the class decide: they take an instance, and return changes or raise. They read and write nothing, so you

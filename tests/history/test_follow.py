@@ -30,7 +30,7 @@ from rstore.admin.check import check
 from rstore.domain.log import Batch, Entry
 from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.history import follow as following_module
-from rstore.history import projector
+from rstore.history import projector, targets
 from rstore.transfer import copy
 from tests.conftest import KEY, Backend
 from tests.support.workers import SECONDS, WORKERS, Crew
@@ -882,7 +882,7 @@ class TestRebuild:
     ) -> None:
         store["k1"] = 1
         store.project("p", write_all_kinds, prefix="k")
-        delete, more = projector.delete_sequence, iter(["k2", "k3"])
+        delete, more = targets.delete_sequence, iter(["k2", "k3"])
 
         def late(*words: Any) -> None:
             for key in more:
@@ -892,7 +892,7 @@ class TestRebuild:
             delete(*words)
 
         with monkeypatch.context() as patch:
-            patch.setattr(projector, "delete_sequence", late)
+            patch.setattr(targets, "delete_sequence", late)
             assert store.project("p", write_all_kinds, prefix="k", rebuild=True) == 3
         assert output(store)[1:] == ([(0, 1), (1, 5), (2, 5)], {"k1": 1, "k2": 1, "k3": 1})
         assert store["n/changes"] == 3

@@ -1,0 +1,153 @@
+"""What users call to keep read models up to date: in the store itself, or in another store or database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
+
+from rstore.commits import WRITER
+from rstore.core import Surface, core_of, until_unmoved
+from rstore.domain.errors import StoreError
+from rstore.domain.names import check_name
+from rstore.history.changes import Change, StreamFilter, stream_filter
+from rstore.history.follow import Pauses
+from rstore.history.projector import Call, Calls, Due, Work, skipping
+from rstore.history.skipping import OnError, Skipped, check_on_error
+from rstore.history.targets import StoreTarget, Target
+
+T = TypeVar("T")
+S = TypeVar("S", bound=Surface)
+Rebuild: TypeAlias = bool | Callable[[T], Any]
+"""Whether a projection begins again; or a function that deletes its output, and gets what its target hands out."""
+
+
+class Options(NamedTuple):
+    """How a projection runs: see :meth:`Store.project`."""
+
+    wait: float | None
+    rebuild: bool | Callable[[Any], Any]
+    on_error: OnError
+
+
+def run_projection(
+    source: Surface, into: Target[Any] | None, name: str, streams: StreamFilter, calls: Calls, options: Options
+) -> int:
+    """Make the calls for all changes since the last time, and return their number.
+
+    Args:
+        into: the target; None for the store itself.
+    """
+    core, name = core_of(source), check_name("projection", name, empty=False)
+    pauses, on_error = Pauses(options.wait), check_on_error(options.on_error)
+    if into is None:
+        core.check_writable()
+        note = core.note.get()
+        if note is not None and note.words.get(WRITER) == name:
+            raise StoreError(f"projection {name!r} is at work: its function can't call project() for it again")
+    target = StoreTarget.of_itself(source, streams) if into is None else into
+    if on_error != "raise":
+        skipping(target)
+    work = Work(core, target, name, streams, calls, on_error, own=into is None)
+    if options.rebuild:
+        begin = partial(work.begin_again, _clearing(target, name, options.rebuild))
+        (core.decide if into is None else until_unmoved)(begin)
+    return work.run(pauses)
+
+
+def target_of(source: Surface, into: Target[Any] | Surface | None) -> Target[Any] | None:
+    """Return the target that a user names: another store, say. None stands for the source itself."""
+    if not isinstance(into, Surface):
+        return into
+    return None if core_of(into) is core_of(source) else StoreTarget(into)
+
+
+def _clearing(target: Target[Any], name: str, rebuild: bool | Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the function that deletes the output of a projection."""
+    if callable(rebuild):
+        return rebuild
+    if isinstance(target, StoreTarget):
+        return lambda _: target.clear(name)
+    raise TypeError(
+        f"{type(target).__name__} does not know what projection {name!r} has written: give rebuild= a function that "
+        "deletes it, or build it beside under another name, and swap()"
+    )
+
+
+def calls_of(fn: Callable[[Change, Any], Any]) -> Calls:
+    """Return the calls of a function with each change."""
+
+    def calls(due: Sequence[Due]) -> Iterator[Call]:
+        return (Call(change, change, position, error, partial(fn, change)) for change, position, error, _ in due)
+
+    return calls
+
+
+class Projecting(Surface):
+    """Keeps read models up to date."""
+
+    def project(
+        self,
+        name: str,
+        fn: Callable[[Change, Self], Any],
+        *,
+        kind: str | None = None,
+        prefix: str | None = None,
+        wait: float | None = None,
+        rebuild: bool = False,
+        on_error: OnError = "raise",
+    ) -> int:
+        """Keep a read model up to date: call ``fn(change, store)`` for each change since the last time, exactly once.
+
+        What ``fn`` writes to this store is stored in one transaction with the checkpoint, for 100 changes at a time,
+        and the rest of their last commit, as long as that is not larger than 16 MiB. After a crash, or in two processes
+        at once, ``fn`` may be called again, but each change has its effect on the store once. If it raises, nothing of
+        its batch is stored, and the next call begins with that batch again. What ``fn`` itself has written is not fed
+        to it; other projections are fed with it. Erasures are fed to none: they change nothing that is read of the
+        present.
+
+        Args:
+            name: that of the projection; its checkpoint is kept under it.
+            kind, prefix, wait: as in :meth:`follow`.
+            rebuild: delete the projection's output, and begin again with the first change. The keys, series and
+                event sequences that only it has written to are deleted in one transaction with its checkpoint; their
+                past stays. The log tells who wrote: records that ``prune``, ``compact`` or ``history=False`` took away
+                no longer do, so delete such output yourself.
+            on_error: the fate of a change that cannot be read, or at which ``fn`` raises. ``raise``: the projection
+                stops there. ``skip``: the writes of ``fn`` for it are taken back, :meth:`skipped` lists it, and the
+                projection goes on. A function gets the change and the error instead; the projection goes on when it
+                returns. What it writes is part of the transaction, in which it may be called again, as ``fn`` is.
+                Errors of the store itself, such as a conflict or a lost connection, are raised in any case.
+
+        Returns:
+            The number of changes that were dealt with.
+
+        Raises:
+            StoreConflictError: other writers changed what ``fn`` had read, again and again.
+            StoreError: a rebuild finds streams that other writers wrote to as well; nothing is changed.
+
+        >>> def count(change, store):
+        ...     store['changes of ' + change.key] = store.get('changes of ' + change.key, 0) + 1
+        >>> store['price'] = 10
+        >>> store['price'] = 11
+        >>> store.project('counts', count), store['changes of price'], store.project('counts', count)
+        (2, 2, 0)
+        >>> store.project('counts', count, rebuild=True), store['changes of price']
+        (2, 2)
+        """
+        options = Options(wait, rebuild, on_error)
+        return run_projection(self, None, name, stream_filter(kind, prefix), calls_of(fn), options)
+
+    def skipped(self, name: str) -> list[Skipped]:
+        """Return the changes that a projection has skipped, in the order in which it did, since its last rebuild.
+
+        >>> def fail(change, store):
+        ...     raise LookupError
+        >>> store['price'] = 10
+        >>> store.project('failing', fail, on_error='skip')
+        1
+        >>> [(each.key, each.error) for each in store.skipped('failing')]
+        [('price', 'LookupError')]
+        """
+        name = check_name("projection", name, empty=False)
+        return StoreTarget(self).skipped(name)
