@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import reduce
 from typing import Any, Final
 
 import duckdb
@@ -20,9 +21,9 @@ import pyarrow as pa
 
 from rstore.core import Reading
 from rstore.sql.catalog import tables_of
-from rstore.sql.kinds import NOTHING, MisfitError
+from rstore.sql.kinds import FLOAT, MOMENT, NOTHING, TEXT, MisfitError, joint
 from rstore.sql.pushed import EVERYTHING
-from rstore.sql.scan import Asked, Scan, peek
+from rstore.sql.scan import Asked, Mode, Scan, UnforeseenError, peek
 from rstore.sql.statement import Parameters, Statement, statement_of
 from rstore.sql.tables import Table
 
@@ -40,6 +41,8 @@ _SETTINGS: Final = (
     "SET TimeZone = 'UTC'",
     "SET lock_configuration = true",
 )
+_GUESSES: Final = (FLOAT, TEXT, MOMENT)
+"""Types with which a query runs on a table that it may never read, until it does."""
 _AGAIN: Final = 8
 """So often a query may begin anew for a table, until all of that is read to find its columns."""
 _LINE: Final = re.compile(r"\s*LINE (\d+): (.*)\n( *)\^.*", re.DOTALL)
@@ -115,6 +118,8 @@ class _Run:
         self._connection, self._statement, self._tables = connection, statement, tables
         self._parameters = parameters
         self._peeked = set[tuple[str, str]]()
+        self._unread: dict[str, list[str]] = {}
+        self._guesses = iter(_GUESSES)
         self._begun = dict.fromkeys(tables, 0)
 
     def result(self) -> Any:
@@ -124,16 +129,25 @@ class _Run:
             for table in self._tables.values():
                 table.lost.count = 0
             try:
-                return self._attempt(self._registered(is_probe=False))
-            except duckdb.BinderException:
-                found = [table.settle() for table in self._tables.values()]
-                if not any(found):
-                    raise
-            except MisfitError:
+                return self._attempt(self._registered())
+            except (MisfitError, UnforeseenError):
                 pass
+            except duckdb.Error as exc:
+                if self._unread:
+                    self._guess()
+                elif not (isinstance(exc, duckdb.BinderException) and self._settled()):
+                    raise
 
-    def _registered(self, *, is_probe: bool) -> dict[str, Scan]:
-        scans = {name: Scan(table, is_probe=is_probe) for name, table in self._tables.items()}
+    def _settled(self) -> bool:
+        """Look for further columns, and tell whether that may have found any."""
+        found = [table.settle() for table in self._tables.values()]
+        return any(found)
+
+    def _registered(self, mode: Mode | None = None) -> dict[str, Scan]:
+        scans = {
+            name: Scan(table, mode or (Mode.UNFORESEEN if name in self._unread else Mode.READ))
+            for name, table in self._tables.items()
+        }
         for name, scan in scans.items():
             self._connection.register(name, scan)
         return scans
@@ -152,9 +166,11 @@ class _Run:
 
     def _learn(self, name: str, error: BaseException) -> None:
         """Widen a table by what a read has met."""
+        table = self._tables[name]
+        if isinstance(error, UnforeseenError):
+            self._peek(name, self._unread.pop(name), [Asked(error.asked.pushed, None)])
         if not isinstance(error, MisfitError):
             return
-        table = self._tables[name]
         for column, kind in error.kinds.items():
             table.learn(column, kind)
         self._begun[name] += 1
@@ -162,24 +178,20 @@ class _Run:
             while table.settle():
                 pass
 
+    # -- kinds --------------------------------------------------------------------------------------------------------
+
     def _find_kinds(self) -> None:
         """Find the kinds of columns that the query may need, and that only their values can tell."""
         needed = {name: columns for name in self._tables if (columns := self._unknown(name))}
-        if not needed:
-            return None
-        asked = self._asked()
+        asked = self._asked() if needed else {}
+        unread = {name: columns for name, columns in needed.items() if not asked.get(name)}
         for name, columns in needed.items():
-            table = self._tables[name]
-            for each in asked.get(name) or [Asked(EVERYTHING, None)]:
-                try:
-                    for column, kind in peek(table, each, columns).items():
-                        if kind != NOTHING:
-                            table.learn(column, kind)
-                except MisfitError as exc:
-                    self._learn(name, exc)
-                    return self._find_kinds()
             self._peeked.update((name, column) for column in columns)
-        return None
+            if name not in unread:
+                self._peek(name, columns, asked[name])
+        if unread:
+            self._unread |= unread
+            self._guess()
 
     def _unknown(self, name: str) -> list[str]:
         return [
@@ -189,10 +201,41 @@ class _Run:
         ]
 
     def _asked(self) -> dict[str, list[Asked]]:
-        """Return what scans are asked for, as a run without rows shows it; nothing if the query needs the types."""
-        scans = self._registered(is_probe=True)
+        """Return what scans are asked for, as a run without rows shows it.
+
+        It does not show a scan that the query needs no more when another one had no row, or one that conditions which
+        contradict each other leave out, or any if the query needs the types.
+        """
+        scans = self._registered(Mode.PROBE)
         try:
             self._attempt(scans)
         except duckdb.Error:
             return {}
         return {name: scan.asked for name, scan in scans.items()}
+
+    def _peek(self, name: str, columns: list[str], asked: list[Asked]) -> None:
+        """Find the kinds of columns by the first values that scans let through."""
+        table = self._tables[name]
+        try:
+            kinds = [peek(table, each, columns) for each in asked]
+        except MisfitError as exc:
+            self._learn(name, exc)
+            return self._peek(name, [column for column in columns if column in table.columns], asked)
+        for column in columns:
+            table.learn(column, reduce(joint, (each[column] for each in kinds), NOTHING))
+        return None
+
+    def _guess(self) -> None:
+        """Take the values of tables that may never be read for those of the next type.
+
+        Where all have failed, the first values tell, whatever the query asks for.
+        """
+        guess = next(self._guesses, None)
+        for name, columns in self._unread.items():
+            if guess is None:
+                self._peek(name, columns, [Asked(EVERYTHING, None)])
+            else:
+                for column in columns:
+                    self._tables[name].learn(column, guess)
+        if guess is None:
+            self._unread.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from enum import Enum
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
@@ -23,6 +24,22 @@ class Asked(NamedTuple):
     expression: Any
 
 
+class Mode(Enum):
+    """What a scan does."""
+
+    READ = "it reads rows"
+    PROBE = "it has no rows, and notes what it is asked for"
+    UNFORESEEN = "it fails: nobody has looked yet which types its values have"
+
+
+class UnforeseenError(Exception):
+    """A table is read that an attempt without rows did not read."""
+
+    def __init__(self, asked: Asked) -> None:
+        super().__init__(asked)
+        self.asked = asked
+
+
 class Scan(ds.Dataset):  # type: ignore[misc]  # pyarrow has no types
     """A table of a query. DuckDB calls ``scanner`` for each time that the query names it.
 
@@ -31,8 +48,8 @@ class Scan(ds.Dataset):  # type: ignore[misc]  # pyarrow has no types
         failed: the error of a read.
     """
 
-    def __init__(self, table: Table, *, is_probe: bool) -> None:
-        self._table, self._kinds, self._is_probe = table, dict(table.columns), is_probe
+    def __init__(self, table: Table, mode: Mode) -> None:
+        self._table, self._kinds, self._mode = table, dict(table.columns), mode
         self.asked: list[Asked] = []
         self.failed: BaseException | None = None
 
@@ -47,11 +64,13 @@ class Scan(ds.Dataset):  # type: ignore[misc]  # pyarrow has no types
         schema = pa.schema([(name, self._kinds[name].type) for name in names])
         asked = Asked(pushed_by(filter), filter)
         self.asked.append(asked)
-        batches = iter(()) if self._is_probe else _joined(self._batches(names, asked, schema))
+        batches = iter(()) if self._mode is Mode.PROBE else _joined(self._batches(names, asked, schema))
         return _Reader(pa.RecordBatchReader.from_batches(schema, batches))
 
     def _batches(self, names: list[str], asked: Asked, schema: Any) -> Iterator[Any]:
         try:
+            if self._mode is Mode.UNFORESEEN:
+                raise UnforeseenError(asked)
             for chunk, rows in filtered_chunks(self._table, self._kinds, asked, names):
                 cells = [array_of(name, _cells(chunk, name, rows), self._kinds[name]) for name in names]
                 yield pa.RecordBatch.from_arrays(cells, schema=schema)
