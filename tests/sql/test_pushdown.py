@@ -85,7 +85,7 @@ def test_times_choose_segments(store: Store, reads: Reads) -> None:
         ("SELECT value FROM frame WHERE t >= '2026-01-06'", 3, 10),
         ("SELECT value FROM frame WHERE t BETWEEN '2026-01-02' AND '2026-01-02 00:04'", 3, 5),
         ("SELECT value FROM frame WHERE t = '2026-01-02 00:04+00'", 3, 1),
-        ("SELECT value FROM \"fram*\" WHERE t >= '2026-01-06'", 3, 10),
+        ("SELECT value FROM \"frame*\" WHERE t >= '2026-01-06'", 3, 10),
         ("SELECT value FROM plain WHERE t >= 5000", 3, 10),
         ("SELECT value FROM plain WHERE t > 2003 AND t < 2005", 3, 1),
         ("SELECT value FROM points WHERE key = 'plain' AND t > 5000", 3, 9),
@@ -159,7 +159,7 @@ def test_of_a_frame_only_the_selected_columns_are_loaded(backend: Backend) -> No
     for query, loads in (
         ("SELECT sum(price) FROM trades", 0),
         ("SELECT count(*) FROM trades WHERE t > 1", 0),
-        ('SELECT key, price FROM "trade*"', 0),
+        ('SELECT key, price FROM "trades*"', 0),
         ("SELECT tags FROM trades", 4),  # once to find the type
     ):
         Counting.loads = 0
