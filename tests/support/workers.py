@@ -1,18 +1,25 @@
-"""Processes that write, pay and project beside a test, and may be killed: ``python -m tests.support.workers ...``.
+"""Processes that write, pay and project beside a test, and may be killed.
+
+They are forked by a server of forks, which has imported this module and the drivers once for all: to start Python and
+import them took most of the time of tests whose workers are killed all the time.
 
 ``RSTORE_STRESS_SECONDS=30`` in the environment lets them work for so long, and eight of them.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import operator
 import os
 import random
-import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -28,7 +35,8 @@ SECONDS = float(os.environ.get("RSTORE_STRESS_SECONDS", "1"))
 WORKERS = 8 if STRESS else 3
 PATIENCE = 60
 """Seconds after which whoever was told to stop, and has not, hangs."""
-ROOT = Path(__file__).parents[2]
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__name__, *(f"rstore.adapters.{name}.log" for name in ("postgresql", "redis", "sqlite"))])
 
 Tell = Callable[[str], None]
 Stopped = Callable[[], bool]
@@ -156,24 +164,16 @@ class Worker:
         self.job, self.name, self.told = job, name, folder / f"{job} {name}"
         self._end = threading.Event()
         self._failed: list[BaseException] = []
-        self.process: subprocess.Popen[str] | None = None
+        self.process: BaseProcess | None = None
         if backend.name == "memory":
             self._thread = threading.Thread(target=self._work, args=(backend.connect, key))
             self._thread.start()
             return
-        command = [
-            sys.executable,
-            "-m",
-            "tests.support.workers",
-            job,
-            name,
-            *address(backend, folder),
-            key or "",
-            self.told,
-        ]
-        self.process = subprocess.Popen(
-            list(map(str, command)), cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        self._line, theirs = FORKS.Pipe()
+        given = (job, name, *address(backend, folder), key, self.told, theirs)
+        self.process = FORKS.Process(target=work, args=given)
+        self.process.start()
+        theirs.close()
 
     def _work(self, connect: Any, key: str | None) -> None:
         try:
@@ -192,17 +192,16 @@ class Worker:
         if self.process is None:
             return False
         self.process.kill()
-        self.process.wait(PATIENCE)
-        for pipe in (self.process.stdin, self.process.stderr):
-            if pipe is not None:
-                pipe.close()
+        self.process.join(PATIENCE)
+        self._line.close()
         return True
 
     def end(self) -> None:
         """Tell it to finish what it is doing."""
         self._end.set()
-        if self.process is not None and self.process.stdin is not None:
-            self.process.stdin.close()
+        if self.process is not None and not self._line.closed:
+            with suppress(BrokenPipeError):  # it has ended of its own
+                self._line.send("end")
 
     def stop(self) -> None:
         """Wait until it is done, which it has to be without an error."""
@@ -213,10 +212,10 @@ class Worker:
             for failure in self._failed:
                 raise failure
             return
-        assert self.process.stderr is not None
-        with self.process.stderr as pipe:
-            errors = pipe.read()
-        assert self.process.wait(PATIENCE) == 0, errors
+        with self._line:
+            errors = self._line.recv() if self._line.poll(PATIENCE) else "it does not end"
+        self.process.join(PATIENCE)
+        assert (errors, self.process.exitcode) == (None, 0), errors
 
 
 class Crew:
@@ -289,23 +288,24 @@ def address(backend: Backend, folder: Path) -> tuple[str, str]:
     return getattr(conftest, backend.name)(), f"{connect._prefix} default"
 
 
-def main() -> None:
-    job, name, dsn, namespace, key, told = sys.argv[1:]
-    end = threading.Event()
+def work(job: str, name: str, dsn: str, namespace: str, key: str | None, told: Path, line: Connection) -> None:
+    """Do a job until the other end of the line says so, or is gone; then tell it what went wrong, if anything did."""
+    end, connect = threading.Event(), open_log(dsn)
 
     def end_with_parent() -> None:
-        sys.stdin.read()
+        with suppress(EOFError):
+            line.recv()
         end.set()
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    connect = open_log(dsn)
 
     def place(_: str, frozen: bool) -> Adapter:  # to the store it is the default one, which its cipher binds values to
         return connect(namespace, frozen)
 
-    with Store(place, key=key or None, frozen=False) as store, teller(Path(told)) as tell:
-        JOBS[job](store, name, tell, end.is_set)
-
-
-if __name__ == "__main__":
-    main()
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    errors = None
+    try:
+        with Store(place, key=key, frozen=False) as store, teller(told) as tell:
+            JOBS[job](store, name, tell, end.is_set)
+    except BaseException:
+        errors = traceback.format_exc()
+    with suppress(BrokenPipeError):
+        line.send(errors)
