@@ -64,11 +64,10 @@ def dumped(server: Valkey, namespace: str) -> dict[str, object]:
     """Return everything that a namespace has, by the ends of its keys."""
     prefix = f"rstore:{{{namespace}:0}}:"
     read = {"string": ("GET",), "hash": ("HGETALL",), "zset": ("ZRANGE", 0, -1), "stream": ("XRANGE", "-", "+")}
-    found: dict[str, object] = {}
-    for key in server.command("KEYS", prefix + "*"):
-        verb, *rest = read[server.command("TYPE", key)]
-        found[key.removeprefix(prefix)] = server.command(verb, key, *rest)
-    return found
+    keys = server.command("KEYS", prefix + "*")
+    ways = [read[kind] for kind in server.commands(*(("TYPE", key) for key in keys))]
+    found = server.commands(*((verb, key, *rest) for key, (verb, *rest) in zip(keys, ways, strict=True)))
+    return {key.removeprefix(prefix): value for key, value in zip(keys, found, strict=True)}
 
 
 def entry(random: Random, stream: Stream) -> Entry:

@@ -28,10 +28,10 @@ VERSIONS = 200
 STEPS = sum(len(file.script(name)) for name in file.MIGRATE)
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file of version 1, in which one key has so many values that it has milestones."""
-    path = Path(shutil.copy(HERE / "2" / "sqlite.db", tmp_path / "old.db"))
+    path = Path(shutil.copy(HERE / "2" / "sqlite.db", tmp_path_factory.mktemp("made") / "old.db"))
     with closing(sqlite3.connect(path)) as db, db:
         (number, data, recorded) = db.execute(
             """SELECT s.id, r.data, r.recorded FROM rstore_record AS r JOIN rstore_stream AS s ON s.id = r.stream
@@ -45,6 +45,18 @@ def old(tmp_path: Path) -> Path:
             ((number, version, recorded + version // 2, data) for version in range(3, VERSIONS)),
         )
     return path
+
+
+@pytest.fixture
+def old(made: Path, tmp_path: Path) -> Path:
+    """Return a copy of the file."""
+    return Path(shutil.copy(made, tmp_path / "old.db"))
+
+
+@pytest.fixture(scope="module")
+def before(made: Path) -> list[Any]:
+    """Return what the file shows to a store that leaves it as it is."""
+    return shown(made, frozen=True)
 
 
 def shown(path: Path, *, frozen: bool) -> list[Any]:
@@ -82,8 +94,7 @@ def test_a_frozen_store_reads_the_old_file_and_leaves_it_as_it_is(old: Path) -> 
     assert version_of(old) == 1
 
 
-def test_all_is_as_before_once_it_was_migrated(old: Path) -> None:
-    before = shown(old, frozen=True)
+def test_all_is_as_before_once_it_was_migrated(old: Path, before: list[Any]) -> None:
     after = shown(old, frozen=False)
     assert version_of(old) == sql.SCHEMA_VERSION
     assert after == before
@@ -112,8 +123,7 @@ def test_an_rstore_that_knows_only_the_old_version_fails_and_writes_nothing(old:
 
 
 @pytest.mark.parametrize("step", range(STEPS))
-def test_a_migration_that_is_killed_leaves_the_old_file(old: Path, step: int) -> None:
-    before = shown(old, frozen=True)
+def test_a_migration_that_is_killed_leaves_the_old_file(old: Path, before: list[Any], step: int) -> None:
     killed = """
 import itertools, os, signal, sys
 from rstore import Store
@@ -134,8 +144,7 @@ Store(sys.argv[1], "plain", frozen=False).open()
     assert shown(old, frozen=False) == before
 
 
-def test_processes_that_open_the_old_file_at_once_migrate_it_once(old: Path) -> None:
-    before = shown(old, frozen=True)
+def test_processes_that_open_the_old_file_at_once_migrate_it_once(old: Path, before: list[Any]) -> None:
     opened = """
 import sys
 from rstore import Store
