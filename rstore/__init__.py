@@ -1,5 +1,6 @@
 """One append-only log for key/value pairs, time series and event sequences."""
 
+from rstore.admin.retention import Retention
 from rstore.domain.erasure import Erased, Erasure
 from rstore.domain.errors import (
     FrozenStoreError,
@@ -60,6 +61,7 @@ __all__ = [
     "ProjectionLag",
     "Reclaimed",
     "Repository",
+    "Retention",
     "Saved",
     "Skipped",
     "Store",

@@ -23,6 +23,8 @@ _NANOSECONDS: Final = {
     "D": 86_400 * 10**9,
 }
 """The units of frequencies, in nanoseconds. Weeks, months and years of pandas have other edges, or no fixed length."""
+_WORDS: Final = {"second": "s", "minute": "min", "hour": "h", "day": "D"}
+"""The words that stand for units, as one or several."""
 
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _FREQ: Final = re.compile(r"(\d*) ?([A-Za-z]+)")
@@ -71,16 +73,41 @@ def grid(freq: int | str, times: TimeAxis) -> Grid:
         if step < 1:
             raise ValueError(f"freq is at least 1, not {step}")
         return Grid(times, step)
-    found = _FREQ.fullmatch(freq)
-    number = int(found[1] or 1) if found is not None and found[2] in _NANOSECONDS else 0
-    if found is None or number < 1:
-        raise ValueError(f"freq is a number of one of {', '.join(_NANOSECONDS)}, such as '5min', not {freq!r}")
+    number, unit = parsed_length(freq, "freq")
     if times.unit is None:
         raise ValueError(f"the timestamps of the series are plain ints: freq is one too, not {freq!r}")
-    step, rest = divmod(number * _NANOSECONDS[found[2]] * UNITS[times.unit], UNITS["ns"])
+    step, rest = divmod(number * _NANOSECONDS[unit] * UNITS[times.unit], UNITS["ns"])
     if rest:
         raise ValueError(f"the series counts its times in {times.unit!r}, which {freq!r} is no multiple of")
-    return Grid(times, step, number if found[2] == "D" else 0)
+    return Grid(times, step, number if unit == "D" else 0)
+
+
+def parsed_length(text: str, what: str) -> tuple[int, str]:
+    """Return the number and the unit of a length of time that is written as a text.
+
+    Raises:
+        ValueError: it is none; ``what`` names the argument.
+
+    >>> parsed_length('90 days', 'age'), parsed_length('h', 'freq'), parsed_length('5min', 'freq')
+    ((90, 'D'), (1, 'h'), (5, 'min'))
+    """
+    found = _FREQ.fullmatch(text)
+    written = "" if found is None else found[2]
+    unit = _WORDS.get(written.removesuffix("s"), written)
+    number = int(found[1] or 1) if found is not None and unit in _NANOSECONDS else 0
+    if number < 1:
+        raise ValueError(f"{what} is a number of one of {', '.join(_NANOSECONDS)}, such as '5min', not {text!r}")
+    return number, unit
+
+
+def length_in_ns(text: str, what: str) -> int:
+    """Return a length of time that is written as a text, in nanoseconds.
+
+    >>> length_in_ns('2 hours', 'age') // 10**9
+    7200
+    """
+    number, unit = parsed_length(text, what)
+    return number * _NANOSECONDS[unit]
 
 
 def _midnights(first: int, per_second: int, zone: datetime.tzinfo, days: int) -> Iterator[int]:

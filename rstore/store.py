@@ -16,6 +16,7 @@ from rstore.admin.backup import Backups
 from rstore.admin.compact import Compaction
 from rstore.admin.policy import Policy
 from rstore.admin.rekey import Rekeying
+from rstore.admin.retention import Retaining
 from rstore.core import Core
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Connector
@@ -62,6 +63,7 @@ class Store(
     Delivering,
     Scopes,
     Compaction,
+    Retaining,
     Rekeying,
     Policy,
     Tagging,

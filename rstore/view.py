@@ -20,7 +20,7 @@ _REFUSED: Final = frozenset(
         *("set", "set_many", "delete", "pop", "popitem", "setdefault", "update", "clear", "update_with"),
         *("extend", "extend_many", "remove", "apply", "delete_events", "revert", "tag", "untag"),
         *("context", "transaction", "transact", "project", "deliver", "retry", "skip"),
-        *("prune", "compact", "rekey", "protect", "unprotect", "discard"),
+        *("prune", "compact", "rekey", "protect", "unprotect", "retain", "discard"),
     )
 )
 """The writing calls of a store, which a view refuses."""

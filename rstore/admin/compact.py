@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial, reduce
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from rstore.admin.erasures import Eraser
+from rstore.admin.plans import compact_keys, prune_sequences
+from rstore.admin.retention import carry_out, retentions_of
 from rstore.commits import WRITER, writers_in
 from rstore.core import Core, Surface, check_keys
 from rstore.domain.erasure import COMPACT, NOTHING_GONE, PRUNE, Plan, measured, sized
-from rstore.domain.errors import StoreConflictError, StorePayloadError
-from rstore.domain.event_state import obsolete
-from rstore.domain.log import ALL_VERSIONS, UNPLACED, Entry, Head, Reclaimed, Record, Rewrite
-from rstore.domain.operators import DELITEM, EXTEND, REMOVE
-from rstore.domain.paging import pages
+from rstore.domain.errors import StorePayloadError
+from rstore.domain.log import UNPLACED, Entry, Reclaimed, Record, Rewrite
+from rstore.domain.operators import EXTEND, REMOVE
 from rstore.domain.series import SEGMENT, Run
 from rstore.domain.spans import TIME_MAX, TIME_MIN
-from rstore.domain.streams import ES, KV, SS, TS, Stream
+from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.encoding.columns import Layout, Table
 from rstore.encoding.notes import note_body
 from rstore.encoding.rows import joined
@@ -57,7 +57,7 @@ class Compaction(Surface):
         """
         eraser = Eraser(self._core, PRUNE, dry_run)
         limit = TIME_MAX if before is None else moment_of(self._core, before)
-        return _prune(eraser, [Stream(ES, key) for key in check_keys(keys)], limit, remove=remove)
+        return prune_sequences(eraser, [Stream(ES, key) for key in check_keys(keys)], limit, remove=remove)
 
     def compact(self, before: Moment | None = None, *, dry_run: bool = False) -> Reclaimed:
         """Erase records that no read of the present needs, free their space, and return how much that saved.
@@ -66,67 +66,27 @@ class Compaction(Surface):
         which records were erased, and the context of the call. It does not show their values.
 
         A key keeps its last value, a series its visible points, an event sequence the events that :meth:`prune` keeps.
-        An event sequence that was deleted, or whose state is empty, is erased.
+        An event sequence that was deleted, or whose state is empty, is erased. Before all that, the call erases what is
+        older than :meth:`retain` says.
 
         Args:
             before: erase only records that were stored up to this time, and keep all that :meth:`at` shows from then
                 on.
             dry_run: erase nothing, and return how much would be saved. A frozen store can do this, too.
         """
-        eraser = Eraser(self._core, COMPACT, dry_run)
+        # only a store with retentions has to remember what they erase
+        counted: dict[Stream, set[int]] | None = {} if dry_run and any(retentions_of(self._core)) else None
+        eraser = Eraser(self._core, COMPACT, dry_run, counted)
         limit = None if before is None else moment_of(self._core, before)
         series = (head.stream for head in self._core.base.heads(TS, live=False))
         sequences = (head.stream for head in self._core.base.heads(ES, live=False))
-        saved = _compact_keys(eraser, limit)
+        saved = carry_out(self._core, counted)
+        saved = saved.plus(compact_keys(eraser, self._core.base.heads(KV, live=False), limit))
         saved = saved.plus(_compact_series(eraser, series, limit))
-        saved = saved.plus(_prune(eraser, sequences, TIME_MAX if limit is None else limit))
+        saved = saved.plus(prune_sequences(eraser, sequences, TIME_MAX if limit is None else limit))
         if not dry_run:
             self._core.base.vacuum()
         return saved
-
-
-def _compact_keys(eraser: Eraser, before: int | None) -> Reclaimed:
-    """Keep only the last value of each live key; with ``before`` the last one by that time, and all later records."""
-    return eraser.erase_all(
-        (plan, partial(_forget, eraser.core, plan.rewrites)) for plan in _plans_of_keys(eraser.core, before)
-    )
-
-
-def _plans_of_keys(core: Core, before: int | None) -> Iterator[Plan]:
-    for page in pages(core.log.heads(KV, live=False), _PAGE):
-        present = {head.stream: head.version for head in page}
-        then = page if before is None else _heads_at(core, page, before)
-        dead = [head for head in then if not head.live and head.version == present[head.stream]]
-        rewrites = [
-            _all_of(head.stream, head.version)
-            if head in dead
-            else Rewrite(head.stream, None, range(head.version + (not head.live)), bump_version=False)
-            for head in then
-        ]
-        gone = {
-            rewrite.stream: sized(each for each in core.log.read(rewrite.stream) if each.version in rewrite.drop)
-            for rewrite in rewrites
-        }
-        yield Plan([each for each in rewrites if gone[each.stream] or each.live is False], gone)
-
-
-def _heads_at(core: Core, heads: list[Head], moment: int) -> list[Head]:
-    """Return the heads of keys as they were at a time."""
-    lasts = zip(heads, core.log.last([head.stream for head in heads], moment), strict=True)
-    return [head._replace(version=last.version, live=last.op != DELITEM) for head, last in lasts if last is not None]
-
-
-def _forget(core: Core, rewrites: Sequence[Rewrite]) -> Reclaimed:
-    try:
-        return core.base.rewrite(rewrites)
-    except StoreConflictError:  # one of the keys was set meanwhile: leave it as it is
-        half = len(rewrites) // 2
-        halves = (rewrites[:half], rewrites[half:]) if half else ()
-        return reduce(Reclaimed.plus, map(partial(_forget, core), halves), Reclaimed(0, 0))
-
-
-def _all_of(stream: Stream, version: int) -> Rewrite:
-    return Rewrite(stream, version, range(version + 1), live=False)
 
 
 def _compact_series(eraser: Eraser, streams: Iterable[Stream], before: int | None) -> Reclaimed:
@@ -246,38 +206,3 @@ class _Survey(NamedTuple):
     versions: Sequence[int]
     gone: Sequence[tuple[int, int]]
     writers: set[str | None]
-
-
-def _prune(eraser: Eraser, streams: Iterable[Stream], before: int, *, remove: bool = True) -> Reclaimed:
-    plans = (partial(_plan_prune, eraser.core, stream, remove, before) for stream in streams)
-    return eraser.erase_all((plan(), partial(_pruned, eraser, plan)) for plan in plans)
-
-
-def _pruned(eraser: Eraser, plan: Callable[[], Plan]) -> Reclaimed:
-    """Prune a sequence that others have written to since it was planned."""
-    return eraser.core.decide(lambda: eraser.erase(plan()))
-
-
-def _plan_prune(core: Core, stream: Stream, remove: bool, before: int) -> Plan:
-    head = core.log.head(stream)
-    if head is None:
-        return NOTHING_GONE
-    events, lasting = [], set()
-    sizes: dict[int, int] = {}
-    for record in core.log.read(stream):
-        core.envelope.check(stream, record)
-        events.append((record.version, record.item, record.op))
-        sizes[record.version] = len(record.data)
-        if max(record.recorded, record.start) > before:
-            lasting.add(record.version)
-    dropped = obsolete(events, lasting)
-    stays = len(dropped) < len(events) or (head.live and not remove)
-    if stays and not dropped:
-        return NOTHING_GONE
-    snapshots = Stream(SS, stream.key)
-    rewrites = [
-        Rewrite(stream, head.version, dropped, live=None if stays else False),
-        Rewrite(snapshots, None, ALL_VERSIONS, live=False),
-    ]
-    gone = {stream: [(version, sizes[version]) for version in dropped], snapshots: sized(core.log.read(snapshots))}
-    return Plan(rewrites, gone)

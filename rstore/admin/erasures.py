@@ -27,11 +27,13 @@ class Eraser:
     Attributes:
         op: its name, one of :data:`rstore.domain.erasure.OPERATIONS`.
         dry_run: whether the operation only counts.
+        counted: what others have counted before in a dry run: it does not count again, and what counts here is added.
     """
 
     core: Core
     op: str
     dry_run: bool = False
+    counted: dict[Stream, set[int]] | None = None
     _recorded: dict[Stream, set[int]] = Factory(dict)
     """The versions recorded last: a repeated attempt records only those that it erases in addition."""
 
@@ -72,7 +74,7 @@ class Eraser:
     def _erase_batch(self, batch: Sequence[tuple[Plan, Callable[[], Reclaimed]]]) -> Reclaimed:
         saved = Reclaimed(0, 0)
         if self.dry_run:
-            return reduce(Reclaimed.plus, (plan.reclaimed for plan, _ in batch), saved)
+            return reduce(Reclaimed.plus, (self._counting(plan) for plan, _ in batch), saved)
         self.record([plan for plan, _ in batch])
         for plan, again in batch:
             try:
@@ -80,6 +82,17 @@ class Eraser:
             except StoreConflictError:
                 saved = saved.plus(again())
         return saved
+
+    def _counting(self, plan: Plan) -> Reclaimed:
+        """Return how much a plan saves beside what was counted before."""
+        if self.counted is None:
+            return plan.reclaimed
+        fresh = {}
+        for stream, gone in plan.gone.items():
+            known = self.counted.setdefault(stream, set())
+            fresh[stream] = [each for each in gone if each[0] not in known]
+            known.update(version for version, _ in gone)
+        return plan._replace(gone=fresh).reclaimed
 
     def record(self, plans: Iterable[Plan]) -> None:
         """Store what plans erase, as far as the attempt before did not record it."""

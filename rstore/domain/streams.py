@@ -43,6 +43,9 @@ its queue is a list of heads. The key is that of the stream: on a cluster, both 
 TAG: Final = "tag"
 """Kind of the streams of tags, a stream for each name: private, and copied."""
 
+RETAIN: Final = "retain"
+"""Kind of the streams that say how long something is kept, a stream for each pattern: private, and copied."""
+
 COPY: Final = "copy"
 """Kind of the streams that tell of copies: private to where something was copied to."""
 

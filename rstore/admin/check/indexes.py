@@ -23,9 +23,9 @@ from rstore.domain.log import EVERYTHING, Head, Log, Position, Query, Record
 from rstore.domain.operators import DELITEM, ONCE
 from rstore.domain.paging import newest, pages
 from rstore.domain.spans import TIME_MIN, level
-from rstore.domain.streams import DELIVER, ES, FED, KV, PROJECT, SKIPPED, SS, TAG, TS, Stream, kind_of
+from rstore.domain.streams import DELIVER, ES, FED, KV, PROJECT, RETAIN, SKIPPED, SS, TAG, TS, Stream, kind_of
 
-_LISTED: Final = (KV, TS, ES, SS, PROJECT, FED, SKIPPED, DELIVER, ERASURE, TAG)
+_LISTED: Final = (KV, TS, ES, SS, PROJECT, FED, SKIPPED, DELIVER, ERASURE, TAG, RETAIN)
 _PAGE: Final = 256
 _COUNTS: Final = 3
 _MAX_READS: Final = 12

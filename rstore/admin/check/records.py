@@ -38,6 +38,7 @@ from rstore.domain.streams import (
     KV,
     ORIGIN,
     PROJECT,
+    RETAIN,
     SKIPPED,
     SS,
     TAG,
@@ -84,6 +85,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     DELIVER: _Kind((DELIVER,), _is_timeless, "0..0"),
     DUE: _Kind((DUE, SETTLED), _is_timeless, "0..0"),
     TAG: _Kind((SET_TAG, UNTAG), _is_timeless, "0..0"),
+    RETAIN: _Kind((RETAIN,), _is_timeless, "0..0"),
     KEYS: _Kind((CHECK, PROTECT, UNPROTECT), _is_timeless, "0..0"),
     ERASURE: _Kind(OPERATIONS, _is_forward, "from one number to a greater one"),
 }
@@ -116,7 +118,7 @@ def _open(envelope: Envelope, stream: Stream, record: Record, *, is_known: bool)
         envelope.check(stream, record)
     elif stream.kind == ERASURE:
         from_words(envelope.words(ERASURES, record))
-    elif stream.kind == TAG:
+    elif stream.kind in (TAG, RETAIN):
         envelope.words(stream, record)
     elif stream.kind == DELIVER:
         begun_with(envelope, stream, record)
