@@ -45,7 +45,7 @@ class _Changes(NamedTuple):
     """The changes of one call: of a time, or of now; to the version expected, or to any.
 
     ``check`` gets the state that they lead to, which it leaves as it is, and may raise. ``marker`` records that an
-    idempotency key was used.
+    idempotency key was used. ``current`` is the state that the caller has decided on.
     """
 
     stream: Stream
@@ -54,6 +54,7 @@ class _Changes(NamedTuple):
     expect: int | None
     check: Callable[[Mapping[str, Any]], object] | None
     marker: Batch | None = None
+    current: EventState | None = None
 
 
 def changes_of(state: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -71,6 +72,7 @@ def apply_if(
     expect: int | None = None,
     t: Moment | None = None,
     once: str | None = None,
+    current: EventState | None = None,
 ) -> State | Any:
     """Apply changes, unless ``check`` raises. It gets the state that the changes, or the first call, lead to.
 
@@ -79,6 +81,7 @@ def apply_if(
     Args:
         changes: pairs of an item and its change, as :meth:`Store.apply` takes it; or of the name of a domain event and
             its fields, as :class:`Happened` holds them. An item may come several times.
+        current: the state that the caller has decided on; None lets this call find it.
     """
     stream = Stream(ES, check_key(key))
     core.check_writable()
@@ -88,7 +91,7 @@ def apply_if(
     if not steps:
         core.check_version(stream, version)
         return current_of(core, key)
-    asked = _Changes(stream, steps, when, version, check)
+    asked = _Changes(stream, steps, when, version, check, current=current)
     attempt = partial(_apply, core, asked)
     if once is not None:
         attempt = partial(_apply_once, core, asked._replace(marker=core.marker(stream, once)))
@@ -176,7 +179,7 @@ def _state_after(core: Core, stream: Stream, marker: Record) -> State | None:
 def _apply(core: Core, changes: _Changes) -> State | None:
     """Fold, validate and append once. The cache is trusted: ``expect`` fails if it is out of date."""
     stream, expect = changes.stream, changes.expect
-    current = core.states.get(stream.key) or current_state(core, stream.key) or EventState()
+    current = changes.current or core.states.get(stream.key) or current_state(core, stream.key) or EventState()
     if expect is not None and current.version != expect:
         current = current_state(core, stream.key) or EventState()
         if current.version != expect and not (expect == 0 and current.deleted):  # a deleted sequence counts as new
@@ -194,7 +197,7 @@ def _apply(core: Core, changes: _Changes) -> State | None:
 
 
 def _record(core: Core, changes: _Changes, current: EventState) -> State | Any:
-    stream, steps, when, _, check, marker = changes
+    stream, steps, when, _, check, marker, _ = changes
     time = _next_time(current) if when is None else when
     late = current.time is not None and time < current.time
     base = past_state(core, stream, time) or EventState() if late else current

@@ -94,6 +94,10 @@ def _newest(core: Reading, query: ReplayQuery, cached: EventState | None, replay
             found = past_state(core, stream, TIME_MAX)
     # a state with values that could not be loaded is not kept: their class may be there next time
     core.states.put(stream.key, found if found is None or found is cached or found.is_whole else None)
+    if found is cached:
+        core.states.trust(stream.key)
+    elif cached is not None:
+        core.states.doubt(stream.key)
     return found
 
 

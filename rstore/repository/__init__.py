@@ -209,8 +209,9 @@ class Repository(PastReader[M], Reacting[M]):
         ``{'balance': (operator.add, 10)}``. It may also be an event of a class in ``events``; or a changed instance, of
         which the fields count that differ from the one that ``decide`` got; or a list of all these, of which each is
         applied to what those before have made. None or an empty decision changes nothing. If another writer was faster,
-        the instance is loaded and decides again, so ``decide`` should have no effects of its own. If it raises, or if
-        its decision makes an invalid instance, nothing is stored. From then on :meth:`get` returns the same instance.
+        the instance is loaded and decides again, whatever ``decide`` did before: it should have no effects of its own.
+        If it raises, or if its decision makes an invalid instance, nothing is stored. From then on :meth:`get` returns
+        the same instance.
 
         The log keeps what was decided: the name of ``decide`` and its arguments, beside the changes. A lambda has the
         name that a :meth:`Store.context` gives it with ``did``. Arguments that JSON can't hold are structured. Of those

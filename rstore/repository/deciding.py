@@ -10,8 +10,9 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from attrs import frozen
 
 from rstore.commits import ARGUMENTS, DID, decision_name
-from rstore.core import ATTEMPTS, core_of, reading_of
+from rstore.core import ATTEMPTS, core_of
 from rstore.domain.errors import StoreConflictError, StoreModelError
+from rstore.domain.event_state import EventState
 from rstore.domain.streams import ES, Stream
 from rstore.models.applying import apply_if, first_state, mark_used
 from rstore.models.event_states import current_state, past_state
@@ -58,7 +59,7 @@ class When(Generic[M]):
         if not changes:
             raise StoreModelError(key, f"{mapping.title} has no fields that could be stored")
         with unless_named(core_of(self.store), "create"):  # its changes are its arguments
-            return self._applied(key, name, changes.items(), 0, mapping.values(instance))
+            return self._applied(key, name, changes.items(), None, mapping.values(instance))
 
     def do(self, key: str, decide: Callable[Concatenate[M, P], object], *args: P.args, **kwargs: P.kwargs) -> M:
         """Load an instance, let it decide, and store the decision: see :meth:`rstore.Repository.do`."""
@@ -97,13 +98,30 @@ class When(Generic[M]):
         return None if state is None else self._loaded(key, state)
 
     def _do(self, key: str, decide: Callable[[M], object]) -> M:
-        name, mapping, reading = self.mapping.name(key), self.mapping, reading_of(self.store)
-        newest = current_state(reading, name)  # one round trip for state and version
+        """Decide on the cached state, where no other writer was seen. If it is out of date, its decision is none."""
+        core, name = core_of(self.store), self.mapping.name(key)
+        cached = None if self.t is not None else core.states.get(name)
+        if cached is not None:
+            try:
+                return self._do_on(key, name, cached, decide, is_read=False)
+            except Exception:  # a conflict, or whatever the method raises on an instance that others have changed
+                newest = current_state(core, name)
+                if newest is not None and newest.version == cached.version:
+                    raise
+        else:
+            newest = current_state(core, name)  # one round trip for state and version
+        return self._do_on(key, name, newest, decide, is_read=True)
+
+    def _do_on(
+        self, key: str, name: str, newest: EventState | None, decide: Callable[[M], object], *, is_read: bool
+    ) -> M:
+        """Decide on a state, and store the decision if that is still the newest one."""
+        core, mapping = core_of(self.store), self.mapping
         if newest is None or newest.deleted:
             raise KeyError(key)
         if self.expect not in (None, newest.version):
             raise StoreConflictError(ES, name, self.expect, newest.version)
-        then = newest if self.t is None else past_state(reading, Stream(ES, name), self.t)
+        then = newest if self.t is None else past_state(core, Stream(ES, name), self.t)
         if then is None or not then.lives:
             raise StoreModelError(key, f"there was no {mapping.title} yet at that time")
         state, made = then.state, Made()
@@ -111,29 +129,32 @@ class When(Generic[M]):
         outcome = decide(mapping.load(key, state, made=made))  # another one: what decide does to it is no decision
         changes, values = decided(mapping, self.events, key, state, instance, outcome, made)
         if not changes:
+            if not is_read:
+                core.check_version(Stream(ES, name), newest.version)
             if self.once is not None:
-                mark_used(core_of(self.store), name, self.once, newest.version)
+                mark_used(core, name, self.once, newest.version)
             return instance if then is newest else mapping.load(key, newest.state)
         if mapping.unknown == "drop" and self.t is None:  # late, a deletion could keep a later event from folding
             changes += [(item, (operator.delitem, None)) for item in mapping.unknown_in(state.keys())]
-        return self._applied(key, name, changes, newest.version, values, made)
+        return self._applied(key, name, changes, newest, values, made)
 
     def _applied(
         self,
         key: str,
         name: str,
         changes: Iterable[tuple[str, Any]],
-        expect: int,
+        current: EventState | None,
         values: Mapping[str, Any],
         made: Made | None = None,
     ) -> M:
-        """Store changes if the state that they make can be loaded, and return the instance."""
+        """Store changes of a state, None for a new instance, if what they make can be loaded; return the instance."""
         loaded: list[M] = []
 
         def check(state: Mapping[str, Any]) -> None:
             loaded.append(self._loaded(key, state, values, made))
 
-        apply_if(core_of(self.store), name, changes, check, expect, self.t, self.once)
+        expect = 0 if current is None else current.version
+        apply_if(core_of(self.store), name, changes, check, expect, self.t, self.once, current)
         return loaded[-1]
 
     def _loaded(
