@@ -149,6 +149,21 @@ class TestAppend:
         assert min(versions(log, SERIES)) > before
         assert head_of(log, SERIES)[1:3] == (after, after)  # what was folded before is of no more use
         assert starts(log.read(OTHER)) == [1]
+        alone = append(log, SERIES, entries(6), replace=True)
+        assert head_of(log, SERIES)[1:3] == (alone, alone)
+
+    def test_replace_by_more_than_is_sent_at_once(self, log: Log) -> None:
+        append(log, SERIES, entries(0))
+        append(log, SERIES, [entry(n, data=os.urandom(3 << 20)) for n in (1, 2, 3)], replace=True)
+        assert starts(log.read(SERIES)) == [1, 2, 3]
+
+    def test_an_ended_stream_is_not_replaced_if_it_has_to_live(self, log: Log) -> None:
+        append(log, SERIES, entries(1, 2))
+        append(log, SERIES, entries(3), live=False)
+        before = everything(log, SERIES)
+        append(log, SERIES, entries(4), replace=True, if_live=True)
+        log.append([Batch(stream, entries(4), 1, replace=True, if_live=True) for stream in (SERIES, OTHER)])
+        assert everything(log, SERIES) == before
 
     def test_replace_by_nothing_empties_the_stream_and_keeps_its_version(self, log: Log) -> None:
         before = append(log, SERIES, entries(1, 2))

@@ -148,6 +148,13 @@ class TestRewrite:
             rewrite(log, stream, versions(log, stream)[:1])
         assert (head_of(log, SERIES).live, head_of(log, OTHER).live) == (True, False)
 
+    def test_what_is_dropped_dates_no_later_append(self, log: Log) -> None:
+        append(log, SERIES, entries(1), recorded=10)
+        last = append(log, SERIES, entries(2), recorded=30)
+        rewrite(log, SERIES, [last])
+        append(log, SERIES, entries(3), recorded=20)
+        assert [record.recorded for record in log.read(SERIES)] == [10, 20]
+
     def test_it_can_end_and_restore_a_life(self, log: Log) -> None:
         append(log, SERIES, entries(1, 2))
         rewrite(log, SERIES, versions(log, SERIES)[:1], live=False)

@@ -1289,3 +1289,30 @@ def test_a_checkpoint_is_above_all_times(log: Log) -> None:
     assert write(log, "a") > 0
     (position, _), *_ = followed(log)
     assert position < (TIME_MAX, 0)
+
+
+def test_a_page_of_a_read_goes_by_the_largest_payload_however_that_was_written(database: str) -> None:
+    """The page of a stream with large payloads has few records, so that memory holds it."""
+    log = open_log(database)("default", False)
+    log.open()
+    small, large = ENTRY, ENTRY._replace(data=bytes(1000))
+
+    def largest(name: str) -> int:
+        with closing(connect(database)) as db:
+            (found,) = db.execute("SELECT largest FROM rstore.stream WHERE key = %s", (name,)).fetchone() or ()
+        return int(found)
+
+    streams = [Stream(ES, name) for name in ("alone", "together", "put", "restored")]
+    log.append([Batch(stream, (small,), 1) for stream in streams])
+    assert [largest(stream.key) for stream in streams] == [0] * 4
+    alone, together, put, restored = streams
+    log.append([Batch(alone, (large,), 1)])
+    log.append([Batch(together, (small, large, small), 1)])
+    (record,) = log.read(put)
+    log.rewrite([Rewrite(put, None, (), [record._replace(data=large.data)])])
+    version = log.append([Batch(restored, (small,), 1)])[0] + 1
+    log.restore([Copy(restored, version, True, 0, [record._replace(version=version, data=large.data)])])
+    assert [largest(stream.key) for stream in streams] == [1000] * 4
+    log.append([Batch(alone, (small,), 1)])
+    assert largest(alone.key) == 1000
+    log.close()
