@@ -9,6 +9,7 @@ from rstore.domain.errors import (
     StoreError,
     StoreFileError,
     StoreFormatError,
+    StoreIndexError,
     StoreIntegrityError,
     StoreMissingKeyError,
     StoreModelError,
@@ -17,6 +18,7 @@ from rstore.domain.errors import (
     StorePayloadError,
     StorePlaintextError,
     StoreProtectedError,
+    StoreUniqueError,
     StoreWrongKeyError,
 )
 from rstore.domain.log import Reclaimed
@@ -31,6 +33,7 @@ from rstore.history.lag import ProjectionLag
 from rstore.history.skipping import Skipped
 from rstore.models.event_sequences import Event
 from rstore.repository import Changes, Occurrence, Projection, Repository, UnknownEvent
+from rstore.repository.criteria import Between, StartsWith
 from rstore.serializers import JsonStore, MsgpackStore
 from rstore.store import Store, new_key
 from rstore.tags import Tag
@@ -40,6 +43,7 @@ Saved = Reclaimed
 """The name of :class:`Reclaimed` up to this release."""
 
 __all__ = [
+    "Between",
     "Change",
     "Changes",
     "Commit",
@@ -64,12 +68,14 @@ __all__ = [
     "Retention",
     "Saved",
     "Skipped",
+    "StartsWith",
     "Store",
     "StoreClosedError",
     "StoreConflictError",
     "StoreError",
     "StoreFileError",
     "StoreFormatError",
+    "StoreIndexError",
     "StoreIntegrityError",
     "StoreMissingKeyError",
     "StoreModelError",
@@ -78,6 +84,7 @@ __all__ = [
     "StorePayloadError",
     "StorePlaintextError",
     "StoreProtectedError",
+    "StoreUniqueError",
     "StoreWrongKeyError",
     "Tag",
     "UnknownEvent",

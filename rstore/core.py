@@ -138,6 +138,7 @@ class Core:
         freq: the default frequency of series.
         cache: the event states below all transactions.
         reporter: tells the observers, if there are any.
+        indexes: what the namespace says of the indexes of repositories, by the prefix of their keys.
     """
 
     title: str
@@ -151,6 +152,7 @@ class Core:
     freq: Freq
     cache: StateCache = Factory(StateCache)
     reporter: Reporter | None = None
+    indexes: dict[str, object] = Factory(dict)
     note: ContextVar[Note | None] = Factory(lambda: ContextVar("rstore.note", default=None))
     active: ContextVar[ActiveTransaction | None] = Factory(lambda: ContextVar("rstore.transaction", default=None))
 
@@ -175,16 +177,17 @@ class Core:
             connect: returns the log of the namespace, frozen or not.
             other_key: whether the keys may be others than those of the namespace.
         """
-        base, cache = connect(frozen), StateCache()
+        base, cache, indexes = connect(frozen), StateCache(), dict[str, object]()
         writer = CheckedWriter(base, envelope.sealer, namespace, other_key=other_key)
 
         def forget() -> None:
             cache.clear()
+            indexes.clear()
             writer.forget()
 
         title = f"<{class_name} {base.name} namespace={namespace!r} {'frozen' if frozen else 'writable'}>"
         session = Session(base, connect, forget)
-        return cls(title, namespace, session, base, envelope, writer, frozen, history, freq, cache, reporter)
+        return cls(title, namespace, session, base, envelope, writer, frozen, history, freq, cache, reporter, indexes)
 
     @property
     def name(self) -> str:

@@ -230,6 +230,7 @@ class Store(
         core.check_writable()
         core.check_outside()
         core.cache.clear()
+        core.indexes.clear()
         core.base.discard()
         core.writer.forget()
 

@@ -224,7 +224,7 @@ RAM_FOR_FILES = 2 << 30  # bytes: enough for all files that the tests of several
 
 
 OF_THE_MACHINE = ("PYTHON", "PG", "RSTORE_", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PAGER")
-OF_THE_TESTS = ("PYTHONPATH", "RSTORE_TEST_")
+OF_THE_TESTS = ("PYTHONPATH", "RSTORE_TEST_", "RSTORE_EXAMPLES")
 
 
 def forget_environment() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from rstore.admin.ended import forget_ended
 from rstore.admin.erasures import Eraser
 from rstore.admin.plans import compact_keys, prune_sequences
 from rstore.admin.retention import carry_out, retentions_of
@@ -84,6 +85,7 @@ class Compaction(Surface):
         saved = saved.plus(compact_keys(eraser, self._core.base.heads(KV, live=False), limit))
         saved = saved.plus(_compact_series(eraser, series, limit))
         saved = saved.plus(prune_sequences(eraser, sequences, TIME_MAX if limit is None else limit))
+        saved = saved.plus(forget_ended(self._core, limit, dry_run=dry_run))
         if not dry_run:
             self._core.base.vacuum()
         return saved

@@ -26,7 +26,7 @@ def compact_keys(eraser: Eraser, heads: Iterable[Head], before: int | None, *, e
         expire: whether a value that was stored up to that time, and is still the last one, goes as well.
     """
     plans = _plans_of_keys(eraser.core, heads, before, expire=expire)
-    return eraser.erase_all((plan, partial(_forget, eraser.core, plan.rewrites)) for plan in plans)
+    return eraser.erase_all((plan, partial(forget, eraser.core, plan.rewrites)) for plan in plans)
 
 
 def _plans_of_keys(core: Core, heads: Iterable[Head], before: int | None, *, expire: bool) -> Iterator[Plan]:
@@ -53,13 +53,14 @@ def _heads_at(core: Core, heads: list[Head], moment: int) -> list[Head]:
     return [head._replace(version=last.version, live=last.op != DELITEM) for head, last in lasts if last is not None]
 
 
-def _forget(core: Core, rewrites: Sequence[Rewrite]) -> Reclaimed:
+def forget(core: Core, rewrites: Sequence[Rewrite]) -> Reclaimed:
+    """Rewrite streams, but for those that others have written to meanwhile."""
     try:
         return core.base.rewrite(rewrites)
     except StoreConflictError:  # one of the keys was set meanwhile: leave it as it is
         half = len(rewrites) // 2
         halves = (rewrites[:half], rewrites[half:]) if half else ()
-        return reduce(Reclaimed.plus, map(partial(_forget, core), halves), Reclaimed(0, 0))
+        return reduce(Reclaimed.plus, map(partial(forget, core), halves), Reclaimed(0, 0))
 
 
 def all_of(stream: Stream, version: int) -> Rewrite:

@@ -70,6 +70,8 @@ class StoreConflictError(StoreIntegrityError):
         self.kind, self.key, self.expected, self.actual = kind, key, expected, actual
 
     def __str__(self) -> str:
+        if self.kind.startswith("ix/"):  # its key has a value in it
+            return "an index has moved meanwhile: somebody else wrote to it; repeat"
         if self.kind.startswith("once/"):
             return f"a token of {self.key!r} was used meanwhile: the write that it marks is done already"
         if self.expected == 0:
@@ -89,6 +91,31 @@ class StoreModelError(StoreError):
 
     def __str__(self) -> str:
         return f"{self.key!r}: {self.problem}"
+
+
+class StoreIndexError(StoreError):
+    """An index does not have all instances of a repository: it was never built, or a part of it is missing."""
+
+    def __init__(self, title: str, field: str) -> None:
+        super().__init__(title, field)
+        self.title, self.field = title, field
+
+    def __str__(self) -> str:
+        return (
+            f"the index of {self.field!r} may lack instances of {self.title} that were stored without it: "
+            "call reindex() of the repository"
+        )
+
+
+class StoreUniqueError(StoreIntegrityError):
+    """Another instance has the same value in a field that is unique; nothing was stored. ``owner`` is its key."""
+
+    def __init__(self, key: str, field: str, owner: str) -> None:
+        super().__init__(key, field, owner)
+        self.key, self.field, self.owner = key, field, owner
+
+    def __str__(self) -> str:
+        return f"{self.key!r}: {self.field!r} is unique, and {self.owner!r} has the same value; nothing was stored"
 
 
 class StorePayloadError(StoreError):

@@ -39,6 +39,8 @@ PROTECT: Final = "protect"
 UNPROTECT: Final = "unprotect"
 SET_TAG: Final = "tag"
 UNTAG: Final = "untag"
+INDEX_OF: Final = "index"
+"""Says which fields of a repository have an index."""
 SETTLED: Final = "settled"
 """Nothing of the stream is left to be delivered."""
 RESETS: Final = frozenset({SETITEM, DELITEM})

@@ -9,7 +9,7 @@ from rstore.domain.errors import StoreConflictError, StoreError, StoreNotAvailab
 from rstore.domain.log import ALL_VERSIONS, VERSION_MAX, Batch, Copy, Head, Query, Record, Rewrite
 from rstore.domain.operators import DELITEM
 from rstore.domain.spans import TIME_MIN
-from rstore.domain.streams import KV, Stream
+from rstore.domain.streams import IX, KV, Stream, kind_of
 
 
 def check_expected(write: Batch | Rewrite, version: int, floor: int) -> None:
@@ -41,10 +41,10 @@ def no_namespace(name: str, namespace: str) -> StoreNotAvailableError:
 def head_then(stream: Stream, version: int, op: str) -> Head:
     """Return the head of a stream when its newest record was of this version and operator.
 
-    A key does not live if that is its deletion. Of other streams records do not tell: they live as long as they have
-    any.
+    A key, or an entry of an index, does not live if that is its deletion. Of other streams records do not tell: they
+    live as long as they have any.
     """
-    return Head(stream, version, 0, live=stream.kind != KV or op != DELITEM)
+    return Head(stream, version, 0, live=op != DELITEM or kind_of(stream) not in (KV, IX))
 
 
 def folded_version(snapshot: Record | None) -> int:

@@ -46,6 +46,15 @@ TAG: Final = "tag"
 RETAIN: Final = "retain"
 """Kind of the streams that say how long something is kept, a stream for each pattern: private, and copied."""
 
+INDEX: Final = "index"
+"""Kind of the streams that say which fields of a repository have an index: private, a stream for each repository."""
+
+IX: Final = "ix"
+"""The sort of kinds of the entries of indexes: private, a kind for each field, and copied.
+
+The key of an entry has a value in front. The entry lives while an instance has that value.
+"""
+
 COPY: Final = "copy"
 """Kind of the streams that tell of copies: private to where something was copied to."""
 
@@ -76,10 +85,10 @@ def due_kind(name: str, kind: str) -> str:
 
 
 def kind_of(stream: Stream) -> str:
-    """Return the kind of a stream, that of all tokens being one, and that of all queues.
+    """Return the kind of a stream, that of all tokens being one, of all queues, and of all entries of indexes.
 
     >>> kind_of(Stream('once/0cc175b9c0f1b6a8', 'key'))
     'once'
     """
     sort = stream.kind.partition("/")[0]
-    return sort if sort in (ONCE, DUE) else stream.kind
+    return sort if sort in (ONCE, DUE, IX) else stream.kind

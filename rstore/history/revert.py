@@ -13,7 +13,7 @@ from rstore.domain.spans import check_time
 from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.history.changes import KINDS, check_kind, version_of
 from rstore.history.diff import changed_span, difference
-from rstore.models.applying import apply_if, changes_of, delete_sequence
+from rstore.models.applying import Beside, apply_if, changes_of, delete_sequence
 from rstore.models.event_states import State, copied, current_of, current_state, past_of
 from rstore.models.extending import overwrite
 from rstore.models.keyvalues import delete_value, set_value, values_of
@@ -74,6 +74,24 @@ class Revision(Surface):
             return self._core.decide(partial(_REVERTS[kind], self._core, key, time))
 
 
+def revert_state(core: Core, key: str, time: int, beside: Beside | None = None) -> State:
+    """Bring an event sequence back to its state at a valid time; to be tried again after a conflict.
+
+    Args:
+        beside: what is stored with the changes.
+    """
+    version, found, then = version_of(core, key, ES), current_state(core, key), past_of(core, key, time)
+    if then is None:
+        delete_sequence(core, key, version, beside=beside)
+        return {}
+    now = {} if found is None else found.state
+    back = difference(now, then)
+    changes: State = dict.fromkeys(back.removed, (operator.delitem, None))
+    for item in (*back.added, *back.changed):
+        changes[item] = operator.setitem, then[item]
+    return apply_if(core, key, changes.items(), expect=version, beside=beside) if changes else copied(now)
+
+
 def _update_value(core: Core, key: str, fn: Callable[[Any], Any], default: Any) -> Any:
     version = version_of(core, key, KV)
     value = fn(values_of(core, [key]).get(key, default))
@@ -92,19 +110,6 @@ def _update_state(core: Core, key: str, fn: Callable[[Any], Any], default: Any) 
 _UPDATES: Final[Mapping[str, Callable[..., Any]]] = {KV: _update_value, ES: _update_state}
 
 
-def _revert_state(core: Core, key: str, time: int) -> State:
-    version, found, then = version_of(core, key, ES), current_state(core, key), past_of(core, key, time)
-    if then is None:
-        delete_sequence(core, key, version)
-        return {}
-    now = {} if found is None else found.state
-    back = difference(now, then)
-    changes: State = dict.fromkeys(back.removed, (operator.delitem, None))
-    for item in (*back.added, *back.changed):
-        changes[item] = operator.setitem, then[item]
-    return apply_if(core, key, changes.items(), expect=version) if changes else copied(now)
-
-
 def _revert_value(core: Core, key: str, time: int) -> None:
     version, then = version_of(core, key, KV), values_of(core.at(time), [key])
     if then:
@@ -120,4 +125,4 @@ def _revert_series(core: Core, key: str, time: int) -> None:
         overwrite(core, stream, *span, rows_of(core.at(time), stream, *span), version)
 
 
-_REVERTS: Final[Mapping[str, Callable[..., Any]]] = {KV: _revert_value, TS: _revert_series, ES: _revert_state}
+_REVERTS: Final[Mapping[str, Callable[..., Any]]] = {KV: _revert_value, TS: _revert_series, ES: revert_state}

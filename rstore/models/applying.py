@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from rstore.core import ATTEMPTS, Core, check_expect, check_key, now
 from rstore.domain.errors import StoreConflictError, StoreIntegrityError
@@ -21,6 +21,9 @@ from rstore.models.event_states import State, copied, current_of, current_state,
 from rstore.timestamps import Moment, posix_ms
 
 _SNAPSHOT_EVERY: Final = 256
+
+Beside: TypeAlias = Callable[[EventState, EventState], Sequence[Batch]]
+"""Returns batches of other streams, given the states of a sequence before and after its changes."""
 
 
 class Happened(NamedTuple):
@@ -45,7 +48,8 @@ class _Changes(NamedTuple):
     """The changes of one call: of a time, or of now; to the version expected, or to any.
 
     ``check`` gets the state that they lead to, which it leaves as it is, and may raise. ``marker`` records that an
-    idempotency key was used. ``current`` is the state that the caller has decided on.
+    idempotency key was used. ``current`` is the state that the caller has decided on. ``beside`` returns what is stored
+    in the same append, after ``check``.
     """
 
     stream: Stream
@@ -55,6 +59,7 @@ class _Changes(NamedTuple):
     check: Callable[[Mapping[str, Any]], object] | None
     marker: Batch | None = None
     current: EventState | None = None
+    beside: Beside | None = None
 
 
 def changes_of(state: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -73,6 +78,7 @@ def apply_if(
     t: Moment | None = None,
     once: str | None = None,
     current: EventState | None = None,
+    beside: Beside | None = None,
 ) -> State | Any:
     """Apply changes, unless ``check`` raises. It gets the state that the changes, or the first call, lead to.
 
@@ -82,6 +88,7 @@ def apply_if(
         changes: pairs of an item and its change, as :meth:`Store.apply` takes it; or of the name of a domain event and
             its fields, as :class:`Happened` holds them. An item may come several times.
         current: the state that the caller has decided on; None lets this call find it.
+        beside: what is stored with them, if they are stored now.
     """
     stream = Stream(ES, check_key(key))
     core.check_writable()
@@ -91,16 +98,18 @@ def apply_if(
     if not steps:
         core.check_version(stream, version)
         return current_of(core, key)
-    asked = _Changes(stream, steps, when, version, check, current=current)
+    asked = _Changes(stream, steps, when, version, check, current=current, beside=beside)
     attempt = partial(_apply, core, asked)
     if once is not None:
         attempt = partial(_apply_once, core, asked._replace(marker=core.marker(stream, once)))
     return core.decide(attempt, ATTEMPTS if version is None else 1)
 
 
-def delete_sequence(core: Core, key: str, expect: int | None, when: int | None = None) -> None:
+def delete_sequence(
+    core: Core, key: str, expect: int | None, when: int | None = None, beside: Beside | None = None
+) -> None:
     """Delete an event sequence with all items that it has."""
-    deletion = _Changes(Stream(ES, key), [_DELETION], when, expect, None)
+    deletion = _Changes(Stream(ES, key), [_DELETION], when, expect, None, beside=beside)
     core.decide(partial(_apply, core, deletion), ATTEMPTS if expect is None else 1)
 
 
@@ -197,7 +206,7 @@ def _apply(core: Core, changes: _Changes) -> State | None:
 
 
 def _record(core: Core, changes: _Changes, current: EventState) -> State | Any:
-    stream, steps, when, _, check, marker, _ = changes
+    stream, steps, when, _, check, marker, _, beside = changes
     time = _next_time(current) if when is None else when
     late = current.time is not None and time < current.time
     base = past_state(core, stream, time) or EventState() if late else current
@@ -218,6 +227,8 @@ def _record(core: Core, changes: _Changes, current: EventState) -> State | Any:
     batches = [Batch(stream, entries, now(), current.version, live=not folded.deleted)]
     if marker is not None:
         batches.append(_marking(core, stream, marker, current.version, len(steps)))
+    if beside is not None:
+        batches += beside(current, folded)
     snapshot = None if late else _snapshot(core, stream, current)
     versions = core.append([*batches, *([snapshot] if snapshot else ())])
     if snapshot is not None:  # it lacks the events of this call

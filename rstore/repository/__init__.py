@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from attrs import evolve
 
 from rstore.admin.erase import erase_sequences
 from rstore.core import check_expect, core_of, reading_of
-from rstore.domain.errors import StoreError, StoreModelError
+from rstore.domain.errors import StoreModelError
 from rstore.domain.log import Reclaimed
 from rstore.domain.names import check_name
+from rstore.history.revert import revert_state
+from rstore.models.applying import delete_sequence
 from rstore.models.event_states import current_state, is_live
 from rstore.repository.arguments import Kept, check_kept
 from rstore.repository.deciding import When
 from rstore.repository.decisions import Changes
 from rstore.repository.events import ChangesOf, EventClasses, EventTypes, UnknownEvent
-from rstore.repository.listing import Errors, check_errors, instances
+from rstore.repository.indexes import Indexes
 from rstore.repository.mapping import ModelMapping, Unknown
 from rstore.repository.past import PastReader
 from rstore.repository.reactions import Occurrence, Projection, Reacting
+from rstore.repository.searching import Searching
 from rstore.repository.upcasts import Upcasts
 from rstore.store import Store
+from rstore.tags import moment_of
 from rstore.timestamps import Moment, posix_ms
 from rstore.transactions import unless_named
 from rstore.view import View
@@ -33,7 +38,7 @@ M = TypeVar("M")
 P = ParamSpec("P")
 
 
-class Repository(PastReader[M], Reacting[M]):
+class Repository(Searching[M], PastReader[M], Reacting[M]):
     """The instances of an attrs class, dataclass or pydantic model, each an event sequence with an item for each field.
 
     Methods of the class decide: they take an instance, and return changes or raise. They read and write nothing, so you
@@ -83,6 +88,8 @@ class Repository(PastReader[M], Reacting[M]):
         unknown: Unknown = "error",
         events: EventClasses | EventTypes = (),
         changes: Mapping[type[Any], ChangesOf] | None = None,
+        index: Iterable[str] = (),
+        unique: Iterable[str] = (),
     ) -> None:
         """Describe a repository; nothing is read or written.
 
@@ -109,15 +116,19 @@ class Repository(PastReader[M], Reacting[M]):
                 log keeps the name of the class, or the name that a table gives it: ``{'paid': Paid}``. Several names
                 may stand for one class; the first is the one that is stored.
             changes: for classes of events without a method ``changes``: a function of an event and an instance.
+            index: the fields by which :meth:`by` finds instances, or parts of their values, as in ``'address.city'``.
+            unique: such fields of which no two instances may have the same value. None is not unique.
 
         Raises:
             TypeError: the model is no such class, or has a field that can't be structured.
-            ValueError: ``upcast`` has an item or value that needs none, or a name that the class or enum lacks.
+            ValueError: ``upcast`` has an item or value that needs none, or a name that the class or enum lacks; or
+                ``index`` or ``unique`` has such a name.
             ImportError: a field has to be structured, and cattrs is not installed.
         """
         self._store, self._mapping = store, ModelMapping.of(model, prefix, upcast or {}, converter, unknown)
         self._events = EventTypes.of(events, changes or {}, self._mapping.options)
-        self._when = When(store, self._mapping, self._events, check_kept(arguments))
+        self._indexes = Indexes.of(self._mapping, index, unique)
+        self._when = When(store, self._mapping, self._events, check_kept(arguments), self._indexes)
 
     def __repr__(self) -> str:
         return f"<Repository of {self._mapping.title} under {self._mapping.prefix!r} in {self._store!r}>"
@@ -125,9 +136,8 @@ class Repository(PastReader[M], Reacting[M]):
     def at(self, moment: Moment) -> Repository[M]:
         """Return the repository as it was known at a time, to be read only; see :meth:`Store.at`."""
         view, own = self._store.at(moment), self._mapping
-        return Repository(
-            view, own.model, own.prefix, arguments=self._when.arguments, events=self._events, **own.options
-        )
+        options = {**own.options, **self._indexes.options, "arguments": self._when.arguments, "events": self._events}
+        return Repository(view, own.model, own.prefix, **options)
 
     # -- read ---------------------------------------------------------------------------------------------------------
 
@@ -159,30 +169,6 @@ class Repository(PastReader[M], Reacting[M]):
         """Return the keys, in code-point order."""
         prefix = self._mapping.prefix
         return [key.removeprefix(prefix) for key in self._store.eventsources(prefix)]
-
-    @overload
-    def all(self, errors: Literal["raise", "skip"] = "raise") -> Iterator[tuple[str, M]]: ...
-    @overload
-    def all(self, errors: Literal["yield"]) -> Iterator[tuple[str, M | StoreError]]: ...
-    def all(self, errors: Errors = "raise") -> Iterator[tuple[str, M | StoreError]]:
-        """Yield ``(key, instance)``, in code-point order of the keys, which are read in pages meanwhile.
-
-        Args:
-            errors: how to treat an instance that can't be loaded, since its state does not fit the class or can't be
-                read: raise its error, skip it, or yield the error in its place.
-
-        >>> import attrs
-        >>> @attrs.frozen
-        ... class Fee:
-        ...     amount: int
-        >>> fees = Repository(store, Fee)
-        >>> _ = fees.create('1', amount=5), store.apply('Fee/2', {'cost': 7})
-        >>> list(fees.all('skip'))
-        [('1', Fee(amount=5))]
-        >>> [str(error) for _, error in fees.all('yield') if isinstance(error, StoreError)]
-        ["'2': 'cost' is no field of Fee: say in upcast= what became of it"]
-        """
-        return instances(reading_of(self._store), self._mapping, check_errors(errors))
 
     def version(self, key: str) -> int:
         """Return the version of an instance, which each change of it increases: 0 if there never was one.
@@ -291,8 +277,11 @@ class Repository(PastReader[M], Reacting[M]):
         >>> guests.get('1'), guests.keys(), [change.op for change in guests.history('1')]
         (None, [], ['setitem', 'delitem', 'delete'])
         """
-        with unless_named(core_of(self._store), "delete"):
-            self._store.delete_events(*map(self._name, keys))
+        core = core_of(self._store)
+        with unless_named(core, "delete"):
+            core.check_writable()
+            for key, name in {key: self._name(key) for key in keys}.items():
+                delete_sequence(core, name, None, beside=partial(self._indexes.moved_states, core, key))
 
     def erase(self, *keys: str, dry_run: bool = False) -> Reclaimed:
         """Erase instances with their whole past, which nothing can undo; unknown keys are ignored.
@@ -323,7 +312,8 @@ class Repository(PastReader[M], Reacting[M]):
         >>> [(change.op, change.who, change.why) for change in patients.history('p-1')]
         [('erase', 'clerk', 'request 12')]
         """
-        return erase_sequences(core_of(self._store), list(dict.fromkeys(map(self._name, keys))), dry_run=dry_run)
+        names = list(dict.fromkeys(map(self._name, keys)))
+        return erase_sequences(core_of(self._store), self._mapping.prefix, names, dry_run=dry_run)
 
     def revert(self, key: str, t: Moment) -> M:
         """Bring an instance back to its state at a valid time, by new changes; return it. See :meth:`Store.revert`.
@@ -338,7 +328,11 @@ class Repository(PastReader[M], Reacting[M]):
             raise KeyError(key)
         if self.past(key, t) is None:
             raise StoreModelError(key, f"there was no {self._mapping.title} yet at that time")
-        return self._mapping.load(key, self._store.revert(self._name(key), t))
+        core = core_of(self._store)
+        beside, time = partial(self._indexes.moved_states, core, key), moment_of(core, t)
+        with unless_named(core, "revert"):
+            state = core.decide(partial(revert_state, core, self._name(key), time, beside))
+        return self._mapping.load(key, state)
 
     def _name(self, key: str) -> str:
         return self._mapping.name(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -13,11 +13,13 @@ from rstore.commits import ARGUMENTS, DID, decision_name
 from rstore.core import ATTEMPTS, core_of
 from rstore.domain.errors import StoreConflictError, StoreModelError
 from rstore.domain.event_state import EventState
+from rstore.domain.log import Batch
 from rstore.domain.streams import ES, Stream
 from rstore.models.applying import apply_if, first_state, mark_used
 from rstore.models.event_states import current_state, past_state
 from rstore.repository.arguments import Kept, arguments_of
 from rstore.repository.events import EventTypes
+from rstore.repository.indexes import Indexes
 from rstore.repository.mapping import Made, ModelMapping
 from rstore.repository.outcomes import decided
 from rstore.store import Store
@@ -38,12 +40,14 @@ class When(Generic[M]):
         expect: the version that an instance must still have; None for any.
         once: the idempotency key of a call; None without one.
         t: when it happened, in POSIX milliseconds; None for now.
+        indexes: those that each change keeps up to date.
     """
 
     store: Store | View
     mapping: ModelMapping[M]
     events: EventTypes
     arguments: Kept
+    indexes: Indexes[M]
     expect: int | None = None
     once: str | None = None
     t: int | None = None
@@ -59,7 +63,7 @@ class When(Generic[M]):
         if not changes:
             raise StoreModelError(key, f"{mapping.title} has no fields that could be stored")
         with unless_named(core_of(self.store), "create"):  # its changes are its arguments
-            return self._applied(key, name, changes.items(), None, mapping.values(instance))
+            return self._applied(key, name, changes.items(), None, mapping.values(instance), None)
 
     def do(self, key: str, decide: Callable[Concatenate[M, P], object], *args: P.args, **kwargs: P.kwargs) -> M:
         """Load an instance, let it decide, and store the decision: see :meth:`rstore.Repository.do`."""
@@ -136,7 +140,8 @@ class When(Generic[M]):
             return instance if then is newest else mapping.load(key, newest.state)
         if mapping.unknown == "drop" and self.t is None:  # late, a deletion could keep a later event from folding
             changes += [(item, (operator.delitem, None)) for item in mapping.unknown_in(state.keys())]
-        return self._applied(key, name, changes, newest, values, made)
+        before = instance if then is newest or not self.indexes.fields else mapping.load(key, newest.state)
+        return self._applied(key, name, changes, newest, values, before, made)
 
     def _applied(
         self,
@@ -145,6 +150,7 @@ class When(Generic[M]):
         changes: Iterable[tuple[str, Any]],
         current: EventState | None,
         values: Mapping[str, Any],
+        before: M | None,
         made: Made | None = None,
     ) -> M:
         """Store changes of a state, None for a new instance, if what they make can be loaded; return the instance."""
@@ -153,8 +159,13 @@ class When(Generic[M]):
         def check(state: Mapping[str, Any]) -> None:
             loaded.append(self._loaded(key, state, values, made))
 
-        expect = 0 if current is None else current.version
-        apply_if(core_of(self.store), name, changes, check, expect, self.t, self.once, current)
+        core, changes, expect = core_of(self.store), list(changes), 0 if current is None else current.version
+
+        def beside(*_: EventState) -> Sequence[Batch]:
+            return self.indexes.moved(core, key, before, loaded[-1])
+
+        added = beside if self.indexes.fields else None
+        self.indexes.repeated(lambda: apply_if(core, name, changes, check, expect, self.t, self.once, current, added))
         return loaded[-1]
 
     def _loaded(

@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias, TypeVar, get_args
 
 from rstore.core import Reading
 from rstore.domain.errors import StoreError, StoreModelError
+from rstore.domain.event_state import EventState
 from rstore.domain.streams import ES
 from rstore.models.event_states import UNREADABLE, newest_of_many, state_in
 from rstore.repository.mapping import ModelMapping
@@ -32,12 +33,17 @@ def instances(core: Reading, mapping: ModelMapping[M], errors: Errors) -> Iterat
     names = (head.stream.key for head in core.log.heads(ES, mapping.prefix))
     for name, found in newest_of_many(core, names, first=1):
         key = name.removeprefix(mapping.prefix)
-        try:
-            instance = mapping.load(key, state_in(found))
-        except _UNLOADABLE as exc:
-            if errors == "raise":
-                raise
-            if errors == "yield":
-                yield key, exc
-        else:
+        for instance in loaded_or_error(mapping, key, found, errors):
             yield key, instance
+
+
+def loaded_or_error(
+    mapping: ModelMapping[M], key: str, found: EventState | StoreError, errors: Errors
+) -> tuple[M | StoreError, ...]:
+    """Return the instance of a state, or its error; nothing of one that is skipped."""
+    try:
+        return (mapping.load(key, state_in(found)),)
+    except _UNLOADABLE as exc:
+        if errors == "raise":
+            raise
+        return (exc,) if errors == "yield" else ()

@@ -13,8 +13,9 @@ from rstore.core import Core, ReadSurface, core_of, now, reading_of
 from rstore.domain.capabilities import Restorable
 from rstore.domain.errors import StoreError, StoreNotEmptyError
 from rstore.domain.log import ALL_VERSIONS, Batch, Copy, Entry, Head, LogReader, Position, Record, Rewrite
-from rstore.domain.operators import DELITEM, ONCE
-from rstore.domain.streams import COPY, KV, ORIGIN, Stream, kind_of
+from rstore.domain.operators import ONCE
+from rstore.domain.rules import head_then
+from rstore.domain.streams import COPY, ORIGIN, Stream, kind_of
 from rstore.encoding.sealing import Sealer
 from rstore.progress import Report, Steps, step_of
 from rstore.protection import STREAM, CheckedWriter
@@ -152,7 +153,7 @@ class Restoration:
 
 def _life(stream: Stream, record: Record) -> tuple[bool, int]:
     """Return ``live`` and ``died`` of a stream after a record, as far as the record shows. The heads come last."""
-    is_dead = kind_of(stream) == ONCE or (stream.kind == KV and record.op == DELITEM)
+    is_dead = kind_of(stream) == ONCE or not head_then(stream, record.version, record.op).live
     return not is_dead, record.version if is_dead else 0
 
 

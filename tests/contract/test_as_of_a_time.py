@@ -40,15 +40,19 @@ class TestThen:
                 assert [log.head(stream, until), log.head(other, until)] == heads
                 assert list(log.heads(kind, until=until)) == [head for head in heads if head]
 
+    ENTRY = Stream("ix/0123456789abcdef", "of an index")
+
     def test_a_key_lived_until_it_was_deleted_and_after_it_was_set_again(self, log: Log) -> None:
         for recorded, op in enumerate(["setitem", "delitem", "setitem", "delitem"]):
-            append(log, self.KEY, [entry(op=op)], recorded=recorded, live=op == "setitem")
+            for stream in (self.KEY, self.ENTRY):
+                append(log, stream, [entry(op=op)], recorded=recorded, live=op == "setitem")
         for until, lived in ((0, True), (1, False), (2, True), (3, False), (4, False)):
-            head = log.head(self.KEY, until)
-            assert head is not None
-            assert (head.live, head.floor) == (lived, 0)
-            assert list(log.heads(KV, until=until)) == [head] * lived
-            assert list(log.heads(KV, until=until, live=False)) == [head]
+            for stream in (self.KEY, self.ENTRY):
+                head = log.head(stream, until)
+                assert head is not None
+                assert (head.live, head.floor) == (lived, 0)
+                assert list(log.heads(stream.kind, until=until)) == [head] * lived
+                assert list(log.heads(stream.kind, until=until, live=False)) == [head]
         assert log.head(self.KEY, -1) is None
         assert list(log.heads(KV, until=-1, live=False)) == []
 

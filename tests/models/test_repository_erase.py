@@ -13,6 +13,7 @@ from rstore import Changes, Erasure, FrozenStoreError, Repository, Store, StoreE
 from rstore.admin import erase
 from rstore.admin.check import check
 from rstore.core import Core
+from rstore.domain.log import Rewrite
 from rstore.domain.operators import ONCE
 from rstore.domain.streams import SS, Stream, kind_of
 from tests.conftest import Backend
@@ -94,16 +95,16 @@ def test_others_that_folded_it_before_see_that(backend: Backend, key: str | None
 def test_what_is_written_meanwhile_is_erased_too(
     backend: Backend, people: Repository[Person], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, calls = erase._markers, list[str]()
+    found, calls = erase._beside, list[str]()
 
-    def markers(core: Core, keys: frozenset[str]) -> dict[str, list[Stream]]:
-        streams = found(core, keys)
+    def beside(core: Core, prefix: str, keys: frozenset[str]) -> dict[str, list[Rewrite]]:
+        rewrites = found(core, prefix, keys)
         if not calls:
             calls.append("once")
             people.when(once="meanwhile").do("a", Person.visit)
-        return streams
+        return rewrites
 
-    monkeypatch.setattr(erase, "_markers", markers)
+    monkeypatch.setattr(erase, "_beside", beside)
     people.erase("a")
     assert not any(stream.key == "Person/a" for _, stream, _ in backend.log(frozen=True).follow())
     assert [change.value.records for change in people.history("a")] == [4]

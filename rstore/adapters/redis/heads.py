@@ -18,7 +18,7 @@ from rstore.adapters.redis.opened import Opened
 from rstore.domain.log import Head, Record
 from rstore.domain.paging import within
 from rstore.domain.rules import head_then
-from rstore.domain.streams import KV, Stream
+from rstore.domain.streams import IX, KV, Stream, kind_of
 
 _PAGE: Final = 256
 _FIRST_PAGE: Final = 16
@@ -75,7 +75,7 @@ def _head_then(stream: Stream, head: StoredHead, newest: StoredHead | Record | N
         return head_then(stream, newest.version, newest.op)
     if newest is None or not head.newest:
         return None
-    return Head(stream, head.newest, 0, stream.kind != KV or bool(head.live))
+    return Head(stream, head.newest, 0, kind_of(stream) not in (KV, IX) or bool(head.live))
 
 
 def _earlier(

@@ -17,15 +17,15 @@ from typing import Final, NamedTuple, TypeAlias
 from attrs import Factory, define
 
 from rstore.admin.check.problem import Problem, attempted, message_of
-from rstore.domain.erasure import ERASURE
+from rstore.admin.check.records import LISTED
 from rstore.domain.errors import StoreError
 from rstore.domain.log import EVERYTHING, Head, Log, Position, Query, Record
-from rstore.domain.operators import DELITEM, ONCE
+from rstore.domain.operators import ONCE
 from rstore.domain.paging import newest, pages
+from rstore.domain.rules import head_then
 from rstore.domain.spans import TIME_MIN, level
-from rstore.domain.streams import DELIVER, ES, FED, KV, PROJECT, RETAIN, SKIPPED, SS, TAG, TS, Stream, kind_of
+from rstore.domain.streams import ES, IX, KV, TS, Stream, kind_of
 
-_LISTED: Final = (KV, TS, ES, SS, PROJECT, FED, SKIPPED, DELIVER, ERASURE, TAG, RETAIN)
 _PAGE: Final = 256
 _COUNTS: Final = 3
 _MAX_READS: Final = 12
@@ -113,7 +113,7 @@ class Indexes:
 
     def problems(self) -> Iterator[Problem]:
         """Yield the problems of the indexes."""
-        kinds: dict[str, list[Stream]] = {kind: [] for kind in _LISTED}
+        kinds: dict[str, list[Stream]] = {kind: [] for kind in LISTED}
         for stream in self.seen:
             kinds.setdefault(ONCE if kind_of(stream) == ONCE else stream.kind, []).append(stream)
         for kind, known in kinds.items():
@@ -385,7 +385,8 @@ def _flaws_of_head(head: Head, last: Trace | None, shown: int) -> Iterator[_Flaw
         yield head.version, "it is the newest record, and is not found"
     elif version < shown:
         yield shown, "it is not found as the last record"
-    if kind == KV and last is not None and head.version == version and head.live != (last.op != DELITEM):
+    told = None if last is None else head_then(head.stream, version, last.op).live
+    if kind_of(head.stream) in (KV, IX) and last is not None and head.version == version and head.live != told:
         yield version, f"the key is {'' if head.live else 'not '}live after {last.op}"
     if kind in (KV, TS) and last is None and head.live:
         yield None, "it is live, and has no record"

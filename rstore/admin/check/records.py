@@ -16,6 +16,7 @@ from rstore.domain.operators import (
     DELITEM,
     EVENTS,
     EXTEND,
+    INDEX_OF,
     ONCE,
     PROTECT,
     REMOVE,
@@ -34,6 +35,8 @@ from rstore.domain.streams import (
     DUE,
     ES,
     FED,
+    INDEX,
+    IX,
     KEYS,
     KV,
     ORIGIN,
@@ -49,6 +52,7 @@ from rstore.domain.streams import (
 from rstore.encoding.envelope import Envelope
 from rstore.history.queue import lease_of
 from rstore.history.searcher import begun_with
+from rstore.models.indexes import described, entry_words
 
 _VALUELESS: Final = frozenset({REMOVE, DELITEM, DELETE, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT, UNTAG})
 
@@ -84,12 +88,16 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     SKIPPED: _Kind((SKIP,), _is_timeless, "0..0"),
     DELIVER: _Kind((DELIVER,), _is_timeless, "0..0"),
     DUE: _Kind((DUE, SETTLED), _is_timeless, "0..0"),
+    INDEX: _Kind((INDEX_OF,), _is_timeless, "0..0"),
+    IX: _Kind((SETITEM, DELITEM), _is_timeless, "0..0"),
     TAG: _Kind((SET_TAG, UNTAG), _is_timeless, "0..0"),
     RETAIN: _Kind((RETAIN,), _is_timeless, "0..0"),
     KEYS: _Kind((CHECK, PROTECT, UNPROTECT), _is_timeless, "0..0"),
     ERASURE: _Kind(OPERATIONS, _is_forward, "from one number to a greater one"),
 }
 """Other kinds, such as those of a newer rstore, have envelopes all the same."""
+LISTED: Final = tuple(kind for kind in _KINDS if kind not in (ONCE, DUE, IX, KEYS))
+"""The kinds that are one kind by name. The others are many, or are looked at elsewhere."""
 
 
 def flaws(envelope: Envelope, stream: Stream, record: Record) -> Iterator[str]:
@@ -118,6 +126,10 @@ def _open(envelope: Envelope, stream: Stream, record: Record, *, is_known: bool)
         envelope.check(stream, record)
     elif stream.kind == ERASURE:
         from_words(envelope.words(ERASURES, record))
+    elif stream.kind == INDEX:
+        described(envelope, stream, record)
+    elif kind_of(stream) == IX:
+        entry_words(envelope, stream, record)
     elif stream.kind in (TAG, RETAIN):
         envelope.words(stream, record)
     elif stream.kind == DELIVER:

@@ -1,0 +1,123 @@
+"""Finding instances by the values of their fields, with the indexes of a repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import Any, Final, TypeVar
+
+from attrs import frozen
+
+from rstore.core import Reading
+from rstore.domain.errors import StoreError, StoreIndexError
+from rstore.domain.paging import newest, pages
+from rstore.domain.streams import Stream
+from rstore.encoding.ordered_texts import SEPARATOR, beginning
+from rstore.models.event_states import current_states
+from rstore.models.indexes import FieldIndex, Found, description
+from rstore.repository.criteria import Range, range_of
+from rstore.repository.indexes import Indexed, Indexes
+from rstore.repository.listing import Errors, loaded_or_error
+
+M = TypeVar("M")
+
+_PAGE: Final = 256
+_FIRST_PAGE: Final = 32
+
+
+@frozen
+class Search:
+    """A search for instances: the index that it walks along, and what it asks of each instance."""
+
+    index: FieldIndex
+    field: Indexed
+    first: Range
+    others: Sequence[tuple[Indexed, Range]]
+
+    def has(self, key: str, instance: object) -> bool:
+        """Tell whether an instance meets all criteria."""
+        return all(asked.has(field.text(key, instance)) for field, asked in ((self.field, self.first), *self.others))
+
+
+def search(core: Reading, indexes: Indexes[M], criteria: Mapping[str, Any]) -> Search:
+    """Return the search for some criteria.
+
+    Raises:
+        TypeError, ValueError: there are none, or one is about a field without an index, or about no value.
+        StoreIndexError: the first index lacks instances.
+    """
+    if not criteria:
+        raise TypeError("name a field and its value, as in by(status='paid'); all() has all instances")
+    for name in criteria:
+        if name not in indexes.fields:
+            known = ", ".join(indexes.fields) or "none: declare them with index= or unique="
+            raise ValueError(f"{indexes.mapping.title} has no index of {name!r}; its indexes are {known}")
+    (field, first), *others = [(indexes.fields[name], range_of(name, each)) for name, each in criteria.items()]
+    found = description(core, indexes.mapping.prefix)
+    if not found.has(field.name, is_unique=field.is_unique):
+        raise StoreIndexError(indexes.mapping.title, field.name)
+    return Search(indexes.index(found, field), field, first, others)
+
+
+def found_by(
+    core: Reading, indexes: Indexes[M], criteria: Mapping[str, Any], errors: Errors
+) -> Iterator[tuple[str, M | StoreError]]:
+    """Yield the key of each instance that meets criteria, and the instance or its error, in order of value and key."""
+    asked, mapping = search(core, indexes, criteria), indexes.mapping
+    for page in pages(_entries(core, asked.index, asked.first), _PAGE, _FIRST_PAGE):
+        states = current_states(core, [mapping.prefix + found.key for found in page])
+        for found, state in zip(page, states, strict=True):
+            if state is None or (not isinstance(state, StoreError) and state.deleted):
+                continue  # it was deleted meanwhile, or its entry is out of date
+            for instance in loaded_or_error(mapping, found.key, state, errors):
+                if isinstance(instance, StoreError) or _is_due(asked, found, instance):
+                    yield found.key, instance
+
+
+def count_by(core: Reading, indexes: Indexes[M], criteria: Mapping[str, Any]) -> int:
+    """Return how many instances meet criteria. With a single one, none is loaded."""
+    asked = search(core, indexes, criteria)
+    if asked.others or not asked.first.is_exact:
+        return sum(1 for _ in found_by(core, indexes, criteria, "raise"))
+    if asked.index.secret is None or asked.first.is_one:
+        return sum(1 for _ in _streams(core, asked.index, asked.first))
+    return sum(1 for _ in _entries(core, asked.index, asked.first))
+
+
+def _is_due(asked: Search, found: Found, instance: object) -> bool:
+    """Tell whether an instance meets the criteria, and its turn has come.
+
+    If its value has grown since its entry was listed, it comes later in the list. Rejected: to compare the value of the
+    entry alone. An instance whose value has become less would then not come at all, though it met the criteria.
+    """
+    text = asked.field.text(found.key, instance)
+    return asked.index.place(text) <= found.place and asked.has(found.key, instance)
+
+
+def _entries(core: Reading, index: FieldIndex, asked: Range) -> Iterator[Found]:
+    """Yield the entries of values in a range, in order of value and key."""
+    if index.secret is None or asked.is_one:
+        return _opened(core, index, _streams(core, index, asked))
+    # a digest tells of no order: all entries of the field are opened, and those in the range are in memory
+    opened = _opened(core, index, (head.stream for head in core.log.heads(index.kind)))
+    return iter(sorted(found for found in opened if asked.has(found.place)))
+
+
+def _streams(core: Reading, index: FieldIndex, asked: Range) -> Iterator[Stream]:
+    """Yield the streams of the entries of values in a range, as far as their names tell."""
+    if asked.is_one:
+        return (head.stream for head in core.log.heads(index.kind, index.name(asked.low) + SEPARATOR))
+    low, high = beginning(asked.low), beginning(asked.high)
+    listed = (head.stream for head in core.log.heads(index.kind, asked.within, after=low))
+    return takewhile(lambda stream: beginning(stream.key.partition(SEPARATOR)[0]) <= high, listed)
+
+
+def _opened(core: Reading, index: FieldIndex, streams: Iterator[Stream]) -> Iterator[Found]:
+    """Yield what entries say. The records of those are read whose names do not say all."""
+    for page in pages(streams, _PAGE, _FIRST_PAGE):
+        unnamed = [stream for stream in page if index.secret is not None or not index.is_named(stream)]
+        records = dict(zip(unnamed, newest(core.log, unnamed), strict=True))
+        for stream in page:
+            record = records.get(stream)
+            if record is not None or stream not in records:
+                yield index.opened(core, stream, record)
