@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from attrs import Factory, define
@@ -21,6 +22,7 @@ from rstore.history.targets import CheckpointMovedError, SkippingTarget, Target
 
 _BATCH: Final = 100
 _SCANNED: Final = 10_000
+_SEEN_SECONDS: Final = 1.0
 _COMMIT_MOST: Final = 20_000
 _COMMIT_BYTES: Final = 1 << 24
 """A batch of as many records, or of as many bytes, may end within a commit: memory has to hold it."""
@@ -77,7 +79,8 @@ class Work(Generic[T]):
 
     ``position`` is where the next look begins, as long as the checkpoint is ``known``. Records between the checkpoint
     and it are not for the projection. ``ahead`` are the records after it that were read already. ``size`` is the number
-    of changes that are fed at once. ``own`` tells that the target is the store itself, whose records may be the
+    of changes that are fed at once. ``unwanted`` tells that no function wants some changes behind the checkpoint, and
+    ``stored`` when that was moved last. ``own`` tells that the target is the store itself, whose records may be the
     projection's output.
     """
 
@@ -93,6 +96,8 @@ class Work(Generic[T]):
     known: str | None = ""
     position: Position | None = None
     passed: int = 0
+    unwanted: bool = False
+    stored: float = 0.0
     ahead: list[tuple[Position, Stream, Record]] = Factory(list)
 
     def begin_again(self, clear: Callable[[T], Any]) -> None:
@@ -113,6 +118,9 @@ class Work(Generic[T]):
             if fed:
                 pauses.restart()
             elif not (more or pauses.pause(self.core.log, self.position)):
+                if self.unwanted:
+                    with suppress(StoreConflictError):  # another process has moved the checkpoint
+                        self._feed(_Next([], self.position, 0, more=False), ())
                 return done
 
     def _step(self) -> tuple[int, bool]:
@@ -121,12 +129,20 @@ class Work(Generic[T]):
         found = self._next()
         calls = list(self.calls(found.changes))
         # a projection of rare changes moves its checkpoint too: the next call would read all others again
-        if calls or self.passed + found.scanned >= _SCANNED:
+        if calls or self.passed + found.scanned >= _SCANNED or (not found.more and self._is_due(found)):
             with handling(self.core, "projection", self.name, [call.change for call in calls]):
                 self._feed(found, calls)
         else:
             self._pass(found, self.passed + found.scanned)
         return len(calls), found.more
+
+    def _is_due(self, found: _Next) -> bool:
+        """Tell whether to store that changes were seen which no function wants: their number counts as a lag.
+
+        Not at each look: where many are stored, that would be as many appends.
+        """
+        self.unwanted = self.unwanted or bool(found.changes)
+        return self.unwanted and time.monotonic() - self.stored >= _SEEN_SECONDS
 
     def _look_up(self) -> None:
         """Read the checkpoint again, if this process or another one has moved it."""
@@ -189,7 +205,7 @@ class Work(Generic[T]):
             # a smaller batch reads less, and leaves others less time to come in between
             self.size = max(1, self.size // 2)
             raise
-        self.known = checkpoint
+        self.known, self.unwanted, self.stored = checkpoint, False, time.monotonic()
         self._pass(found, 0)
         self.size = min(_BATCH, 2 * self.size)
 

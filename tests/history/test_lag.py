@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import operator
+
 import pytest
+from attrs import frozen
 from freezegun import freeze_time
 
-from rstore import Change, Store, StorePayloadError
+from rstore import Change, Changes, Repository, Store, StorePayloadError
 from rstore.core import core_of, now
 from rstore.domain.log import Batch
 from rstore.domain.streams import PROJECT, Stream
 from rstore.encoding.notes import note_body
 from tests.conftest import Backend, in_turn
+
+
+@frozen
+class Order:
+    paid: int = 0
+    shipped: bool = False
+
+    def pay(self) -> Changes:
+        return {"paid": (operator.add, 1)}
+
+    def ship(self) -> Changes:
+        return {"shipped": True}
 
 
 def count(change: Change, store: Store) -> None:
@@ -61,6 +77,28 @@ def test_only_records_of_its_streams_count(store: Store) -> None:
     store.project("es", ignore, kind="es")
     store.apply("e", {"n": 4})
     assert records(store) == {"a": 3, "es": 1}
+
+
+@in_turn("seconds", [0, math.inf])
+def test_changes_that_no_function_wants_are_dealt_with(
+    store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """The checkpoint is moved behind them: at once, if it was not moved lately, and at the end of the call."""
+    monkeypatch.setattr("rstore.history.projector._SEEN_SECONDS", seconds)
+    orders = Repository(store, Order)
+    key, name, shipped = f"order {seconds}", f"p {seconds}", list[str]()
+    handlers = {Order.ship: lambda occurrence, _: shipped.append(occurrence.key)}
+    orders.create(key)
+    orders.do(key, Order.pay)
+    assert orders.project(name, handlers) == 0
+    assert store.lag(name).records == 0
+    orders.do(key, Order.pay)
+    assert store.lag(name).records == 1
+    assert orders.project(name, handlers, wait=0.01) == 0
+    assert store.lag(name).records == 0
+    orders.do(key, Order.ship)
+    assert orders.project(name, handlers) == 1
+    assert (shipped, store.lag(name).records) == ([key], 0)
 
 
 def test_the_checkpoint_is_one_to_follow_from(store: Store) -> None:
