@@ -81,24 +81,24 @@ def test_only_records_of_its_streams_count(store: Store) -> None:
 
 @in_turn("seconds", [0, math.inf])
 def test_changes_that_no_function_wants_are_dealt_with(
-    store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """The checkpoint is moved behind them: at once, if it was not moved lately, and at the end of the call."""
     monkeypatch.setattr("rstore.history.projector._SEEN_SECONDS", seconds)
+    store, shipped = backend.store(namespace=f"after {seconds}"), list[str]()
     orders = Repository(store, Order)
-    key, name, shipped = f"order {seconds}", f"p {seconds}", list[str]()
     handlers = {Order.ship: lambda occurrence, _: shipped.append(occurrence.key)}
-    orders.create(key)
-    orders.do(key, Order.pay)
-    assert orders.project(name, handlers) == 0
-    assert store.lag(name).records == 0
-    orders.do(key, Order.pay)
-    assert store.lag(name).records == 1
-    assert orders.project(name, handlers, wait=0.01) == 0
-    assert store.lag(name).records == 0
-    orders.do(key, Order.ship)
-    assert orders.project(name, handlers) == 1
-    assert (shipped, store.lag(name).records) == ([key], 0)
+    orders.create("a")
+    orders.do("a", Order.pay)
+    assert orders.project("p", handlers) == 0
+    assert records(store) == {"p": 0}
+    orders.do("a", Order.pay)
+    assert records(store) == {"p": 1}
+    assert orders.project("p", handlers, wait=0.01) == 0
+    assert records(store) == {"p": 0}
+    orders.do("a", Order.ship)
+    assert orders.project("p", handlers) == 1
+    assert (shipped, records(store)) == (["a"], {"p": 0})
 
 
 def test_the_checkpoint_is_one_to_follow_from(store: Store) -> None:
