@@ -26,11 +26,14 @@ from rstore.domain.observer import Handled, LogCall, Observer
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.changes import Change
 from rstore.history.commits import Commit
+from rstore.history.database_target import DatabaseTarget
 from rstore.history.deliverer import Delivery
 from rstore.history.deliveries import DeliveryLag, DueKey
 from rstore.history.diff import Diff
 from rstore.history.lag import ProjectionLag
+from rstore.history.projections import Projector
 from rstore.history.skipping import Skipped
+from rstore.history.targets import CheckpointMovedError, Target
 from rstore.models.event_sequences import Event
 from rstore.repository import Changes, Occurrence, Projection, Repository, UnknownEvent
 from rstore.repository.criteria import Between, StartsWith
@@ -46,7 +49,9 @@ __all__ = [
     "Between",
     "Change",
     "Changes",
+    "CheckpointMovedError",
     "Commit",
+    "DatabaseTarget",
     "Delivery",
     "DeliveryLag",
     "Diff",
@@ -63,6 +68,7 @@ __all__ = [
     "Occurrence",
     "Projection",
     "ProjectionLag",
+    "Projector",
     "Reclaimed",
     "Repository",
     "Retention",
@@ -87,6 +93,7 @@ __all__ = [
     "StoreUniqueError",
     "StoreWrongKeyError",
     "Tag",
+    "Target",
     "UnknownEvent",
     "Unreadable",
     "View",

@@ -74,7 +74,8 @@ class Lagging(Surface):
         """
         check_most(most)
         stream = Stream(PROJECT, check_name("projection", name, empty=False))
-        if self._core.base.head(stream) is None:
+        head = self._core.base.head(stream)
+        if head is None or not head.live:  # or another projection has taken its place
             raise KeyError(name)
         return _lag(self._core, stream, most)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeAlias, TypeVar
 
 from rstore.commits import WRITER
 from rstore.core import Surface, core_of, until_unmoved
@@ -12,7 +12,7 @@ from rstore.domain.errors import StoreError
 from rstore.domain.names import check_name
 from rstore.history.changes import Change, StreamFilter, stream_filter
 from rstore.history.follow import Pauses
-from rstore.history.projector import Call, Calls, Due, Work, skipping
+from rstore.history.projector import Call, Calls, Due, Work, skipping, swap
 from rstore.history.skipping import OnError, Skipped, check_on_error
 from rstore.history.targets import StoreTarget, Target
 
@@ -81,6 +81,82 @@ def calls_of(fn: Callable[[Change, Any], Any]) -> Calls:
         return (Call(change, change, position, error, partial(fn, change)) for change, position, error, _ in due)
 
     return calls
+
+
+class Projector(Generic[T]):
+    """Projects a store into another place: another store, or a database, that has the checkpoints too.
+
+    Each change has its effect there once, whatever crashes, and in however many processes. The store itself may be
+    frozen. Functions for decisions and domain events go there by ``into=`` of :meth:`Repository.projection`.
+
+    >>> with Store('memory://', frozen=False) as other:
+    ...     projector = Projector(store, other)
+    ...     store['price'] = 10
+    ...     projector.project('prices', lambda change, other: other.set(change.key, change.value)), other['price']
+    (1, 10)
+    """
+
+    def __init__(self, source: Surface, target: Target[T] | Surface) -> None:
+        """Take the store that is followed, and the place that is written to."""
+        self._source, self._into = source, target_of(source, target)
+
+    def project(
+        self,
+        name: str,
+        fn: Callable[[Change, T], Any],
+        *,
+        kind: str | None = None,
+        prefix: str | None = None,
+        wait: float | None = None,
+        rebuild: Rebuild[T] = False,
+        on_error: OnError = "raise",
+    ) -> int:
+        """Keep a read model up to date; see :meth:`Store.project`.
+
+        Args:
+            fn: gets a change, and the store or whatever else the target hands out.
+            rebuild: begin again. A function deletes the output, and gets what the target hands out. In another store,
+                ``True`` deletes it.
+
+        Raises:
+            ValueError: the checkpoint in the target is one of another store, or of a copy.
+            StoreError: another projection has taken its place: see :meth:`swap`.
+        """
+        options = Options(wait, rebuild, on_error)
+        return run_projection(self._source, self._into, name, stream_filter(kind, prefix), calls_of(fn), options)
+
+    def skipped(self, name: str) -> list[Skipped]:
+        """Return the changes that a projection has skipped; see :meth:`Store.skipped`."""
+        return skipping(self._target).skipped(check_name("projection", name, empty=False))
+
+    def swap(self, old: str, new: str, fn: Callable[[T], Any]) -> None:
+        """Let the output of one projection take the place of another's, which never goes on.
+
+        Run the new projection beside the old one first, under a name of its own, until it has caught up. ``fn`` is
+        called in a transaction with the end of the old one: it renames tables, say, or lets readers find the new keys.
+        A process that still runs the old projection stops with an error.
+
+        Raises:
+            StoreError: the new projection is behind the old one.
+
+        >>> def write(prefix):
+        ...     return lambda change, store: store.set(prefix + change.key, change.value)
+        >>> store['apple'] = 3
+        >>> store.project('v1', write('v1/'), prefix='apple'), store.project('v2', write('v2/'), prefix='apple')
+        (1, 1)
+        >>> Projector(store, store).swap('v1', 'v2', lambda store: store.set('prices are in', 'v2/'))
+        >>> store.project('v1', write('v1/'), prefix='apple')
+        Traceback (most recent call last):
+            ...
+        rstore.domain.errors.StoreError: projection 'v2' has taken the place of 'v1'; run that, or rebuild this one
+        """
+        for name in (old, new):
+            check_name("projection", name, empty=False)
+        until_unmoved(partial(swap, core_of(self._source), self._target, old, new, fn))
+
+    @property
+    def _target(self) -> Target[Any]:
+        return StoreTarget.of_itself(self._source, StreamFilter()) if self._into is None else self._into
 
 
 class Projecting(Surface):

@@ -11,14 +11,14 @@ from attrs import Factory, define
 
 from rstore.commits import COMMIT, writers_in
 from rstore.core import Core, now, until_unmoved
-from rstore.domain.errors import StoreConflictError, StorePayloadError
+from rstore.domain.errors import StoreConflictError, StoreError, StorePayloadError
 from rstore.domain.log import Position, Record
 from rstore.domain.streams import Stream
 from rstore.history.changes import Change, StreamFilter, note_of, read_change
 from rstore.history.follow import Pauses, mark_of, page_of, position_in
 from rstore.history.handling import handling
 from rstore.history.skipping import OF_THE_STORE, OnError, skipped_now
-from rstore.history.targets import CheckpointMovedError, SkippingTarget, Target
+from rstore.history.targets import REPLACED, CheckpointMovedError, SkippingTarget, Target
 
 _BATCH: Final = 100
 _SCANNED: Final = 10_000
@@ -149,8 +149,8 @@ class Work(Generic[T]):
         checkpoint = self.target.checkpoint(self.name)
         if checkpoint == self.known:
             return
+        self.position = None if checkpoint is None else place_of(self.core, self.name, checkpoint)
         self.known, self.passed, self.ahead = checkpoint, 0, []
-        self.position = None if checkpoint is None else position_in(self.core, checkpoint)
 
     def _next(self) -> _Next:
         """Return the next changes for the projection, up to the end of a commit."""
@@ -256,3 +256,27 @@ def skipping(target: Target[T]) -> SkippingTarget[T]:
     if not isinstance(target, SkippingTarget):
         raise TypeError(f"{type(target).__name__} keeps no list of skipped changes: it has on_error='raise' only")
     return target
+
+
+def place_of(core: Core, name: str, checkpoint: str) -> Position:
+    """Return the position of a checkpoint.
+
+    Raises:
+        StoreError: another projection has taken its place.
+        ValueError: it is of another store.
+    """
+    _, is_replaced, new = checkpoint.partition(REPLACED)
+    if is_replaced:
+        raise StoreError(f"projection {new!r} has taken the place of {name!r}; run that, or rebuild this one")
+    return position_in(core, checkpoint)
+
+
+def swap(core: Core, target: Target[T], old: str, new: str, fn: Callable[[T], Any]) -> None:
+    """End a projection in one transaction with what a function does, which lets another one take its place."""
+    before, ahead = target.checkpoint(old), target.checkpoint(new)
+    if ahead is None or (before is not None and place_of(core, new, ahead) < place_of(core, old, before)):
+        raise StoreError(f"projection {new!r} is behind {old!r}: run it until it has caught up")
+    with target.transaction(old) as handle:
+        if not target.advance(old, before, f"{mark_of(core)}{REPLACED}{new}"):
+            raise CheckpointMovedError(old)
+        fn(handle)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from attrs import Factory, define
 
@@ -25,6 +25,9 @@ from rstore.models.applying import delete_sequence
 from rstore.models.extending import remove_span
 from rstore.models.keyvalues import delete_values
 from rstore.transactions import context, transaction
+
+REPLACED: Final = "-replaced by "
+"""Behind the mark of a store, it stands in place of a checkpoint; the name of another projection follows."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -158,7 +161,8 @@ class StoreTarget(Generic[S]):
         stream = Stream(self.kind, name)
         entry = self.core.envelope.entry(stream, PROJECT, item=item, start=0, end=0, note=note)
         del self._versions[name]  # it holds once: the next version is known when the transaction has ended
-        self.core.log.append([Batch(stream, (entry,), now(), version, replace=True)])
+        is_live = after is None or REPLACED not in after
+        self.core.log.append([Batch(stream, (entry,), now(), version, is_live, replace=True)])
         return True
 
     def clear(self, name: str) -> None:

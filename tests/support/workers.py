@@ -12,18 +12,19 @@ import multiprocessing
 import operator
 import os
 import random
+import sqlite3
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from rstore import Change, Delivery, Store, StoreConflictError
+from rstore import Change, DatabaseTarget, Delivery, Projector, Store, StoreConflictError
 from rstore.adapters.dsn import open_log
 from rstore.domain.log import Adapter
 
@@ -117,6 +118,28 @@ def keep_books(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
         store.project("books", book, kind="es", prefix="account ", wait=0.05)
 
 
+MIRROR = "mirror"
+"""The key that has the path of the SQLite file into which workers project."""
+
+
+def book_row(change: Change, cursor: sqlite3.Cursor) -> None:
+    """Keep the balance and the number of bookings of each account in a table."""
+    cursor.execute(
+        "INSERT INTO balances VALUES (?, ?, 1) ON CONFLICT (account) DO UPDATE SET "
+        "balance = balance + excluded.balance, bookings = bookings + 1",
+        (change.key, change.value),
+    )
+
+
+def mirror(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
+    """Project the accounts into a table of another database."""
+    tell("begun")
+    with closing(sqlite3.connect(store[MIRROR], timeout=PATIENCE)) as connection:
+        projector = Projector(store, DatabaseTarget(connection))
+        while not stopped():
+            projector.project("mirror", book_row, kind="es", prefix="account ", wait=0.05)
+
+
 def deliver(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
     """Deliver orders, and tell of each message when it is sent: the clock is that of the machine."""
 
@@ -150,6 +173,7 @@ JOBS: dict[str, Callable[[Store, str, Tell, Stopped], None]] = {
     "write": write,
     "pay": pay,
     "books": keep_books,
+    "mirror": mirror,
     "deliver": deliver,
 }
 
