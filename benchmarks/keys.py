@@ -40,6 +40,7 @@ class Side(NamedTuple):
     set: Callable[[str, bytes], Any]
     get: Callable[[str], Any]
     load: Callable[[Iterable[tuple[str, bytes]]], Any]
+    delete: Callable[[list[str]], Any]
 
 
 def raw_side(folder: Path, durability: str) -> Side:
@@ -55,12 +56,18 @@ def raw_side(folder: Path, durability: str) -> Side:
         db.executemany(_UPSERT, ((key, pickle.dumps(value)) for key, value in pairs))
         db.execute("COMMIT")
 
+    def delete(keys: list[str]) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany("DELETE FROM kv WHERE key = ?", ((key,) for key in keys))
+        db.execute("COMMIT")
+
     return Side(
         "raw",
         path,
         lambda key, value: db.execute(_UPSERT, (key, pickle.dumps(value))),
         lambda key: pickle.loads(db.execute("SELECT value FROM kv WHERE key = ?", (key,)).fetchone()[0]),
         load,
+        delete,
     )
 
 
@@ -70,7 +77,7 @@ def our_side(folder: Path, durability: str, *, history: bool) -> Side:
     path = folder / f"{name}.db"
     store = Store(f"sqlite://{path}?durability={durability}", frozen=False, history=history)
     store.open()
-    return Side(name, path, store.set, store.get, store.set_many)
+    return Side(name, path, store.set, store.get, store.set_many, lambda keys: store.delete(*keys))
 
 
 def cache_side(folder: Path, durability: str) -> Side:
@@ -82,7 +89,12 @@ def cache_side(folder: Path, durability: str) -> Side:
             for key, value in pairs:
                 cache.set(key, value)
 
-    return Side("diskcache", folder / "cache" / "cache.db", cache.set, cache.get, load)
+    def delete(keys: list[str]) -> None:
+        with cache.transact():
+            for key in keys:
+                cache.delete(key)
+
+    return Side("diskcache", folder / "cache" / "cache.db", cache.set, cache.get, load, delete)
 
 
 def pairs(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
@@ -120,6 +132,7 @@ def compare(folder: Path, durability: str, rounds: int) -> None:
             note("set of an existing key, us", index, timed(side.set, pairs(chosen)))
             note("get of a random key, us", index, timed(side.get, ((name,) for name in chosen)))
             note(f"set_many of {BULK:,} new keys, us for each", index, timed(side.load, [(list(pairs(new)),)]) / BULK)
+            note(f"delete of these {BULK:,} keys, us for each", index, timed(side.delete, [(new,)]) / BULK)
     print(f"\n{'durability=' + durability:42}" + "".join(f"{side.name:>20}" for side in sides))
     for row, figures in rows.items():
         middle = [median(each) for each in figures]

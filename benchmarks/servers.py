@@ -194,8 +194,8 @@ def bulk(raw: RawRedis, dsn: str, rounds: int) -> Iterator[Row]:
     rest.
     """
     taken: dict[tuple[str, int, bool], list[float]] = {}
-    with Store(dsn, frozen=False) as store:
-        store["first"] = None
+    with Store(dsn, frozen=False) as store, Store(dsn, "plain", frozen=False, history=False) as plain:
+        store["first"] = plain["first"] = None
         for size, number in product((MANY, 1_000) * rounds, (1, 2)):
             keys = [f"{number} {random.randbytes(8).hex()}" for _ in range(MANY)]
             pages = [keys[start : start + size] for start in range(0, MANY, size)]
@@ -207,11 +207,15 @@ def bulk(raw: RawRedis, dsn: str, rounds: int) -> Iterator[Row]:
             for (name, work), side in product(works.items(), (raw, store)[:: 1 if number == 1 else -1]):
                 work_of = partial(work, side)
                 taken.setdefault((name, size, side is store), []).append(timed(partial(each, work_of, pages)))
+            each(lambda page: plain.set_many(dict.fromkeys(page, 0.5)), pages)
+            forgotten = timed(partial(each, lambda page: plain.delete(*page), pages))
+            taken.setdefault(("delete, history=False", size, True), []).append(forgotten)
     mid = {what: median(values) * 1e6 / MANY for what, values in taken.items()}
     for name, size, ours in taken:
         if ours:
             row, aim = f"{name}, {size:,} a call", "at most 2" if "new" in name else ""
-            yield Row(row, mid[name, size, False], mid[name, size, True], "us a key", aim)
+            raw_name = name.removesuffix(", history=False")
+            yield Row(row, mid[raw_name, size, False], mid[name, size, True], "us a key", aim)
 
 
 def points(raw: Raw, dsn: str, rounds: int, aim: str) -> Iterator[Row]:
