@@ -1,7 +1,8 @@
 """The cost of calls as a store grows, on SQLite: ``python -m benchmarks.growth keys 100000 1000000``.
 
 Instead of ``keys`` it takes ``points``, ``sequences``, or ``raw``: the same keys in the table that one would write
-without a library.
+without a library. ``redis`` loads the keys into a Valkey server of its own. It shows how many bytes a pair takes at the
+peak, in this process and in the server's, and how many it takes there afterwards.
 
 The script measures each number in a process of its own, and shows its peak memory. Keys, values and floats are random.
 After the load, the system forgets the file. So the first calls read from the disk.
@@ -26,6 +27,7 @@ from typing import Any
 from benchmarks.core import size
 from benchmarks.keys import Side, our_side, pairs, raw_side, timed
 from rstore import Store
+from tests.support.servers import Valkey
 
 CALLS = 2_000
 FIRST = 500
@@ -129,11 +131,36 @@ def grow_sequences(folder: Path, number: int) -> None:
         show("sequences", path, number, loaded, calls)
 
 
+def peak_of(pid: int) -> int:
+    """Return the most bytes that a process has had in memory."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
+
+
+def grow_redis(number: int) -> None:
+    """Load keys into Valkey in one call, all of them or none."""
+    with Valkey.start() as server, Store(server.dsn, frozen=False) as store:
+        store["first"] = None
+        pids = os.getpid(), server.command("INFO", "server")["process_id"]
+        before, used = list(map(peak_of, pids)), server.command("INFO", "memory")["used_memory"]
+        begin = perf_counter()
+        store.set_many(pairs(map(name_of, permuted(number))))
+        loaded = perf_counter() - begin
+        ours, theirs = ((peak_of(pid) - least) // number for pid, least in zip(pids, before, strict=True))
+        kept = (server.command("INFO", "memory")["used_memory"] - used) // number
+        each = loaded / number * 1e6
+        shown = (
+            f"{number:>11,} load {each:.1f} us each, peak {ours} bytes each here, {theirs} at the server, then {kept}"
+        )
+        print(f"redis     {shown}", flush=True)
+
+
 KINDS: dict[str, Callable[[Path, int], None]] = {
     "raw": lambda folder, number: grow_keys(number, raw_side(folder, "normal")),
     "keys": lambda folder, number: grow_keys(number, our_side(folder, "normal", history=True)),
     "points": grow_points,
     "sequences": grow_sequences,
+    "redis": lambda _, number: grow_redis(number),
 }
 
 
