@@ -96,7 +96,11 @@ def cluster() -> str:
 @cache
 def _postgresql() -> str:
     """Start a server that need not survive a loss of power; or take the one that was given."""
-    return os.environ.get("RSTORE_TEST_POSTGRESQL") or SERVERS.enter_context(Postgres.start({"fsync": "off"})).dsn
+    from tests.support.sessions import end_sessions
+
+    dsn = os.environ.get("RSTORE_TEST_POSTGRESQL") or SERVERS.enter_context(Postgres.start({"fsync": "off"})).dsn
+    SERVERS.callback(end_sessions)
+    return dsn
 
 
 @cache
@@ -145,10 +149,19 @@ if TYPE_CHECKING:  # drivers are imported when one is asked for; that all have w
     READERS: tuple[type[LogReader], ...] = (AsOf, Transaction)
 
 
+def apart_in_postgresql(_: Path, stack: ExitStack) -> Connector:
+    """Tests of the adapter itself don't come here: their connections are new."""
+    dsn = postgresql()
+    from tests.support.sessions import keeping_sessions
+
+    stack.enter_context(keeping_sessions())
+    return Apart(dsn, stack)
+
+
 BACKENDS: dict[str, Callable[[Path, ExitStack], Connector]] = {
     "memory": lambda _, __: partial(MemoryLog, Space()),
     "sqlite": lambda path, _: open_log(path / "test.db"),
-    "postgresql": lambda _, stack: Apart(postgresql(), stack),
+    "postgresql": apart_in_postgresql,
     "redis": lambda _, stack: Apart(redis(), stack),
     "cluster": lambda _, stack: Apart(cluster(), stack),
 }
