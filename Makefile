@@ -41,6 +41,7 @@ bench: .venv/test
 	$(BIN)/python -m benchmarks.servers
 	$(BIN)/python -m benchmarks.frames
 	$(BIN)/python -m benchmarks.series
+	$(BIN)/python -m benchmarks.sql
 	$(BIN)/python -m benchmarks.growth keys 100000 1000000
 
 .venv/demo .venv/test .venv/dev: .venv/%: pyproject.toml

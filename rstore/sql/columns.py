@@ -90,9 +90,10 @@ def _array(values: Values) -> kinds.Values:
     if column.kind in FORMATS:
         data = np.require(data, requirements="A")
     if column.kind in _FLOATS:
-        missing = np.isnan(data)
-        missing = missing if absent is None else missing | np.asarray(absent, bool)
-        return pa.array(data, mask=missing if missing.any() else None)
+        missing = None if absent is None else np.asarray(absent, bool)
+        if len(data) and np.isnan(data.min()):  # quicker than to look for each of them
+            missing = np.isnan(data) if missing is None else missing | np.isnan(data)
+        return pa.array(data, mask=missing)
     if column.kind in IN_UNITS and column.zone is not None:
         column = Column(column.name, column.kind, column.unit, "UTC")
     try:
@@ -114,18 +115,24 @@ def moments_of(times: Sequence[int], axis: TimeAxis, key: str) -> Any:
 
     SQL has no times in other units that a filter on them could be handed to a scan for.
     """
-    found = joint_times([times])
     if axis.unit is None:
-        return pa.array(found)
+        return ints_of(times)
     zone, unit = None if axis.zone is None else "UTC", "us"
-    if axis.unit == "ns":
-        if (found % _NANOSECONDS).any():
-            unit = "ns"
-        else:
-            found //= _NANOSECONDS
-    else:
+    if axis.unit != "ns":
         factor = UNITS["us"] // UNITS[axis.unit]
-        if len(found) and not -_LIMIT <= int(found[0]) * factor <= int(found[-1]) * factor <= _LIMIT:
+        if len(times) and not -_LIMIT < int(times[0]) * factor <= int(times[-1]) * factor < _LIMIT:
             raise ValueError(f"the series {key!r} has times that no timestamp of SQL can hold: query it in points")
-        found *= factor
+        found = _multiplied(times, factor)
+    elif (joint_times([times]) % _NANOSECONDS).any():
+        found, unit = joint_times([times]), "ns"
+    else:
+        found = joint_times([times]) // _NANOSECONDS
     return pa.array(found).view(pa.timestamp(unit, zone))
+
+
+def _multiplied(times: Sequence[int], factor: int) -> Any:
+    if isinstance(times, range):  # it becomes an array in one pass over memory
+        scaled: Any = range(times.start * factor, times[-1] * factor + 1, times.step * factor)
+        return np.arange(scaled.start, scaled.stop, scaled.step, np.int64)
+    found = joint_times([times])
+    return found if factor == 1 else found * factor

@@ -150,6 +150,7 @@ tags
 keys --at 'close of May'
 untag 'close of May'
 deliveries
+sql 'SELECT count(*) FROM kv'
 projections
 retry mail || test $? = 1
 skip mail price || test $? = 1

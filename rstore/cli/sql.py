@@ -1,0 +1,77 @@
+"""The command that answers a query in SQL."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import typer
+
+from rstore.cli.command import READ, Session, command
+from rstore.cli.exit_codes import check_usage
+from rstore.cli.output import Column, Form
+from rstore.cli.values import is_json, parse_value, represented, show_text
+from rstore.html import counted
+
+app = typer.Typer()
+
+
+@command(app, READ, at=True)
+def sql(
+    session: Session,
+    query: Annotated[str, typer.Argument(help="One SELECT; '-' reads it from standard input.", show_default=False)],
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="name=value, for $name in the query. May be repeated.")
+    ] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with a header.")] = False,
+) -> None:
+    """Answer a query in SQL: over kv, points, events, states, changes, commits, and each series by its name.
+
+    It reads this namespace and nothing else. A name with a time, as in FROM "price@2026-05-01", reads what was known
+    then.
+
+    Example: rstore sql 'SELECT key, count(*) FROM events GROUP BY key'
+    """
+    check_usage(not (as_csv and session.out.json), "--csv and --json are two formats: leave out one")
+    text = typer.get_text_stream("stdin").read() if query == "-" else query
+    parameters = dict(map(_parameter, param)) if param else None
+    found = session.view.sql(text, parameters)
+    if as_csv:
+        writer = csv.writer(session.out.file, lineterminator="\n")
+        writer.writerow(found.columns)
+        writer.writerows(map(_row_of_csv, found))
+    else:
+        session.out.rows([Column(name, _CELL) for name in found.columns], found)
+    if found.unreadable:
+        session.out.note(f"{counted(found.unreadable, 'value')} could not be loaded: they are NULL")
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    check_usage(bool(name and sign), f"--param takes name=value, such as key=price, and not {text!r}")
+    return name, parse_value(value)
+
+
+def _shown(cell: Any) -> str:
+    return show_text(cell if isinstance(cell, str) else _text(cell))
+
+
+def _text(cell: Any) -> str:
+    """Return a cell that is no text as one."""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if hasattr(cell, "isoformat"):
+        return str(cell.isoformat())
+    return represented(cell) if isinstance(cell, bytes | list | dict | tuple) else str(cell)
+
+
+def _as_json(cell: Any) -> Any:
+    return cell if is_json(cell) else _text(cell)
+
+
+_CELL: Final = Form(_shown, _shown, _as_json)
+
+
+def _row_of_csv(row: Sequence[Any]) -> list[Any]:
+    return [cell if cell is None or isinstance(cell, str | int | float) else _text(cell) for cell in row]
