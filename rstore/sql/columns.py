@@ -131,8 +131,8 @@ def moments_of(times: Sequence[int], axis: TimeAxis, key: str) -> Any:
 
 
 def _multiplied(times: Sequence[int], factor: int) -> Any:
-    if isinstance(times, range):  # it becomes an array in one pass over memory
-        scaled: Any = range(times.start * factor, times[-1] * factor + 1, times.step * factor)
-        return np.arange(scaled.start, scaled.stop, scaled.step, np.int64)
+    if isinstance(times, range) and times:  # it becomes an array in one pass over memory
+        first, last, step = (each * factor for each in (times[0], times[-1], times.step))
+        return np.arange(first, last + 1, step, dtype="i8")
     found = joint_times([times])
     return found if factor == 1 else found * factor
