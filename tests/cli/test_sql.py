@@ -67,7 +67,7 @@ def test_the_past_and_parameters() -> None:
 
 @pytest.mark.usefixtures("store")
 def test_what_is_refused() -> None:
-    assert fail("sql", "SELECT * FROM temperatur", code=2).endswith('series such as "temperature"')
+    assert fail("sql", "SELECT * FROM temperatures", code=2).endswith('series such as "temperature"')
     assert "one query" in fail("sql", "SELECT 1; SELECT 2", code=2)
     assert "no other statement" in fail("sql", "COPY kv TO 'file'", code=2)
     assert "line 1, column 1" in fail("sql", "SELEC", code=2)
