@@ -1,4 +1,4 @@
-"""The filters that DuckDB hands to a scan: which keys and times they ask for.
+"""Pushdown: the filters that DuckDB hands to a scan tell which keys and times the log is asked for.
 
 DuckDB hands them over as an expression of Arrow, which can be pickled but not taken apart. So its pickled form is read
 here, which is a record batch: its literals are columns, and its metadata the expression, from left to right. What
