@@ -69,7 +69,8 @@ class Handled(NamedTuple):
 class Observer(Protocol):
     """Is told what a store does: for metrics and traces. A class of your own inherits what it does not need.
 
-    It is called in the thread that uses the store, after each call, so it should be fast. An error that it raises is
+    It is called in the thread that uses the store, after each call, so it should be fast. Of an iterator that was left
+    before its end, it is told with the next call. An error that it raises is
     logged once, and breaks nothing.
 
     >>> class Slow(Observer):

@@ -42,7 +42,6 @@ class _Tally:
                 self.bytes += len(each.data) + len(each.meta or b"")
 
 
-Tell: TypeAlias = Callable[[_Tally, int, BaseException | None], None]
 Method: TypeAlias = Callable[..., Any]
 
 
@@ -126,6 +125,10 @@ def _listed(tally: _Tally, _: object) -> None:
     tally.streams += 1
 
 
+Tell: TypeAlias = Callable[[_Tally, int, BaseException | None, bool], None]
+"""Tells what was counted of a call, its nanoseconds, its error, and whether its iterator was left before the end."""
+
+
 class _Call(NamedTuple):
     """How a call is told: its name, what its first argument says, and what its answer, or each item of it, does.
 
@@ -200,11 +203,12 @@ def _system_of(log: Adapter) -> str:
 
 
 def _teller(call: _Call, system: str, namespace: str, reporter: Reporter) -> Tell:
-    def tell(tally: _Tally, nanoseconds: int, error: BaseException | None) -> None:
+    def tell(tally: _Tally, nanoseconds: int, error: BaseException | None, is_left: bool) -> None:
         # behind the slash of a private kind is a digest, and each has its own
         kind, name = tally.kind.partition("/")[0], None if error is None else type(error).__name__
         counts = (tally.streams, 0, 0) if error is not None else (tally.streams, tally.records, tally.bytes)
-        reporter.called(LogCall(call.operation, system, namespace, kind, *counts, nanoseconds / 1e9, name))
+        tell_of = reporter.called_late if is_left else reporter.called
+        tell_of(LogCall(call.operation, system, namespace, kind, *counts, nanoseconds / 1e9, name))
 
     return tell
 
@@ -220,11 +224,11 @@ def _prompt(method: Method, call: _Call, tell: Tell) -> Method:
         try:
             answer = method(*args, **options)
         except BaseException as exc:
-            tell(tally, time.perf_counter_ns() - began, exc)
+            tell(tally, time.perf_counter_ns() - began, exc, False)
             raise
         spent = time.perf_counter_ns() - began
         call.answered(tally, answer)
-        tell(tally, spent, None)
+        tell(tally, spent, None, False)
         return answer
 
     return called
@@ -244,7 +248,7 @@ def _lazy(method: Method, call: _Call, tell: Tell) -> Method:
 
 def _told(items: Iterator[Any], tally: _Tally, call: _Call, tell: Tell) -> Iterator[Any]:
     """Yield all items, and tell how long they took, without the time of the code that takes them."""
-    spent, error = 0, None
+    spent, error, is_left = 0, None, False
     try:
         while True:
             began = time.perf_counter_ns()
@@ -257,13 +261,14 @@ def _told(items: Iterator[Any], tally: _Tally, call: _Call, tell: Tell) -> Itera
             call.answered(tally, item)
             yield item
     except GeneratorExit:  # the caller needs no more
+        is_left = True
         getattr(items, "close", lambda: None)()  # now, as without an observer, and not when it is collected
         raise
     except BaseException as exc:
         error = exc
         raise
     finally:
-        tell(tally, spent, error)
+        tell(tally, spent, error, is_left)
 
 
 _END: Final = object()

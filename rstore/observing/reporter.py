@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from rstore.domain.observer import Handled, LogCall, Observer
@@ -24,6 +26,7 @@ class Reporter:
         """
         self._observers = tuple(observers) if isinstance(observers, list | tuple) else (observers,)
         self._failed: set[int] = set()
+        self._late: deque[LogCall] = deque()
         for observer in self._observers:
             if isinstance(observer, type) or not isinstance(observer, Observer):
                 raise TypeError(
@@ -31,9 +34,19 @@ class Reporter:
                 )
 
     def called(self, call: LogCall) -> None:
-        """Tell of a call of the log."""
-        for observer in self._observers:
-            self._ask(observer, observer.called, call)
+        """Tell of a call of the log, and of those before it that were left to be told later."""
+        while self._late:
+            with suppress(IndexError):  # another thread was faster
+                self._tell(self._late.popleft())
+        self._tell(call)
+
+    def called_late(self, call: LogCall) -> None:
+        """Leave a call to be told with the next one.
+
+        A garbage collection may end an iterator, in the middle of anything: of a metric that holds its lock, too. An
+        observer that took this lock again would wait for ever.
+        """
+        self._late.append(call)
 
     def handled(self, handled: Handled) -> None:
         """Tell what a projection or a delivery has dealt with."""
@@ -47,6 +60,10 @@ class Reporter:
             added = self._ask(observer, add, words, note) if words else None
             note = note if added is None else added
         return note
+
+    def _tell(self, call: LogCall) -> None:
+        for observer in self._observers:
+            self._ask(observer, observer.called, call)
 
     def _ask(self, observer: Observer, call: Callable[..., T], *args: Any) -> T | None:
         try:

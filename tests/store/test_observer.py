@@ -180,7 +180,7 @@ class TestIterators:
         assert list(found) == []
         (call,) = told.of("follow")
         assert call.records == 1
-        assert call.seconds < 0.2
+        assert 0 < call.seconds < 0.2
 
     def test_one_that_is_left_early_is_told_as_far_as_it_came(self, seen: Store, told: Recorder) -> None:
         seen.extend("s", (1, 1))
@@ -188,8 +188,9 @@ class TestIterators:
         found = core_of(seen).base.follow()
         next(found)
         found.close()  # type: ignore[attr-defined]
-        assert [(call.records, call.error) for call in told.of("follow")] == [(1, None)]
+        assert told.of("follow") == []  # an observer may be at work, where a garbage collection closes the iterator
         seen["k"] = 1  # no transaction of the iterator is left open
+        assert [(call.records, call.error) for call in told.of("follow")] == [(1, None)]
 
     def test_an_error_in_one_is_told(self, told: Recorder) -> None:
         seen = Store("memory://", frozen=False, observer=told)
