@@ -94,62 +94,75 @@ def stream_filter(kind: str | None, prefix: str | None) -> StreamFilter:
 
 
 def selected_change(core: Reading, streams: StreamFilter, stream: Stream, record: Record) -> Change | None:
-    """Return the change of a record, or the selected part of an erasure; None if that is empty."""
-    return _selected_erasure(core, streams, record) if stream == ERASURES else change_of(core, stream, record)
+    """Return the change of a record of a selected stream, or the selected part of an erasure; None if there is none."""
+    if streams.has(stream):
+        return change_of(core, stream, record)
+    return _selected_erasure(core, streams, record) if stream == ERASURES else None
 
 
 def _selected_erasure(core: Reading, streams: StreamFilter, record: Record) -> Change | None:
     """Return the selected part of an erasure. One that cannot be read is shown: it may be about selected streams."""
-    more, error = note_of(core, ERASURES, record)
-    who, why, *rest = _words(more)
+    note, error = note_of(core, ERASURES, record)
+    value, subject = None, ("", "")
     if error is None:
         try:
-            op = core.envelope.check_op(ERASURES, record, OPERATIONS)
-            erasure = streams.part_of(erasure_in(core, record))
-            if erasure is None:
+            core.envelope.check_op(ERASURES, record, OPERATIONS)
+            value = streams.part_of(erasure_in(core, record))
+            if value is None:
                 return None
-            return Change(record.recorded, None, "", op, erasure, who, why, record.version, *erasure.subject, *rest)
+            subject = value.subject
         except StorePayloadError as exc:
             error = exc
-    unreadable = Unreadable(error.reason, type(error).__name__)
-    return Change(record.recorded, None, "", record.op, unreadable, who, why, record.version, "", "", *rest)
+    shown = value if error is None else Unreadable(error.reason, type(error).__name__)
+    return _change(Stream(*subject), record, shown, note)._replace(timestamp=None, item="")
 
 
 def change_of(core: Reading, stream: Stream, record: Record, *, load: bool = True) -> Change:
     """Return the change that a record holds. Without ``load`` its value is verified, and None in its place."""
-    return read_change(core, stream, record, *note_of(core, stream, record), load=load)[0]
+    note: dict[str, Any] = {}
+    try:
+        note = core.envelope.note(stream, record)
+        value = _value_of(core, stream, record, load=load)
+    except StorePayloadError as exc:
+        value = Unreadable(exc.reason, type(exc).__name__)
+    return _change(stream, record, value, note)
 
 
 def read_change(
-    core: Reading,
-    stream: Stream,
-    record: Record,
-    note: dict[str, Any],
-    error: StorePayloadError | None,
-    *,
-    load: bool = True,
+    core: Reading, stream: Stream, record: Record, note: dict[str, Any], error: StorePayloadError | None
 ) -> tuple[Change, StorePayloadError | None]:
     """Return a change with the words of a note, and the error if its value or its note cannot be read."""
-    kind, key = stream
     value = None
     if error is None:
         try:
-            value = _value_of(core, stream, record, load=load)
+            value = _value_of(core, stream, record, load=True)
         except StorePayloadError as exc:
             error = exc
     if error is not None:
         value = Unreadable(error.reason, type(error).__name__)
+    return _change(stream, record, value, note), error
+
+
+def _change(stream: Stream, record: Record, value: Any, note: dict[str, Any]) -> Change:
     version, _, recorded, start, _, item, op, *_ = record
-    who, why, more, did, arguments, commit = _words(note)
-    timestamp = None if kind == KV else start
-    words = more, did, arguments, commit
-    return Change(recorded, timestamp, item, op, value, who, why, version, kind, key, *words), error
-
-
-def _words(note: dict[str, Any]) -> tuple[Any, Any, dict[str, Any], Any, Any, Any]:
-    """Return who, why, more, did, arguments and commit of a note."""
-    pop = note.pop
-    return pop("who", None), pop("why", None), note, pop(DID, None), pop(ARGUMENTS, None), pop(COMMIT, None)
+    kind, key = stream
+    word = note.pop  # what is left are the other words
+    return Change(
+        recorded,
+        None if kind == KV else start,
+        item,
+        op,
+        value,
+        word("who", None),
+        word("why", None),
+        version,
+        kind,
+        key,
+        note,
+        word(DID, None),
+        word(ARGUMENTS, None),
+        word(COMMIT, None),
+    )
 
 
 def note_of(core: Reading, stream: Stream, record: Record) -> tuple[dict[str, Any], StorePayloadError | None]:

@@ -134,7 +134,7 @@ def _followed(
             yield None
             continue
         position, stream, record = each
-        change = selected_change(core, streams, stream, record) if streams.may_have(stream) else None
+        change = selected_change(core, streams, stream, record)
         if change is not None:
             yield f"{mark}-{log.checkpoint(position)}", change
 

@@ -191,14 +191,13 @@ def _logged(
     core: Reading, low: int | None, high: int | None, streams: StreamFilter, words: Mapping[str, Any]
 ) -> Iterator[Change]:
     for _, stream, record in core.log.follow():
-        if not streams.may_have(stream) or (low is not None and record.recorded < low):
+        if (low is not None and record.recorded < low) or (high is not None and record.recorded > high):
             continue
-        if high is not None and record.recorded > high:
+        if words and not (streams.may_have(stream) and _has_words(core, stream, record, words)):
             continue
-        if not words or _has_words(core, stream, record, words):
-            change = selected_change(core, streams, stream, record)
-            if change is not None:
-                yield change
+        change = selected_change(core, streams, stream, record)
+        if change is not None:
+            yield change
 
 
 def _has_words(core: Reading, stream: Stream, record: Record, words: Mapping[str, Any]) -> bool:

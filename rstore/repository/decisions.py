@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from rstore.domain.errors import StoreIntegrityError, StoreModelError
-from rstore.domain.event_state import EventState, Fact, fold
+from rstore.domain.errors import StoreModelError
 from rstore.domain.names import exact
 from rstore.domain.operators import DELITEM, OPERATORS, RESETS, SETITEM, UPDATE_IN, change_item, parse
 from rstore.domain.typed_operators import typed_change
@@ -52,7 +51,7 @@ def steps_of(mapping: ModelMapping[Any], key: str, changes: Changes) -> list[Ste
                 f"a decision changes {name!r}, which is no field of {mapping.title}: "
                 f"it has {', '.join(mapping.fields)}",
             )
-        steps.append(Step(exact(field), path, *parse(path_text(field, path), change)))
+        steps.append(Step(exact(field), path, *parse(path_text(field, path) if path else field, change)))
     return steps
 
 
@@ -121,12 +120,13 @@ def _events(
         for change in (_as_decided, _as_set):
             try:
                 events = [change(mapping, before[field], value, result, step) for step in steps]
-            except Exception as exc:  # the stored form has other parts, or a converter takes no such operand
+                if _make(before, field, events, result):
+                    return events
+            except (
+                Exception
+            ) as exc:  # the stored form has other parts, or a converter or operator takes no such operand
                 if not is_about_a_value(exc):
                     raise
-                continue
-            if _make(before, field, events, result):
-                return events
     return [(SETITEM, result)]
 
 
@@ -158,9 +158,13 @@ def _at(path: Sequence[Any], event: Event) -> Event:
 
 
 def _make(state: Mapping[str, Any], item: str, events: Iterable[Event], result: Any) -> bool:
-    """Tell whether events make of a stored value what the steps made of the value of an instance."""
-    try:
-        after = fold(EventState(state=state), [Fact(1, 0, item, *event) for event in events]).state[item]
-    except StoreIntegrityError:  # an operator fails on stored forms
-        return False
+    """Tell whether events make of a stored value what the steps made of the value of an instance.
+
+    Raises:
+        Exception: whatever an operator raises on stored forms.
+    """
+    values = dict(state)
+    for op, operand in events:
+        change_item(values, item, op, operand)
+    after = values[item]
     return type(after) is type(result) and is_equal(after, result)
