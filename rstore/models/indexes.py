@@ -16,7 +16,7 @@ from hashlib import sha256
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 
 from rstore.core import Core, Reading, now
 from rstore.domain.log import Batch, Query, Record, ReplayQuery, Rewrite
@@ -53,16 +53,17 @@ class FieldIndex:
 
     Attributes:
         secret: the key of digests; None where the values are in clear.
+        kind: the kind of its streams. It has a digest of the names, since these may have any characters.
     """
 
     prefix: str
     field: str
     is_unique: bool
     secret: bytes | None
+    kind: str = field(init=False)
 
-    @property
-    def kind(self) -> str:
-        """The kind of its streams. It has a digest of the names, since these may have any characters."""
+    @kind.default
+    def _named_kind(self) -> str:
         named = "\0".join((self.prefix, self.field, "unique" if self.is_unique else ""))
         return f"{IX}/{self._digest(named)[:16]}"
 

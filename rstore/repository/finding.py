@@ -34,9 +34,16 @@ class Search:
     first: Range
     others: Sequence[tuple[Indexed, Range]]
 
-    def has(self, key: str, instance: object) -> bool:
-        """Tell whether an instance meets all criteria."""
-        return all(asked.has(field.text(key, instance)) for field, asked in ((self.field, self.first), *self.others))
+    def finds(self, found: Found, instance: object) -> bool:
+        """Tell whether an instance meets all criteria, and its turn has come.
+
+        If its value has grown since its entry was listed, it comes later in the list. Rejected: to compare the value of
+        the entry alone. An instance whose value has become less would then not come at all, though it met the criteria.
+        """
+        text = self.field.text(found.key, instance)
+        if not self.first.has(text) or self.index.place(text) > found.place:
+            return False
+        return all(asked.has(field.text(found.key, instance)) for field, asked in self.others)
 
 
 def search(core: Reading, indexes: Indexes[M], criteria: Mapping[str, Any]) -> Search:
@@ -70,7 +77,7 @@ def found_by(
             if state is None or (not isinstance(state, StoreError) and state.deleted):
                 continue  # it was deleted meanwhile, or its entry is out of date
             for instance in loaded_or_error(mapping, found.key, state, errors):
-                if isinstance(instance, StoreError) or _is_due(asked, found, instance):
+                if isinstance(instance, StoreError) or asked.finds(found, instance):
                     yield found.key, instance
 
 
@@ -82,16 +89,6 @@ def count_by(core: Reading, indexes: Indexes[M], criteria: Mapping[str, Any]) ->
     if asked.index.secret is None or asked.first.is_one:
         return sum(1 for _ in _streams(core, asked.index, asked.first))
     return sum(1 for _ in _entries(core, asked.index, asked.first))
-
-
-def _is_due(asked: Search, found: Found, instance: object) -> bool:
-    """Tell whether an instance meets the criteria, and its turn has come.
-
-    If its value has grown since its entry was listed, it comes later in the list. Rejected: to compare the value of the
-    entry alone. An instance whose value has become less would then not come at all, though it met the criteria.
-    """
-    text = asked.field.text(found.key, instance)
-    return asked.index.place(text) <= found.place and asked.has(found.key, instance)
 
 
 def _entries(core: Reading, index: FieldIndex, asked: Range) -> Iterator[Found]:
