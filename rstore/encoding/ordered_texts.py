@@ -20,6 +20,8 @@ SEPARATOR: Final = "\x01"
 """Stands behind a text in a key. No text has it, nor a character below it: so "a" comes before "ab"."""
 CUT: Final = "\x02"
 """Stands before a digest, in the place of all that is too long."""
+HIGHEST: Final = "\U0010ffff"
+"""No text has it."""
 _LONGEST: Final = 100
 """Characters of a text that a key keeps: with 4 bytes each, the half of what a key may have."""
 _DIGEST: Final = 32
@@ -28,6 +30,7 @@ _TABLE: Final = {
     **{code: f"\x03{chr(4 + code)}" for code in range(4)},
     0xD7FF: "\ud7ff\x04",
     **{code: f"\ud7ff\x05{chr(code - 0xD700)}" for code in range(0xD800, 0xE000)},  # lone surrogates, which UTF-8 lacks
+    **{code: f"\U0010fffe{chr(code - 0x10FFFA)}" for code in (0x10FFFE, 0x10FFFF)},  # so that nothing has the highest
 }
 _COMPLEMENT: Final = str.maketrans("0123456789", "9876543210")
 _AFTER_DIGITS: Final = "~"
@@ -88,7 +91,7 @@ def beginning(text: str) -> str:
 
 def edges(text: str) -> tuple[str, str]:
     """Return texts below and above all that are comparable with one."""
-    return text[:1], text[:1] + "\U0010ffff"
+    return text[:1], text[:1] + HIGHEST
 
 
 def _number(value: Any) -> str:

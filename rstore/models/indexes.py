@@ -16,7 +16,8 @@ from hashlib import sha256
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from attrs import field, frozen
+import attrs
+from attrs import frozen
 
 from rstore.core import Core, Reading, now
 from rstore.domain.log import Batch, Query, Record, ReplayQuery, Rewrite
@@ -60,7 +61,7 @@ class FieldIndex:
     field: str
     is_unique: bool
     secret: bytes | None
-    kind: str = field(init=False)
+    kind: str = attrs.field(init=False)
 
     @kind.default
     def _named_kind(self) -> str:

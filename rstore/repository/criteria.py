@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
-from rstore.encoding.ordered_texts import beginning, edges, is_cut, ordered_text
+from rstore.encoding.ordered_texts import HIGHEST, beginning, edges, is_cut, ordered_text
 
 
 @frozen
@@ -83,7 +83,7 @@ def _range_of(criterion: Any) -> Range:
         if not isinstance(criterion.prefix, str | bytes):
             raise TypeError(f"StartsWith takes a text or bytes, not {type(criterion.prefix).__name__}")
         text = ordered_text(criterion.prefix)
-        return Range(text, text, f"{text}\U0010ffff")
+        return Range(text, text, text + HIGHEST)
     if not isinstance(criterion, Between):
         text = ordered_text(criterion)
         return Range(text, text, text)

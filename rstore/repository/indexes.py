@@ -14,6 +14,7 @@ from rstore.domain.event_state import EventState
 from rstore.domain.log import Batch
 from rstore.domain.paging import newest, pages
 from rstore.domain.streams import INDEX, IX, Stream, kind_of
+from rstore.domain.transaction import PROVISIONAL
 from rstore.encoding.ordered_texts import ordered_text
 from rstore.models.event_states import UNREADABLE
 from rstore.models.indexes import Description, FieldIndex, begun, description, owners
@@ -176,7 +177,7 @@ class Indexes(Generic[M]):
         whole = begun(core, found, self.kept)
         if whole is not found:
             return whole, [whole.batch(core)]
-        if core.active.get() is None:  # it would be gone after a transaction that fails
+        if found.version < PROVISIONAL:  # it would be gone after a transaction that fails
             core.indexes[prefix] = found
         return found, []
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rstore.encoding.ordered_texts import SEPARATOR, cut, ordered_text
+from rstore.encoding.ordered_texts import HIGHEST, SEPARATOR, cut, ordered_text
 
 NUMBERS = (
     st.integers()
@@ -28,7 +28,7 @@ ZONES = st.integers(-1439, 1439).map(lambda minutes: datetime.timezone(datetime.
 KINDS = {
     "numbers": NUMBERS,
     "texts": st.text(st.characters(exclude_categories=())),
-    "low texts": st.text(st.sampled_from("\0\1\2\3\4ab\ud7ff\ud800\udfff\ue000\U0010ffff")),
+    "low texts": st.text(st.sampled_from("\0\1\2\3\4ab\ud7ff\ud800\udfff\ue000\U0010fffd\U0010fffe\U0010ffff")),
     "bytes": st.binary(),
     "dates": st.dates(),
     "naive": st.datetimes(),
@@ -60,7 +60,7 @@ def test_the_order_of_texts_is_that_of_the_values(kind: str) -> None:
 def test_a_text_can_be_the_beginning_of_a_key(value: Any) -> None:
     text = ordered_text(value)
     assert text
-    assert not set(text) & {"\0", SEPARATOR}
+    assert not set(text) & {"\0", SEPARATOR, HIGHEST}
     assert len(cut(text).encode()) < 600
 
 

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import enum
 import operator
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import attrs
+import pydantic
 import pytest
 
 from rstore import (
     Between,
     FrozenStoreError,
+    JsonStore,
     Repository,
     StartsWith,
     Store,
     StoreConflictError,
     StoreError,
+    StoreFormatError,
     StoreIndexError,
     StoreModelError,
+    StorePayloadError,
     StoreUniqueError,
     transfer,
 )
 from rstore.admin.check import check
+from rstore.domain.log import Batch, Rewrite
+from rstore.domain.streams import Stream
+from rstore.encoding.notes import note_body
 from tests.conftest import KEY, OTHER_KEY, Backend
+from tests.support.workers import SECONDS, Crew, seats_of
 
 
 class Status(enum.Enum):
@@ -329,6 +339,28 @@ class TestUniqueFields:
         one.create("a", customer="Ada")
         assert keys(other.by(customer="Ada")) == keys(one.by(customer="Ada")) == ["a", "b"]
 
+    @pytest.mark.slow
+    def test_processes_that_race_and_are_killed(self, backend: Backend, key: str | None, tmp_path: Path) -> None:
+        store = backend.store(key=key)
+        with Crew(backend, tmp_path, key, seed=5) as crew:
+            for name in ("a", "b", "c"):
+                crew.start("seats", name)
+            crew.work(SECONDS)
+            crew.stop()
+            told = crew.told("seats")
+        seats = seats_of(store)
+        everyone = dict(seats.all())
+        numbers = [seat.number for seat in everyone.values() if seat.number is not None]
+        assert len(numbers) == len(set(numbers)), "no two have the same"
+        assert {number: keys(seats.by(number=number)) for number in numbers} == {
+            seat.number: [key] for key, seat in everyone.items() if seat.number is not None
+        }
+        for row in "ab":
+            assert keys(seats.by(row=row)) == sorted(key for key, seat in everyone.items() if seat.row == row)
+        assert any(line.startswith("taken") for line in told), "they did race"
+        assert seats.reindex() == (0, 0)
+        assert list(check(store)) == []
+
 
 class TestReindexing:
     def test_builds_what_was_there_before(self, store: Store) -> None:
@@ -436,3 +468,77 @@ class TestEncryption:
         assert orders.count(customer="Grün") == 2
         orders.reindex()
         assert orders.count(customer="Grün") == 2
+
+
+class TestOtherPrograms:
+    def test_damaged_entries_are_said_to_be_so(self, backend: Backend, key: str | None) -> None:
+        store = backend.store(key=key)
+        fill(orders_in(store))
+        orders_in(store).do("o-0", Order.change, number="7")
+        log = store._core.base
+        for kind in {stream.kind for _, stream, _ in log.follow() if stream.kind.startswith(("ix/", "index"))}:
+            for stream in [head.stream for head in log.heads(kind)]:
+                (*_, record) = log.read(stream)
+                put = record._replace(data=record.data[:-1] + bytes([record.data[-1] ^ 1]))
+                log.rewrite([Rewrite(stream, None, [record.version], [put], bump_version=False)])
+        damaged_kinds = {problem.kind for problem in check(store)}
+        assert damaged_kinds >= {"index", *(kind for kind in damaged_kinds if kind.startswith("ix/"))}
+        assert len(damaged_kinds) == 1 + len(FIELDS) + 1
+        damaged = orders_in(backend.store(key=key, frozen=True))
+        with pytest.raises(StorePayloadError):
+            next(damaged.by(customer="Ada"))
+
+    def test_words_that_describe_no_index(self, backend: Backend) -> None:
+        store = backend.store()
+        stream = Stream("index", "Order/")
+        for words in (
+            {},
+            {"fields": 1, "secret": None},
+            {"fields": [[1]], "secret": None},
+            {"fields": [], "secret": 1},
+        ):
+            entry = store._core.envelope.entry(stream, "index", note_body(words), start=0, end=0)
+            store._core.append([Batch(stream, (entry,), 1)])
+            with pytest.raises(StorePayloadError) as error:
+                orders_in(store).count(customer="")
+            assert "its words describe no index" in str(error.value)
+        newer = store._core.envelope.entry(stream, "newer", start=0, end=0)
+        store._core.append([Batch(stream, (newer,), 1)])
+        with pytest.raises(StoreFormatError, match="a newer rstore wrote it"):
+            orders_in(store).create("a", customer="")
+
+    def test_an_export_keeps_the_index(self, backend: Backend, key: str | None, tmp_path: Path) -> None:
+        store = backend.store(key=key)
+        fill(orders_in(store))
+        orders_in(store).do("o-0", Order.change, customer="\x00 \ud800", number="7")
+        orders_in(store).delete("o-1")
+        transfer.export(store, tmp_path / "all.jsonl")
+        with Store(tmp_path / "new.db", frozen=False, key=key) as target:
+            transfer.load(target, tmp_path / "all.jsonl")
+            orders = orders_in(target)
+            assert keys(orders.by(customer="\x00 \ud800")) == keys(orders.by(number="7")) == ["o-0"]
+            assert (orders.count(customer="Gray"), orders.reindex()) == (0, (0, 0))
+
+    def test_stores_with_their_own_dump_and_other_classes(self, backend: Backend) -> None:
+        @dataclasses.dataclass
+        class Item:
+            name: str
+            tags: dict[str, int]
+
+        class Page(pydantic.BaseModel):
+            title: str
+            size: datetime.timedelta
+
+        store = backend.store(JsonStore)
+        items = Repository(store, Item, index=["name", "tags.a"])
+        items.create("1", name="n", tags={"a": 1})
+        items.create("2", name="m", tags={})
+        assert (keys(items.by(**{"tags.a": 1})), keys(items.by(**{"tags.a": None}))) == (["1"], ["2"])
+        items.do("2", lambda item: {"tags.a": 1.0})
+        assert keys(items.by(**{"tags.a": True})) == ["1", "2"]
+        pages = Repository(store, Page, index=["size"], unique=["title"])
+        pages.create("1", title="t", size=datetime.timedelta(hours=1))
+        pages.create("2", title="u", size=datetime.timedelta(days=-1))
+        assert keys(pages.by(size=Between(None, datetime.timedelta(days=2)))) == ["2", "1"]
+        frozen = Repository(backend.store(JsonStore, frozen=True), Page, index=["size"], unique=["title"])
+        assert (keys(frozen.by(title="u")), frozen.count(size=Between(datetime.timedelta(), None))) == (["2"], 1)

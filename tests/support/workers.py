@@ -24,7 +24,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from rstore import Change, DatabaseTarget, Delivery, Projector, Store, StoreConflictError
+from attrs import frozen
+
+from rstore import Change, DatabaseTarget, Delivery, Projector, Repository, Store, StoreConflictError, StoreUniqueError
 from rstore.adapters.dsn import open_log
 from rstore.domain.log import Adapter
 
@@ -151,6 +153,42 @@ def deliver(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
         store.deliver("mail", send, prefix="order ", wait=0.2, lease=2.0, attempts=None, workers=2)
 
 
+@frozen
+class Seat:
+    """One of those who want a number that no two have."""
+
+    number: int | None = None
+    row: str = ""
+
+    def take(self, number: int | None, row: str) -> dict[str, Any]:
+        return {"number": number, "row": row}
+
+
+def seats_of(store: Store) -> Repository[Seat]:
+    return Repository(store, Seat, index=["row"], unique=["number"])
+
+
+def take_seats(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
+    """Make, change and delete instances that all others change, too; tell of each number that one of them got."""
+    dice, seats = random.Random(name), seats_of(store)
+    tell("begun")
+    while not stopped():
+        key, number, row = str(dice.randrange(12)), dice.choice([None, *range(6)]), dice.choice("ab")
+        try:
+            if key not in seats:
+                seats.create(key, number=number, row=row)
+            elif dice.random() < 0.1:
+                seats.delete(key)
+            else:
+                seats.do(key, Seat.take, number, row)
+        except (StoreConflictError, KeyError):  # others were faster
+            continue
+        except StoreUniqueError as error:
+            tell(f"taken by {error.owner}")
+        else:
+            tell(f"{key} {number}")
+
+
 class Sent(NamedTuple):
     """A message as a worker told that it was sent."""
 
@@ -175,6 +213,7 @@ JOBS: dict[str, Callable[[Store, str, Tell, Stopped], None]] = {
     "books": keep_books,
     "mirror": mirror,
     "deliver": deliver,
+    "seats": take_seats,
 }
 
 
