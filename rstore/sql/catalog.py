@@ -15,6 +15,7 @@ from rstore.domain.streams import TS, Stream
 from rstore.sql.pushed import Bound
 from rstore.sql.records import NAMES, record_table
 from rstore.sql.series import PointTable, SeriesTable
+from rstore.sql.statement import after
 from rstore.sql.tables import Table, keys_in
 from rstore.tags import moment_of
 
@@ -62,12 +63,10 @@ def _table_of(core: Reading, name: str) -> Table | None:
 
 def _moment(core: Reading, text: str) -> int:
     """Return the moment that a name ends with: a time, in UTC if it has no offset, POSIX milliseconds, or a tag."""
-    if text.isdecimal():
-        return int(text)
     try:
         time = datetime.datetime.fromisoformat(text)
     except ValueError:
-        return moment_of(core, text)
+        return moment_of(core, int(text) if text.isdecimal() else text)
     return moment_of(core, time if time.tzinfo is not None else time.replace(tzinfo=datetime.UTC))
 
 
@@ -75,9 +74,9 @@ def _matching(core: Reading, pattern: Pattern, bound: Bound) -> Iterator[str]:
     """Yield the keys of series that match a pattern, and that a filter may let through."""
     if bound.low is None or bound.low < pattern.prefix:
         bound = bound._replace(low=pattern.prefix)
-    last = pattern.prefix + "\U0010ffff"
-    if bound.high is None or bound.high > last:
-        bound = bound._replace(high=last)
+    end = after(pattern.prefix)
+    if end is not None and (bound.high is None or bound.high > end):
+        bound = bound._replace(high=end)
     return (key for key in keys_in(core, TS, bound) if pattern.matches(key))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,8 +50,12 @@ class Result:
 
         Raises:
             StoreNotAvailableError: polars is not installed; the message tells how to install it.
+            ValueError: two columns have one name.
         """
         frames.library("polars")
+        twice = [name for name, count in Counter(self.columns).items() if count > 1]
+        if twice:
+            raise ValueError(f"polars has no two columns of one name: rename one {twice[0]!r} with AS")
         import polars
 
         return polars.from_arrow(self._table)

@@ -44,8 +44,11 @@ def statement_of(connection: Any, query: str, parameters: Parameters) -> Stateme
     """Return a query as DuckDB reads it.
 
     Raises:
+        TypeError: it is no str.
         ValueError: it is none, or several, or it does something else than read tables.
     """
+    if not isinstance(query, str):
+        raise TypeError(f"a query is a str, not {type(query).__name__}")
     parsed = _serialized(connection, query)
     if len(parsed["statements"]) != 1:
         raise ValueError(f"this takes one query, not {len(parsed['statements'])}")

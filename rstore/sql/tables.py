@@ -132,8 +132,7 @@ def keys_in(core: Reading, kind: str, bound: Bound, *, live: bool = True) -> Ite
     """Yield the keys of a kind that a filter may let through: a few are looked up, and of more a part is listed."""
     chosen = few(bound)
     if chosen is not None:
-        heads = ((key, core.log.head(Stream(kind, key))) for key in chosen)
-        yield from (key for key, head in heads if head is not None and (head.live or not live))
+        yield from _known(core, kind, chosen, live=live)
         return
     for head in core.log.heads(kind, _common(bound), live=live):
         key = head.stream.key
@@ -141,6 +140,14 @@ def keys_in(core: Reading, kind: str, bound: Bound, *, live: bool = True) -> Ite
             return
         if bound.has(key):
             yield key
+    if _is_beginning(bound):  # a bound may include its end, which does not begin so
+        yield from _known(core, kind, [key for key in (bound.high,) if _is_key(key) and bound.has(key)], live=live)
+
+
+def _known(core: Reading, kind: str, keys: Iterable[str], *, live: bool) -> Iterator[str]:
+    """Yield those of some keys that there are."""
+    heads = ((key, core.log.head(Stream(kind, key))) for key in keys)
+    return (key for key, head in heads if head is not None and (head.live or not live))
 
 
 def few(bound: Bound) -> list[str] | None:
@@ -156,12 +163,17 @@ def _is_key(key: str) -> bool:
     return False
 
 
+def _is_beginning(bound: Bound) -> bool:
+    """Tell whether a bound is that of the keys that begin with a text."""
+    return bound.low is not None and bound.high is not None and bound.high == after(bound.low)
+
+
 def _common(bound: Bound) -> str:
-    """Return the text with which all keys of a bound begin."""
-    if bound.low is None or bound.high is None:
+    """Return the text with which all keys of a bound begin, but for its end."""
+    low: str | None = bound.low
+    if low is None or bound.high is None:
         return ""
-    low: str = bound.low
-    if bound.high == after(low):
+    if _is_beginning(bound):
         return low
     same = takewhile(lambda pair: pair[0] == pair[1], zip(low, bound.high, strict=False))
     return "".join(letter for letter, _ in same)

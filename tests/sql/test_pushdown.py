@@ -60,6 +60,8 @@ def test_few_keys_are_looked_up_and_of_many_a_part_is_listed(store: Store, reads
         ("SELECT value FROM kv WHERE key LIKE '1/000_' AND value < 5", 20, 2),
         ("SELECT value FROM kv WHERE starts_with(key, '1/000')", 20, 3),
         ("SELECT value FROM kv WHERE key >= '1/0000' AND key < '1/0010'", 20, 3),
+        ("SELECT value FROM kv WHERE key BETWEEN '1/0001' AND '1/0002'", 4, 1),  # its end is one of the keys
+        ("SELECT value FROM kv WHERE key BETWEEN '1/0000' AND '1/0001'", 4, 1),
         ("SELECT value FROM points WHERE key = '1/0001'", 4, 1),
         ("SELECT value FROM points WHERE key LIKE '1/000%'", 20, 3),
         ("SELECT value FROM events WHERE key = '1/0001'", 4, 1),

@@ -335,6 +335,10 @@ def test_a_result_is_rows_and_frames(memory: Store) -> None:
     assert "<td>b</td>" in found._repr_html_()
     with pytest.raises(ValueError, match="to is one of arrow, pandas, polars, not 'numpy'"):
         memory.sql("SELECT 1", to="numpy")
+    with pytest.raises(ValueError, match="rename one 'a' with AS"):
+        memory.sql("SELECT 1 AS a, 2 AS a", to="polars")
+    with pytest.raises(TypeError, match="a query is a str, not int"):
+        memory.sql(1)  # type: ignore[call-overload]
 
 
 def test_parameters_are_values(memory: Store) -> None:
