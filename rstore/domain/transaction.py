@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from heapq import merge
 from itertools import islice, takewhile
 from operator import attrgetter
@@ -68,6 +69,16 @@ class Transaction:
         self._written: dict[Stream, _Written] = {}
         self._seen: dict[Stream, int] = {}
         self._given_out = PROVISIONAL
+        self._replacing = False
+
+    @contextmanager
+    def replacing(self) -> Iterator[None]:
+        """Let the records of keys that are written inside take the places of all earlier ones."""
+        before, self._replacing = self._replacing, True
+        try:
+            yield
+        finally:
+            self._replacing = before
 
     def batches(self, recorded: int) -> list[Batch]:
         """Return the batches to append: the writes, and a check of each stream that was only read.
@@ -121,7 +132,7 @@ class Transaction:
             return 0  # it folds events that have no version yet: the next snapshot will do
         if batch.if_live and not self._is_live(stream):
             return self._version(stream)
-        if batch.replace:
+        if batch.replace or (self._replacing and stream.kind == KV):
             self._written[stream] = _Written(replaced=True)
         written = self._written.setdefault(stream, _Written())
         written.records += [self._record(batch, entry) for entry in entries]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple, Self, TypeAlias, TypeVar
 
+from attrs import evolve
+
 from rstore.commits import WRITER
 from rstore.core import Surface, core_of, until_unmoved
 from rstore.domain.errors import StoreError
@@ -28,6 +30,7 @@ class Options(NamedTuple):
     wait: float | None
     rebuild: bool | Callable[[Any], Any]
     on_error: OnError
+    history: bool = True
 
 
 def run_projection(
@@ -46,6 +49,8 @@ def run_projection(
         if note is not None and note.words.get(WRITER) == name:
             raise StoreError(f"projection {name!r} is at work: its function can't call project() for it again")
     target = StoreTarget.of_itself(source, streams) if into is None else into
+    if not options.history:
+        target = _without_history(target)
     if on_error != "raise":
         skipping(target)
     work = Work(core, target, name, streams, calls, on_error, own=into is None)
@@ -60,6 +65,13 @@ def target_of(source: Surface, into: Target[Any] | Surface | None) -> Target[Any
     if not isinstance(into, Surface):
         return into
     return None if core_of(into) is core_of(source) else StoreTarget(into)
+
+
+def _without_history(target: Target[Any]) -> Target[Any]:
+    """Return a target that keeps no earlier values of keys."""
+    if isinstance(target, StoreTarget):
+        return evolve(target, history=False)
+    raise TypeError(f"{type(target).__name__} is no store: history=False is for read models in one")
 
 
 def _clearing(target: Target[Any], name: str, rebuild: bool | Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -110,6 +122,7 @@ class Projector(Generic[T]):
         wait: float | None = None,
         rebuild: Rebuild[T] = False,
         on_error: OnError = "raise",
+        history: bool = True,
     ) -> int:
         """Keep a read model up to date; see :meth:`Store.project`.
 
@@ -122,7 +135,7 @@ class Projector(Generic[T]):
             ValueError: the checkpoint in the target is one of another store, or of a copy.
             StoreError: another projection has taken its place: see :meth:`swap`.
         """
-        options = Options(wait, rebuild, on_error)
+        options = Options(wait, rebuild, on_error, history)
         return run_projection(self._source, self._into, name, stream_filter(kind, prefix), calls_of(fn), options)
 
     def skipped(self, name: str) -> list[Skipped]:
@@ -172,6 +185,7 @@ class Projecting(Surface):
         wait: float | None = None,
         rebuild: bool = False,
         on_error: OnError = "raise",
+        history: bool = True,
     ) -> int:
         """Keep a read model up to date: call ``fn(change, store)`` for each change since the last time, exactly once.
 
@@ -187,13 +201,14 @@ class Projecting(Surface):
             kind, prefix, wait: as in :meth:`follow`.
             rebuild: delete the projection's output, and begin again with the first change. The keys, series and
                 event sequences that only it has written to are deleted in one transaction with its checkpoint; their
-                past stays. The log tells who wrote: records that ``prune``, ``compact`` or ``history=False`` took away
-                no longer do, so delete such output yourself.
+                past stays. The log tells who wrote: if earlier records of a key are gone, its newest one does.
             on_error: the fate of a change that cannot be read, or at which ``fn`` raises. ``raise``: the projection
                 stops there. ``skip``: the writes of ``fn`` for it are taken back, :meth:`skipped` lists it, and the
                 projection goes on. A function gets the change and the error instead; the projection goes on when it
                 returns. What it writes is part of the transaction, in which it may be called again, as ``fn`` is.
                 Errors of the store itself, such as a conflict or a lost connection, are raised in any case.
+            history: whether the earlier values of keys stay that ``fn`` overwrites or deletes. They take space, and
+                :meth:`at` shows them. Series and event sequences keep theirs.
 
         Returns:
             The number of changes that were dealt with.
@@ -211,7 +226,7 @@ class Projecting(Surface):
         >>> store.project('counts', count, rebuild=True), store['changes of price']
         (2, 2)
         """
-        options = Options(wait, rebuild, on_error)
+        options = Options(wait, rebuild, on_error, history)
         return run_projection(self, None, name, stream_filter(kind, prefix), calls_of(fn), options)
 
     def skipped(self, name: str) -> list[Skipped]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from attrs import Factory, define
@@ -105,12 +105,14 @@ class StoreTarget(Generic[S]):
         kind: that of the streams which hold the checkpoints.
         mark: the beginning of checkpoints that is not stored, as they are of this store; None in another one.
         streams: the streams that the projection is fed with, which stand beside its checkpoint; None in another store.
+        history: whether the earlier values of keys stay, which the projection overwrites.
     """
 
     store: S
     kind: str = FED
     mark: str | None = None
     streams: StreamFilter | None = None
+    history: bool = True
     _versions: dict[str, tuple[str | None, int]] = Factory(dict)
 
     own_errors = OF_THE_STORE
@@ -129,7 +131,9 @@ class StoreTarget(Generic[S]):
     def transaction(self, name: str) -> Iterator[S]:
         """Begin a transaction whose records have the name of the projection beside them."""
         with transaction(self.core), context(self.core, {WRITER: name}):
-            yield self.store
+            active = self.core.active.get()
+            with nullcontext() if self.history or active is None else active.log.replacing():
+                yield self.store
 
     def checkpoint(self, name: str) -> str | None:
         """Return the checkpoint of a projection.

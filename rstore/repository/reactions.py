@@ -228,13 +228,21 @@ class Projection:
             raise ValueError(f"{repository!r} is of another store: a projection follows one")
         return self._sources.setdefault(mapping.prefix, Source(mapping, events))
 
-    def run(self, *, wait: float | None = None, rebuild: Rebuild[Any] = False, on_error: OnError = "raise") -> int:
+    def run(
+        self,
+        *,
+        wait: float | None = None,
+        rebuild: Rebuild[Any] = False,
+        on_error: OnError = "raise",
+        history: bool = True,
+    ) -> int:
         """Call the functions for all commits since the last time, exactly once; see :meth:`Store.project`.
 
         A commit that no function wants is not loaded.
 
         Args:
-            wait, rebuild, on_error: as in :meth:`Store.project`. A function as ``on_error`` gets the occurrence, and
+            wait, rebuild, on_error, history: as in :meth:`Store.project`. A function as ``on_error`` gets the occurrence
+                and
                 the error.
 
         Returns:
@@ -255,7 +263,7 @@ class Projection:
 
         prefixes = commonprefix([*self._sources])  # noqa: RUF071  # of texts, which are no paths
         streams = StreamFilter(ES, prefixes)
-        options = Options(wait, rebuild, on_error)
+        options = Options(wait, rebuild, on_error, history)
         return run_projection(self._store, self._into, self.name, streams, calls, options)
 
     def skipped(self) -> list[Skipped]:
@@ -318,6 +326,7 @@ class Reacting(Generic[M]):
         wait: float | None = None,
         rebuild: Rebuild[Any] = False,
         on_error: OnError = "raise",
+        history: bool = True,
     ) -> int:
         """Keep a read model up to date with a function for each decision or class of domain events, exactly once.
 
@@ -325,7 +334,7 @@ class Reacting(Generic[M]):
             handlers: functions of an :class:`Occurrence` and the store, by decision (``Order.pay`` or ``'pay'``) or
                 class of events; see :meth:`Projection.on`.
             name, into: as in :meth:`projection`.
-            wait, rebuild, on_error: as in :meth:`Projection.run`.
+            wait, rebuild, on_error, history: as in :meth:`Projection.run`.
 
         Returns:
             The number of calls that were made or skipped.
@@ -350,7 +359,7 @@ class Reacting(Generic[M]):
         projection = self.projection(name, into)
         for wanted, handler in handlers.items():
             projection.on(wanted)(handler)
-        return projection.run(wait=wait, rebuild=rebuild, on_error=on_error)
+        return projection.run(wait=wait, rebuild=rebuild, on_error=on_error, history=history)
 
 
 _parts_of: Final[Callable[[Reacting[Any]], tuple[Store, ModelMapping[Any], EventTypes]]] = attrgetter(

@@ -352,6 +352,48 @@ def test_functions_for_decisions_write_there_too(backend: Backend, connection: s
     assert other["3"] == Order()
 
 
+class TestWithoutHistory:
+    def test_what_a_projection_overwrites_is_gone_and_a_rebuild_finds_what_is_left(
+        self, store: Store, key: str | None
+    ) -> None:
+        def count(change: Change, store: Store) -> None:
+            store["total"] = store.get("total", 0) + change.value
+            store[f"last {change.value % 3}"] = change.value
+            if change.value == 7:
+                store.delete("last 2")
+
+        store["mine"] = store["last 9"] = 1
+        for n in range(12):
+            store[f"in {n % 2}"] = n
+        store.project("p", count, prefix="in ", history=False)
+        store["last 9"] = 2
+        seen = dict(store.items())
+        assert {name: len(store.history(name)) for name in ("total", "last 0", "in 0", "last 9")} == {
+            "total": 1,
+            "last 0": 1,
+            "in 0": 6,
+            "last 9": 2,
+        }
+        assert store.project("p", count, prefix="in ", history=False, rebuild=True) == 12
+        assert dict(store.items()) == seen
+        assert (store["total"], len(store.history("total"))) == (66, 1)
+        store["in 0"] = 100
+        store.project("p", count, prefix="in ")
+        assert [change.value for change in store.history("total")] == [66, 166]
+        assert list(check(store)) == []
+
+    def test_so_does_another_store(self, backend: Backend, connection: sqlite3.Connection) -> None:
+        store, other = backend.store(), backend.store(namespace="o")
+        pay(store, 1, 2, 3)
+        for rebuild in (False, True):
+            Projector(store, other).project(
+                "p", lambda change, other: other.set("last", change.value), history=False, rebuild=rebuild
+            )
+            assert [change.value for change in other.history("last")] == [3]
+        with pytest.raises(TypeError, match="DatabaseTarget is no store"):
+            Projector(store, DatabaseTarget(connection)).project("p", book_row, history=False)
+
+
 class TestSwap:
     def test_readers_see_the_old_table_until_the_new_one_is_whole(
         self, store: Store, connection: sqlite3.Connection
