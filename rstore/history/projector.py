@@ -184,15 +184,20 @@ class Work(Generic[T]):
 
     def _may_end(self, end: int) -> bool:
         """Tell whether no commit goes on behind some records; on a cluster, none of one key."""
-        before, behind = self.ahead[max(0, end - _APART) : end], self.ahead[end : end + _APART]
-        if self._commit_of(*before[-1][1:]) == self._commit_of(*behind[0][1:]):
+        _, stream, record = self.ahead[end - 1]
+        _, next_stream, next_record = self.ahead[end]
+        if record.recorded == next_record.recorded and (
+            stream == next_stream or self._commit_of(stream, record) == self._commit_of(next_stream, next_record)
+        ):
             return False
+        before, behind = self.ahead[max(0, end - _APART) : end], self.ahead[end : end + _APART]
         appended = {(stream, record.recorded) for _, stream, record in before}
         return not any((stream, record.recorded) in appended for _, stream, record in behind)
 
-    def _commit_of(self, stream: Stream, record: Record) -> tuple[int, str | None]:
-        """Return what the records of a commit have in common: its time, and its id if it has words."""
-        return record.recorded, note_of(self.core, stream, record)[0].get(COMMIT)
+    def _commit_of(self, stream: Stream, record: Record) -> str | None:
+        """Return the id of a record's commit; None if it has no words."""
+        identity: str | None = note_of(self.core, stream, record)[0].get(COMMIT)
+        return identity
 
     def _feed(self, found: _Next, calls: Sequence[Call]) -> None:
         checkpoint = self.known if found.position is None else self._checkpoint(found.position)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from operator import attrgetter
 from os.path import commonprefix
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
@@ -45,8 +45,6 @@ class Occurrence(Generic[M]):
         event: the domain event; None of a decision.
     """
 
-    __slots__ = ("_load", "commit", "event", "key")
-
     def __init__(self, commit: Commit, key: str, event: Any, load: Callable[[int], M | None]) -> None:
         self.commit, self.key, self.event, self._load = commit, key, event, load
 
@@ -58,7 +56,7 @@ class Occurrence(Generic[M]):
         """The arguments of the decision, by name, in stored form; those that the log keeps."""
         return self.commit.arguments or {}
 
-    @property
+    @cached_property
     def before(self) -> M | None:
         """The instance before the commit; None if there was none.
 
@@ -70,7 +68,7 @@ class Occurrence(Generic[M]):
         """
         return self._load(self.commit.changes[0].version - 1)
 
-    @property
+    @cached_property
     def after(self) -> M | None:
         """The instance after the commit, as ``before`` is that before it; None if the commit has deleted it."""
         return self._load(self.commit.changes[-1].version)
@@ -241,9 +239,8 @@ class Projection:
         A commit that no function wants is not loaded.
 
         Args:
-            wait, rebuild, on_error, history: as in :meth:`Store.project`. A function as ``on_error`` gets the occurrence
-                and
-                the error.
+            wait, rebuild, on_error, history: as in :meth:`Store.project`. A function as ``on_error`` gets
+                the occurrence and the error.
 
         Returns:
             The number of calls that were made or skipped.
