@@ -1,10 +1,10 @@
 """Projections beside eventsourcing 9.5: ``python -m benchmarks.projections [events] [rounds]``.
 
-The rival is John Bywater's library: ``pip install eventsourcing``. Both sides keep the same accounts in SQLite files with
-``synchronous=NORMAL``, and project all deposits into a table with the balance of each account. Theirs stores each event
-of a projection in a transaction of its own, with the number of the event, as its ``ProjectionRunner`` does; there is no
-runner for SQLite, so the loop around it is ours. Ours goes into a table as well, or into keys of the store. Each round
-takes all in turn, from the first event on. A ratio divides their time by ours.
+The rival is John Bywater's library: ``pip install eventsourcing``. Both sides keep the same accounts in SQLite files
+with ``synchronous=NORMAL``, and project all deposits into a table with the balance of each account. Theirs stores each
+event of a projection in a transaction of its own, with the number of the event, as its ``ProjectionRunner`` does; there
+is no runner for SQLite, so the loop around it is ours. Ours goes into a table as well, or into keys of another store.
+Each round takes all in turn, from the first event on. A ratio divides their time by ours.
 """
 
 from __future__ import annotations

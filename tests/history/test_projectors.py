@@ -14,6 +14,8 @@ from typing import Any
 import attrs
 import psycopg
 import pytest
+import redis
+import sqlalchemy
 from psycopg.rows import dict_row
 
 from rstore import (
@@ -504,6 +506,58 @@ def check_postgresql(store: Store, first: Any, second: Any) -> None:
     assert [each.key for each in other.skipped("p")] == ["account 0"]
     assert one.project("p", book, rebuild=lambda cursor: cursor.execute("DELETE FROM balances"), on_error="skip") == 60
     assert totals() == expected
+
+
+def target_in_the_manual(title: str) -> Any:
+    """Return the class of targets that a page shows."""
+    page = (Path(__file__).parents[2] / "docs/howto/read-models.md").read_text("utf-8")
+    _, _, snippet = page.partition(f'```python title="{title}"\n')
+    names: dict[str, Any] = {}
+    exec(snippet.partition("```\n")[0], names)
+    return next(value for name, value in names.items() if name.endswith("Target"))
+
+
+def check_target(targets: list[Any], write: Callable[[Change, Any], Any], read: Callable[[], int]) -> None:
+    """Project into one place by several targets, one after the other and at once, with failures."""
+    from tests.history.test_follow import Doing
+
+    with Store("memory://", frozen=False) as store:
+        pay(store, *range(30))
+        with pytest.raises(ZeroDivisionError):
+            Projector(store, targets[0]).project("p", failing(write, 9))
+        assert Projector(store, targets[0]).project("p", write) == 30
+        pay(store, *range(30, 60))
+        running = [Doing(lambda each=each: Projector(store, each).project("p", write, wait=0.05)) for each in targets]
+        assert sum(each.result() for each in running) == 30
+        assert read() == sum(range(60))
+
+
+def test_the_target_for_sqlalchemy_in_the_manual_counts_each_change_once(tmp_path: Path) -> None:
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/a.db", connect_args={"timeout": 60})
+    with engine.begin() as begun:
+        begun.execute(sqlalchemy.text("CREATE TABLE sums (total INTEGER)"))
+        begun.execute(sqlalchemy.text("INSERT INTO sums VALUES (0)"))
+    add = sqlalchemy.text("UPDATE sums SET total = total + :value")
+
+    def read() -> int:
+        with engine.connect() as connection:
+            return int(connection.scalar(sqlalchemy.text("SELECT total FROM sums")) or 0)
+
+    targets = [target_in_the_manual("SQLAlchemy")(engine) for _ in range(2)]
+    check_target(targets, lambda change, session: session.execute(add, {"value": change.value}), read)
+    engine.dispose()
+
+
+@pytest.mark.server
+def test_the_target_for_redis_in_the_manual_counts_each_change_once() -> None:
+    with closing(redis.Redis.from_url(conftest.redis())) as client:
+        client.delete("checkpoint of p", "sum of p")
+        targets = [target_in_the_manual("redis")(client) for _ in range(2)]
+        check_target(
+            targets,
+            lambda change, pipeline: pipeline.incrby("sum of p", change.value),
+            lambda: int(client.get("sum of p") or 0),  # type: ignore[arg-type]
+        )
 
 
 @pytest.mark.slow
