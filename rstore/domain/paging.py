@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, TypeVar
 
-from rstore.domain.log import LogReader, Record, Replay
+from rstore.domain.log import Head, LogReader, Record, Replay
 from rstore.domain.streams import Stream
 
 T = TypeVar("T")
@@ -25,6 +25,32 @@ def newest(log: LogReader, streams: Iterable[Stream]) -> Iterator[Record | None]
             found = log.last(page[done:], room=PAGE_BYTES)
             yield from found
             done += len(found)
+
+
+def listed(
+    page: Callable[[str, bool], Sequence[Head]], prefix: str, after: str | None, *, live: bool
+) -> Iterator[Head]:
+    """Yield the heads of streams whose keys begin with a prefix, from their pages.
+
+    Args:
+        page: returns the next heads by their keys, :data:`PAGE` of them if there are so many: from a key on, or after
+            it if the second argument is true.
+        after: the key to go on from, if there is one.
+        live: whether only those that live are wanted.
+    """
+    low, is_after = prefix, False
+    if after is not None and after >= prefix:
+        low, is_after = after, True
+    while True:
+        heads = page(low, is_after)
+        for head in heads:
+            if not head.stream.key.startswith(prefix):
+                return
+            if head.live or not live:
+                yield head
+        if len(heads) < PAGE:
+            return
+        low, is_after = heads[-1].stream.key, True
 
 
 def fitting(room: int | None, replays: Iterable[Replay | None]) -> list[Replay | None]:

@@ -28,6 +28,7 @@ from rstore.domain.log import (
     ReplayQuery,
     Rewrite,
 )
+from rstore.domain.paging import PAGE, listed
 from rstore.domain.rules import head_then
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import Stream
@@ -140,22 +141,16 @@ class PostgresqlLog:
     def heads(
         self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
     ) -> Iterator[Head]:
-        above, low = (">", after) if after is not None and after >= prefix else (">=", prefix)
-        while True:
+        def page(low: str, is_after: bool) -> list[Head]:
+            above = ">" if is_after else ">="
             with self._pool.lease() as db:
                 if until is None:
-                    page = reading.heads(db, self._namespace, kind, above, low, live=live)
-                else:
-                    page = reading.heads_by_time(db, self._namespace, kind, above, low, until)
-            for head in page:
-                if not head.stream.key.startswith(prefix):
-                    return
-                if head.live or not live:
-                    yield head
-                    self._pool.check_open()
-            if len(page) < reading.PAGE:
-                return
-            above, low = ">", page[-1].stream.key
+                    return reading.heads(db, self._namespace, kind, above, low, live=live)
+                return reading.heads_by_time(db, self._namespace, kind, above, low, until)
+
+        for head in listed(page, prefix, after, live=live):
+            yield head
+            self._pool.check_open()
 
     def count(self, kind: str) -> int:
         with self._pool.lease() as db:
@@ -203,7 +198,7 @@ class PostgresqlLog:
                 self._pool.check_open()
             if len(rows) < size and sum(len(row[-2]) for row in rows) < sql.CHUNK_BYTES:
                 return
-            size = min(2 * size, reading.PAGE)
+            size = min(2 * size, PAGE)
 
     def wait(self, after: Position | None, seconds: float) -> bool:
         return wait_for_change(self._end_of_wal, partial(self.follow, after), time.sleep, seconds, *_LOOK_SECONDS)

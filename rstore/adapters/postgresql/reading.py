@@ -12,12 +12,11 @@ from rstore.adapters.postgresql.pool import PostgresqlPool
 from rstore.adapters.postgresql.server import Connection, Row
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Head, Position, Query, Record, Replay, ReplayQuery
-from rstore.domain.paging import size_of
+from rstore.domain.paging import PAGE, size_of
 from rstore.domain.rules import folded_version, head_then, is_tail
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import Stream
 
-PAGE: Final = 256
 _ASKED: Final = ("kind", "key", "start", "end", "horizon", "after", "until")
 
 

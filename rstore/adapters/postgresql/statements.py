@@ -83,7 +83,6 @@ def _call(function: str, types: str) -> str:
 
 # Every write begins with these: how long it waits for a lock, whether it is durable, and in which namespace it is.
 _TERMS: Final = "bigint boolean text "
-_ONE_STREAM: Final = _TERMS + "text text bigint bigint "
 _PAYLOADS: Final = " text[] text[] bytea[] bytea[]"
 
 APPEND_ONE: Final = _call(
@@ -96,7 +95,9 @@ APPEND: Final = _call(
     "bigint[] bigint[] bigint[] bigint[] bigint[] bigint[]" + _PAYLOADS,
 )
 REDATE: Final = _call("redate", "text bigint")
-PUT: Final = _call("put", _ONE_STREAM + "bigint bigint[] bigint[] bigint[] bigint[] bigint[]" + _PAYLOADS)
+PUT: Final = _call(
+    "put", _TERMS + "text text bigint bigint bigint bigint[] bigint[] bigint[] bigint[] bigint[]" + _PAYLOADS
+)
 REWRITE: Final = _call(
     "rewrite",
     _TERMS + "text[] text[] bigint[] bigint[] bigint[] bigint[] boolean[] boolean[] bigint[] bigint[]",

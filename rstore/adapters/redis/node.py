@@ -116,10 +116,6 @@ class Node:
         """Send commands, the first of which must not be executed twice."""
         self.ask(*commands)  # to one server, nothing is sent again in any case
 
-    def query(self, script: Script, keys: Sequence[bytes], *args: bytes) -> Any:
-        """Run a script that only reads, or may be repeated."""
-        return self._run(script, keys, args, writing=False)
-
     def write(self, script: Script, keys: Sequence[bytes], *args: bytes) -> Any:
         """Run a script that writes, and wait until its writes are safe."""
         return self._run(script, keys, args, writing=True)
@@ -130,7 +126,7 @@ class Node:
 
     def query_each(self, runs: Sequence[Run]) -> list[Any]:
         """Run scripts that may be repeated, and return their answers."""
-        return [self.query(run.script, run.keys, *run.args) for run in runs]
+        return [self._run(run.script, run.keys, run.args, writing=False) for run in runs]
 
     def _run(self, script: Script, keys: Sequence[bytes], args: Sequence[bytes], *, writing: bool) -> Any:
         rest: Command = (len(keys), *keys, *args)

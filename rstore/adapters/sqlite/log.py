@@ -26,7 +26,7 @@ from rstore.domain.log import (
     ReplayQuery,
     Rewrite,
 )
-from rstore.domain.paging import fitting, within
+from rstore.domain.paging import fitting, listed, within
 from rstore.domain.spans import TIME_MIN
 from rstore.domain.streams import KV, Stream
 from rstore.domain.waiting import wait_for_change
@@ -127,22 +127,16 @@ class SqliteLog:
     def heads(
         self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
     ) -> Iterator[Head]:
-        low = prefix if after is None else max(prefix, _next(after))
-        while True:
+        def page(low: str, is_after: bool) -> list[Head]:
+            low += "\0" if is_after else ""  # no key has a NUL in it, so this is below the next one
             with self._pool.lease() as db:
                 if until is None:
-                    page = reading.heads(db, kind, low, live=live)
-                else:
-                    page = reading.heads_by_time(db, kind, low, until)
-            for head in page:
-                if not head.stream.key.startswith(prefix):
-                    return
-                if head.live or not live:
-                    yield head
-                    self._pool.check_open()
-            if len(page) < reading.PAGE:
-                return
-            low = _next(page[-1].stream.key)
+                    return reading.heads(db, kind, low, live=live)
+                return reading.heads_by_time(db, kind, low, until)
+
+        for head in listed(page, prefix, after, live=live):
+            yield head
+            self._pool.check_open()
 
     def count(self, kind: str) -> int:
         with self._pool.lease() as db:
@@ -209,8 +203,3 @@ class SqliteLog:
 def _is_simple(batch: Batch) -> bool:
     """Tell whether one statement may be enough for a batch."""
     return batch.live and writing.is_single(batch) and (not batch.replace or batch.stream.kind == KV)
-
-
-def _next(key: str) -> str:
-    """Return the lowest key above this one; no key has a NUL in it."""
-    return key + "\0"

@@ -17,11 +17,11 @@ from rstore.adapters.sqlite import statements as sql
 from rstore.adapters.sqlite.file import Connection
 from rstore.adapters.sqlite.pool import SqlitePool
 from rstore.domain.log import Head, Record, Replay, ReplayQuery
+from rstore.domain.paging import PAGE
 from rstore.domain.rules import folded_version, head_then
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import KV, SS, Stream
 
-PAGE: Final = 256
 _PAGE_BYTES: Final = 1 << 20  # of larger pages the system takes the memory back, and clears it anew for the next one
 
 _DAMAGED: Final = "the file is damaged: restore it from a backup"

@@ -276,12 +276,6 @@ class Shard:
             (replies,) = self._cluster.exchange([Request(self._slot, [command])], writing=command is commands[0])
             self._cluster.check_replies(replies)
 
-    def query(self, script: Script, keys: Sequence[bytes], *args: bytes) -> Any:
-        """Run a script that only reads, or may be repeated."""
-        self._cluster.check_open()
-        (reply,) = self._cluster.query_each([Run(self._slot, script, keys, args)])
-        return reply
-
     def write(self, script: Script, keys: Sequence[bytes], *args: bytes) -> Any:
         """Run a script that writes, and wait until its writes are safe."""
         self._cluster.check_open()
