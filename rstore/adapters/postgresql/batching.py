@@ -19,7 +19,6 @@ from rstore.domain.streams import Stream
 CHUNK_ROWS: Final = 4096
 _PAYLOAD: Final = (TEXTS, TEXTS, BYTEAS, BYTEAS)
 _APPENDED: Final = (*[BIGINTS] * 5, *_PAYLOAD)
-_PUT: Final = _APPENDED
 _COPIED: Final = (*[BIGINTS] * 7, *_PAYLOAD)
 _LARGEST: Final = 511 << 20
 """A row of 1 GB can be stored, but not backed up: pg_dump asks for text, which has twice as many bytes."""
@@ -65,8 +64,7 @@ class Chunk:
         """Return what ``APPEND`` takes after the time."""
         batches = [part.batch for part in self.parts]
         return [
-            TEXTS.of([batch.stream.kind for batch in batches]),
-            TEXTS.of([batch.stream.key for batch in batches]),
+            *names_of([batch.stream for batch in batches]),
             BIGINTS.of([None if part.goes_on else part.batch.expect for part in self.parts]),
             BOOLEANS.of([part.live for part in self.parts]),
             BOOLEANS.of([batch.replace for batch in batches]),
@@ -101,7 +99,7 @@ def records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[
     size = mask = 0
 
     def sent() -> tuple[list[int], list[Any]]:
-        return [row[0] for row in rows], [mask, *_columns(rows, _PUT)]
+        return [row[0] for row in rows], [mask, *_columns(rows, _APPENDED)]
 
     for version, _, recorded, start, end, *rest in records:
         of_level = level_of(stream, start, end)

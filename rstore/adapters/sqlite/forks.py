@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import Protocol
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from rstore.domain.errors import StoreNotAvailableError
 
-
-class Forkable(Protocol):
-    """A pool of connections to a file, which can get ready for a fork."""
-
-    def before_fork(self) -> None:
-        """Let writers finish, and close the idle connections, so that the child inherits neither."""
-
-    def after_fork_in_parent(self) -> None:
-        """Let writers go on."""
-
-    def after_fork_in_child(self) -> list[tuple[str, object]]:
-        """Close the connections that can be closed, and return path and connection of the others."""
+if TYPE_CHECKING:
+    from rstore.adapters.sqlite.pool import SqlitePool
 
 
 class Forks:
@@ -33,12 +23,12 @@ class Forks:
     """
 
     def __init__(self) -> None:
-        self._pools: WeakSet[Forkable] = WeakSet()
-        self._stopped: list[Forkable] = []
+        self._pools: WeakSet[SqlitePool] = WeakSet()
+        self._stopped: list[SqlitePool] = []
         self._inherited: list[tuple[str, object]] = []
         os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
 
-    def watch(self, pool: Forkable) -> None:
+    def watch(self, pool: SqlitePool) -> None:
         """Look after a pool for as long as it is used."""
         self._pools.add(pool)
 
