@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar
 
 from attrs import frozen
 
@@ -28,6 +29,12 @@ from rstore.view import View
 
 M = TypeVar("M")
 P = ParamSpec("P")
+
+_Check: TypeAlias = Callable[[], None]
+
+
+def _no_check() -> None:
+    """Check nothing: the state was read just now."""
 
 
 @frozen(eq=False)
@@ -102,46 +109,54 @@ class When(Generic[M]):
         return None if state is None else self._loaded(key, state)
 
     def _do(self, key: str, decide: Callable[[M], object]) -> M:
-        """Decide on the cached state, where no other writer was seen. If it is out of date, its decision is none."""
+        """Decide on the cached state, where no other writer was seen; on the newest one, if that is out of date."""
         core, name = core_of(self.store), self.mapping.name(key)
         cached = None if self.t is not None else core.states.get(name)
         if cached is not None:
-            try:
-                return self._do_on(key, name, cached, decide, is_read=False)
-            except Exception:  # a conflict, or whatever the method raises on an instance that others have changed
-                newest = current_state(core, name)
-                if newest is not None and newest.version == cached.version:
-                    raise
-        else:
-            newest = current_state(core, name)  # one round trip for state and version
-        return self._do_on(key, name, newest, decide, is_read=True)
+            with suppress(StoreConflictError):
+                return self._do_on(
+                    key, name, cached, decide, partial(core.check_version, Stream(ES, name), cached.version)
+                )
+        # one round trip for state and version
+        return self._do_on(key, name, current_state(core, name), decide, _no_check)
 
     def _do_on(
-        self, key: str, name: str, newest: EventState | None, decide: Callable[[M], object], *, is_read: bool
+        self, key: str, name: str, newest: EventState | None, decide: Callable[[M], object], check_newest: _Check
     ) -> M:
-        """Decide on a state, and store the decision if that is still the newest one."""
-        core, mapping = core_of(self.store), self.mapping
-        if newest is None or newest.deleted:
-            raise KeyError(key)
-        if self.expect not in (None, newest.version):
-            raise StoreConflictError(ES, name, self.expect, newest.version)
-        then = newest if self.t is None else past_state(core, Stream(ES, name), self.t)
-        if then is None or not then.lives:
-            raise StoreModelError(key, f"there was no {mapping.title} yet at that time")
-        state, made = then.state, Made()
-        instance = mapping.load(key, state, made=made)
-        outcome = decide(mapping.load(key, state, made=made))  # another one: what decide does to it is no decision
-        changes, values = decided(mapping, self.events, key, state, instance, outcome, made)
+        """Decide on a state, and store the decision if that is still the newest one.
+
+        ``check_newest`` raises a conflict if it is not. It takes the place of what the method of the user's raises on
+        such a state, or the class. An error of the append passes as it is: the decision may be stored.
+        """
+        core, mapping, made = core_of(self.store), self.mapping, Made()
+        try:
+            newest, then = self._states(key, name, newest)
+            instance = mapping.load(key, then.state, made=made)
+            outcome = decide(mapping.load(key, then.state, made=made))  # another: what decide does to it is no decision
+            changes, values = decided(mapping, self.events, key, then.state, instance, outcome, made)
+        except Exception:
+            check_newest()
+            raise
         if not changes:
-            if not is_read:
-                core.check_version(Stream(ES, name), newest.version)
+            check_newest()
             if self.once is not None:
                 mark_used(core, name, self.once, newest.version)
             return instance if then is newest else mapping.load(key, newest.state)
         if mapping.unknown == "drop" and self.t is None:  # late, a deletion could keep a later event from folding
-            changes += [(item, (operator.delitem, None)) for item in mapping.unknown_in(state.keys())]
+            changes += [(item, (operator.delitem, None)) for item in mapping.unknown_in(then.state.keys())]
         before = instance if then is newest or not self.indexes.fields else mapping.load(key, newest.state)
-        return self._applied(key, name, changes, newest, values, before, made)
+        return self._applied(key, name, changes, newest, values, before, made, check_newest)
+
+    def _states(self, key: str, name: str, newest: EventState | None) -> tuple[EventState, EventState]:
+        """Return the newest state, and the one to decide on; raise if there is none that was asked for."""
+        if newest is None or newest.deleted:
+            raise KeyError(key)
+        if self.expect not in (None, newest.version):
+            raise StoreConflictError(ES, name, self.expect, newest.version)
+        then = newest if self.t is None else past_state(core_of(self.store), Stream(ES, name), self.t)
+        if then is None or not then.lives:
+            raise StoreModelError(key, f"there was no {self.mapping.title} yet at that time")
+        return newest, then
 
     def _applied(
         self,
@@ -152,17 +167,25 @@ class When(Generic[M]):
         values: Mapping[str, Any],
         before: M | None,
         made: Made | None = None,
+        check_newest: _Check = _no_check,
     ) -> M:
         """Store changes of a state, None for a new instance, if what they make can be loaded; return the instance."""
         loaded: list[M] = []
-
-        def check(state: Mapping[str, Any]) -> None:
-            loaded.append(self._loaded(key, state, values, made))
-
         core, changes, expect = core_of(self.store), list(changes), 0 if current is None else current.version
 
+        def check(state: Mapping[str, Any]) -> None:
+            try:
+                loaded.append(self._loaded(key, state, values, made))
+            except Exception:
+                check_newest()
+                raise
+
         def beside(*_: EventState) -> Sequence[Batch]:
-            return self.indexes.moved(core, key, before, loaded[-1])
+            try:
+                return self.indexes.moved(core, key, before, loaded[-1])
+            except Exception:
+                check_newest()
+                raise
 
         added = beside if self.indexes.fields else None
         self.indexes.repeated(lambda: apply_if(core, name, changes, check, expect, self.t, self.once, current, added))

@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from rstore import Changes, Repository, Store, StoreConflictError
+from rstore import Changes, Repository, Store, StoreConflictError, StoreNotAvailableError
+from rstore.core import core_of
 from rstore.repository import deciding
 from tests.conftest import Backend
 
@@ -27,6 +28,11 @@ class Account:
 
     def double(self) -> Changes | None:
         return {"balance": (operator.mul, 2)} if self.balance else None
+
+
+@attrs.frozen
+class Limited:
+    balance: int = attrs.field(default=0, validator=attrs.validators.le(10))
 
 
 @pytest.fixture
@@ -100,3 +106,27 @@ def test_a_state_is_read_again_while_others_write(monkeypatch: pytest.MonkeyPatc
     assert [reads_of(each) for each in (other, one, other, one)] == [1, 1, 1, 1]  # a conflict, and then a look
     assert [reads_of(one) for _ in range(6)] == [1, 1, 1, 1, 0, 0]
     assert one["a"] == other["a"] == Account(13)
+
+
+def test_an_append_of_which_the_answer_is_lost_is_not_repeated(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts, core = Repository(store, Account), core_of(store)
+    accounts.create("a")
+    append, lost = type(core.writer).append, list[Any]()
+
+    def append_and_fail(writer: Any, batches: Any) -> Any:
+        lost.append(append(writer, batches))
+        raise StoreNotAvailableError("the connection is lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(core.writer), "append", append_and_fail)
+        with pytest.raises(StoreNotAvailableError):
+            accounts.do("a", Account.deposit, 5)
+    assert len(lost) == 1
+    assert accounts.do("a", Account.deposit, 1) == Account(6)
+
+
+def test_a_rule_of_the_class_is_asked_of_the_newest_state(backend: Backend) -> None:
+    one, other = (Repository(backend.store(), Limited, "Account/") for _ in range(2))
+    one.create("a", balance=8)
+    other.do("a", lambda account: {"balance": (operator.sub, 5)})
+    assert one.do("a", lambda account: {"balance": (operator.add, 5)}) == Limited(8)
