@@ -230,8 +230,8 @@ def _check_units(core: Core, pattern: str, kind: str | None, unit: str | None) -
     for head in _heads(core, TS, pattern):
         if head.live and _unit_of(core, head.stream) is None:
             raise ValueError(
-                f"the times of the series {head.stream.key!r} are plain ints: say retain({pattern!r}, ..., unit='ms'), "
-                "or whichever unit they have; nothing was erased"
+                f"the times of the series {head.stream.key!r} are plain ints: pass unit='ms', or whichever they "
+                f"have, when you set the retention of {pattern!r}; nothing was erased"
             )
 
 

@@ -152,6 +152,8 @@ untag 'close of May'
 deliveries
 sql 'SELECT count(*) FROM kv'
 projections
+retain 'log/*' '90 days'
+retentions
 retry mail || test $? = 1
 skip mail price || test $? = 1
 keys
