@@ -17,7 +17,6 @@ from rstore.domain.scalars import is_missing, plain
 Values: TypeAlias = "list[Any] | pa.Array"
 """The values of a column: those of Python, in which None is NULL, or an array of Arrow."""
 
-_EXACT: Final = 2**53
 _DIGITS: Final = 38
 
 
@@ -166,9 +165,7 @@ def array_of(column: str, values: Values, kind: Kind) -> Any:
         return pa.array([None if value is None else json_text(value) for value in listed], pa.string())
     if wanted != kind:
         raise MisfitError({column: wanted})
-    if own != kind and kind == FLOAT and not _are_exact(values):
-        raise MisfitError({column: JSON})
-    try:
+    try:  # Arrow refuses an int that is no float
         return _cast(values, kind.type) if isinstance(values, pa.Array) else pa.array(values, kind.type)
     except (pa.ArrowException, OverflowError, ValueError):
         raise MisfitError({column: JSON}) from None
@@ -176,16 +173,6 @@ def array_of(column: str, values: Values, kind: Kind) -> Any:
 
 def _cast(array: Any, of_type: Any) -> Any:
     return array if array.type == of_type else array.cast(of_type)
-
-
-def _are_exact(values: Values) -> bool:
-    """Tell whether each int among numbers is a float, too."""
-    if not isinstance(values, pa.Array):
-        return all(type(value) is not int or abs(value) <= _EXACT for value in values)
-    if not pa.types.is_integer(values.type):
-        return True
-    least, most = (each for each in pa.compute.min_max(values).as_py().values())
-    return least is None or (least >= -_EXACT and most <= _EXACT)
 
 
 def cleaned(values: list[Any]) -> list[Any]:

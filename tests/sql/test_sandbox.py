@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from rstore import Store
@@ -124,6 +125,8 @@ def test_the_configuration_is_locked_below_the_parser(
     from rstore.sql import query
 
     (tmp_path / "a.csv").write_text("a\n1\n")
+    frame = pd.DataFrame({"a": [1]})
+    assert len(frame) == 1
     with query._connection() as connection:
         for statement in (
             "SET enable_external_access = true",
@@ -134,7 +137,7 @@ def test_the_configuration_is_locked_below_the_parser(
             "LOAD httpfs",
             f"SELECT * FROM read_csv('{tmp_path / 'a.csv'}')",
             f"SELECT * FROM '{tmp_path / 'a.csv'}'",
-            "SELECT * FROM secret",
+            "SELECT * FROM frame",
         ):
             with pytest.raises(duckdb.Error):
                 connection.execute(statement).fetchall()

@@ -186,6 +186,27 @@ def test_the_rows_that_conditions_on_keys_choose_decide_on_the_type(memory: Stor
         memory.sql("SELECT value->>'$.a' FROM kv WHERE key = 'name'")
 
 
+def test_a_query_that_needs_types_to_be_understood_finds_them(memory: Store) -> None:
+    memory.set_many({"a": NOON, "b": 1.5, "c": "text"})
+    for query, rows in (
+        ("SELECT date_trunc('day', value) FROM kv WHERE key = 'a'", [(NOON.replace(hour=0),)]),
+        ("SELECT date_trunc('day', value) FROM kv WHERE key = 'a' AND key = 'b'", []),
+        ("SELECT sum(value) FROM kv WHERE key = 'a' AND key = 'b'", [(None,)]),
+        ("SELECT sum(k.value) FROM (SELECT 'b' AS key) o JOIN kv k USING (key) WHERE k.key = 'b'", [(1.5,)]),
+        # one table has one type, for all times that the query names it
+        ("SELECT a.value, b.value FROM kv a JOIN kv b ON b.key = 'b' WHERE a.key = 'c'", [('"text"', "1.5")]),
+    ):
+        assert memory.sql(query).rows() == rows, query
+    with pytest.raises(ValueError, match="date_trunc"):
+        memory.sql("SELECT date_trunc('day', value) FROM kv WHERE key = 'c'")
+
+
+def test_ints_that_are_no_floats_stay_exact(memory: Store) -> None:
+    memory.extend("mixed", (np.array([1], "M8[s]"), np.array([2**53 + 1])))
+    memory.extend("mixed", (np.array([2], "M8[s]"), np.array([2.5])))
+    assert memory.sql("SELECT value FROM mixed ORDER BY t").rows() == [("9007199254740993",), ("2.5",)]
+
+
 def test_a_value_of_another_type_is_found_wherever_it_comes(memory: Store) -> None:
     memory.set_many({f"{n:06}": n for n in range(9000)})
     assert memory.sql("SELECT sum(value) FROM kv").rows() == [(sum(range(9000)),)]
