@@ -136,6 +136,14 @@ ONLY_PROGRAMS_MEET = (
     "name its class in Repository(",
     "one that awaits calls asyncio.run() inside",
     "skip() takes the keys of which",
+    "keeps no list of skipped changes",
+    "is no store: history=False is for read models",
+    "does not know what projection ",
+    "reindex() does not work inside a transaction",
+    "on() takes decisions or classes of events",
+    " has no functions yet: see on()",
+    "name a field and its value",
+    "call reindex() of the repository",
 )
 
 
