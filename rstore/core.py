@@ -1,7 +1,6 @@
 """The core of a store: one way to read the log, and one way to append to it. All models work on it.
 
-A :class:`Core` is all the state of a store. Functions that only read take a :class:`Reading`; a view of the past is
-one too.
+A :class:`Core` is all the state of a store. Functions that only read take a :class:`Reading`, as views are.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from rstore.domain.errors import FrozenStoreError, StoreConflictError, StoreErro
 from rstore.domain.log import Adapter, Batch, Log, LogReader
 from rstore.domain.names import check_name
 from rstore.domain.operators import ONCE
+from rstore.domain.rules import is_there
 from rstore.domain.spans import check_time
 from rstore.domain.streams import Stream
 from rstore.domain.transaction import Transaction, unerasable
@@ -76,6 +76,9 @@ class Reading(Protocol):
     def freq(self) -> Freq:
         """The default frequency of series."""
 
+    def moment(self) -> int:
+        """Return the time of which it reads, in POSIX milliseconds: values that ended before do not hold."""
+
     def at(self, moment: int) -> Past:
         """Return a reading of the namespace as it was known at a time, in POSIX milliseconds."""
 
@@ -84,11 +87,12 @@ class Reading(Protocol):
 class Past:
     """A namespace that can be read, and not written: as it was known at a time.
 
-    ``name`` is the backend's address.
+    ``name`` is the backend's address, ``until`` the time in POSIX milliseconds.
     """
 
     name: str
     log: LogReader
+    until: int
     envelope: Envelope
     namespace: str
     freq: Freq
@@ -99,9 +103,14 @@ class Past:
         """The log: it lies below all transactions."""
         return self.log
 
+    def moment(self) -> int:
+        """Return the time."""
+        return self.until
+
     def at(self, moment: int) -> Past:
         """Return a reading of the namespace as it was known at an earlier time."""
-        return Past(self.name, AsOf(self.log, moment), self.envelope, self.namespace, self.freq)
+        log, until = AsOf(self.log, moment), min(moment, self.until)
+        return Past(self.name, log, until, self.envelope, self.namespace, self.freq)
 
 
 @define(eq=False)
@@ -211,7 +220,11 @@ class Core:
 
     def at(self, moment: int) -> Past:
         """Return a reading of the namespace as it was known at a time, in POSIX milliseconds."""
-        return Past(self.base.name, AsOf(self.base, moment), self.envelope, self.namespace, self.freq)
+        return Past(self.base.name, AsOf(self.base, moment), moment, self.envelope, self.namespace, self.freq)
+
+    def moment(self) -> int:
+        """Return the present."""
+        return now()
 
     # -- write --------------------------------------------------------------------------------------------------------
 
@@ -252,18 +265,18 @@ class Core:
         else:
             self.append(list(chain.from_iterable(pages)))
 
-    def write(self, batch: Batch, once: str | None = None) -> int | None:
-        """Append a batch and return the version of its stream; None if the idempotency key ``once`` was used before."""
+    def write(self, batch: Batch, once: str | None = None, beside: Sequence[Batch] = ()) -> int | None:
+        """Append a batch, with some beside it, and return its stream's version; None if ``once`` was used before."""
         marker = None if once is None else self.marker(batch.stream, once)
         try:
-            return self.append([batch, *([marker] if marker else ())])[0]
+            return self.append([batch, *([marker] if marker else ()), *beside])[0]
         except StoreConflictError:
             if marker is not None and self.log.head(marker.stream) is not None:
                 return None
             head = self.log.head(batch.stream) if batch.expect == 0 else None
-            if head is None or head.live:
+            if head is None or is_there(head, self.moment()):
                 raise
-        return self.write(batch._replace(expect=head.version), once)  # a stream that ended is as good as new
+        return self.write(batch._replace(expect=head.version), once, beside)  # a stream that ended is as good as new
 
     def check_version(self, stream: Stream, expect: int | None) -> None:
         """Raise StoreConflictError if a stream is at another version than expected. For calls with nothing to write."""
@@ -271,7 +284,7 @@ class Core:
             return
         head = self.log.head(stream)
         version = head.version if head else 0
-        if version != expect and not (expect == 0 and head is not None and not head.live):
+        if version != expect and not (expect == 0 and head is not None and not is_there(head, self.moment())):
             raise StoreConflictError(*stream, expect, version)
 
     def marker(self, stream: Stream, once: str, item: str = "") -> Batch:

@@ -22,7 +22,7 @@ from rstore.domain.errors import StoreError
 from rstore.domain.log import Connector
 from rstore.domain.names import check_name
 from rstore.domain.observer import Observer
-from rstore.domain.streams import ES, KV, TS
+from rstore.domain.streams import ES, TS
 from rstore.encoding.envelope import Envelope
 from rstore.history.deliveries import Delivering
 from rstore.history.follow import Follower
@@ -43,7 +43,7 @@ from rstore.timestamps import Moment
 from rstore.transactions import Scopes
 from rstore.view import View
 
-_KINDS: Final = {"keys": KV, "time series": TS, "event sequences": ES}
+_KINDS: Final = ("keys", "time series", "event sequences")
 
 
 class Store(
@@ -171,7 +171,8 @@ class Store(
         """Return a table for notebooks: where the store is, and how many keys it has."""
         core = self._core
         try:
-            kinds = [(name, f"{core.log.count(kind):,}") for name, kind in _KINDS.items()]
+            numbers = [len(self), *core.log.counts((TS, ES))]
+            kinds = [(name, f"{number:,}") for name, number in zip(_KINDS, numbers, strict=True)]
         except StoreError as exc:
             kinds = [("not available", str(exc))]
         rows = [("backend", core.base.name), ("namespace", self.namespace), *kinds]

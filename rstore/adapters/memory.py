@@ -32,7 +32,7 @@ from rstore.domain.log import (
 from rstore.domain.paging import fitting, within
 from rstore.domain.rules import check_expected, folded_version, head_then, merged_copies, no_namespace
 from rstore.domain.spans import level, reach
-from rstore.domain.streams import SS, Stream
+from rstore.domain.streams import KV, SS, Stream
 
 _BY_RECORDED: Final = attrgetter("recorded")
 
@@ -246,10 +246,11 @@ class MemoryLog:
             found = self._streams().get(stream)
             if found is None:
                 return None
-            if until is None:
-                return Head(stream, found.version, found.floor, found.live, found.died)
             last = found.last(until)
-            return None if last is None else head_then(stream, last.version, last.op)
+            if until is None:
+                end = last.end if last and stream.kind == KV else 0
+                return Head(stream, found.version, found.floor, found.live, found.died, end)
+            return None if last is None else head_then(stream, last.version, last.op, last.end)
 
     def heads(
         self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
@@ -268,10 +269,10 @@ class MemoryLog:
                 yield head
                 self._check_open()
 
-    def count(self, kind: str) -> int:
+    def counts(self, kinds: Sequence[str]) -> list[int]:
         with self._space.lock:
             self._check_open()
-            return self._namespaced().live[kind]
+            return [self._namespaced().live[kind] for kind in kinds]
 
     def namespaces(self) -> list[str]:
         with self._space.lock:

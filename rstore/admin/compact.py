@@ -67,6 +67,7 @@ class Compaction(Surface):
         which records were erased, and the context of the call. It does not show their values.
 
         A key keeps its last value, a series its visible points, an event sequence the events that :meth:`prune` keeps.
+        A key whose last value has reached its end is erased.
         An event sequence that was deleted, or whose state is empty, is erased. Before all that, the call erases what is
         older than :meth:`retain` says.
 

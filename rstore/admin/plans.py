@@ -7,20 +7,21 @@ from functools import partial, reduce
 from typing import Final
 
 from rstore.admin.erasures import Eraser
-from rstore.core import Core
+from rstore.core import Core, now
 from rstore.domain.erasure import NOTHING_GONE, Plan, sized
 from rstore.domain.errors import StoreConflictError
 from rstore.domain.event_state import obsolete
 from rstore.domain.log import ALL_VERSIONS, Head, Reclaimed, Rewrite
 from rstore.domain.operators import DELITEM
 from rstore.domain.paging import pages
+from rstore.domain.rules import is_there
 from rstore.domain.streams import SS, Stream
 
 _PAGE: Final = 256
 
 
 def compact_keys(eraser: Eraser, heads: Iterable[Head], before: int | None, *, expire: bool = False) -> Reclaimed:
-    """Keep only the last value of each live key; with ``before`` the last one by that time, and all later records.
+    """Keep only the last value of each key that is there; with ``before`` the last one then, and all later records.
 
     Args:
         expire: whether a value that was stored up to that time, and is still the last one, goes as well.
@@ -32,7 +33,9 @@ def compact_keys(eraser: Eraser, heads: Iterable[Head], before: int | None, *, e
 def _plans_of_keys(core: Core, heads: Iterable[Head], before: int | None, *, expire: bool) -> Iterator[Plan]:
     for page in pages(heads, _PAGE):
         present = {head.stream: head.version for head in page}
+        moment = now() if before is None else before
         then = page if before is None else _heads_at(core, page, before)
+        then = [head._replace(live=is_there(head, moment)) for head in then]
         dead = [head for head in then if (expire or not head.live) and head.version == present[head.stream]]
         rewrites = [
             all_of(head.stream, head.version)
@@ -50,7 +53,11 @@ def _plans_of_keys(core: Core, heads: Iterable[Head], before: int | None, *, exp
 def _heads_at(core: Core, heads: list[Head], moment: int) -> list[Head]:
     """Return the heads of keys as they were at a time."""
     lasts = zip(heads, core.log.last([head.stream for head in heads], moment), strict=True)
-    return [head._replace(version=last.version, live=last.op != DELITEM) for head, last in lasts if last is not None]
+    return [
+        head._replace(version=last.version, live=last.op != DELITEM, end=last.end)
+        for head, last in lasts
+        if last is not None
+    ]
 
 
 def forget(core: Core, rewrites: Sequence[Rewrite]) -> Reclaimed:

@@ -14,7 +14,7 @@ from rstore.domain.erasure import ERASURE, REKEY
 from rstore.domain.errors import StoreConflictError, StoreError
 from rstore.domain.log import Position, Record, Rewrite
 from rstore.domain.paging import newest
-from rstore.domain.streams import ES, INDEX, KV, ORIGIN, RETAIN, SS, TAG, TS, Stream
+from rstore.domain.streams import ES, EXPIRY, INDEX, KV, ORIGIN, RETAIN, SS, TAG, TS, Stream
 from rstore.history.follow import page_of
 from rstore.models.indexes import descriptions
 from rstore.progress import Progress, Report, step_of
@@ -94,7 +94,7 @@ class _Rekeying:
     def _newest(self) -> Iterator[Record]:
         """Yield the last record of each stream, even if a transaction in progress still hides it from a feed."""
         indexes = [index.kind for each in descriptions(self.core) for index in each.indexes()]
-        for kind in (KV, TS, ES, SS, ERASURE, TAG, RETAIN, INDEX, *indexes):
+        for kind in (KV, TS, ES, SS, ERASURE, TAG, RETAIN, EXPIRY.kind, INDEX, *indexes):
             streams = (head.stream for head in self.core.base.heads(kind, live=False))
             yield from filter(None, newest(self.core.log, streams))
 

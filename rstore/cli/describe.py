@@ -44,7 +44,8 @@ def describe(change: Change) -> str:
     if change.op == UPDATE_IN:
         change = _of_part(change)
     operation = _describe_operator(change.op, change.value)
-    return operation if change.op == DELETE else f"{_subject(change)}{operation}".rstrip()
+    end = "" if change.until is None else f" until {show_time(change.until)}"
+    return operation if change.op == DELETE else f"{_subject(change)}{operation}{end}".rstrip()
 
 
 def describe_with_key(change: Change) -> str:

@@ -37,14 +37,16 @@ def set_(
     key: Key,
     value: Annotated[str, typer.Argument(help="JSON, or else text.", show_default=False)],
     text: Text = False,
+    ttl: Annotated[float | None, typer.Option("--ttl", help="The value ends after so many seconds.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="The value ends at this time.")] = None,
 ) -> None:
-    """Store a value: JSON, or text.
+    """Store a value: JSON, or text. With an end, no command finds it from then on.
 
     A value that begins with - comes after --: rstore set balance -- -5
 
     Example: rstore set price '{"amount": 12, "currency": "EUR"}' --who ada --why 'ticket 42'
     """
-    session.store.set(key, _value(text)(value))
+    session.store.set(key, _value(text)(value), ttl=ttl, until=transaction_time(until, session.store))
 
 
 @command(app, WRITE, access=Access.CHANGE)

@@ -49,8 +49,8 @@ class AsOf:
         latest = next(self._log.read(stream, Query(until=until, reverse=True, limit=1)), None)
         return latest is not None and latest.op == DELETE
 
-    def count(self, kind: str) -> int:
-        return sum(1 for _ in self.heads(kind))
+    def counts(self, kinds: Sequence[str]) -> list[int]:
+        return [sum(1 for _ in self.heads(kind)) for kind in kinds]
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         return (found for found in self._log.follow(after) if found[2].recorded <= self.until)

@@ -79,7 +79,8 @@ class Head(NamedTuple):
 
     ``version`` is the newest version given out. ``floor`` is what it was after the last rewrite: a fold of an earlier
     version is no longer of use. A stream is ``live`` until an append says otherwise; ``died`` is the version of the
-    append that last did so, 0 if none did, or if the head is shown as of a time.
+    append that last did so, 0 if none did, or if the head is shown as of a time. ``end`` is that of a key's newest
+    record: the last POSIX millisecond at which its value holds, or 0.
     """
 
     stream: Stream
@@ -87,6 +88,7 @@ class Head(NamedTuple):
     floor: int
     live: bool
     died: int = 0
+    end: int = 0
 
 
 # -- asked, and answered ----------------------------------------------------------------------------------------------
@@ -246,9 +248,7 @@ class Copy(NamedTuple):
 
 
 # -- the port ---------------------------------------------------------------------------------------------------------
-#
 # Every adapter keeps these promises; tests/contract holds it to them.
-#
 # * Appends and rewrites are atomic and isolated. What was acknowledged survives ``kill -9`` and, at the default
 #   durability, loss of power.
 # * Threads may share a log, and a process may use it after ``fork``.
@@ -313,8 +313,8 @@ class LogReader(Protocol):
             until: the heads as they were then, as :meth:`head` shows them.
         """
 
-    def count(self, kind: str) -> int:
-        """Return how many streams of a kind are live, without listing them."""
+    def counts(self, kinds: Sequence[str]) -> list[int]:
+        """Return how many streams of each kind are live, without listing them, in one round trip."""
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         """Yield ``(position, stream, record)`` of the whole namespace after a position, then end.

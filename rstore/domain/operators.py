@@ -41,6 +41,10 @@ SET_TAG: Final = "tag"
 UNTAG: Final = "untag"
 INDEX_OF: Final = "index"
 """Says which fields of a repository have an index."""
+EXPIRE: Final = "expire"
+
+SET_UNTIL: Final = "setuntil"
+"""Sets a value that has an end. Users see a ``setitem``; an rstore that knows no ends refuses to read it."""
 SETTLED: Final = "settled"
 """Nothing of the stream is left to be delivered."""
 RESETS: Final = frozenset({SETITEM, DELITEM})

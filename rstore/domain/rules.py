@@ -38,13 +38,29 @@ def no_namespace(name: str, namespace: str) -> StoreNotAvailableError:
     return StoreNotAvailableError(f"no namespace {namespace!r} in {name} (open it with frozen=False to create it)")
 
 
-def head_then(stream: Stream, version: int, op: str) -> Head:
-    """Return the head of a stream when its newest record was of this version and operator.
+def has_expired(newest: Head | Record, moment: int) -> bool:
+    """Tell whether the value of a key no longer holds at a time, by its head or its newest record.
+
+    >>> setting = Record(1, 1, recorded=5, start=5, end=7, item='', op='setitem', data=b'')
+    >>> has_expired(setting, 7), has_expired(setting, 8), has_expired(setting._replace(start=0, end=0), 8)
+    (False, True, False)
+    """
+    return 0 < newest.end < moment
+
+
+def is_there(head: Head, moment: int) -> bool:
+    """Tell whether readers find a stream at a time: it lives, and if it is a key, its value holds."""
+    return head.live and not has_expired(head, moment)
+
+
+def head_then(stream: Stream, version: int, op: str, end: int = 0) -> Head:
+    """Return the head of a stream when its newest record was of this version and operator, and of a span to this end.
 
     A key, or an entry of an index, does not live if that is its deletion. Of other streams records do not tell: they
     live as long as they have any.
     """
-    return Head(stream, version, 0, live=op != DELITEM or kind_of(stream) not in (KV, IX))
+    end = end if stream.kind == KV else 0
+    return Head(stream, version, 0, live=op != DELITEM or kind_of(stream) not in (KV, IX), end=end)
 
 
 def folded_version(snapshot: Record | None) -> int:

@@ -61,6 +61,15 @@ def bit(of_level: int | None) -> int:
     return 1 << of_level if of_level < TOP_LEVEL else -(1 << TOP_LEVEL)
 
 
+def mask_of(stream: Stream, start: int, end: int) -> int:
+    """Return the bits that a record adds to the mask of its stream. Those of a key only say that a value has an end.
+
+    >>> mask_of(Stream(KV, 'key'), 0, 0), mask_of(Stream(KV, 'key'), 5, 7), mask_of(Stream('ts', 'key'), 0, 0)
+    (0, 4, 1)
+    """
+    return bit(level(start, end)) if end or stream.kind != KV else 0
+
+
 def reach(of_level: int, start: int) -> int:
     """Return the earliest start that a span of a level may have if it touches ``start`` or what comes later.
 

@@ -230,11 +230,12 @@ class Transaction:
         return head
 
     def _head(self, stream: Stream, written: _Written) -> Head:
-        return Head(stream, self._version(stream), 0, written.live)
+        end = written.records[-1].end if written.records and stream.kind == KV else 0
+        return Head(stream, self._version(stream), 0, written.live, end=end)
 
     def _head_then(self, stream: Stream, until: int) -> Head | None:
         last = self._last(stream, until)
-        return None if last is None else head_then(stream, last.version, last.op)
+        return None if last is None else head_then(stream, last.version, last.op, last.end)
 
     def heads(
         self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
@@ -249,10 +250,13 @@ class Transaction:
         stored = self._log.heads(kind, prefix, live=live, after=after, until=until)
         return merge((head for head in stored if head.stream not in own), shown, key=attrgetter("stream.key"))
 
-    def count(self, kind: str) -> int:
+    def counts(self, kinds: Sequence[str]) -> list[int]:
+        return [stored + self._more_of(kind) for kind, stored in zip(kinds, self._log.counts(kinds), strict=True)]
+
+    def _more_of(self, kind: str) -> int:
         own = {stream: written.live for stream, written in self._written.items() if stream.kind == kind}
         stored = (self._log.head(stream) for stream in own)
-        return self._log.count(kind) + sum(own.values()) - sum(head.live for head in stored if head)
+        return sum(own.values()) - sum(head.live for head in stored if head)
 
     def follow(self, after: Position | None = None) -> Iterator[tuple[Position, Stream, Record]]:
         """Yield the stored records and then the pending ones. Stored records that pending ones replace are left out."""

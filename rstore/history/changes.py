@@ -11,11 +11,11 @@ from rstore.domain.erasure import ERASURES, OPERATIONS, Erasure, from_words
 from rstore.domain.errors import StorePayloadError
 from rstore.domain.log import Record
 from rstore.domain.names import check_name, exact
-from rstore.domain.operators import DELETE, DELITEM, EVENTS, EXTEND, REMOVE, SETITEM
+from rstore.domain.operators import DELETE, DELITEM, EVENTS, EXTEND, REMOVE, SET_UNTIL, SETITEM
 from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.encoding.unreadable import Unreadable
 
-_OPS: Final[Mapping[str, Collection[str]]] = {KV: (SETITEM, DELITEM), TS: (EXTEND, REMOVE), ES: EVENTS}
+_OPS: Final[Mapping[str, Collection[str]]] = {KV: (SETITEM, SET_UNTIL, DELITEM), TS: (EXTEND, REMOVE), ES: EVENTS}
 """The kinds of streams that users see, and the operators of each."""
 KINDS: Final = tuple(_OPS)
 _WITHOUT_VALUE: Final = frozenset({REMOVE, DELITEM, DELETE})
@@ -40,6 +40,7 @@ class Change(NamedTuple):
         did: the name of the decision that it belongs to, as :meth:`Repository.do` or :meth:`Store.context` gave it.
         arguments: those of the decision, by name. They stand beside the first change of each key; None elsewhere.
         commit: the id that all changes of one append have, 16 hexadecimal digits; None where there are no words.
+        until: from when on the value of a key does not hold any more, in POSIX milliseconds; None if it has no end.
     """
 
     recorded: int
@@ -56,6 +57,7 @@ class Change(NamedTuple):
     did: str | None
     arguments: dict[str, Any] | None
     commit: str | None
+    until: int | None = None
 
 
 class StreamFilter(NamedTuple):
@@ -144,14 +146,15 @@ def read_change(
 
 
 def _change(stream: Stream, record: Record, value: Any, note: dict[str, Any]) -> Change:
-    version, _, recorded, start, _, item, op, *_ = record
+    version, _, recorded, start, end, item, op, *_ = record
     kind, key = stream
+    is_key = kind == KV
     word = note.pop  # what is left are the other words
     return Change(
         recorded,
-        None if kind == KV else start,
+        None if is_key else start,
         item,
-        op,
+        SETITEM if op == SET_UNTIL else op,
         value,
         word("who", None),
         word("why", None),
@@ -162,6 +165,7 @@ def _change(stream: Stream, record: Record, value: Any, note: dict[str, Any]) ->
         word(DID, None),
         word(ARGUMENTS, None),
         word(COMMIT, None),
+        end + 1 if is_key and end else None,
     )
 
 

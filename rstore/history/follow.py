@@ -94,7 +94,7 @@ class Follower(Surface):
         The changes of a transaction come when it has ended. Inside it, they come after all stored changes, with
         checkpoints from which nothing goes on. Changes that were pruned or compacted before they were followed do not
         come any more; the erasure does, as a change whose value is an :class:`rstore.Erasure`. A value that cannot be
-        read is an :class:`Unreadable`.
+        read is an :class:`Unreadable`. That a value has reached its end is no change: see ``until`` of the change.
 
         Args:
             after: the checkpoint of the last change that was handled: a str to be kept anywhere. None: from the

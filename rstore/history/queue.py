@@ -76,7 +76,7 @@ class Queue:
 
     def count(self) -> int:
         """Return how many streams are in the queue."""
-        return sum(self.core.base.count(due_kind(self.name, kind)) for kind in self.kinds)
+        return sum(self.core.base.counts([due_kind(self.name, kind) for kind in self.kinds]))
 
     def batch(self, stream: Stream, lease: Lease, version: int) -> Batch:
         """Return the batch that puts a stream with a lease into the queue, if that is at this version."""

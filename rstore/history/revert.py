@@ -93,9 +93,10 @@ def revert_state(core: Core, key: str, time: int, beside: Beside | None = None) 
 
 
 def _update_value(core: Core, key: str, fn: Callable[[Any], Any], default: Any) -> Any:
-    version = version_of(core, key, KV)
-    value = fn(values_of(core, [key]).get(key, default))
-    set_value(core, key, value, expect=version)
+    head = core.log.head(Stream(KV, key))
+    found = values_of(core, [key])
+    value = fn(found.get(key, default))
+    set_value(core, key, value, expect=head.version if head else 0, end=head.end if head and found else 0)
     return value
 
 
@@ -111,9 +112,10 @@ _UPDATES: Final[Mapping[str, Callable[..., Any]]] = {KV: _update_value, ES: _upd
 
 
 def _revert_value(core: Core, key: str, time: int) -> None:
-    version, then = version_of(core, key, KV), values_of(core.at(time), [key])
-    if then:
-        set_value(core, key, then[key], expect=version)
+    past = core.at(time)
+    version, head, then = version_of(core, key, KV), past.log.head(Stream(KV, key)), values_of(past, [key])
+    if head is not None and then:
+        set_value(core, key, then[key], expect=version, end=head.end)
     else:
         delete_value(core, key, expect=version)
 

@@ -9,17 +9,21 @@ from typing import Any, Final, Self
 
 from rstore.commits import NewCommit
 from rstore.core import Core, Reading, ReadSurface, Surface, check_expect, check_key, check_keys, check_one, now
-from rstore.domain.log import ALL_VERSIONS, Batch, Entry, Head, Record, Rewrite
-from rstore.domain.operators import DELITEM, SETITEM
+from rstore.domain.log import ALL_VERSIONS, Batch, Head, Record, Rewrite
+from rstore.domain.operators import DELITEM, SET_UNTIL, SETITEM
 from rstore.domain.paging import PAGE, newest, pages
 from rstore.domain.patterns import Pattern, pattern_of
-from rstore.domain.streams import KV, Stream
-from rstore.models.spool import Packing, Reiterable, Spool
+from rstore.domain.rules import has_expired, is_there
+from rstore.domain.streams import EXPIRY, KV, Stream
+from rstore.models.expiry import Seconds, end_of, marks
+from rstore.models.settings import SETTINGS, last_of_each, pairs_in
+from rstore.models.spool import Reiterable, Spool
+from rstore.timestamps import Moment
 
 _PAGE_OF_SETTINGS: Final = 20_000
 _ROOM: Final = 32 << 20  # bytes of memory: pairs up to these go into the log at once
 _MISSING: Final = object()
-_OPS: Final = (SETITEM, DELITEM)
+_OPS: Final = (SETITEM, SET_UNTIL, DELITEM)
 
 
 class KeyValueReader(ReadSurface, Mapping[str, Any]):
@@ -55,7 +59,20 @@ class KeyValueReader(ReadSurface, Mapping[str, Any]):
     def has(self, key: str) -> bool:
         """Tell whether there is such a key."""
         head = self._core.log.head(Stream(KV, check_key(key)))
-        return head is not None and head.live
+        return head is not None and is_there(head, self._core.moment())
+
+    def expiry(self, key: str) -> int | None:
+        """Return from when on the value of a key does not hold any more, in POSIX milliseconds.
+
+        None if it has no end, or if there is no such key.
+
+        >>> store.set('session', 'ada', until=4102444800000)
+        >>> store.expiry('session'), store.expiry('unknown')
+        (4102444800000, None)
+        """
+        head = self._core.log.head(Stream(KV, check_key(key)))
+        has_end = head is not None and head.end and is_there(head, self._core.moment())
+        return head.end + 1 if head is not None and has_end else None
 
     def keys(self) -> list[str]:  # type: ignore[override]
         """Return all keys, in code-point order. Iterating over the store does the same lazily."""
@@ -96,46 +113,71 @@ class KeyValueReader(ReadSurface, Mapping[str, Any]):
         return _keys(self._core)
 
     def __len__(self) -> int:
-        return self._core.log.count(KV)
+        number, marked = self._core.log.counts((KV, EXPIRY.kind))
+        return sum(1 for _ in _keys(self._core)) if marked else number
 
 
 class KeyValueWriter(Surface):
     """Writes key/value pairs: what ``MutableMapping`` has besides ``Mapping``."""
 
-    def set(self, key: str, value: Any, *, expect: int | None = None, once: str | None = None) -> None:
+    def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        expect: int | None = None,
+        once: str | None = None,
+        ttl: Seconds | None = None,
+        until: Moment | None = None,
+    ) -> None:
         """Store a value. The earlier value stays in the log, unless the store has ``history=False``.
+
+        A value with ``ttl`` or ``until`` has an end. From then on no read finds it, as if it were deleted; but nothing
+        is appended, so followers are not told. ``compact`` erases it. A view of the past shows what held at its time.
 
         Args:
             expect: the version that the key must still have, as :meth:`version` returned it; 0 if it must be new.
             once: an idempotency key: a second call with it, for this key, stores nothing.
+            ttl: how long the value holds: seconds, or a timedelta.
+            until: the time from which on it does not hold any more, instead of ``ttl``.
 
         Raises:
             StoreConflictError: the key is at another version than expected.
+            TypeError, ValueError: there are ``ttl`` and ``until``, or one of them is no length or no time.
 
         >>> store.set('some_key', {'any': ['picklable', 'value']})
         >>> store.set('some_key', 'a new one', expect=store.version('some_key', 'kv'))
         """
-        set_value(self._core, key, value, check_expect(expect), once)
+        set_value(self._core, key, value, check_expect(expect), once, end_of(ttl, until))
 
-    def set_many(self, pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+    def set_many(
+        self,
+        pairs: Mapping[str, Any] | Iterable[tuple[str, Any]],
+        *,
+        ttl: Seconds | None = None,
+        until: Moment | None = None,
+    ) -> None:
         """Store all pairs or nothing, in one transaction. Of pairs with the same key, the last one counts.
 
         An iterable may be longer than memory holds. Its pairs are sealed one by one, and set aside in a temporary file,
         in the order of their keys, until all of them are known to be good. SQLite and PostgreSQL then take them a page
-        at a time. Other backends keep all pairs in memory.
+        at a time. Other backends keep all pairs in memory. All have the same end, if one is given: see :meth:`set`.
 
         >>> store.set_many((f'square {n}', n * n) for n in range(1, 4))
         >>> store.find('square *')
         [('square 1', 1), ('square 2', 4), ('square 3', 9)]
         """
         self._core.check_writable()
-        with Spool(_SETTINGS, _ROOM) as spool:
-            spool.extend(_settings(self._core, pairs, now()))
-            settings = spool.items()
+        recorded, end = now(), end_of(ttl, until)
+        with Spool(SETTINGS, _ROOM) as spool:
+            spool.extend(_settings(self._core, pairs, recorded, end))
+            settings, marked = spool.items(), marks(self._core, recorded) if end else ()
             if isinstance(settings, list):
-                self._core.append(list({batch.stream: batch for batch in settings}.values()))
+                settings = list({batch.stream: batch for batch in settings}.values())
+                self._core.append([*settings, *marked] if settings else ())
             else:
-                self._core.append_pages(Reiterable(lambda: pages(_last_of_each(settings), _PAGE_OF_SETTINGS)))
+                parts = Reiterable(lambda: chain(marked, last_of_each(settings)))
+                self._core.append_pages(Reiterable(lambda: pages(parts, _PAGE_OF_SETTINGS)))
 
     def delete(self, *keys: str, expect: int | None = None) -> None:
         """Delete keys, all in one transaction; unknown ones are passed over.
@@ -174,9 +216,11 @@ class KeyValueWriter(Surface):
                 return key, value
         raise KeyError("the store has no keys")
 
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        """Return the value of a key, having stored the default if there was none."""
-        stream = Stream(KV, check_key(key))
+    def setdefault(
+        self, key: str, default: Any = None, *, ttl: Seconds | None = None, until: Moment | None = None
+    ) -> Any:
+        """Return the value of a key, having stored the default if there was none, with an end if one is given."""
+        stream, end = Stream(KV, check_key(key)), end_of(ttl, until)
 
         def attempt() -> Any:
             record = self._core.log.last((stream,))[0]
@@ -184,19 +228,20 @@ class KeyValueWriter(Surface):
             if value is not _MISSING:
                 return value
             expect = record.version if record else 0
-            self._core.append((_setting(self._core, self._core.new_commit(), stream, default, now(), expect),))
+            setting = _setting(self._core, self._core.new_commit(), stream, default, now(), expect, end)
+            self._core.append((setting, *(marks(self._core, setting.recorded) if end else ())))
             return default
 
         return self._core.decide(attempt)
 
     def update(self, other: Any = (), /, **pairs: Any) -> None:
         """Store what a mapping, an iterable of pairs, or keywords hold, in one transaction."""
-        self.set_many(chain(_items(other), pairs.items()))
+        self.set_many(chain(pairs_in(other), pairs.items()))
 
     def clear(self) -> None:
         """Delete all keys, in one transaction. Series and event sequences stay."""
         self._core.check_writable()
-        self.delete(*_keys(self._core))
+        self.delete(*(head.stream.key for head in self._core.log.heads(KV)))  # also those whose values have expired
 
     def __ior__(self, other: Any) -> Self:
         self.update(other)
@@ -207,11 +252,16 @@ class KeyValueWriter(Surface):
 
 
 def _value(core: Reading, stream: Stream, record: Record, default: Any, *, load: bool = True) -> Any:
-    if record.op == SETITEM and load:
+    op = record.op
+    if op != SETITEM:
+        op = core.envelope.check_op(stream, record, _OPS)
+    if op == DELITEM or (op == SET_UNTIL and has_expired(record, core.moment())):
+        core.envelope.check(stream, record)
+        return default
+    if load:
         return core.envelope.value(stream, record)
-    op = core.envelope.check_op(stream, record, _OPS)
     core.envelope.check(stream, record)
-    return None if op == SETITEM else default
+    return None
 
 
 def values_of(core: Reading, keys: Iterable[str]) -> dict[str, Any]:
@@ -227,11 +277,13 @@ def values_of(core: Reading, keys: Iterable[str]) -> dict[str, Any]:
 
 
 def _keys(core: Reading) -> Iterator[str]:
-    return (head.stream.key for head in core.log.heads(KV))
+    moment = core.moment()
+    return (head.stream.key for head in core.log.heads(KV) if not has_expired(head, moment))
 
 
 def _pairs(core: Reading, pattern: Pattern | None = None) -> Iterator[tuple[str, Any]]:
-    heads = core.log.heads(KV, pattern.prefix if pattern else "")
+    moment = core.moment()
+    heads = (head for head in core.log.heads(KV, pattern.prefix if pattern else "") if not has_expired(head, moment))
     keys = (head.stream.key for head in heads if pattern is None or pattern.matches(head.stream.key))
     for page in pages(keys, PAGE, first=1):
         yield from values_of(core, page).items()
@@ -240,70 +292,40 @@ def _pairs(core: Reading, pattern: Pattern | None = None) -> Iterator[tuple[str,
 # -- write -------------------------------------------------------------------------------------------------------------
 
 
-def set_value(core: Core, key: str, value: Any, expect: int | None = None, once: str | None = None) -> None:
-    """Store a value, if its key is at the version expected."""
+def set_value(
+    core: Core, key: str, value: Any, expect: int | None = None, once: str | None = None, end: int = 0
+) -> None:
+    """Store a value, if its key is at the version expected. If it has an end, that is the last time at which it holds.
+
+    Its span then begins at 0, as that of all values: so the values of a key are in the order of their versions.
+    """
     core.check_writable()
-    setting = _setting(core, core.new_commit(), Stream(KV, check_key(key)), value, now(), expect)
+    setting = _setting(core, core.new_commit(), Stream(KV, check_key(key)), value, now(), expect, end)
+    marked = marks(core, setting.recorded) if end else ()
     if expect is None and once is None:
-        core.append((setting,))
+        core.append((setting, *marked))
     else:
-        core.write(setting, once)
+        core.write(setting, once, marked)
 
 
 def _setting(
-    core: Core, commit: NewCommit, stream: Stream, value: Any, recorded: int, expect: int | None = None
+    core: Core, commit: NewCommit, stream: Stream, value: Any, recorded: int, expect: int | None = None, end: int = 0
 ) -> Batch:
     body = core.envelope.dump(stream.key, value)
-    entry = commit.entry(stream, SETITEM, body, start=0, end=0)
+    entry = commit.entry(stream, SET_UNTIL if end else SETITEM, body, start=0, end=end)
     return Batch(stream, (entry,), recorded, expect, True, not core.history)  # by position: names take longer
 
 
-def _items(pairs: Any) -> Iterable[tuple[str, Any]]:
-    """Return the pairs of what ``dict`` takes: a mapping, an object with ``keys``, or an iterable of pairs."""
-    if isinstance(pairs, Mapping):
-        return pairs.items()
-    return ((key, pairs[key]) for key in pairs.keys()) if hasattr(pairs, "keys") else pairs  # noqa: SIM118
-
-
-def _settings(core: Core, pairs: Any, recorded: int) -> Iterator[Batch]:
+def _settings(core: Core, pairs: Any, recorded: int, end: int = 0) -> Iterator[Batch]:
     """Yield the batch that stores a pair, for each of them."""
     commit = core.new_commit()
-    for number, pair in enumerate(_items(pairs)):
+    for number, pair in enumerate(pairs_in(pairs)):
         try:
             key, value = pair
         except (TypeError, ValueError) as exc:  # as dict raises them
             kind = type(pair).__name__
             raise type(exc)(f"item {number} is no (key, value) pair, but {kind}; nothing is stored") from None
-        yield _setting(core, commit, Stream(KV, check_key(key)), value, recorded)
-
-
-def _packed(batch: Batch) -> tuple[Any, ...]:
-    (_, key), (entry,), recorded, _, _, replace, _ = batch
-    return key, recorded, replace, *entry
-
-
-def _unpacked(fields: Sequence[Any]) -> Batch:
-    key, recorded, replace, *entry = fields
-    return Batch(Stream(KV, key), (Entry._make(entry),), recorded, None, True, replace)
-
-
-def _size(batch: Batch) -> int:
-    (entry,) = batch.entries
-    return len(entry.data)
-
-
-_SETTINGS: Final = Packing(_packed, _unpacked, _size, order=lambda batch: batch.stream.key)
-
-
-def _last_of_each(settings: Iterable[Batch]) -> Iterator[Batch]:
-    """Yield the last batch of each stream, of batches in the order of their streams."""
-    last = None
-    for batch in settings:
-        if last is not None and batch.stream != last.stream:
-            yield last
-        last = batch
-    if last is not None:
-        yield last
+        yield _setting(core, commit, Stream(KV, check_key(key)), value, recorded, end=end)
 
 
 def delete_value(core: Core, key: str, expect: int) -> None:

@@ -85,7 +85,9 @@ class _Read(Generic[T]):
         log = cast("LogReader", _Answers(core.log, self._known, self._most))
         self.asked = None
         try:
-            self.found.append(self._read(Past(core.name, log, core.envelope, core.namespace, core.freq), self._stream))
+            self.found.append(
+                self._read(Past(core.name, log, core.moment(), core.envelope, core.namespace, core.freq), self._stream)
+            )
         except _UnansweredError as exc:
             self.asked = exc.asked
         except MovedError:

@@ -149,7 +149,7 @@ _CALLS: Final[Mapping[str, _Call]] = {
     "replay": _Call("replay", _of_streams, _replays),
     "last": _Call("last", _streams, _Tally.add),
     "head": _Call("head", _stream, _anything),
-    "count": _Call("count", _kind, _anything),
+    "counts": _Call("counts", _anything, _anything),
     "read": _Call("read", _stream, lambda tally, record: tally.add((record,)), is_lazy=True),
     "heads": _Call("heads", _kind, _listed, is_lazy=True),
     "follow": _Call("follow", _anything, lambda tally, found: tally.add(found[2:]), is_lazy=True),

@@ -12,8 +12,9 @@ from rstore.domain.erasure import ERASURES, Erasure, place
 from rstore.domain.errors import StoreError
 from rstore.domain.event_state import loaded
 from rstore.domain.log import Query, Record
-from rstore.domain.operators import DELITEM, EVENTS, OF_NO_ITEM, SETITEM
+from rstore.domain.operators import DELITEM, EVENTS, OF_NO_ITEM, SET_UNTIL, SETITEM
 from rstore.domain.paging import PAGE, newest, pages
+from rstore.domain.rules import has_expired
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, KV, Stream
 from rstore.encoding.unreadable import Unreadable
@@ -35,8 +36,10 @@ def _values(core: Reading, pushed: Pushed, wanted: Columns, lost: Lost) -> Itera
     if set(wanted) <= {"key"}:
         yield from (((key, None, None, None, None, None), len(key)) for key in keys_in(core, KV, pushed.of("key")))
         return
+    moment = core.moment()
     for stream, record in _newest_values(core, pushed.of("key")):
-        if core.envelope.check_op(stream, record, (SETITEM, DELITEM)) == DELITEM:
+        op = core.envelope.check_op(stream, record, (SETITEM, SET_UNTIL, DELITEM))
+        if op == DELITEM or has_expired(record, moment):
             core.envelope.check(stream, record)
             continue
         value = _loaded(core, stream, record, wanted, lost)
@@ -184,6 +187,7 @@ _ROWS: Final[Mapping[str, tuple[Mapping[str, Kind], ReadRows]]] = {
             "did": TEXT,
             "arguments": JSON,
             "commit": TEXT,
+            "until": MOMENT,
         },
         _changes,
     ),

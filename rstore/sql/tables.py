@@ -12,6 +12,7 @@ import pyarrow as pa
 from rstore.core import Reading, check_key
 from rstore.domain.errors import StorePayloadError
 from rstore.domain.paging import PAGE_BYTES
+from rstore.domain.rules import is_there
 from rstore.domain.streams import Stream
 from rstore.sql.kinds import MOMENT, Kind, Values, cleaned
 from rstore.sql.pushed import Bound, Pushed
@@ -130,11 +131,13 @@ def _chunked(rows: Iterable[Row]) -> Iterator[list[tuple[Any, ...]]]:
 
 def keys_in(core: Reading, kind: str, bound: Bound, *, live: bool = True) -> Iterator[str]:
     """Yield the keys of a kind that a filter may let through: a few are looked up, and of more a part is listed."""
-    chosen = few(bound)
+    chosen, moment = few(bound), core.moment()
     if chosen is not None:
         yield from _known(core, kind, chosen, live=live)
         return
     for head in core.log.heads(kind, _common(bound), live=live):
+        if live and not is_there(head, moment):
+            continue
         key = head.stream.key
         if bound.high is not None and key > bound.high:
             return
@@ -146,8 +149,8 @@ def keys_in(core: Reading, kind: str, bound: Bound, *, live: bool = True) -> Ite
 
 def _known(core: Reading, kind: str, keys: Iterable[str], *, live: bool) -> Iterator[str]:
     """Yield those of some keys that there are."""
-    heads = ((key, core.log.head(Stream(kind, key))) for key in keys)
-    return (key for key, head in heads if head is not None and (head.live or not live))
+    moment, heads = core.moment(), ((key, core.log.head(Stream(kind, key))) for key in keys)
+    return (key for key, head in heads if head is not None and (not live or is_there(head, moment)))
 
 
 def few(bound: Bound) -> list[str] | None:

@@ -127,7 +127,7 @@ def _record_line(store: Store, stream: Stream, record: Record) -> str:
 
 
 def _head_line(head: Head) -> str:
-    (kind, key), version, _, live, died = head
+    (kind, key), version, _, live, died, _ = head
     return _dumped({"head": kind, "key": key, "version": version, "live": live, "died": died})
 
 

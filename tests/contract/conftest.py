@@ -66,7 +66,7 @@ def everything(log: Log, *streams: Stream) -> list[object]:
         [list(log.read(stream)) for stream in streams],
         [list(log.read(stream, Query(alive=True))) for stream in streams],
         [log.head(stream) for stream in streams],
-        [(log.count(kind), list(log.heads(kind, live=False)), list(log.heads(kind))) for kind in sorted(kinds)],
+        [(log.counts([kind])[0], list(log.heads(kind, live=False)), list(log.heads(kind))) for kind in sorted(kinds)],
         list(log.follow()),
     ]
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from rstore.domain.log import Batch, Log
+from rstore.domain.as_of import AsOf
+from rstore.domain.capabilities import Restorable
+from rstore.domain.log import Batch, Copy, Log, LogReader, Query, Rewrite
+from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, KV, TS, Stream
-from tests.conftest import in_turn
+from rstore.domain.transaction import Transaction
+from tests.conftest import Backend, in_turn
 from tests.contract.conftest import ALL, MANY, append, entries, entry, keys, rewrite, versions
 
 ODD_KEYS = ["", " ", "%", "%%", "'", "*", "**", ".", "?", "A", "[a]", "\\", "_", "__", "a", "a ", "a%b", "a*b", "a_b"]
@@ -110,3 +114,67 @@ class TestHeads:
         assert seen == sorted(set(seen))
         assert set(names[::2]) <= set(seen)
         assert keys(log.heads(KV)) == names[::2]
+
+
+class TestEndsOfValues:
+    """The head of a key has the end of its newest record, so that a list of keys needs no records."""
+
+    def ends(self, log: LogReader, *, until: int | None = None) -> dict[str, int]:
+        listed = {head.stream.key: head.end for head in log.heads(KV, live=False, until=until)}
+        assert listed == {key: head.end for key in listed if (head := log.head(Stream(KV, key), until)) is not None}
+        return listed
+
+    def test_it_is_that_of_the_newest_record(self, log: Log) -> None:
+        a, b, c = (Stream(KV, key) for key in "abc")
+        log.append([Batch(a, [entry(0)], 10), Batch(b, [entry(0, 90)], 10), Batch(c, [entry(0, 7)], 10)])
+        assert self.ends(log) == {"a": 0, "b": 90, "c": 7}
+        append(log, a, [entry(0, TIME_MAX)], recorded=20)
+        append(log, b, [entry(0)], recorded=20)
+        append(log, c, [entry(op="delitem")], recorded=20, live=False)
+        assert self.ends(log) == {"a": TIME_MAX, "b": 0, "c": 0}
+        append(log, a, [entry(0, 40)], recorded=30, replace=True)
+        log.append([Batch(stream, [entry(0, 50)], 30, replace=True) for stream in (b, c)])
+        assert self.ends(log) == {"a": 40, "b": 50, "c": 50}
+
+    def test_by_a_time_it_is_that_of_the_newest_record_then(self, log: Log, backend: Backend) -> None:
+        a, b = Stream(KV, "a"), Stream(KV, "b")
+        for recorded, end in ((10, 90), (20, 0), (30, 95)):
+            append(log, a, [entry(0, end)], recorded=recorded)
+        append(log, b, [entry(0, 70)], recorded=10)
+        for reader, options in ((log, {"until": 10}), (AsOf(log, 10), {}), (AsOf(log, 19), {})):
+            assert self.ends(reader, **options) == {"a": 90, "b": 70}
+        assert self.ends(log, until=20) == {"a": 0, "b": 70}
+        assert self.ends(AsOf(log, 30)) == {"a": 95, "b": 70}
+        for end in range(20):
+            append(log, a, [entry(0, end)], recorded=40 + end)
+        frozen = backend.log(frozen=True)
+        for reader in (log, frozen):
+            assert [self.ends(reader, until=time)["a"] for time in (10, 20, 30, 40, 42, 58)] == [90, 0, 95, 0, 2, 18]
+            assert [record.end for record in reader.read(a)] == [90, 0, 95, *range(20)]
+            assert [record.end for record in reader.read(a, Query(start=18))] == [90, 95, 18, 19]
+
+    def test_a_transaction_shows_what_it_writes(self, log: Log) -> None:
+        a, b = Stream(KV, "a"), Stream(KV, "b")
+        log.append([Batch(a, [entry(0, 90)], 10), Batch(b, [entry(0, 70)], 10)])
+        above = Transaction(log)
+        above.append([Batch(a, [entry(0, 95)], 20)])
+        assert self.ends(above) == {"a": 95, "b": 70}
+        assert self.ends(above, until=20) == {"a": 95, "b": 70}
+
+    def test_it_stays_with_what_is_rewritten_and_restored(self, log: Log, backend: Backend) -> None:
+        a = Stream(KV, "a")
+        first = append(log, a, [entry(0, 90)], recorded=10)
+        last = append(log, a, [entry(0, 95, data=b"old")], recorded=20)
+        *_, record = log.read(a)
+        log.rewrite([Rewrite(a, None, [first, last], [record._replace(data=b"new")], bump_version=False)])
+        assert self.ends(log) == {"a": 95}
+        other = backend.log("other")
+        assert isinstance(other, Restorable)
+        other.restore([Copy(a, last, True, 0, list(log.read(a)))])
+        assert self.ends(other) == {"a": 95}
+
+    def test_other_kinds_have_none(self, log: Log) -> None:
+        for stream in (Stream(TS, "a"), Stream(ES, "b")):
+            append(log, stream, [entry(0, 90)], recorded=10)
+            assert [head.end for head in log.heads(stream.kind)] == [0]
+            assert [head.end for head in log.heads(stream.kind, until=10)] == [0]

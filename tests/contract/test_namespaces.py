@@ -22,7 +22,7 @@ class TestDiscard:
         assert (log.last([SERIES, OTHER]), log.replay([ReplayQuery(SERIES)])) == ([None, None], [None])
         append(log, SERIES, entries(3), expect=0)
         assert starts(log.read(SERIES)) == [3]
-        assert (log.count(TS), keys(log.heads(TS))) == (1, ["series"])
+        assert (log.counts([TS])[0], keys(log.heads(TS))) == (1, ["series"])
 
     def test_only_its_own_namespace_goes(self, backend: Backend) -> None:
         mine, yours = backend.log("mine"), backend.log("yours")
@@ -43,7 +43,7 @@ class TestDiscard:
         assert other.head(SERIES) is None
         append(other, SERIES, entries(2), expect=0)
         assert starts(log.read(SERIES)) == [2]
-        assert log.count(TS) == other.count(TS) == 1
+        assert log.counts([TS])[0] == other.counts([TS])[0] == 1
 
     def test_a_discarded_namespace_is_not_there_for_a_frozen_log_until_the_next_write(self, backend: Backend) -> None:
         log = backend.log()
@@ -108,7 +108,7 @@ class TestNamespaces:
         rewrite(two, OTHER, ALL, live=False)
         assert [record.data for record in one.read(SERIES)] == [b"one", b""]
         assert [record.data for record in two.read(SERIES)] == [b"two"]
-        assert (one.count(TS), two.count(TS)) == (2, 0)
+        assert (one.counts([TS])[0], two.counts([TS])[0]) == (2, 0)
         assert [stream for _, stream, _ in two.follow()] == [SERIES]
         assert [record.data for record in two.last([SERIES, SERIES]) if record] == [b"two", b"two"]
 

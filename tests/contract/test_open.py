@@ -39,7 +39,7 @@ CALLS: dict[str, Callable[[Log], object]] = {
     "last of none": lambda log: log.last([]),
     "head": lambda log: log.head(SERIES),
     "heads": lambda log: list(log.heads(TS)),
-    "count": lambda log: log.count(TS),
+    "counts": lambda log: log.counts([TS])[0],
     "rewrite": lambda log: rewrite(log, SERIES, ALL, live=False),
     "rewrite nothing": lambda log: log.rewrite([]),
     "restore": lambda log: log.restore([Copy(OTHER, 1, True, 0, [Record(1, None, 1, *entry(1))])]),

@@ -78,25 +78,25 @@ class TestLife:
         assert head_of(log, SERIES).live is True
 
     def test_count_is_the_number_of_live_streams_of_a_kind(self, log: Log) -> None:
-        assert log.count(TS) == 0
+        assert log.counts([TS])[0] == 0
         streams = [Stream(TS, str(number)) for number in range(5)]
         log.append([Batch(stream, entries(1, 2), 1) for stream in streams])
         append(log, EVENTS, entries(1))
-        assert (log.count(TS), log.count(ES), log.count(KV)) == (5, 1, 0)
+        assert (log.counts([TS])[0], log.counts([ES])[0], log.counts([KV])[0]) == (5, 1, 0)
         log.append([Batch(stream, entries(3), 1, live=False) for stream in streams[:3]])
         append(log, streams[0], entries(4), live=False)  # dies no second time
-        assert (log.count(TS), log.count(ES)) == (2, 1)
+        assert (log.counts([TS])[0], log.counts([ES])[0]) == (2, 1)
         append(log, streams[0], entries(5))
         append(log, streams[0], entries(6))
-        assert log.count(TS) == 3
+        assert log.counts([TS])[0] == 3
         rewrite(log, streams[4], ALL, live=False)
         rewrite(log, streams[1], ALL)  # was dead already
         rewrite(log, streams[2], live=True)
-        assert log.count(TS) == 3 == len(list(log.heads(TS)))
+        assert log.counts([TS])[0] == 3 == len(list(log.heads(TS)))
 
     def test_a_stream_may_be_born_dead(self, log: Log) -> None:
         append(log, SERIES, entries(1), live=False)
-        assert (head_of(log, SERIES).live, log.count(TS)) == (False, 0)
+        assert (head_of(log, SERIES).live, log.counts([TS])[0]) == (False, 0)
         assert starts(log.read(SERIES)) == [1]
 
     def test_head_of_an_unknown_stream_is_none(self, log: Log) -> None:

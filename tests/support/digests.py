@@ -18,7 +18,7 @@ def _is_statement(value: object) -> bool:
     return isinstance(value, tuple) or (isinstance(value, str) and " " in value)
 
 
-def digests_of(statements: ModuleType) -> dict[str, str]:
+def digests_of(statements: ModuleType, selection: ModuleType) -> dict[str, str]:
     """Return a digest of each statement that a module names, or of each tuple of them, and one of those it composes."""
     named = {
         name: digest(tuple(value) if isinstance(value, tuple) else value)
@@ -27,5 +27,5 @@ def digests_of(statements: ModuleType) -> dict[str, str]:
     }
     fields = (7,), (9,), (None, "i"), (None, "ab"), (None, 5), (0, 3), *[(False, True)] * 2, (None, 4), (None,)
     queries = starmap(Query, product(*fields))
-    composed = [statements.records(kind, 9, mask, 5, query) for kind, mask, query in product((KV, ES), (0, 5), queries)]
+    composed = [selection.records(kind, 9, mask, 5, query) for kind, mask, query in product((KV, ES), (0, 5), queries)]
     return {**named, "records": digest(composed)}

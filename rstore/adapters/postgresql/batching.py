@@ -13,7 +13,7 @@ from rstore.adapters.postgresql.statements import CHUNK_BYTES
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Batch, Copy, Entry, Record, Rewrite
 from rstore.domain.rules import merged_copies
-from rstore.domain.spans import bit, level_of
+from rstore.domain.spans import level_of, mask_of
 from rstore.domain.streams import Stream
 
 CHUNK_ROWS: Final = 4096
@@ -52,7 +52,7 @@ class Chunk:
         start, end, *rest = entry
         of_level = level_of(part.batch.stream, start, end)
         part.count += 1
-        part.mask |= bit(of_level)
+        part.mask |= mask_of(part.batch.stream, start, end)
         part.largest = max(part.largest, checked_size(entry))
         self.rows.append((len(self.parts), part.count, start, end, of_level, *rest))
         self.size += len(entry.data)
@@ -104,7 +104,7 @@ def records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[
     for version, _, recorded, start, end, *rest in records:
         of_level = level_of(stream, start, end)
         rows.append((version, recorded, start, end, of_level, *rest))
-        mask |= bit(of_level)
+        mask |= mask_of(stream, start, end)
         size += len(rows[-1][7])
         if size > CHUNK_BYTES or len(rows) >= CHUNK_ROWS:
             yield sent()
@@ -160,8 +160,8 @@ def _restored(copies: Sequence[Copy]) -> list[Array]:
     of_streams = [(*stream, heads[stream].version, heads[stream].live, heads[stream].died) for stream in places]
     rows = []
     for stream, (version, _, recorded, start, end, *rest) in records:
-        of_level = level_of(stream, start, end)
-        rows.append((places[stream], version, recorded, start, end, of_level, bit(of_level), *rest))
+        span = start, end, level_of(stream, start, end), mask_of(stream, start, end)
+        rows.append((places[stream], version, recorded, *span, *rest))
     return [*_columns(of_streams, (TEXTS, TEXTS, BIGINTS, BOOLEANS, BIGINTS)), *_columns(rows, _COPIED)]
 
 

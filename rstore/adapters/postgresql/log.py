@@ -152,9 +152,9 @@ class PostgresqlLog:
             yield head
             self._pool.check_open()
 
-    def count(self, kind: str) -> int:
+    def counts(self, kinds: Sequence[str]) -> list[int]:
         with self._pool.lease() as db:
-            return int(db.rows(sql.COUNT, (self._namespace, kind))[0][0])
+            return [int(number) for (number,) in db.rows(sql.COUNTS, (list(kinds), self._namespace))]
 
     def namespaces(self) -> list[str]:
         with self._pool.lease() as db:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
+from rstore.adapters.postgresql import selection
 from rstore.adapters.postgresql import statements as sql
 from rstore.adapters.postgresql.pool import PostgresqlPool
 from rstore.adapters.postgresql.server import Connection, Row
@@ -54,7 +55,7 @@ def pages(pool: PostgresqlPool, namespace: str, stream: Stream, query: Query) ->
             return
         number, levels, died, largest = found
         size = max(1, min(PAGE, sql.CHUNK_BYTES // (largest + 1)))
-        statement, values = sql.records(stream.kind, number, levels, died, query)
+        statement, values = selection.records(stream.kind, number, levels, died, query)
         with db.pipeline():
             db.execute(f"DECLARE rstore NO SCROLL CURSOR FOR {statement}", values)
             fetched = db.execute(f"FETCH {size} FROM rstore", binary=True)
@@ -122,7 +123,7 @@ def _parsed(queries: Sequence[ReplayQuery], rows: Iterable[Row]) -> list[Replay 
 
 def heads(db: Connection, namespace: str, kind: str, above: str, low: str, *, live: bool) -> list[Head]:
     """Return a page of heads; ``above`` is the operator that compares their keys with ``low``."""
-    statement = sql.LIST.format(above=above, live="AND live" if live else "")
+    statement = sql.LIST.format(above=above, live="AND s.live" if live else "")
     rows = db.rows(statement, (namespace, kind, low, PAGE))
     return [Head(Stream(kind, key), *head) for key, *head in rows]
 
@@ -131,4 +132,4 @@ def heads_by_time(db: Connection, namespace: str, kind: str, above: str, low: st
     """Return a page of heads as of a time, as :func:`heads` does."""
     values = {"namespace": namespace, "kind": kind, "low": low, "until": until, "size": PAGE}
     rows = db.rows(sql.LIST_BY_TIME.format(above=above), values)
-    return [head_then(Stream(kind, key), version, op) for key, version, op in rows]
+    return [head_then(Stream(kind, key), *newest) for key, *newest in rows]

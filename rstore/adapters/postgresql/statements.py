@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from rstore.domain.log import Query
 from rstore.domain.operators import DELITEM
 from rstore.domain.paging import RECORD_BYTES
-from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL, ranges
+from rstore.domain.spans import TIME_MAX, TIME_MIN, TOP_LEVEL
 from rstore.domain.streams import KV, SS
 
 # -- the schema and its namespaces ------------------------------------------------------------------------------------
@@ -215,30 +215,36 @@ WHERE nth = 1 OR size <= %(room)s ORDER BY nth""")
 
 # -- streams ----------------------------------------------------------------------------------------------------------
 
-HEAD: Final = f"SELECT s.version, s.floor, s.live, s.died FROM {_STREAM}"
+# Of keys, only one that ever had a value with an end has levels.
+_END: Final = f"""CASE WHEN s.kind = '{KV}' AND s.levels <> 0 THEN coalesce(
+    (SELECT "end" FROM rstore.record WHERE stream = s.id AND version = s.newest), 0) ELSE 0 END"""
 
-LIST: Final = """
-SELECT key, version, floor, live, died FROM rstore.stream
-WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %s AND key {above} %s {live}
-ORDER BY key LIMIT %s"""
+HEAD: Final = f"SELECT s.version, s.floor, s.live, s.died, {_END} FROM {_STREAM}"
 
-HEAD_BY_TIME: Final = _each_way(f"\nSELECT r.version, r.op {_FROM_STREAM}")
+LIST: Final = f"""
+SELECT s.key, s.version, s.floor, s.live, s.died, {_END} FROM rstore.stream AS s
+WHERE s.namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND s.kind = %s AND s.key {{above}} %s {{live}}
+ORDER BY s.key LIMIT %s"""
+
+HEAD_BY_TIME: Final = _each_way(f'\nSELECT r.version, r.op, r."end" {_FROM_STREAM}')
 
 # A stream that was not written to since the time needs no look at its records: its last operator follows from whether
 # it lives.
 LIST_BY_TIME: Final = f"""
-SELECT s.key, coalesce(r.version, s.newest), coalesce(r.op, CASE WHEN s.live THEN '' ELSE '{DELITEM}' END)
+SELECT s.key, coalesce(r.version, s.newest), coalesce(r.op, CASE WHEN s.live THEN '' ELSE '{DELITEM}' END),
+    coalesce(r."end", {_END})
 FROM rstore.stream AS s LEFT JOIN LATERAL (
-    SELECT version, op FROM rstore.record
+    SELECT version, op, "end" FROM rstore.record
     WHERE stream = s.id AND version = CASE WHEN s.recorded > %(until)s THEN {_EARLIER} END) AS r ON true
 WHERE s.newest > 0 AND (s.recorded <= %(until)s OR r.version IS NOT NULL)
     AND s.namespace = (SELECT id FROM rstore.namespace WHERE name = %(namespace)s)
     AND s.kind = %(kind)s AND s.key {{above}} %(low)s
 ORDER BY s.key LIMIT %(size)s"""
 
-COUNT: Final = """
-SELECT count(*) FROM rstore.stream
-WHERE namespace = (SELECT id FROM rstore.namespace WHERE name = %s) AND kind = %s AND live"""
+COUNTS: Final = """
+SELECT (SELECT count(*) FROM rstore.stream AS s WHERE s.namespace = n.id AND s.kind = asked.kind AND s.live)
+FROM unnest(%s::text[]) WITH ORDINALITY AS asked (kind, nth) LEFT JOIN rstore.namespace AS n ON n.name = %s
+ORDER BY asked.nth"""
 
 # -- records ----------------------------------------------------------------------------------------------------------
 
@@ -326,7 +332,7 @@ def replay_matching(query: Query) -> str:
     filters = {" AND item = %(item)s": query.item, " AND op = ANY(%(ops)s::text[])": query.ops}
     order = " DESC" if query.reverse else ""
     records = _MATCHING.format(
-        columns=_columns(query.most),
+        columns=columns_of(query.most),
         died=", s.died" if query.alive else "",
         filters="".join(text for text, value in filters.items() if value is not None),
         order=order,
@@ -334,42 +340,10 @@ def replay_matching(query: Query) -> str:
     return _REPLAY.format(records=records, order=order, **_MANY)
 
 
-def _columns(most: int | None) -> str:
+def columns_of(most: int | None) -> str:
+    """Return the columns of a record, of which the payload may be cut after so many bytes."""
     # the payloads are not compressed, so the server reads no more of a long one than that
     return _COLUMNS if most is None else _COLUMNS.replace("data", f"substr(data, 1, {most:d}) AS data")
-
-
-# Along the versions: values of a key, and records after a version.
-_BY_VERSION: Final = 'WHERE stream = %s AND start <= %s AND "end" >= %s'
-
-# The records of one level that touch a span.
-_BY_SPAN: Final = 'WHERE stream = %s AND level = %s AND start BETWEEN %s AND %s AND "end" >= %s'
-
-
-def records(kind: str, number: int, levels: int, died: int, query: Query) -> tuple[str, list[Any]]:
-    """Return the statement, and its values, for the records that a query matches, in order of ``(start, version)``.
-
-    Args:
-        kind, number, levels, died: of the stream; ``number`` is its id.
-    """
-    start, end, item, ops, until, after, _, reverse, limit, most = query
-    parts: list[tuple[int, ...]]
-    if kind == KV or after > 0:
-        where, parts = _BY_VERSION, [(number, end, start)]
-    else:  # one range of the index for each level, merged in order by PostgreSQL
-        where, parts = _BY_SPAN, [(number, level, low, end, start) for level, low in ranges(levels, start)]
-    filters = {
-        "item = %s": item,
-        "recorded <= %s": until,
-        "op = ANY(%s)": None if ops is None else list(ops),
-        "version > %s": query.above(died),
-    }
-    given = {text: value for text, value in filters.items() if value is not None}
-    each = f"(SELECT {_columns(most)} FROM rstore.record {where}{''.join(f' AND {text}' for text in given)})"
-    order = "DESC" if reverse else "ASC"
-    values = [value for part in parts for value in (*part, *given.values())]
-    statement = f"{' UNION ALL '.join([each] * len(parts))} ORDER BY start {order}, version {order} LIMIT %s"
-    return statement, [*values, limit]
 
 
 # -- following --------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Copy, Entry, Reclaimed, Rewrite
 from rstore.domain.paging import pages
 from rstore.domain.rules import check_expected, forgets, merged_copies
-from rstore.domain.spans import bit, level_of
+from rstore.domain.spans import level_of, mask_of
 from rstore.domain.streams import Stream
 
 Terms: TypeAlias = tuple[int, bool, str]
@@ -39,9 +39,9 @@ def append_one(db: Connection, terms: Terms, batch: Batch, entry: Entry) -> int:
     """Append a batch of one entry in one round trip."""
     stream, _, recorded, expect, live, replace, if_live = batch
     start, end, *rest = entry
-    level = level_of(stream, start, end)
+    span = start, end, level_of(stream, start, end), mask_of(stream, start, end)
     checked_size(entry)
-    values = (*terms, *stream, expect, live, replace, if_live, recorded, start, end, level, bit(level), *rest)
+    values = (*terms, *stream, expect, live, replace, if_live, recorded, *span, *rest)
     version, conflict = _answered(partial(db.rows, sql.APPEND_ONE, values), [batch])
     if conflict is not None:
         check_expected(batch, version, 0)

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from rstore.adapters.redis.errors import damaged
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Entry, Head, Record
-from rstore.domain.spans import TIME_MIN, level
+from rstore.domain.spans import TIME_MIN, level_of
 from rstore.domain.streams import Stream
 
 VALUE_BYTES: Final = 511 << 20
@@ -41,6 +41,9 @@ _SPAN: Final = Struct(">BQQQQ")  # level, start, version, end, recorded
 _EDGE: Final = Struct(">BQ")  # level, start
 
 HEAD_END: Final = _HEAD.size - 1
+_END_AT: Final = _HEAD.size + 33
+KEY_END: Final = _END_AT + 7
+"""The last byte of a key's head and of the span of its newest record, which stands behind it."""
 SINCE: Final = b"since"
 """The field, among retired records, that has the first generation that they were retired by."""
 
@@ -94,13 +97,20 @@ class StoredHead(NamedTuple):
         """Tell whether a version is of an earlier fencing epoch: its record may have been lost since it was seen."""
         return self.floor < version < self.version - self.version % EPOCH_SIZE
 
-    def as_head(self, stream: Stream) -> Head:
-        return Head(stream, self.version, self.floor, bool(self.live), self.died)
+    def as_head(self, stream: Stream, end: int = 0) -> Head:
+        return Head(stream, self.version, self.floor, bool(self.live), self.died, end)
 
 
 def unpack_head(packed: bytes | None) -> StoredHead | None:
     """Return a head, and the record behind it; None if there is no such stream."""
     return stored_head(packed) if packed else None
+
+
+def unpack_end(packed: bytes | None) -> int:
+    """Return the end of a key's newest record, of which the head and the span are given; 0 if that is not there."""
+    if not packed or len(packed) <= _HEAD.size:
+        return 0
+    return int.from_bytes(packed[_END_AT : KEY_END + 1], "big") + TIME_MIN
 
 
 def stored_head(packed: bytes) -> StoredHead:
@@ -118,12 +128,20 @@ def stored_head(packed: bytes) -> StoredHead:
 # -- records ----------------------------------------------------------------------------------------------------------
 
 
-def pack_body(entry: Entry | Record) -> bytes:
-    """Return a record as far as its writer knows it; the scripts put version, position and time before it."""
+def pack_body(stream: Stream, entry: Entry | Record) -> bytes:
+    """Return a record as far as its writer knows it; the scripts put version, position and time before it.
+
+    The values of a key have level 0, whatever their span, and begin at 0: so the index has them in order of versions.
+    """
     start, end, item, op, data, meta = entry[-6:]
     items, ops, words = _words(item, op)
     fixed = _BODY.pack(
-        level(start, end), start - TIME_MIN, end - TIME_MIN, items, ops, 0 if meta is None else len(meta) + 1
+        level_of(stream, start, end) or 0,
+        start - TIME_MIN,
+        end - TIME_MIN,
+        items,
+        ops,
+        0 if meta is None else len(meta) + 1,
     )
     body = b"".join((fixed, words, meta or b"", data))
     if len(body) > VALUE_BYTES:

@@ -10,7 +10,7 @@ from typing import Final
 from attrs import frozen
 
 from rstore.adapters.redis.as_of import last_of, newest_by_reads, newest_by_script
-from rstore.adapters.redis.codec import HEAD_END, StoredHead, unpack_head
+from rstore.adapters.redis.codec import HEAD_END, KEY_END, StoredHead, unpack_end, unpack_head
 from rstore.adapters.redis.connection import Command
 from rstore.adapters.redis.keys import Location, Partition, stream_name, stream_named
 from rstore.adapters.redis.node import Request
@@ -58,24 +58,26 @@ def first_within(opened: Opened, streams: Sequence[Stream], room: int) -> list[S
 
 def heads_of(opened: Opened, locations: Sequence[Location], until: int | None) -> list[Head | None]:
     """Return the heads of streams, as of a time if there is one; None for a stream that is not there then."""
-    looks = [Request(at.slot, [(b"GETRANGE", at.head, 0, HEAD_END)]) for at in locations]
-    heads = [unpack_head(packed) for (packed,) in opened.servers.ask_each(looks)]
+    looks = [Request(at.slot, [(b"GETRANGE", at.head, 0, KEY_END)]) for at in locations]
+    found = [packed for (packed,) in opened.servers.ask_each(looks)]
+    heads = [unpack_head(packed and packed[: HEAD_END + 1]) for packed in found]
+    listed = list(zip(locations, heads, map(unpack_end, found), strict=True))
     if until is None:
-        return [head and head.as_head(at.stream) for head, at in zip(heads, locations, strict=True)]
+        return [head and head.as_head(at.stream, end) for at, head, end in listed]
     earlier = _earlier(opened, locations, heads, until, whole=False)
     return [
-        head and _head_then(at.stream, head, earlier.get(index, head))
-        for index, (head, at) in enumerate(zip(heads, locations, strict=True))
+        head and _head_then(at.stream, head, end, earlier.get(index, head))
+        for index, (at, head, end) in enumerate(listed)
     ]
 
 
-def _head_then(stream: Stream, head: StoredHead, newest: StoredHead | Record | None) -> Head | None:
+def _head_then(stream: Stream, head: StoredHead, end: int, newest: StoredHead | Record | None) -> Head | None:
     """Return a head as it was by its newest record of then, if that is not the newest of all."""
     if isinstance(newest, Record):
-        return head_then(stream, newest.version, newest.op)
+        return head_then(stream, newest.version, newest.op, newest.end)
     if newest is None or not head.newest:
         return None
-    return Head(stream, head.newest, 0, kind_of(stream) not in (KV, IX) or bool(head.live))
+    return Head(stream, head.newest, 0, kind_of(stream) not in (KV, IX) or bool(head.live), end=end)
 
 
 def _earlier(
@@ -126,10 +128,10 @@ def listed(
     return (head for head in heads if head.live or not live)
 
 
-def count_live(opened: Opened, kind: str) -> int:
-    edges = _edges(kind)
-    looks = [Request(each.slot, [(b"ZLEXCOUNT", each.live, *edges)]) for each in opened.partitions]
-    return sum(int(number) for (number,) in opened.servers.ask_each(looks))
+def count_live(opened: Opened, kinds: Sequence[str]) -> list[int]:
+    edges = list(map(_edges, kinds))
+    looks = [Request(at.slot, [(b"ZLEXCOUNT", at.live, *each) for each in edges]) for at in opened.partitions]
+    return [sum(map(int, numbers)) for numbers in zip(*opened.servers.ask_each(looks), strict=True)]
 
 
 def _edges(kind: str, prefix: str = "") -> tuple[bytes, bytes]:

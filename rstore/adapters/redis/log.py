@@ -16,7 +16,7 @@ from typing import Final
 
 from rstore.adapters.redis import feed
 from rstore.adapters.redis.cluster.router import Servers, connect
-from rstore.adapters.redis.codec import HEAD_END, MAX_NUMBER, unpack_head
+from rstore.adapters.redis.codec import MAX_NUMBER, unpack_head
 from rstore.adapters.redis.dsn import Server
 from rstore.adapters.redis.heads import count_live, first_within, heads_of, listed, newest
 from rstore.adapters.redis.keys import Partition
@@ -173,10 +173,8 @@ class RedisLog:
         at = opened.locate(stream)
         if until is not None:
             opened.await_writers(until, [stream])
-            (found,) = heads_of(opened, [at], until)
-            return found
-        head = unpack_head(*opened.servers.at(at.slot).ask((b"GETRANGE", at.head, 0, HEAD_END)))
-        return head and head.as_head(stream)
+        (found,) = heads_of(opened, [at], until)
+        return found
 
     def heads(
         self, kind: str, prefix: str = "", *, live: bool = True, after: str | None = None, until: int | None = None
@@ -187,8 +185,8 @@ class RedisLog:
             yield head
             opened.servers.check_open()
 
-    def count(self, kind: str) -> int:
-        return count_live(self._opened(), kind)
+    def counts(self, kinds: Sequence[str]) -> list[int]:
+        return count_live(self._opened(), kinds)
 
     def namespaces(self) -> list[str]:
         return list_namespaces(self._opened().servers)

@@ -33,7 +33,8 @@ from rstore.adapters.redis.errors import damaged
 from rstore.adapters.redis.keys import Location
 from rstore.domain.errors import StoreError
 from rstore.domain.log import Query, Record
-from rstore.domain.spans import ranges
+from rstore.domain.spans import TIME_MIN, ranges
+from rstore.domain.streams import KV
 
 _SPANS: Final = 64
 _MOST_SPANS: Final = 4096
@@ -55,6 +56,7 @@ class Snapshot:
     def __init__(self, owner: Owner, location: Location, head: StoredHead) -> None:
         self._owner, self._head = owner, head
         self._head_key, self._records_key, self._spans_key = location.current
+        self._is_key = location.stream.kind == KV
         self._young, self._old = location.partition.retired(location.stream)
         self._generation: int | None = head.generation
         self._retired: dict[int, Retired] = {}
@@ -94,7 +96,8 @@ class Snapshot:
         after, until = query.after, query.until
         if after and self._head.version - after <= _TAIL:
             return iter(sorted(query.matching(self._tail(after)), key=_order, reverse=query.reverse))
-        spans = self.spans(query.start, query.end, reverse=query.reverse)
+        start = TIME_MIN if self._is_key else query.start  # the index does not have the spans of values by level
+        spans = self.spans(start, query.end, reverse=query.reverse)
         chosen = (span for span in spans if span.version > after and (until is None or span.recorded <= until))
         return self.records((span.version for span in chosen), size)
 

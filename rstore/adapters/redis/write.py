@@ -195,19 +195,19 @@ def _packed_header(
 def _packed_parts(write: Write) -> Iterator[bytes]:
     """Yield the parts of a write."""
     if isinstance(write, Batch):
-        return map(pack_body, write.entries)
+        return (pack_body(write.stream, entry) for entry in write.entries)
     if isinstance(write, Rewrite):
-        return map(_packed_put, write.put)
-    return (_packed_copy(place, record) for place, record in write.records)
+        return (_packed_put(write.stream, record) for record in write.put)
+    return (_packed_copy(write.stream, place, record) for place, record in write.records)
 
 
-def _packed_copy(place: int, record: Record) -> bytes:
+def _packed_copy(stream: Stream, place: int, record: Record) -> bytes:
     version, recorded = packed_number(record.version), packed_time(record.recorded)
-    return version + packed_number(place) + recorded + pack_body(record)
+    return version + packed_number(place) + recorded + pack_body(stream, record)
 
 
-def _packed_put(record: Record) -> bytes:
-    return packed_number(record.version) + packed_time(record.recorded) + pack_body(record)
+def _packed_put(stream: Stream, record: Record) -> bytes:
+    return packed_number(record.version) + packed_time(record.recorded) + pack_body(stream, record)
 
 
 def _packed_drop(versions: Collection[int]) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from rstore.adapters.sqlite import reading, writing
+from rstore.adapters.sqlite import reading, selection, writing
 from rstore.adapters.sqlite import statements as sql
 from rstore.adapters.sqlite.backup import back_up
 from rstore.adapters.sqlite.file import SqliteFile
@@ -91,7 +91,7 @@ class SqliteLog:
             row = reading.find(db, stream)
             if row is None:
                 return
-            statement = sql.records(stream.kind, row.id, row.levels, row.died, query)
+            statement = selection.records(stream.kind, row.id, row.levels, row.died, query)
             with reading.selected(self._pool, db, *statement, query.most) as rows:
                 yield from map(reading.record, rows)
 
@@ -138,10 +138,10 @@ class SqliteLog:
             yield head
             self._pool.check_open()
 
-    def count(self, kind: str) -> int:
+    def counts(self, kinds: Sequence[str]) -> list[int]:
         with self._pool.lease() as db:
-            row = db.execute(sql.COUNT, (db.namespace, kind)).fetchone()
-        return row[0] if row else 0
+            found = [db.execute(sql.COUNT, (db.namespace, kind)).fetchone() for kind in kinds]
+        return [row[0] if row else 0 for row in found]
 
     def namespaces(self) -> list[str]:
         with self._pool.lease() as db:

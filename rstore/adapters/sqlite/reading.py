@@ -13,6 +13,7 @@ from itertools import islice
 from sys import getsizeof
 from typing import Any, Final, NamedTuple
 
+from rstore.adapters.sqlite import selection
 from rstore.adapters.sqlite import statements as sql
 from rstore.adapters.sqlite.file import Connection
 from rstore.adapters.sqlite.pool import SqlitePool
@@ -27,13 +28,13 @@ _PAGE_BYTES: Final = 1 << 20  # of larger pages the system takes the memory back
 _DAMAGED: Final = "the file is damaged: restore it from a backup"
 _RECORD: Final = {(int, int, int, int, int, str, str, bytes, meta) for meta in (bytes, type(None))}
 _FOLLOWED: Final = {(str, str, *types) for types in _RECORD}
-_STREAM: Final = {(int, int, int, int, int, int, recorded) for recorded in (int, type(None))}
-_LISTED: Final = {(str, int, int, int, int)}
-_LISTED_BY_TIME: Final = {(str, int, str)}
+_STREAM: Final = {(int, int, int, int, int, int, recorded, int) for recorded in (int, type(None))}
+_LISTED: Final = {(str, int, int, int, int, int)}
+_LISTED_BY_TIME: Final = {(str, int, str, int)}
 
 
 class StreamRow(NamedTuple):
-    """A stream as the file has it, with the version and the transaction time of its newest record."""
+    """A stream as the file has it, with version and transaction time of its newest record, and the end of a value."""
 
     id: int
     live: int
@@ -42,9 +43,10 @@ class StreamRow(NamedTuple):
     died: int
     version: int
     recorded: int | None
+    end: int = 0
 
     def head(self, stream: Stream) -> Head:
-        return Head(stream, self.version, self.floor, bool(self.live), self.died)
+        return Head(stream, self.version, self.floor, bool(self.live), self.died, self.end)
 
 
 def find(db: Connection, stream: Stream) -> StreamRow | None:
@@ -88,7 +90,7 @@ def replayed(db: Connection, row: StreamRow | None, asked: ReplayQuery) -> Repla
         query = query._replace(after=folded_version(snapshot))
     if query.after >= row.version:
         return Replay(row.head(stream), snapshot, [])
-    rows = db.execute(*sql.records(stream.kind, row.id, row.levels, row.died, query)).fetchall()
+    rows = db.execute(*selection.records(stream.kind, row.id, row.levels, row.died, query)).fetchall()
     return Replay(row.head(stream), snapshot, _records(_begun(db, rows, query.most)))
 
 
@@ -102,7 +104,8 @@ def heads(db: Connection, kind: str, low: str, *, live: bool) -> list[Head]:
     rows = db.execute(sql.LIST_LIVE if live else sql.LIST, (db.namespace, kind, low, PAGE)).fetchall()
     listed = (_checked(row, _LISTED) for row in rows)
     return [
-        Head(Stream(kind, key), version, floor, bool(is_live), died) for key, version, floor, is_live, died in listed
+        Head(Stream(kind, key), version, floor, bool(is_live), died, end)
+        for key, version, floor, is_live, died, end in listed
     ]
 
 
@@ -110,7 +113,7 @@ def heads_by_time(db: Connection, kind: str, low: str, until: int) -> list[Head]
     """Return a page of heads as of a time, from a key on."""
     rows = db.execute(sql.LIST_BY_TIME.by(kind, until), (db.namespace, kind, low, until, PAGE)).fetchall()
     listed = (_checked(row, _LISTED_BY_TIME) for row in rows)
-    return [head_then(Stream(kind, key), version, op) for key, version, op in listed]
+    return [head_then(Stream(kind, key), *newest) for key, *newest in listed]
 
 
 def last(db: Connection, stream: Stream, until: int | None) -> Record | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from rstore.domain.log import Entry, Query
-from rstore.domain.spans import ranges
+from rstore.domain.log import Entry
 from rstore.domain.streams import KV
 
 # -- the file and its namespaces --------------------------------------------------------------------------------------
@@ -74,7 +72,7 @@ def _named(prefix: str) -> dict[str, str]:
     return each | {"columns": ", ".join(each.values())}
 
 
-_BARE, _IN_HEAD, _IN_RECORD = _named(""), _named("h."), _named("r.")
+BARE, _IN_HEAD, _IN_RECORD = _named(""), _named("h."), _named("r.")
 _OLD, _IN_CHANGE = ({name: text.replace('"', "") for name, text in _named(p).items()} for p in ("old_", "c.old_"))
 
 # Where a key's newest record is for which a condition does not hold, such as to be of a later time: in the change that
@@ -173,7 +171,7 @@ SIZES: Final = _each_way("h.key, length({data}) + coalesce(length({meta}), 0)", 
 # -- streams ----------------------------------------------------------------------------------------------------------
 
 _ROW: Final = """h.id, h.live, h.levels, h.floor, h.died, max(h.floor, coalesce(h.version, r.version, 0)),
-    coalesce(h.recorded, r.recorded)"""
+    coalesce(h.recorded, r.recorded), coalesce(h."end", 0)"""
 _WITH_NEWEST: Final = f"rstore_head AS h LEFT JOIN rstore_record AS r ON r.position = ({_NEWEST})"
 _STREAM: Final = f"SELECT {_ROW} FROM {_WITH_NEWEST} WHERE h.namespace = ?1 AND h.kind = ?2 AND h.key = ?3 AND "
 
@@ -184,17 +182,17 @@ SELECT h.key, {_ROW} FROM json_each(?3) AS asked CROSS JOIN {_WITH_NEWEST}
 WHERE h.namespace = ?1 AND h.kind = ?2 AND h.live IN (0, 1) AND h.key = asked.value"""
 
 _LIST: Final = """SELECT h.key, max(h.floor, coalesce(h.version,
-    (SELECT max(version) FROM rstore_record WHERE stream = h.id), 0)), h.floor, h.live, h.died
+    (SELECT max(version) FROM rstore_record WHERE stream = h.id), 0)), h.floor, h.live, h.died, coalesce(h."end", 0)
 FROM rstore_head AS h WHERE h.namespace = ?1 AND h.kind = ?2 AND h.key >= ?3 AND """
 
 LIST_LIVE: Final = f"{_LIST} h.live = 1 ORDER BY h.key LIMIT ?4"
 LIST: Final = " UNION ALL ".join(f"{_LIST} {live}" for live in _LIVES) + " ORDER BY 1 LIMIT ?4"
 
 LIST_BY_TIME: Final = _each_way(
-    "h.key, {version}, {op}", "rstore_head AS h", f"{_OF_KIND} >= ?3", "ORDER BY 1 LIMIT ?5"
+    "h.key, {version}, {op}, {end}", "rstore_head AS h", f"{_OF_KIND} >= ?3", "ORDER BY 1 LIMIT ?5"
 )
 
-HEAD_BY_TIME: Final = _each_way("{version}, {op}", "rstore_head AS h", f"{_OF_KIND} = ?3", "LIMIT 1")
+HEAD_BY_TIME: Final = _each_way("{version}, {op}, {end}", "rstore_head AS h", f"{_OF_KIND} = ?3", "LIMIT 1")
 
 COUNT: Final = "SELECT live FROM rstore_count WHERE namespace = ? AND kind = ?"
 
@@ -261,11 +259,11 @@ RETURNING version"""
 
 # In a transaction, where version, position and transaction time are known.
 ADD_KEY: Final = f"""
-INSERT INTO rstore_head (namespace, kind, key, live, levels, floor, died, {_BARE["columns"]})
+INSERT INTO rstore_head (namespace, kind, key, live, levels, floor, died, {BARE["columns"]})
 VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 SET: Final = f"""
-UPDATE rstore_head SET ({_BARE["columns"]}, floor) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?"""
+UPDATE rstore_head SET ({BARE["columns"]}, floor) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?"""
 
 # Those of some keys that have more than one record.
 WITH_HISTORY: Final = """
@@ -273,7 +271,7 @@ SELECT h.id FROM json_each(?) AS asked CROSS JOIN rstore_head AS h ON h.id = ask
 CROSS JOIN rstore_change AS c ON c.position = h.position WHERE c.old_position IS NOT NULL"""
 
 INSERT: Final = f"""
-INSERT INTO rstore_record ({_BARE["columns"]}, stream, level) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO rstore_record ({BARE["columns"]}, stream, level) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 # -- erase ------------------------------------------------------------------------------------------------------------
 
@@ -308,11 +306,11 @@ SELECT count(*), coalesce(sum(size), 0)
 FROM (SELECT size FROM chain UNION ALL SELECT length(data) FROM rstore_record WHERE stream IN {_THOSE})"""
 
 _TAKEN: Final = f"SELECT {_OLD['columns']} FROM rstore_change WHERE position = ?"
-HEAD_TAKES: Final = f"UPDATE rstore_head SET ({_BARE['columns']}) = ({_TAKEN}) WHERE id = ?"
+HEAD_TAKES: Final = f"UPDATE rstore_head SET ({BARE['columns']}) = ({_TAKEN}) WHERE id = ?"
 CHANGE_TAKES: Final = f"UPDATE rstore_change SET ({_OLD['columns']}) = ({_TAKEN}) WHERE position = ?"
 
 _PUT: Final = ("recorded", *Entry._fields)
-PUT_IN_HEAD: Final = f"UPDATE rstore_head SET {', '.join(f'{_BARE[name]} = ?' for name in _PUT)} WHERE id = ?"
+PUT_IN_HEAD: Final = f"UPDATE rstore_head SET {', '.join(f'{BARE[name]} = ?' for name in _PUT)} WHERE id = ?"
 PUT_IN_CHANGE: Final = f"UPDATE rstore_change SET {', '.join(f'{_OLD[name]} = ?' for name in _PUT)} WHERE position = ?"
 
 FORGET_CHANGES: Final = f"{_LINKS_OF_MANY} DELETE FROM rstore_change WHERE position IN (SELECT position FROM chain)"
@@ -333,7 +331,7 @@ MARK_AGAIN: Final = (
 # -- read -------------------------------------------------------------------------------------------------------------
 
 SNAPSHOT: Final = f"""
-SELECT {_BARE["columns"]} FROM rstore_record INDEXED BY rstore_record_span WHERE level = 0 AND stream =
+SELECT {BARE["columns"]} FROM rstore_record INDEXED BY rstore_record_span WHERE level = 0 AND stream =
     (SELECT id FROM rstore_head WHERE namespace = ?1 AND kind = ?2 AND live IN (0, 1) AND key = ?3)
 AND start <= ?4 AND recorded <= ?5 ORDER BY start DESC, position DESC LIMIT 1"""
 
@@ -365,46 +363,7 @@ CROSS JOIN rstore_change AS c ON c.position = {_SUCCESSOR}
 WHERE r.position > ?1 AND h.namespace = ?2
 ORDER BY 4"""
 
-_BY_CHAIN: Final = _CHAIN.format(which="= ?", columns=_BARE["columns"], old=_IN_CHANGE["columns"])
-
-# Along the versions: records after a version.
-_BY_VERSION: Final = 'rstore_record INDEXED BY rstore_record_version WHERE stream = ? AND start <= ? AND "end" >= ?'
+BY_CHAIN: Final = _CHAIN.format(which="= ?", columns=BARE["columns"], old=_IN_CHANGE["columns"])
 
 # The beginning of a payload, where the driver has no way to read only that: SQLite reads all of it.
 BEGINNING: Final = "SELECT substr(data, 1, ?) FROM rstore_record WHERE position = ?"
-
-# The records of one level that touch a span.
-_BY_SPAN: Final = (
-    "rstore_record INDEXED BY rstore_record_span "
-    'WHERE stream = ? AND level = ? AND start BETWEEN ? AND ? AND "end" >= ?'
-)
-
-
-def records(kind: str, number: int, levels: int, died: int, query: Query) -> tuple[str, list[Any]]:
-    """Return the statement, and its values, for the records that a query matches, in order of ``(start, position)``.
-
-    The stream is of that ``kind``, and ``number`` is its id; ``levels`` and ``died`` are those of its row.
-    """
-    start, end, item, ops, until, after, _, reverse, limit, most = query
-    parts: list[tuple[int, ...]]
-    chain, columns = "", _BARE["columns"]
-    if kind == KV:
-        chain, source, parts = _BY_CHAIN, 'chain WHERE start <= ? AND "end" >= ?', [(number, after, end, start)]
-    elif after > 0:
-        source, parts = _BY_VERSION, [(number, end, start)]
-    else:  # one range of the index for each level, merged in order by SQLite
-        source, parts = _BY_SPAN, [(number, level, low, end, start) for level, low in ranges(levels, start)]
-    filters: list[tuple[str, Iterable[Any] | None]] = [
-        ("version > ?", [query.above(died)]),
-        ("item = ?", None if item is None else [item]),
-        ("recorded <= ?", None if until is None else [until]),
-        (f"op IN (NULL{', ?' * len(ops or ())})", ops),  # of an empty list, SQLite has no plan in a compound SELECT
-    ]
-    given = [(text, values) for text, values in filters if values is not None]
-    if most is not None and kind != KV:  # of what is NULL here, reading.selected reads the beginning
-        columns = columns.replace("data", f"iif(length(data) > {most:d}, NULL, data) AS data")
-    each = f"SELECT {columns} FROM {source}" + "".join(f" AND {text}" for text, _ in given)
-    order = "DESC" if reverse else "ASC"
-    own = [value for _, values in given for value in values]
-    statement = f"{chain} {' UNION ALL '.join([each] * len(parts))} ORDER BY 4 {order}, 2 {order} LIMIT ?"
-    return statement, [*(value for part in parts for value in (*part, *own)), -1 if limit is None else limit]

@@ -86,7 +86,7 @@ def info(store: Store, progress: Report | None = None) -> Info:
         backend=log.name,
         namespace=store.namespace,
         namespaces=log.namespaces(),
-        keys={kind: log.count(kind) for kind in (KV, TS, ES)},
+        keys={KV: len(store), **dict(zip((TS, ES), log.counts((TS, ES)), strict=True))},
         records=dict(sorted(records.items())),
         bytes=size,
         oldest=oldest,

@@ -148,7 +148,7 @@ class Indexes:
             yield problem
 
     def _miscount(self, kind: str) -> Problem | None:
-        count = attempted(partial(self.log.count, kind))
+        count = attempted(lambda: self.log.counts([kind])[0])
         listed = attempted(lambda: sum(1 for _ in self.log.heads(kind)))
         for error in (count, listed):
             if isinstance(error, StoreError):

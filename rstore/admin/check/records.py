@@ -15,12 +15,14 @@ from rstore.domain.operators import (
     DELETE,
     DELITEM,
     EVENTS,
+    EXPIRE,
     EXTEND,
     INDEX_OF,
     ONCE,
     PROTECT,
     REMOVE,
     SET_TAG,
+    SET_UNTIL,
     SETITEM,
     SETTLED,
     SKIP,
@@ -34,6 +36,7 @@ from rstore.domain.streams import (
     DELIVER,
     DUE,
     ES,
+    EXPIRY,
     FED,
     INDEX,
     IX,
@@ -54,7 +57,7 @@ from rstore.history.queue import lease_of
 from rstore.history.searcher import begun_with
 from rstore.models.indexes import described, entry_words
 
-_VALUELESS: Final = frozenset({REMOVE, DELITEM, DELETE, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT, UNTAG})
+_VALUELESS: Final = frozenset({REMOVE, DELITEM, DELETE, ONCE, PROJECT, SKIP, CHECK, PROTECT, UNPROTECT, UNTAG, EXPIRE})
 
 
 class _Kind(NamedTuple):
@@ -69,6 +72,10 @@ def _is_timeless(start: int, end: int) -> bool:
     return start == end == 0
 
 
+def _is_of_a_value(start: int, end: int) -> bool:
+    return start == 0 <= end
+
+
 def _is_moment(start: int, end: int) -> bool:
     return start == end
 
@@ -78,7 +85,7 @@ def _is_forward(start: int, end: int) -> bool:
 
 
 _KINDS: Final[Mapping[str, _Kind]] = {
-    KV: _Kind((SETITEM, DELITEM), _is_timeless, "0..0"),
+    KV: _Kind((SETITEM, SET_UNTIL, DELITEM), _is_of_a_value, "from 0 on"),
     TS: _Kind((EXTEND, REMOVE), _is_forward, "from one time to a later one"),
     ES: _Kind(EVENTS, _is_moment, "a single time"),
     SS: _Kind((SNAPSHOT,), _is_moment, "a single time"),
@@ -90,6 +97,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     DUE: _Kind((DUE, SETTLED), _is_timeless, "0..0"),
     INDEX: _Kind((INDEX_OF,), _is_timeless, "0..0"),
     IX: _Kind((SETITEM, DELITEM), _is_timeless, "0..0"),
+    EXPIRY.kind: _Kind((EXPIRE,), _is_timeless, "0..0"),
     TAG: _Kind((SET_TAG, UNTAG), _is_timeless, "0..0"),
     RETAIN: _Kind((RETAIN,), _is_timeless, "0..0"),
     KEYS: _Kind((CHECK, PROTECT, UNPROTECT), _is_timeless, "0..0"),

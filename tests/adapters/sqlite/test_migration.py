@@ -74,7 +74,7 @@ def shown(path: Path, *, frozen: bool) -> list[Any]:
             [(log.last(streams, until), [log.head(stream, until) for stream in streams]) for until in times[::9]],
             log.last(streams),
             [list(log.heads(kind, until=times[3])) for kind in (KV, TS, ES)],
-            [log.count(kind) for kind in (KV, TS, ES)],
+            log.counts((KV, TS, ES)),
         ]
     finally:
         log.close()
