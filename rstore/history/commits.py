@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from rstore.domain.streams import ES, TS
 from rstore.history.changes import Change
 
 By: TypeAlias = Literal["change", "commit"]
@@ -55,14 +54,6 @@ def is_next(change: Change, before: Change) -> bool:
     """Tell whether a change belongs to the commit of the one before it. The arguments of a decision begin a new one."""
     is_of_one = change.arguments is None and change.commit == before.commit
     return is_of_one and _words(change) == _words(before)
-
-
-def is_alike(change: Change, before: Change) -> bool:
-    """Tell whether two changes of one millisecond, which have no words, may be of one append.
-
-    Most are of several: a program that writes to a key in a loop does so in less than a millisecond.
-    """
-    return change.kind == TS or (change.kind == ES and change.timestamp == before.timestamp)
 
 
 def by_commit(changes: Iterable[Change]) -> Iterator[Commit]:

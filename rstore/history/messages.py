@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 from rstore.core import Core
 from rstore.domain.errors import StorePayloadError
 from rstore.domain.log import Query, Record
-from rstore.domain.streams import Stream
+from rstore.domain.streams import ES, TS, Stream
 from rstore.history.changes import Change, note_of, read_change
-from rstore.history.commits import Commit, commit_of, is_alike, is_next
+from rstore.history.commits import Commit, commit_of, is_next
 
 _RECORDS: Final = 4_096
 _BYTES: Final = 1 << 22
@@ -92,4 +92,12 @@ def messages(core: Core, stream: Stream, page: Page, last: int) -> Iterator[Mess
 def _belongs(change: Change, before: Change, last: int) -> bool:
     if change.version <= last or before.version <= last:
         return change.version <= last
-    return is_next(change, before) and (change.commit is not None or is_alike(change, before))
+    return is_next(change, before) and (change.commit is not None or _is_alike(change, before))
+
+
+def _is_alike(change: Change, before: Change) -> bool:
+    """Tell whether two changes of one millisecond, which have no words, may be of one append.
+
+    Most are of several: a program that writes to a key in a loop does so in less than a millisecond.
+    """
+    return change.kind == TS or (change.kind == ES and change.timestamp == before.timestamp)

@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeAlias, TypeVar
 from attrs import evolve
 
 from rstore.commits import WRITER
-from rstore.core import Surface, core_of, until_unmoved
+from rstore.core import Core, Surface, core_of, until_unmoved
 from rstore.domain.errors import StoreError
 from rstore.domain.names import check_name
 from rstore.history.changes import Change, StreamFilter, stream_filter
@@ -86,11 +86,13 @@ def _clearing(target: Target[Any], name: str, rebuild: bool | Callable[[Any], An
     )
 
 
-def calls_of(fn: Callable[[Change, Any], Any]) -> Calls:
+def calls_of(core: Core, fn: Callable[[Change, Any], Any]) -> Calls:
     """Return the calls of a function with each change."""
 
-    def calls(due: Sequence[Due]) -> Iterator[Call]:
-        return (Call(change, change, position, error, partial(fn, change)) for change, position, error, _ in due)
+    def calls(dues: Sequence[Due]) -> Iterator[Call]:
+        for due in dues:
+            change, error = due.change(core)
+            yield Call(change, change, due.position, error, partial(fn, change))
 
     return calls
 
@@ -136,7 +138,8 @@ class Projector(Generic[T]):
             StoreError: another projection has taken its place: see :meth:`swap`.
         """
         options = Options(wait, rebuild, on_error, history)
-        return run_projection(self._source, self._into, name, stream_filter(kind, prefix), calls_of(fn), options)
+        calls = calls_of(core_of(self._source), fn)
+        return run_projection(self._source, self._into, name, stream_filter(kind, prefix), calls, options)
 
     def skipped(self, name: str) -> list[Skipped]:
         """Return the changes that a projection has skipped; see :meth:`Store.skipped`."""
@@ -227,7 +230,8 @@ class Projecting(Surface):
         (2, 2)
         """
         options = Options(wait, rebuild, on_error, history)
-        return run_projection(self, None, name, stream_filter(kind, prefix), calls_of(fn), options)
+        calls = calls_of(self._core, fn)
+        return run_projection(self, None, name, stream_filter(kind, prefix), calls, options)
 
     def skipped(self, name: str) -> list[Skipped]:
         """Return the changes that a projection has skipped, in the order in which it did, since its last rebuild.

@@ -34,12 +34,17 @@ T = TypeVar("T")
 
 
 class Due(NamedTuple):
-    """A change for a projection, its position, the error if it cannot be read, and whether its words could be read."""
+    """A record for a projection, its position, and its words, or the error if these can't be read."""
 
-    change: Change
     position: Position
-    error: StorePayloadError | None
-    noted: bool
+    stream: Stream
+    record: Record
+    words: dict[str, Any]
+    unreadable: StorePayloadError | None
+
+    def change(self, core: Core) -> tuple[Change, StorePayloadError | None]:
+        """Return its change, and the error if that can't be read."""
+        return read_change(core, self.stream, self.record, dict(self.words), self.unreadable)
 
 
 class Call(NamedTuple):
@@ -61,7 +66,7 @@ class Call(NamedTuple):
 
 
 Calls: TypeAlias = Callable[[Sequence[Due]], Iterable[Call]]
-"""Returns the calls for changes that come one after the other, up to the end of a commit."""
+"""Returns the calls for records that come one after the other, up to the end of a commit."""
 
 
 class _Next(NamedTuple):
@@ -171,8 +176,7 @@ class Work(Generic[T]):
                 continue
             note, unreadable = note_of(self.core, stream, record)
             if writers_in(note) != own:
-                change, error = read_change(self.core, stream, record, note, unreadable)
-                changes.append(Due(change, position, error, unreadable is None))
+                changes.append(Due(position, stream, record, note, unreadable))
                 size += len(record.data)
 
     def _read_ahead(self) -> bool:

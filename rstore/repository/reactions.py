@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from operator import attrgetter
 from os.path import commonprefix
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from attrs import Factory, define
 
-from rstore.commits import decision_name
-from rstore.core import core_of
-from rstore.domain.errors import StoreModelError, StorePayloadError
+from rstore.commits import ARGUMENTS, COMMIT, DID, decision_name
+from rstore.core import Core, core_of
+from rstore.domain.errors import StoreError, StoreModelError
 from rstore.domain.operators import EVENT
 from rstore.domain.streams import ES
-from rstore.history.changes import Change, StreamFilter
-from rstore.history.commits import Commit, commit_of, is_alike, is_next
+from rstore.history.changes import StreamFilter
+from rstore.history.commits import Commit, commit_of
 from rstore.history.projections import Options, Rebuild, run_projection, target_of
 from rstore.history.projector import Call, Due, skipping
 from rstore.history.skipping import OnError, Skipped
@@ -74,23 +74,6 @@ class Occurrence(Generic[M]):
         return self._load(self.commit.changes[-1].version)
 
 
-class _Part(NamedTuple):
-    """A commit of one instance, and the changes that it was read from."""
-
-    commit: Commit
-    dues: list[Due]
-
-    @property
-    def error(self) -> StorePayloadError | None:
-        """The error of the first change that can't be read."""
-        return next((due.error for due in self.dues if due.error is not None), None)
-
-    @property
-    def noted(self) -> bool:
-        """Whether its words could be read."""
-        return all(due.noted for due in self.dues)
-
-
 @define(eq=False)
 class Source(Generic[M]):
     """A repository as a projection reads it, and what is to be called, by names of decisions and of events."""
@@ -122,32 +105,42 @@ class Source(Generic[M]):
             )
         return name
 
-    def calls(self, part: _Part, states: EarlierStates) -> Iterator[Call]:
+    def wants(self, part: Sequence[Due]) -> bool:
+        """Tell whether a function is to be called for a commit. No value of it is loaded for that."""
+        if any(due.record.op == EVENT and due.record.item in self.happenings for due in part):
+            return True
+        # a commit whose words can't be read may be of any decision
+        return any(self._decided(due.words.get(DID)) or (self.decisions and due.unreadable) for due in part)
+
+    def _decided(self, did: Any) -> list[Handler]:
+        # a context of the user may have given any word as did
+        return self.decisions.get(did, []) if isinstance(did, str) else []
+
+    def calls(self, core: Core, part: Sequence[Due], states: EarlierStates) -> Iterator[Call]:
         """Yield the calls for a commit: first those for its decision, then those for its events, in their order."""
-        commit, position = part.commit, part.dues[-1].position
+        read = [due.change(core) for due in part]
+        commit, position = commit_of([change for change, _ in read]), part[-1].position
         first = commit.changes[0]
         key = first.key.removeprefix(self.mapping.prefix)
-        happened = [change for change in commit.changes if change.op == EVENT and change.item in self.happenings]
-        decided = self.decisions.get(commit.did or "", ())
-        # a commit whose words can't be read may be of any decision
-        if not (happened or decided or (self.decisions and not part.noted)):
-            return
 
         def load(version: int) -> M | None:
             state = states.at(first.key, version)
             return None if state is None else self.mapping.load(key, state)
 
         occurrence = Occurrence(commit, key, None, load)
-        if part.error is not None:
-            yield Call(occurrence, first, position, part.error, len)  # which is not called
+        error: StoreError | None = next((error for _, error in read if error is not None), None)
+        if error is not None:
+            yield Call(occurrence, first, position, error, len)  # which is not called
             return
-        for handler in decided:
+        for handler in self._decided(commit.did):
             yield Call(occurrence, first, position, None, partial(handler, occurrence))
-        for change in happened:
-            event = self.events.read(key, change.item, change.value)
-            occurrence, error = Occurrence(commit, key, event, load), _unfit(key, event)
-            for handler in self.happenings[change.item]:
-                yield Call(occurrence, change, position, error, partial(handler, occurrence))
+        for change in commit.changes:
+            handlers = self.happenings.get(change.item, ()) if change.op == EVENT else ()
+            if handlers:
+                event = self.events.read(key, change.item, change.value)
+                occurrence, error = Occurrence(commit, key, event, load), _unfit(key, event)
+                for handler in handlers:
+                    yield Call(occurrence, change, position, error, partial(handler, occurrence))
 
 
 def _unfit(key: str, event: Any) -> StoreModelError | None:
@@ -157,26 +150,35 @@ def _unfit(key: str, event: Any) -> StoreModelError | None:
     return StoreModelError(key, f"event {event.name!r}: {event.reason}")
 
 
-def _parts(dues: Iterable[Due]) -> list[_Part]:
-    """Return the commits of each instance, in the order in which they end.
+def _parts(dues: Iterable[Due]) -> list[list[Due]]:
+    """Return the records of each commit to an instance, in the order in which the commits end.
 
     On a cluster, commits to several keys may be mixed with one another.
     """
     parts = list[list[Due]]()
     of_key = dict[str, list[Due]]()
     for due in dues:
-        change = due.change
-        together = of_key.get(change.key)
-        if together is None or not _belongs(change, together[-1].change):
-            together = of_key[change.key] = []
+        together = of_key.get(due.stream.key)
+        if together is None or not _belongs(due, together[-1]):
+            together = of_key[due.stream.key] = []
             parts.append(together)
         together.append(due)
     parts.sort(key=lambda part: part[-1].position)
-    return [_Part(commit_of([due.change for due in part]), part) for part in parts]
+    return parts
 
 
-def _belongs(change: Change, before: Change) -> bool:
-    return is_next(change, before) and (change.commit is not None or is_alike(change, before))
+def _belongs(due: Due, before: Due) -> bool:
+    """Tell whether a record is of the commit of the one before it. The arguments of a decision begin a new one.
+
+    Without words, the records of an append have one time: each append to an event sequence has a time of its own.
+    """
+    words, earlier = due.words, before.words
+    if ARGUMENTS in words or (
+        words != earlier and words != {each: earlier[each] for each in earlier if each != ARGUMENTS}
+    ):
+        return False
+    one, other = due.record, before.record
+    return COMMIT in words or (one.recorded, one.start) == (other.recorded, other.start)
 
 
 class Projection:
@@ -250,13 +252,14 @@ class Projection:
         """
         if not self._sources:
             raise TypeError(f"projection {self.name!r} has no functions yet: see on()")
-        states = EarlierStates(core_of(self._store))
+        core = core_of(self._store)
+        states = EarlierStates(core)
 
         def calls(dues: Sequence[Due]) -> Iterator[Call]:
             for part in _parts(dues):
                 for prefix, source in self._sources.items():
-                    if part.commit.changes[0].key.startswith(prefix):
-                        yield from source.calls(part, states)
+                    if part[0].stream.key.startswith(prefix) and source.wants(part):
+                        yield from source.calls(core, part, states)
 
         prefixes = commonprefix([*self._sources])  # noqa: RUF071  # of texts, which are no paths
         streams = StreamFilter(ES, prefixes)

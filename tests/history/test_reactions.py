@@ -173,9 +173,15 @@ def test_what_nobody_wants_is_not_loaded(store: Store, monkeypatch: pytest.Monke
     monkeypatch.setattr(
         earlier.EarlierStates, "at", lambda self, key, version: loaded.append(version) or at(self, key, version)
     )
+    read: list[int] = []
+    read_change = projector.read_change
+    monkeypatch.setattr(projector, "read_change", lambda *args: read.append(1) or read_change(*args))
     assert orders.project("a", {Order.ship: note([], "after")}) == 0
+    assert read == []
+    with store.context(did=["odd"]):  # type: ignore[arg-type]
+        orders.do("1", lambda order: {"total": 0})
     assert orders.project("b", {Order.pay: note([], "arguments")}) == 1
-    assert loaded == []
+    assert (loaded, len(read)) == ([], 1)
     assert orders.project("c", {Order.pay: note([], "after")}) == 1
     assert len(loaded) == 1
 
