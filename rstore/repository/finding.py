@@ -11,7 +11,7 @@ from attrs import frozen
 from rstore.core import Reading
 from rstore.domain.errors import StoreError, StoreIndexError
 from rstore.domain.paging import newest, pages
-from rstore.domain.streams import Stream
+from rstore.domain.streams import ES, Stream
 from rstore.encoding.ordered_texts import SEPARATOR, beginning
 from rstore.models.event_states import current_states
 from rstore.models.indexes import FieldIndex, Found, description
@@ -22,7 +22,7 @@ from rstore.repository.listing import Errors, loaded_or_error
 M = TypeVar("M")
 
 _PAGE: Final = 256
-_FIRST_PAGE: Final = 32
+_FIRST_PAGE: Final = 128
 
 
 @frozen
@@ -61,7 +61,8 @@ def search(core: Reading, indexes: Indexes[M], criteria: Mapping[str, Any]) -> S
             raise ValueError(f"{indexes.mapping.title} has no index of {name!r}; its indexes are {known}")
     (field, first), *others = [(indexes.fields[name], range_of(name, each)) for name, each in criteria.items()]
     found = description(core, indexes.mapping.prefix)
-    if not found.has(field.name, is_unique=field.is_unique):
+    is_complete = found.has(field.name, is_unique=field.is_unique)
+    if not is_complete and next(core.log.heads(ES, indexes.mapping.prefix), None) is not None:
         raise StoreIndexError(indexes.mapping.title, field.name)
     return Search(indexes.index(found, field), field, first, others)
 
