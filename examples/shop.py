@@ -1,4 +1,4 @@
-"""A shop that four processes serve at once: customers, stock, orders, payments and refunds, and the log of it all.
+"""A shop that four processes serve at once: orders, payments, mails, a read model in SQL, and the log of it all.
 
     python examples/shop.py [DSN]
 
@@ -9,10 +9,11 @@ erases it at the end. It needs cattrs: pip install 'rlib-store[models,cli]'
 from __future__ import annotations
 
 import operator
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
@@ -24,7 +25,7 @@ from tempfile import TemporaryDirectory
 from attrs import field, frozen
 from attrs.validators import ge
 
-from rstore import Changes, Repository, Store
+from rstore import Changes, DatabaseTarget, Delivery, Occurrence, Repository, Store
 
 NAMESPACE = "shop-example"
 PROCESSES, QUEUE = 4, 12
@@ -157,6 +158,7 @@ class Shop:
             Order,
             events=[Paid, Shipped, Refunded],
             upcast={"client": "customer", Address: {"zip": "postcode"}},
+            index=["customer", "status"],
         )
 
     def place(self, number: str, customer: str, address: Address, quantities: dict[str, int]) -> None:
@@ -178,6 +180,28 @@ class Shop:
             for line in order.lines:
                 self.articles.do(line.article, Article.put_back, line.quantity)
 
+    def prices(self) -> dict[str, Decimal]:
+        """Return the prices of all articles. They are looked up once in a minute."""
+        found: dict[str, Decimal] | None = self.store.get("prices")
+        if found is None:
+            found = {key: article.price for key, article in self.articles.all()}
+            self.store.set("prices", found, ttl=60)
+        return found
+
+
+class Gateway:
+    """Sends mails. It is down at first, and knows a mail that it was given before by its token."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, str] = {}
+        self.is_down = True
+
+    def send(self, token: str, text: str) -> None:
+        if self.is_down:
+            self.is_down = False
+            raise ConnectionError("the gateway is down")
+        self.sent[token] = text
+
 
 def main() -> None:
     with TemporaryDirectory() as folder:
@@ -187,6 +211,10 @@ def main() -> None:
             last_year(shop)
             rush_hour(shop, dsn)
             an_order(shop, "o-00")
+            look_up(shop)
+            with closing(sqlite3.connect(Path(folder, "cash.db"))) as database:
+                count_cash(shop, database)
+            send_mails(shop, Gateway())
             show_log(dsn, "Order/o-00")
             store.discard()
 
@@ -197,6 +225,7 @@ def last_year(shop: Shop) -> None:
     old = {"client": "ada", "address": address, "paid": "28.90", "status": "shipped"}
     with shop.store.context(who="shop 1.0"):
         shop.store.apply("Order/2025-1", old, t=datetime(2025, 12, 1, tzinfo=UTC))
+    shop.orders.reindex()  # the earlier program kept no index
     order = shop.orders["2025-1"]
     print(f"Last year: {order.customer}, {order.address.postcode} {order.address.city}, {order.status.value}")
 
@@ -241,6 +270,44 @@ def an_order(shop: Shop, number: str) -> None:
         shop.refund(number, "broken")
     print("What happened:", *orders.events(number), sep="\n  ")
     print("Mugs in stock:", shop.articles["mug"].stock)
+
+
+def look_up(shop: Shop) -> None:
+    """Find orders by an index, which is stored with each change of an order; and read a list of prices from a cache."""
+    counts = {status.value: shop.orders.count(status=status) for status in Status}
+    print("Orders by status:", counts, "and of ada:", [key for key, _ in shop.orders.by(customer="ada")])
+    shop.prices()
+    with shop.store.context(who="assistant"):
+        shop.articles.do("mug", lambda _: {"price": Decimal("11.00")})
+    print("Price of a mug, as it was cached:", shop.prices()["mug"], "and in truth:", shop.articles["mug"].price)
+
+
+def count_cash(shop: Shop, database: sqlite3.Connection) -> None:
+    """Keep a read model in a table of another database. Its checkpoint is there too, so each event counts once."""
+    database.execute("CREATE TABLE cash (what TEXT, amount INTEGER)")
+
+    def pay(occurrence: Occurrence[Order], cursor: sqlite3.Cursor) -> None:
+        cursor.execute("INSERT INTO cash VALUES ('in', ?)", [int(occurrence.event.amount * 100)])
+
+    def refund(occurrence: Occurrence[Order], cursor: sqlite3.Cursor) -> None:
+        cursor.execute("INSERT INTO cash VALUES ('out', ?)", [int(occurrence.event.amount * 100)])
+
+    for _ in range(2):  # the second time there is nothing new
+        shop.orders.project("cash", {Paid: pay, Refunded: refund}, into=DatabaseTarget(database))
+    print(
+        "Cash, in cents:", database.execute("SELECT what, sum(amount) FROM cash GROUP BY what ORDER BY what").fetchall()
+    )
+
+
+def send_mails(shop: Shop, gateway: Gateway) -> None:
+    """Tell customers what was shipped. A mail that fails is tried again, and a gateway that fails loses none."""
+
+    def send(delivery: Delivery) -> None:
+        if delivery.commit.did == "ship":
+            gateway.send(delivery.token, f"{delivery.key} is on its way: {(delivery.commit.arguments or {})['parcel']}")
+
+    shop.store.deliver("mails", send, prefix="Order/", backoff=0.1, wait=1)
+    print("Mails:", *gateway.sent.values(), "and behind:", sum(each.records for each in shop.store.deliveries()))
 
 
 def show_log(dsn: str, key: str) -> None:

@@ -183,6 +183,10 @@ What happened:
   Shipped(parcel='PX-17')
   Refunded(amount=Decimal('20.90'), reason='broken')
 Mugs in stock: 2
+Orders by status: {'open': 9, 'shipped': 1, 'refunded': 1} and of ada: ['2025-1', 'o-00', 'o-03', 'o-06', 'o-09']
+Price of a mug, as it was cached: 10.45 and in truth: 11.00
+Cash, in cents: [('in', 2090), ('out', 2090)]
+Mails: Order/o-00 is on its way: PX-17 and behind: 0
 """
 
 PLACES = ["temporary", "sqlite", "postgresql", "redis", "cluster"]
