@@ -123,9 +123,12 @@ def test_what_ends_in_the_middle_leaves_neither_rows_nor_checkpoint(
         assert rows(connection) == paid(*range(12))
 
 
-def test_two_processes_at_once_count_each_change_once(backend: Backend, path: Path) -> None:
+def test_two_processes_at_once_count_each_change_once(
+    backend: Backend, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tests.history.test_follow import Doing
 
+    monkeypatch.setattr(engine, "_BATCH", 4)
     store = backend.store()
     pay(store, *range(60))
     barrier = Barrier(2)

@@ -331,7 +331,9 @@ def test_states_at_versions_are_those_of_a_naive_fold(writes: list[tuple[int, in
         patch.setattr(earlier, "_KEPT", 2)
         for n, (key, time) in enumerate(writes):
             try:
-                store.apply(f"{key}", {f"{n % 3}": n}, t=time)
+                store.apply(
+                    f"{key}", {f"{n % 3}": n, "sum": (operator.add, 1) if store.version(f"{key}") else 1}, t=time
+                )
             except StoreError:
                 continue
             if n % 7 == 6:
