@@ -642,12 +642,12 @@ class TestPlace:
     def test_what_is_erased_leaves_no_lease(self, store: Store) -> None:
         store.apply("e", {"n": 1})
         store.deliver("mail", Gateway(fails=lambda _: ValueError("about Ada")), attempts=1)
-        erase_sequences(core_of(store), ["e"])
+        erase_sequences(core_of(store), "", ["e"])
         assert store.parked("mail") == []
         store.apply("e", {"n": 2})
         store["e"] = "a value of the same name"
         store.deliver("values", Gateway(fails=refuse), kind=KV, attempts=1)
-        erase_sequences(core_of(store), ["other", "e"])
+        erase_sequences(core_of(store), "", ["other", "e"])
         assert [each.kind for each in store.parked("values")] == [KV]
         store.apply("e", {"n": 2})
         gateway = Gateway()

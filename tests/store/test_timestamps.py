@@ -105,6 +105,9 @@ OF_ALL: dict[str, Call] = {
     "tag(at)": lambda s, t: (s.tag("a", t), s.tags()[0][:2], s.at("a").moment),
     "prune(before)": lambda s, t: (s.prune("e", before=t), s.events("e")),
     "revert(t)": lambda s, t: ([s.revert(key, t, kind) for key, kind in KINDS], s.current("e"), s["k"], s.range("s")),
+    "set(until)": lambda s, t: (s.set("k", 1, until=t), s.history("k", "kv")[-1].until),
+    "set_many(until)": lambda s, t: (s.set_many({"k": 1}, until=t), s.history("k", "kv")[-1].until),
+    "setdefault(until)": lambda s, t: (s.setdefault("n", 1, until=t), s.history("n", "kv")[-1].until),
     "Repository.at(moment)": lambda s, t: Repository(s, Counter).at(t).get("c"),
     "Repository.diff(t1)": lambda s, t: Repository(s, Counter).diff("c", t, LATER),
     "Repository.diff(t2)": lambda s, t: Repository(s, Counter).diff("c", 0, t),
@@ -120,7 +123,7 @@ OF_DURATIONS: dict[str, Call] = {
     "range_many(freq)": lambda s, f: s.range_many(["s"], freq=f),
     "resample(freq)": lambda s, f: s.resample("s", f, "sum"),
 }
-WRITING = re.compile(r"when|tag|apply|delete|extend|remove|revert|prune|compact")
+WRITING = re.compile(r"when|tag|set|apply|delete|extend|remove|revert|prune|compact")
 KINDS = (("k", "kv"), ("s", "ts"), ("e", "es"))
 TOLD = re.compile(r"\b(Moment|Stamp|Length)\b")
 NAMES = {"t", "t1", "t2", "start", "end", "since", "until", "before", "moment", "when", "points", "freq"}
