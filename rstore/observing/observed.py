@@ -107,6 +107,11 @@ def _kind(tally: _Tally, kind: str) -> str:
     return kind
 
 
+def _kinds(tally: _Tally, kinds: Sequence[str]) -> Sequence[str]:
+    tally.kind = kinds[0] if len(kinds) == 1 else ""
+    return kinds
+
+
 def _anything(_: _Tally, given: Any) -> Any:
     return given
 
@@ -149,7 +154,7 @@ _CALLS: Final[Mapping[str, _Call]] = {
     "replay": _Call("replay", _of_streams, _replays),
     "last": _Call("last", _streams, _Tally.add),
     "head": _Call("head", _stream, _anything),
-    "counts": _Call("counts", _anything, _anything),
+    "counts": _Call("count", _kinds, _anything),
     "read": _Call("read", _stream, lambda tally, record: tally.add((record,)), is_lazy=True),
     "heads": _Call("heads", _kind, _listed, is_lazy=True),
     "follow": _Call("follow", _anything, lambda tally, found: tally.add(found[2:]), is_lazy=True),
