@@ -38,7 +38,7 @@ def end_of(ttl: Seconds | None, until: Moment | None) -> int:
     if ttl is None and until is None:
         return 0
     end = posix_ms(until, "until") if until is not None else now() + _milliseconds(ttl)
-    return max(1, min(end - 1, TIME_MAX))
+    return max(1, min(end, TIME_MAX) - 1)  # the end itself is a time, too: users read it, and give it again
 
 
 def _milliseconds(ttl: object) -> int:

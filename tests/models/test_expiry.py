@@ -192,6 +192,9 @@ class TestEnds:
         store.set("a", 1, ttl=10**300)
         store.set("b", 1, until=2**63 - 1)
         assert shown(store) == {"a": 1, "b": 1}
+        assert store.expiry("a") == store.expiry("b") == 2**63 - 1
+        store.set("c", 1, until=store.expiry("a"))
+        assert shown(store) == {"a": 1, "b": 1, "c": 1}
 
 
 class TestThePast:
