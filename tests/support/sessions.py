@@ -12,7 +12,7 @@ from unittest.mock import patch
 from psycopg.pq import TransactionStatus
 
 from rstore.adapters.postgresql import server
-from rstore.adapters.postgresql.pool import _is_alive
+from rstore.adapters.postgresql.pool import is_alive
 
 
 class Kept(server.Connection):
@@ -28,7 +28,7 @@ class Kept(server.Connection):
                 db = idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if _is_alive(db):
+            if is_alive(db):
                 return db
             db.end()
         db = super().connect(*args, **options)

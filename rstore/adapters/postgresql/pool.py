@@ -33,7 +33,7 @@ class PostgresqlPool:
         self._pool = Pool(
             server.name,
             connect=self._connect,
-            is_alive=_is_alive,
+            is_alive=is_alive,
             reset=_reset,
             errors=(psycopg.Error,),
             translated=server.translated,
@@ -90,7 +90,7 @@ def _fetch(db: Connection, statement: str, *values: object) -> Any:
     return db.rows(statement, values)[0][0]
 
 
-def _is_alive(db: Connection) -> bool:
+def is_alive(db: Connection) -> bool:
     """Tell whether a connection that was idle is still open at the other end, without asking the server."""
     try:
         db.pgconn.consume_input()
