@@ -36,8 +36,8 @@ class Appender(Protocol):
         """Append all batches or nothing, as :meth:`rstore.domain.log.Log.append` does."""
 
 
-class _Found(NamedTuple):
-    """What a namespace says of its keys: the version of the stream, the check values, and the policy in force."""
+class _KeyStream(NamedTuple):
+    """The private stream of a namespace: its version, its check values, and the policy in force."""
 
     version: int
     checks: list[Record]
@@ -95,35 +95,35 @@ class CheckedWriter:
         if not self._sealer.has_key:
             raise StoreError("there is no key to seal the policy with: open the store with key=...; nothing was stored")
         for _ in range(_ATTEMPTS):
-            found = self._found()
+            found = self._read()
             entries = self._missing(found)
             if (found.policy is not None) != (op == PROTECT):
                 entries.append(self._entry(op))
             if self._is_stored(entries, found, recorded):
                 return
-        raise StoreConflictError(*STREAM, found.version, self._found().version)
+        raise StoreConflictError(*STREAM, found.version, self._read().version)
 
     def renew(self, recorded: int) -> None:
         """Leave only the check value of the first key, and seal the policy anew: all others are of no use any more."""
         for _ in range(_ATTEMPTS):
-            found = self._found()
+            found = self._read()
             kept = [*found.checks[-1:], *([found.policy] if found.policy else ())]
             if len(found.checks) == 1 and all(map(self._sealer.is_current, kept)):
                 return
             entries = [self._entry(CHECK), *([self._entry(PROTECT)] if found.policy else ())]
             if self._is_stored(entries, found, recorded, replace=True):
                 return
-        raise StoreConflictError(*STREAM, found.version, self._found().version)
+        raise StoreConflictError(*STREAM, found.version, self._read().version)
 
     def is_protected(self) -> bool:
         """Tell whether a policy says that the namespace takes no values in clear. No key is needed."""
-        return self._found().policy is not None
+        return self._read().policy is not None
 
     # -- the first write ----------------------------------------------------------------------------------------------
 
     def _append_first(self, batches: Sequence[Batch], recorded: int) -> list[int]:
         for attempt in range(_ATTEMPTS):
-            found = self._found()
+            found = self._read()
             entries = self._missing(found)
             own = [Batch(STREAM, entries, recorded, found.version)] if entries else []
             try:
@@ -136,7 +136,7 @@ class CheckedWriter:
             return versions[: len(batches)]
         raise AssertionError("unreachable")
 
-    def _missing(self, found: _Found) -> list[Entry]:
+    def _missing(self, found: _KeyStream) -> list[Entry]:
         """Return the entries that this writer adds to the check values, or raise if it may not write."""
         if not self._sealer.has_key:
             self._check_may_be_plain(found)
@@ -146,13 +146,13 @@ class CheckedWriter:
             self._check_has_written(found)
         return [] if any(map(self._sealer.is_current, opened)) else [self._entry(CHECK)]
 
-    def _check_may_be_plain(self, found: _Found) -> None:
+    def _check_may_be_plain(self, found: _KeyStream) -> None:
         if found.policy is not None:
             raise StoreProtectedError(self._log.name, self._namespace, is_policy=True)
         if self._needs_key_beside and (found.checks or any(self._encrypted())):
             raise StoreProtectedError(self._log.name, self._namespace, is_policy=False)
 
-    def _check_has_written(self, found: _Found) -> None:
+    def _check_has_written(self, found: _KeyStream) -> None:
         """Raise unless nothing is encrypted here, or something with one of the keys.
 
         The latter is so where rstore has written before it knew check values, or with ``other_key`` beside such. After
@@ -171,13 +171,13 @@ class CheckedWriter:
 
     # -- the private stream -------------------------------------------------------------------------------------------
 
-    def _found(self) -> _Found:
+    def _read(self) -> _KeyStream:
         # not read, which is two round trips on some backends
         (found,) = self._log.replay([ReplayQuery(STREAM, horizon=None)])
         if found is None:
-            return _Found(0, [], None)
+            return _KeyStream(0, [], None)
         policies = [record for record in found.records if record.op != CHECK]
-        return _Found(
+        return _KeyStream(
             found.head.version,
             [record for record in found.records if record.op == CHECK],
             policies[-1] if policies and policies[-1].op == PROTECT else None,
@@ -193,7 +193,7 @@ class CheckedWriter:
     def _entry(self, op: str) -> Entry:
         return self._sealer.entry(STREAM, op, start=0, end=0)
 
-    def _is_stored(self, entries: Sequence[Entry], found: _Found, recorded: int, *, replace: bool = False) -> bool:
+    def _is_stored(self, entries: Sequence[Entry], found: _KeyStream, recorded: int, *, replace: bool = False) -> bool:
         """Store entries, and tell whether no other writer has written to the stream meanwhile."""
         try:
             if entries:

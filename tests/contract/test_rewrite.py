@@ -148,7 +148,7 @@ class TestRewrite:
             rewrite(log, stream, versions(log, stream)[:1])
         assert (head_of(log, SERIES).live, head_of(log, OTHER).live) == (True, False)
 
-    def test_what_is_dropped_dates_no_later_append(self, log: Log) -> None:
+    def test_a_dropped_record_dates_no_later_append(self, log: Log) -> None:
         append(log, SERIES, entries(1), recorded=10)
         last = append(log, SERIES, entries(2), recorded=30)
         rewrite(log, SERIES, [last])

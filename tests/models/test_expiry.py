@@ -1,4 +1,4 @@
-"""Values that have an end: from then on, all reads agree that they are not there."""
+"""Values that have an end. From then on, all reads agree that they are not there."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def clock() -> Iterator[FrozenDateTimeFactory]:
         yield clock
 
 
-def shown(store: Any) -> dict[str, Any]:
+def contents(store: Any) -> dict[str, Any]:
     """Return all keys and values, as each of the reads shows them."""
     found = dict(store.items())
     assert store.keys() == list(store) == list(found)
@@ -55,17 +55,17 @@ class TestEnds:
         store.set("b", 2, until=NOW + 20 * SECOND)
         store.set("c", None, ttl=timedelta(milliseconds=1))
         store["d"] = 4
-        assert shown(store) == {"a": 1, "b": 2, "c": None, "d": 4}
+        assert contents(store) == {"a": 1, "b": 2, "c": None, "d": 4}
         clock.tick(timedelta(milliseconds=2))  # freezegun's nanoseconds are a little behind
-        assert shown(store) == {"a": 1, "b": 2, "d": 4}
+        assert contents(store) == {"a": 1, "b": 2, "d": 4}
         clock.move_to(NOW + timedelta(seconds=9.999))
-        assert shown(store) == {"a": 1, "b": 2, "d": 4}
+        assert contents(store) == {"a": 1, "b": 2, "d": 4}
         clock.move_to(NOW + 10 * SECOND)
-        assert shown(store) == {"b": 2, "d": 4}
+        assert contents(store) == {"b": 2, "d": 4}
         with pytest.raises(KeyError):
             store["a"]
         clock.move_to(NOW + 20 * SECOND)
-        assert shown(store) == {"d": 4}
+        assert contents(store) == {"d": 4}
 
     def test_expiry_tells_the_end(self, store: Store, clock: FrozenDateTimeFactory) -> None:
         store.set("a", 1, ttl=1.5)
@@ -81,7 +81,7 @@ class TestEnds:
         for until in (NOW, NOW - SECOND, 0, -(2**63)):
             store["a"] = 1
             store.set("a", 2, until=until)
-            assert shown(store) == {}
+            assert contents(store) == {}
 
     def test_a_new_value_has_an_end_of_its_own_or_none(self, store: Store, clock: FrozenDateTimeFactory) -> None:
         for key in "abc":
@@ -90,7 +90,7 @@ class TestEnds:
         store.set("b", 2, ttl=20)
         store.set("c", 2, ttl=5)
         clock.tick(10 * SECOND)
-        assert shown(store) == {"a": 2, "b": 2}
+        assert contents(store) == {"a": 2, "b": 2}
 
     def test_writers_find_a_key_that_has_expired_as_if_it_were_deleted(
         self, store: Store, clock: FrozenDateTimeFactory
@@ -103,10 +103,10 @@ class TestEnds:
         with pytest.raises(KeyError):
             del store["c"]
         assert store.update_with("d", lambda old: (old or 0) + 1) == 1
-        assert shown(store) == {"a": 2, "d": 1}
+        assert contents(store) == {"a": 2, "d": 1}
         assert store.popitem() == ("a", 2)
         clock.tick(5 * SECOND)
-        assert shown(store) == {"d": 1}
+        assert contents(store) == {"d": 1}
 
     def test_a_version_is_not_changed_by_an_end(self, store: Store, clock: FrozenDateTimeFactory) -> None:
         store.set("a", 1, ttl=1)
@@ -119,25 +119,25 @@ class TestEnds:
         store.set("a", 3, once="token", ttl=5)
         store.set("a", 4, once="token", ttl=50)
         clock.tick(SECOND)
-        assert shown(store) == {"a": 3}
+        assert contents(store) == {"a": 3}
 
     def test_many_at_once_have_one_end(self, store: Store, clock: FrozenDateTimeFactory) -> None:
         store.set_many({"a": 1, "b": 2}, ttl=3)
         store.set_many([("c", 3), ("c", 4)], until=NOW + 2 * SECOND)
         store.set_many((), ttl=9)
         clock.tick(2 * SECOND)
-        assert shown(store) == {"a": 1, "b": 2}
+        assert contents(store) == {"a": 1, "b": 2}
         clock.tick(SECOND)
-        assert shown(store) == {}
+        assert contents(store) == {}
 
     def test_an_update_keeps_the_end(self, store: Store, clock: FrozenDateTimeFactory) -> None:
         """As of a counter of requests within a minute."""
         store.set("a", 1, ttl=3)
         assert store.update_with("a", lambda count: count + 1) == 2
         clock.tick(2 * SECOND)
-        assert shown(store) == {"a": 2}
+        assert contents(store) == {"a": 2}
         clock.tick(SECOND)
-        assert shown(store) == {}
+        assert contents(store) == {}
 
     def test_an_end_that_passes_meanwhile_is_kept_too(self, store: Store, clock: FrozenDateTimeFactory) -> None:
         def late(count: int) -> int:
@@ -146,7 +146,7 @@ class TestEnds:
 
         store.set("a", 41, ttl=1)
         assert store.update_with("a", late) == 42
-        assert shown(store) == {}
+        assert contents(store) == {}
 
     def test_a_key_that_has_expired_is_as_good_as_new(self, store: Store, clock: FrozenDateTimeFactory) -> None:
         """As a lock is, whose owner never came back."""
@@ -155,7 +155,7 @@ class TestEnds:
             store.set("a", "bob", expect=0, ttl=10)
         clock.tick(10 * SECOND)
         store.set("a", "bob", expect=0, ttl=10)
-        assert shown(store) == {"a": "bob"}
+        assert contents(store) == {"a": "bob"}
 
     def test_clear_takes_those_that_have_expired_too(self, store: Store, clock: FrozenDateTimeFactory) -> None:
         store.set("a", 1, ttl=1)
@@ -180,7 +180,9 @@ class TestEnds:
             ({"until": 2**63}, OverflowError),
         ],
     )
-    def test_what_is_no_end_is_refused(self, store: Store, options: dict[str, Any], error: type[Exception]) -> None:
+    def test_a_ttl_or_until_that_is_no_end_is_refused(
+        self, store: Store, options: dict[str, Any], error: type[Exception]
+    ) -> None:
         for write in (store.set, store.setdefault):
             with pytest.raises(error):
                 write("a", 1, **options)
@@ -191,10 +193,10 @@ class TestEnds:
     def test_an_end_may_be_as_far_as_times_go(self, store: Store) -> None:
         store.set("a", 1, ttl=10**300)
         store.set("b", 1, until=2**63 - 1)
-        assert shown(store) == {"a": 1, "b": 1}
+        assert contents(store) == {"a": 1, "b": 1}
         assert store.expiry("a") == store.expiry("b") == 2**63 - 1
         store.set("c", 1, until=store.expiry("a"))
-        assert shown(store) == {"a": 1, "b": 1, "c": 1}
+        assert contents(store) == {"a": 1, "b": 1, "c": 1}
 
 
 class TestThePast:
@@ -204,13 +206,13 @@ class TestThePast:
         store.set("b", 2, ttl=1)
         clock.tick(15 * SECOND)
         store["a"] = 3
-        assert shown(store.at(NOW)) == {"a": 1}
-        assert shown(store.at(NOW + 5 * SECOND)) == {"a": 1, "b": 2}
-        assert shown(store.at(NOW + 6 * SECOND)) == {"a": 1}
-        assert shown(store.at(NOW + 10 * SECOND)) == {}
-        assert shown(store.at(NOW + 20 * SECOND)) == {"a": 3}
-        assert shown(store.at(NOW + 20 * SECOND).at(NOW)) == {"a": 1}
-        assert shown(store.at(NOW).at(NOW + 20 * SECOND)) == {"a": 1}
+        assert contents(store.at(NOW)) == {"a": 1}
+        assert contents(store.at(NOW + 5 * SECOND)) == {"a": 1, "b": 2}
+        assert contents(store.at(NOW + 6 * SECOND)) == {"a": 1}
+        assert contents(store.at(NOW + 10 * SECOND)) == {}
+        assert contents(store.at(NOW + 20 * SECOND)) == {"a": 3}
+        assert contents(store.at(NOW + 20 * SECOND).at(NOW)) == {"a": 1}
+        assert contents(store.at(NOW).at(NOW + 20 * SECOND)) == {"a": 1}
 
     def test_the_log_tells_what_was_set_and_until_when(self, store: Store, clock: FrozenDateTimeFactory) -> None:
         store.set("a", 1, ttl=10)
@@ -227,9 +229,9 @@ class TestThePast:
         clock.tick(SECOND)
         store["a"] = 2
         store.revert("a", NOW, kind=KV)
-        assert shown(store) == {"a": 1}
+        assert contents(store) == {"a": 1}
         clock.tick(9 * SECOND)
-        assert shown(store) == {}
+        assert contents(store) == {}
 
     def test_differences_leave_out_what_has_expired(self, store: Store, clock: FrozenDateTimeFactory) -> None:
         store.set("a", 1, ttl=10)
@@ -244,12 +246,12 @@ class TestTransactions:
             store.set("b", 2, ttl=1)
             store.set("c", 3, ttl=2)
             store["a"] = 4
-            assert shown(store) == {"a": 4, "b": 2, "c": 3}
+            assert contents(store) == {"a": 4, "b": 2, "c": 3}
             clock.tick(SECOND)
-            assert shown(store) == {"a": 4, "c": 3}
-        assert shown(store) == {"a": 4, "c": 3}
+            assert contents(store) == {"a": 4, "c": 3}
+        assert contents(store) == {"a": 4, "c": 3}
         clock.tick(SECOND)
-        assert shown(store) == {"a": 4}
+        assert contents(store) == {"a": 4}
 
     def test_one_that_is_given_up_leaves_no_mark(self, backend: Backend, clock: FrozenDateTimeFactory) -> None:
         store = backend.store()
@@ -315,7 +317,7 @@ class TestElsewhere:
         clock.tick(SECOND)
         assert store.compact(dry_run=True).records == 1
         store.compact()
-        assert shown(store) == {"b": 2, "c": 3}
+        assert contents(store) == {"b": 2, "c": 3}
         assert store.version("a", KV) == 0
         assert store.history("a", KV)[:-1] == []
         assert list(check(store)) == []
@@ -328,9 +330,9 @@ class TestElsewhere:
         store.set("b", 3, ttl=10)
         clock.tick(20 * SECOND)
         store.compact(before=NOW + 3 * SECOND)
-        assert shown(store.at(NOW + 3 * SECOND)) == {"b": 2}
-        assert shown(store.at(NOW + 6 * SECOND)) == {"b": 3}
-        assert shown(store) == {}
+        assert contents(store.at(NOW + 3 * SECOND)) == {"b": 2}
+        assert contents(store.at(NOW + 6 * SECOND)) == {"b": 3}
+        assert contents(store) == {}
         store.compact()
         assert [store.version(key, KV) for key in "ab"] == [0, 0]
 
@@ -340,9 +342,9 @@ class TestElsewhere:
             store.set("a", ttl, ttl=ttl)
             store.set_many({"b": ttl, "c": ttl}, ttl=ttl)
         clock.tick(2 * SECOND)
-        assert shown(store) == {"a": 3, "b": 3, "c": 3}
+        assert contents(store) == {"a": 3, "b": 3, "c": 3}
         clock.tick(SECOND)
-        assert shown(store) == {}
+        assert contents(store) == {}
 
     def test_copies_keep_the_ends(self, backend: Backend, clock: FrozenDateTimeFactory, tmp_path: Path) -> None:
         store = backend.store()
@@ -353,21 +355,21 @@ class TestElsewhere:
         copy(store, copied)
         load(loaded, tmp_path / "export.jsonl")
         for each in (copied, loaded):
-            assert shown(each) == {"a": 1, "b": 2}
+            assert contents(each) == {"a": 1, "b": 2}
         clock.tick(10 * SECOND)
         for each in (copied, loaded):
-            assert shown(each) == {"b": 2}
-            assert shown(each.at(NOW)) == {"a": 1, "b": 2}
+            assert contents(each) == {"b": 2}
+            assert contents(each.at(NOW)) == {"a": 1, "b": 2}
 
     def test_frozen_stores_show_the_ends(self, backend: Backend, clock: FrozenDateTimeFactory) -> None:
         backend.store().set("a", 1, ttl=10)
         frozen = backend.store(frozen=True)
         with pytest.raises(FrozenStoreError):
             frozen.set("a", 1, ttl=10)
-        assert shown(frozen) == {"a": 1}
+        assert contents(frozen) == {"a": 1}
         clock.tick(10 * SECOND)
-        assert shown(frozen) == {}
-        assert shown(frozen.at(NOW)) == {"a": 1}
+        assert contents(frozen) == {}
+        assert contents(frozen.at(NOW)) == {"a": 1}
 
     def test_an_end_that_was_tampered_with_is_noticed(self, backend: Backend, clock: FrozenDateTimeFactory) -> None:
         store, stream = backend.store(key="A" * 43 + "="), Stream(KV, "a")
@@ -396,14 +398,14 @@ def test_at_each_time_a_store_is_as_a_naive_dict(store: Store, clock: FrozenDate
             store.set(key, value, ttl=ttl)
             written.append((now, key, value, float("inf") if ttl is None else now + ttl * 1000))
 
-    def held(moment: int) -> dict[str, Any]:
+    def expected_at(moment: int) -> dict[str, Any]:
         last = {key: (value, end) for recorded, key, value, end in written if recorded <= moment}
         return {key: value for key, (value, end) in sorted(last.items()) if moment < end}
 
     last = written[-1][0]
     for _ in range(15):
         moment = chosen.randint(MS, last)
-        assert shown(store.at(moment)) == held(moment)
+        assert contents(store.at(moment)) == expected_at(moment)
     for _ in range(5):
         clock.tick(timedelta(seconds=chosen.randint(0, 6)))
-        assert shown(store) == held(int(datetime.now(UTC).timestamp() * 1000))
+        assert contents(store) == expected_at(int(datetime.now(UTC).timestamp() * 1000))

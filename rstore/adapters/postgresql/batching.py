@@ -98,7 +98,7 @@ def records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[
     rows: list[Row] = []
     size = mask = 0
 
-    def sent() -> tuple[list[int], list[Any]]:
+    def packed() -> tuple[list[int], list[Any]]:
         return [row[0] for row in rows], [mask, *_columns(rows, _APPENDED)]
 
     for version, _, recorded, start, end, *rest in records:
@@ -107,10 +107,10 @@ def records_to_put(stream: Stream, records: Iterable[Record]) -> Iterator[tuple[
         mask |= mask_of(stream, start, end)
         size += len(rows[-1][7])
         if size > CHUNK_BYTES or len(rows) >= CHUNK_ROWS:
-            yield sent()
+            yield packed()
             rows, size = [], 0
     if rows:
-        yield sent()
+        yield packed()
 
 
 def is_range(versions: Collection[int]) -> TypeGuard[range]:

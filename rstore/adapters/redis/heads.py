@@ -59,15 +59,15 @@ def first_within(opened: Opened, streams: Sequence[Stream], room: int) -> list[S
 def heads_of(opened: Opened, locations: Sequence[Location], until: int | None) -> list[Head | None]:
     """Return the heads of streams, as of a time if there is one; None for a stream that is not there then."""
     looks = [Request(at.slot, [(b"GETRANGE", at.head, 0, KEY_END)]) for at in locations]
-    found = [packed for (packed,) in opened.servers.ask_each(looks)]
-    heads = [unpack_head(packed and packed[: HEAD_END + 1]) for packed in found]
-    listed = list(zip(locations, heads, map(unpack_end, found), strict=True))
+    texts = [packed for (packed,) in opened.servers.ask_each(looks)]
+    heads = [unpack_head(packed and packed[: HEAD_END + 1]) for packed in texts]
+    stored = list(zip(locations, heads, map(unpack_end, texts), strict=True))
     if until is None:
-        return [head and head.as_head(at.stream, end) for at, head, end in listed]
+        return [head and head.as_head(at.stream, end) for at, head, end in stored]
     earlier = _earlier(opened, locations, heads, until, whole=False)
     return [
         head and _head_then(at.stream, head, end, earlier.get(index, head))
-        for index, (at, head, end) in enumerate(listed)
+        for index, (at, head, end) in enumerate(stored)
     ]
 
 

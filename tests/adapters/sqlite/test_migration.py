@@ -29,7 +29,7 @@ STEPS = sum(len(file.script(name)) for name in file.MIGRATE)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file of version 1, in which one key has so many values that it has milestones."""
     path = Path(shutil.copy(HERE / "2" / "sqlite.db", tmp_path_factory.mktemp("made") / "old.db"))
     with closing(sqlite3.connect(path)) as db, db:
@@ -48,18 +48,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def old(made: Path, tmp_path: Path) -> Path:
+def old(first_version: Path, tmp_path: Path) -> Path:
     """Return a copy of the file."""
-    return Path(shutil.copy(made, tmp_path / "old.db"))
+    return Path(shutil.copy(first_version, tmp_path / "old.db"))
 
 
 @pytest.fixture(scope="module")
-def before(made: Path) -> list[Any]:
+def before(first_version: Path) -> list[Any]:
     """Return what the file shows to a store that leaves it as it is."""
-    return shown(made, frozen=True)
+    return contents(first_version, frozen=True)
 
 
-def shown(path: Path, *, frozen: bool) -> list[Any]:
+def contents(path: Path, *, frozen: bool) -> list[Any]:
     """Return all that the log shows, positions too."""
     log = open_log(path)(NAMESPACE, frozen)
     log.open()
@@ -88,14 +88,14 @@ def version_of(path: Path) -> int:
 
 def test_a_frozen_store_reads_the_old_file_and_leaves_it_as_it_is(old: Path) -> None:
     content = old.read_bytes()
-    before = shown(old, frozen=True)
+    before = contents(old, frozen=True)
     assert len(before[0]) > VERSIONS
     assert old.read_bytes() == content
     assert version_of(old) == 1
 
 
 def test_all_is_as_before_once_it_was_migrated(old: Path, before: list[Any]) -> None:
-    after = shown(old, frozen=False)
+    after = contents(old, frozen=False)
     assert version_of(old) == sql.SCHEMA_VERSION
     assert after == before
     with Store(old, NAMESPACE, frozen=False) as store:
@@ -117,7 +117,7 @@ def test_an_rstore_that_knows_only_the_old_version_fails_and_writes_nothing(old:
     with closing(sqlite3.connect(old, isolation_level=None)) as earlier:
         select = "SELECT id FROM rstore_stream WHERE kind = 'kv'"
         assert earlier.execute(select).fetchall()
-        shown(old, frozen=False)
+        contents(old, frozen=False)
         with pytest.raises(sqlite3.OperationalError, match="no such table"):
             earlier.execute(select)
 
@@ -141,7 +141,7 @@ Store(sys.argv[1], "plain", frozen=False).open()
     done = subprocess.run([sys.executable, "-c", killed, old, str(step)], check=False, env=os.environ)
     assert done.returncode == -signal.SIGKILL
     assert version_of(old) == 1
-    assert shown(old, frozen=False) == before
+    assert contents(old, frozen=False) == before
 
 
 def test_processes_that_open_the_old_file_at_once_migrate_it_once(old: Path, before: list[Any]) -> None:
@@ -153,7 +153,7 @@ with Store(sys.argv[1], "plain", frozen=False) as store:
 """
     racing = [subprocess.Popen([sys.executable, "-c", opened, old, str(n)]) for n in range(4)]
     assert [process.wait(60) for process in racing] == [0] * 4
-    after = shown(old, frozen=False)
+    after = contents(old, frozen=False)
     assert after[0][: len(before[0])] == before[0]
     with Store(old, NAMESPACE) as store:
         assert [key for key in store if key.startswith("by ")] == [f"by {n}" for n in range(4)]
