@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 class Reading(Protocol):
-    """What a read needs: a log, the envelope that opens its payloads, and the states that were folded before."""
+    """All that a read needs: a log, the envelope that opens its payloads, and the states that were folded before."""
 
     @property
     def name(self) -> str:
@@ -77,7 +77,7 @@ class Reading(Protocol):
         """The default frequency of series."""
 
     def moment(self) -> int:
-        """Return the time of which it reads, in POSIX milliseconds: values that ended before do not hold."""
+        """Return the time that reads show, in POSIX milliseconds: a value that ended before does not hold."""
 
     def at(self, moment: int) -> Past:
         """Return a reading of the namespace as it was known at a time, in POSIX milliseconds."""
@@ -147,7 +147,7 @@ class Core:
         freq: the default frequency of series.
         cache: the event states below all transactions.
         reporter: tells the observers, if there are any.
-        indexes: what the namespace says of the indexes of repositories, by the prefix of their keys.
+        indexes: the stored facts about the indexes of repositories, by the prefix of their keys.
     """
 
     title: str
@@ -239,7 +239,7 @@ class Core:
             raise error()
 
     def new_commit(self) -> NewCommit:
-        """Return what makes the entries of an append."""
+        """Return the commit of an append, which makes its entries."""
         active = self.active.get()
         note = self.note.get()
         if self.reporter is not None:
@@ -298,7 +298,7 @@ class Core:
     def decide(self, attempt: Callable[[], T], attempts: int = ATTEMPTS) -> T:
         """Repeat an attempt, which reads, decides and appends with ``expect``, until no other writer comes in between.
 
-        In a transaction there is one attempt: what it has read before would be out of date as well.
+        In a transaction there is one attempt: its earlier reads would be out of date as well.
         """
         self.check_writable()
         if attempts < 1:

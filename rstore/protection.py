@@ -1,7 +1,7 @@
 """The keys of a namespace: a writer with others is refused, and one without any where that was ruled out.
 
-A namespace keeps, on a private stream, a *check value* for each key that writes to it: a record that is sealed with
-that key and holds nothing. It is stored together with the first write. Beside it stands the *policy*, if there is one.
+A namespace keeps, on a private stream, a *check value* for each key that writes to it. That is an empty record, sealed
+with the key. It is stored together with the first write. Beside it stands the *policy*, if there is one.
 """
 
 from __future__ import annotations

@@ -29,11 +29,11 @@ from tests.support.servers import Cluster, Postgres, Valkey
 settings.register_profile("rstore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rstore")
 
-# Whoever holds the clock looks into every module for one. In these it would find none of ours.
+# To hold the clock, freezegun looks into every module for one. In these it would find none of ours.
 freezegun.configure(extend_ignore_list=["matplotlib", "numpy", "pandas", "polars", "pyarrow"])
 
-# Into the others it has to look only once: no module of ours gets a clock later. To list what each of 1,500 modules
-# has, in order to see whether that is as before, took most of the time of many a test that holds the clock.
+# It need look into the others only once: no module of ours gets a clock later. Otherwise it lists the attributes of
+# 1,500 modules each time, to see whether one has changed. That took most of the time of many tests that hold the clock.
 freezegun.api._get_module_attributes_hash = lambda module: f"{id(module)}"
 
 # A shell that runs the tests in the background has them ignore an interrupt, and so would each process that they start.
@@ -154,7 +154,7 @@ if TYPE_CHECKING:  # drivers are imported when one is asked for; that all have w
 
 
 def apart_in_postgresql(_: Path, stack: ExitStack) -> Connector:
-    """Tests of the adapter itself don't come here: their connections are new."""
+    """Connect by sessions that other tests have left. Tests of the adapter itself make new ones."""
     dsn = postgresql()
     from tests.support.sessions import keeping_sessions
 

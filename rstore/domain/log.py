@@ -1,7 +1,7 @@
 """The port: one append-only log, as every backend keeps it and everything above it reads and writes it.
 
 A *namespace* holds *streams* (:mod:`rstore.domain.streams`). A stream is an append-only sequence of *records*, all of
-one key and one kind. The log sees bytes only: what a Store shows is folded from records by the rest of the domain.
+one key and one kind. The log sees bytes only. The rest of the domain folds records to the values that a Store shows.
 
 Read it in this order:
 
@@ -10,7 +10,7 @@ Read it in this order:
 3. written: :class:`Batch`, :class:`Rewrite`, :class:`Reclaimed`, :class:`Copy`;
 4. the port: :class:`LogReader`, :class:`Log`, :class:`Backend`.
 
-What only some backends can do is in :mod:`rstore.domain.capabilities`.
+The capabilities of some backends alone are in :mod:`rstore.domain.capabilities`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ UNPLACED: Final[Position] = 0
 
 
 class Entry(NamedTuple):
-    """What a writer gives the log to record.
+    """A part of a stream as its writer hands it to the log, which makes a record of it.
 
     ``start`` and ``end`` are the span of *valid time* that it speaks of, both inclusive, signed 64 bits. ``item`` is
     the dict member for events, else empty. ``op`` is the operator's name. ``data`` and ``meta`` are sealed payloads.
@@ -75,11 +75,11 @@ class Record(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What the log knows of a stream without reading its records.
+    """The summary of a stream, which the log has without reading its records.
 
-    ``version`` is the newest version given out. ``floor`` is what it was after the last rewrite: a fold of an earlier
-    version is no longer of use. A stream is ``live`` until an append says otherwise; ``died`` is the version of the
-    append that last did so, 0 if none did, or if the head is shown as of a time. ``end`` is that of a key's newest
+    ``version`` is the newest version given out. ``floor`` is the version after the last rewrite: a fold of an earlier
+    version is no longer of use. A stream is ``live`` until an append says otherwise. ``died`` is the version of the
+    append that last did so; it is 0 if none did, or if the head is that of a time. ``end`` is that of a key's newest
     record: the last POSIX millisecond at which its value holds, or 0.
     """
 
@@ -158,7 +158,8 @@ class ReplayQuery(NamedTuple):
             record of the version ``after``, which the caller has folded, the head has a floor above it: as after a
             rewrite.
         horizon: the newest snapshot of a time up to this one and ``query.end``, recorded by ``query.until``; and only
-            the records after what it has folded. Beside it, the query sets no more than these two. None: no snapshot.
+            the records after those that it has folded. Beside it, the query sets no more than these two. None: no
+            snapshot.
     """
 
     stream: Stream
@@ -222,7 +223,7 @@ class Rewrite(NamedTuple):
 
 
 class Reclaimed(NamedTuple):
-    """What a prune or compact took out of the log: a number of records, and the bytes of their data."""
+    """The records that a prune or compact took out of the log: their number, and the bytes of their data."""
 
     records: int
     bytes: int
@@ -363,7 +364,7 @@ class Log(LogReader, Protocol):
 
 
 class Backend(Protocol):
-    """What keeps a namespace, beside others."""
+    """The place of a namespace, beside others."""
 
     @property
     def name(self) -> str:

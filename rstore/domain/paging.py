@@ -33,8 +33,8 @@ def listed(
     """Yield the heads of streams whose keys begin with a prefix, from their pages.
 
     Args:
-        page: returns the next heads by their keys, :data:`PAGE` of them if there are so many: from a key on, or after
-            it if the second argument is true.
+        page: returns the next :data:`PAGE` heads, by their keys. It begins with the key that it gets, or after that
+            key if its second argument is true.
         after: the key to go on from, if there is one.
         live: whether only those that live are wanted.
     """

@@ -58,8 +58,6 @@ The key of an entry has a value in front. The entry lives while an instance has 
 COPY: Final = "copy"
 """Kind of the streams that tell of copies: private to where something was copied to."""
 
-_EXPIRY: Final = "expiry"
-
 
 class Stream(NamedTuple):
     """A stream's name. Streams of different kinds never clash over a key."""
@@ -69,13 +67,14 @@ class Stream(NamedTuple):
 
 
 ORIGIN: Final = Stream(COPY, "origin")
-"""What was copied has a record here, whose item tells it from where it came from, and from other copies.
+"""A copy has a record here, whose item tells it from its source and from other copies.
 
 Nothing is sealed in it: a copy of an encrypted namespace needs no key.
 """
 
-EXPIRY: Final = Stream(_EXPIRY, "")
-"""What is there where a key was ever given a value with an end: private, and copied. Elsewhere no list looks for ends.
+EXPIRY: Final = Stream("expiry", "")
+"""Marks a namespace in which a key was ever given a value with an end: private, and copied. Elsewhere ``len`` need not
+look for ends.
 """
 
 

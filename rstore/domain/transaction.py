@@ -59,9 +59,9 @@ class _Written:
 class Transaction:
     """A log above another one, which holds the writes for it until they are appended together.
 
-    No writer waits for another: when the writes are appended, each stream that was read has to be at the version that
-    was seen, or none of them is. Streams that were only written to may have moved, and so may those that were listed or
-    counted.
+    No writer waits for another. When the writes are appended, each stream that was read has to be at the version that
+    was seen: otherwise nothing is stored. Streams that were only written to may have moved, and so may those that were
+    listed or counted.
     """
 
     def __init__(self, log: Log) -> None:
@@ -83,7 +83,7 @@ class Transaction:
     def batches(self, recorded: int) -> list[Batch]:
         """Return the batches to append: the writes, and a check of each stream that was only read.
 
-        What was read of one stream alone fits together anyway.
+        Reads of one stream alone fit together anyway.
         """
         if not self._written and len(self._seen) < 2:
             return []
@@ -95,7 +95,7 @@ class Transaction:
         return writes + [Batch(stream, (), recorded, version, if_live=True) for stream, version in read_only]
 
     def check_seen(self) -> None:
-        """Raise StoreConflictError if a stream that was read has moved since: what was read may not fit together."""
+        """Raise StoreConflictError if a stream that was read has moved since: the reads may not fit together."""
         for stream in tuple(self._seen):
             self._see(stream, self._log.head(stream))
 
@@ -190,7 +190,7 @@ class Transaction:
         return replays
 
     def _replayed(self, asked: ReplayQuery, stored: Replay | None) -> Replay | None:
-        """Return what is stored of a stream with what was written here."""
+        """Return the stored records of a stream together with those that were written here."""
         stream, query, _ = asked
         if query.after < PROVISIONAL:
             self._see(stream, stored and stored.head)

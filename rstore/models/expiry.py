@@ -24,8 +24,8 @@ def end_of(ttl: Seconds | None, until: Moment | None) -> int:
     """Return the last time at which a value holds, in POSIX milliseconds; 0 if it holds for ever.
 
     Args:
-        ttl: how long it holds from now on: more than 0 seconds, of which a fraction of a millisecond counts as one.
-        until: from when on it no longer holds, instead; a value holds at no time if that has passed.
+        ttl: how long it holds from now on: more than 0 seconds. A fraction of a millisecond counts as one.
+        until: the time from which on it no longer holds, instead. If that has passed, the value holds at no time.
 
     Raises:
         TypeError, ValueError: there are both, or one of them is no length or no time.
@@ -43,24 +43,24 @@ def end_of(ttl: Seconds | None, until: Moment | None) -> int:
 
 def _milliseconds(ttl: object) -> int:
     if isinstance(ttl, datetime.timedelta):
-        found = -(-ttl // _MILLISECOND)
+        milliseconds = -(-ttl // _MILLISECOND)
     elif isinstance(ttl, bool) or not isinstance(ttl, Real):
         raise TypeError(f"ttl is a number of seconds, or a timedelta, not {type(ttl).__name__}")
     elif not math.isfinite(float(ttl)):
         raise ValueError(f"ttl is a number of seconds, not {ttl}: a value without ttl holds for ever")
     else:
-        found = math.ceil(float(ttl) * 1000)
-    if found <= 0:
+        milliseconds = math.ceil(float(ttl) * 1000)
+    if milliseconds <= 0:
         raise ValueError(f"ttl is more than 0 seconds, not {ttl}")
-    return found
+    return milliseconds
 
 
 def marks(core: Core, recorded: int) -> tuple[Batch, ...]:
     """Return the batch that goes with the first value that has an end, and marks the namespace; none later on.
 
-    Only where the mark is does ``len`` list the keys. Two writers may both be the first: then there are two records.
-    Rejected: to remember that it is there, which saves a look. Another process may discard the namespace meanwhile, and
-    ``len`` would count what has expired.
+    ``len`` lists the keys only where it finds the mark. Two writers may both be the first: then there are two records.
+    Rejected: to remember the mark, which saves a look. Another process may discard the namespace meanwhile, and ``len``
+    would count values that have expired.
     """
     log = core.log
     is_pending = isinstance(log, Transaction) and log.newest(EXPIRY) is not None

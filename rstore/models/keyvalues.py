@@ -62,7 +62,7 @@ class KeyValueReader(ReadSurface, Mapping[str, Any]):
         return head is not None and is_there(head, self._core.moment())
 
     def expiry(self, key: str) -> int | None:
-        """Return from when on the value of a key does not hold any more, in POSIX milliseconds.
+        """Return the time from which on the value of a key no longer holds, in POSIX milliseconds.
 
         None if it has no end, or if there is no such key.
 
@@ -71,8 +71,9 @@ class KeyValueReader(ReadSurface, Mapping[str, Any]):
         (4102444800000, None)
         """
         head = self._core.log.head(Stream(KV, check_key(key)))
-        has_end = head is not None and head.end and is_there(head, self._core.moment())
-        return head.end + 1 if head is not None and has_end else None
+        if head is None or not head.end or not is_there(head, self._core.moment()):
+            return None
+        return head.end + 1
 
     def keys(self) -> list[str]:  # type: ignore[override]
         """Return all keys, in code-point order. Iterating over the store does the same lazily."""
@@ -133,13 +134,13 @@ class KeyValueWriter(Surface):
         """Store a value. The earlier value stays in the log, unless the store has ``history=False``.
 
         A value with ``ttl`` or ``until`` has an end. From then on no read finds it, as if it were deleted; but nothing
-        is appended, so followers are not told. ``compact`` erases it. A view of the past shows what held at its time.
+        is appended, so no follower sees its end. ``compact`` erases it. A view of the past shows the value of its time.
 
         Args:
             expect: the version that the key must still have, as :meth:`version` returned it; 0 if it must be new.
             once: an idempotency key: a second call with it, for this key, stores nothing.
             ttl: how long the value holds: seconds, or a timedelta.
-            until: the time from which on it does not hold any more, instead of ``ttl``.
+            until: the time from which on it no longer holds, instead of ``ttl``.
 
         Raises:
             StoreConflictError: the key is at another version than expected.
@@ -159,9 +160,9 @@ class KeyValueWriter(Surface):
     ) -> None:
         """Store all pairs or nothing, in one transaction. Of pairs with the same key, the last one counts.
 
-        An iterable may be longer than memory holds. Its pairs are sealed one by one, and set aside in a temporary file,
-        in the order of their keys, until all of them are known to be good. SQLite and PostgreSQL then take them a page
-        at a time. Other backends keep all pairs in memory. All have the same end, if one is given: see :meth:`set`.
+        An iterable may be longer than memory holds. Its pairs are sealed one by one, and wait in a temporary file, in
+        the order of their keys. When all are known to be good, SQLite and PostgreSQL take them a page at a time. Other
+        backends keep all pairs in memory. All have the same end, if one is given: see :meth:`set`.
 
         >>> store.set_many((f'square {n}', n * n) for n in range(1, 4))
         >>> store.find('square *')
@@ -235,7 +236,7 @@ class KeyValueWriter(Surface):
         return self._core.decide(attempt)
 
     def update(self, other: Any = (), /, **pairs: Any) -> None:
-        """Store what a mapping, an iterable of pairs, or keywords hold, in one transaction."""
+        """Store the pairs of a mapping, an iterable or keywords, in one transaction."""
         self.set_many(chain(pairs_in(other), pairs.items()))
 
     def clear(self) -> None:
@@ -268,12 +269,12 @@ def values_of(core: Reading, keys: Iterable[str]) -> dict[str, Any]:
     """Return the values of those keys that there are, in one read."""
     streams = [Stream(KV, key) for key in keys]
     records = core.log.last(streams) if streams else []
-    found = {
+    values = {
         stream.key: _value(core, stream, record, _MISSING)
         for stream, record in zip(streams, records, strict=True)
         if record is not None
     }
-    return {key: value for key, value in found.items() if value is not _MISSING}
+    return {key: value for key, value in values.items() if value is not _MISSING}
 
 
 def _keys(core: Reading) -> Iterator[str]:
@@ -297,7 +298,7 @@ def set_value(
 ) -> None:
     """Store a value, if its key is at the version expected. If it has an end, that is the last time at which it holds.
 
-    Its span then begins at 0, as that of all values: so the values of a key are in the order of their versions.
+    Its span then begins at 0, as that of all values. So an index has the values of a key in order of their versions.
     """
     core.check_writable()
     setting = _setting(core, core.new_commit(), Stream(KV, check_key(key)), value, now(), expect, end)
@@ -365,7 +366,7 @@ def _take(core: Core, stream: Stream, *, load: bool = True) -> Any:
         core.append((_deletion(core, core.new_commit(), stream, record.version),))
     else:
         core.writer.ensure_check_value(now())
-        # what is appended meanwhile is not among the versions that go: the rewrite expects this one
+        # a value that is appended meanwhile does not go: the rewrite expects this version
         core.base.rewrite([Rewrite(stream, record.version, range(record.version + 1), live=False)])
     return value
 
@@ -388,4 +389,4 @@ class _Values(ValuesView[Any]):
         return (value for _, value in _pairs(self._core))
 
     def __contains__(self, value: object) -> bool:
-        return any(found is value or found == value for found in self)
+        return any(own is value or own == value for own in self)

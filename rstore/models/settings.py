@@ -11,7 +11,7 @@ from rstore.models.spool import Packing
 
 
 def pairs_in(pairs: Any) -> Iterable[tuple[str, Any]]:
-    """Return the pairs of what ``dict`` takes: a mapping, an object with ``keys``, or an iterable of pairs."""
+    """Return the pairs of a mapping, an object with ``keys``, or an iterable of pairs: ``dict`` takes the same."""
     if isinstance(pairs, Mapping):
         return pairs.items()
     return ((key, pairs[key]) for key in pairs.keys()) if hasattr(pairs, "keys") else pairs  # noqa: SIM118

@@ -19,7 +19,7 @@ def _is_statement(value: object) -> bool:
 
 
 def digests_of(statements: ModuleType, selection: ModuleType) -> dict[str, str]:
-    """Return a digest of each statement that a module names, or of each tuple of them, and one of those it composes."""
+    """Return a digest of each statement, or tuple of statements, that a module names; and one of the composed ones."""
     named = {
         name: digest(tuple(value) if isinstance(value, tuple) else value)
         for name, value in vars(statements).items()

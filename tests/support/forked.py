@@ -1,7 +1,7 @@
 """Run commands one after the other, each in a process that is forked where the command is already imported.
 
-To start Python takes ten times as long as what most commands do. A forked process has loaded what ``python -m rstore``
-loads before it looks at its words, and libraries; what a command imports of ours it still has to import itself.
+To start Python takes ten times as long as the work of most commands. A forked process has loaded libraries, and the
+modules that ``python -m rstore`` loads before it looks at its words. The other modules of rstore it imports itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LIBRARIES = (
     "rich.progress",
     "typer.rich_utils",
 )
-"""None that starts threads, which a fork would lose."""
+"""Libraries that start no threads: a fork would lose these."""
 
 
 class Line(NamedTuple):
@@ -62,7 +62,7 @@ def run(script: Path) -> None:
     """Run the lines of a script until one ends with another code than it should."""
     for name in (*LOADED_AT_EACH_START, *LIBRARIES):
         import_module(name)
-    gc.freeze()  # or each process would visit all of it at its end, and so copy it: most of the time of a command
+    gc.freeze()  # otherwise each process visits all of it at its end, and so copies it: most of the time of a command
     for text in script.read_text("utf-8").splitlines():
         print(f"$ {text}", flush=True)
         line = Line.read(text)

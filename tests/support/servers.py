@@ -367,12 +367,12 @@ class Valkey(Server):
         return f"unix://{self._socket}?db=0"
 
     def command(self, *words: Any) -> Any:
-        """Return what the server says to one command, on a connection of its own."""
-        (said,) = self.commands(words)
-        return said
+        """Return the answer to one command, on a connection of its own."""
+        (answer,) = self.commands(words)
+        return answer
 
     def commands(self, *each: Iterable[Any]) -> list[Any]:
-        """Return what the server says to each of several commands, on a connection for all."""
+        """Return the answers to several commands, on one connection."""
         try:
             return [self._client.execute_command(*words) for words in each]  # type: ignore[no-untyped-call]
         finally:

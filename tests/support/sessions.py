@@ -1,4 +1,4 @@
-"""Sessions of PostgreSQL that are kept when they are closed, and given to whoever connects to the same server next."""
+"""Sessions of PostgreSQL that stay open when a test closes them, for the next one that connects to the same server."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ IDLE: defaultdict[object, list[Kept]] = defaultdict(list)
 def keeping_sessions() -> Iterator[None]:
     """Keep sessions for the next test, as a pooler would: each has planned its statements already.
 
-    A new one plans each statement anew, which was half of what the server did for most tests.
+    A new one plans each statement anew, which was half of the server's work for most tests.
     """
     with patch.object(server, "Connection", Kept):
         yield

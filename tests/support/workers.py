@@ -1,7 +1,7 @@
 """Processes that write, pay and project beside a test, and may be killed.
 
-They are forked by a server of forks, which has imported this module and the drivers once for all: to start Python and
-import them took most of the time of tests whose workers are killed all the time.
+A server of forks makes them, which has imported this module and the drivers. To start Python and import these took
+most of the time of tests that kill many workers.
 
 ``RSTORE_STRESS_SECONDS=30`` in the environment lets them work for so long, and eight of them.
 """
@@ -37,7 +37,7 @@ STRESS = "RSTORE_STRESS_SECONDS" in os.environ
 SECONDS = float(os.environ.get("RSTORE_STRESS_SECONDS", "1"))
 WORKERS = 8 if STRESS else 3
 PATIENCE = 60
-"""Seconds after which whoever was told to stop, and has not, hangs."""
+"""Seconds that a worker has to stop: after them it hangs."""
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__, *(f"rstore.adapters.{name}.log" for name in ("postgresql", "redis", "sqlite"))])
 
@@ -155,7 +155,7 @@ def deliver(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
 
 @frozen
 class Seat:
-    """One of those who want a number that no two have."""
+    """A seat that wants a number which no other seat has."""
 
     number: int | None = None
     row: str = ""
@@ -169,7 +169,7 @@ def seats_of(store: Store) -> Repository[Seat]:
 
 
 def take_seats(store: Store, name: str, tell: Tell, stopped: Stopped) -> None:
-    """Make, change and delete instances that all others change, too; tell of each number that one of them got."""
+    """Make, change and delete instances that all workers change; tell of each number that an instance got."""
     dice, seats = random.Random(name), seats_of(store)
     tell("begun")
     while not stopped():
@@ -221,7 +221,7 @@ JOBS: dict[str, Callable[[Store, str, Tell, Stopped], None]] = {
 
 
 class Worker:
-    """One who does a job, in a process; or in a thread, where the store is in memory. A file keeps what it tells."""
+    """Does a job in a process, or in a thread if the store is in memory. A file keeps the lines that it tells."""
 
     def __init__(self, job: str, name: str, backend: Backend, folder: Path, key: str | None) -> None:
         self.job, self.name, self.told = job, name, folder / f"{job} {name}"
@@ -282,7 +282,7 @@ class Worker:
 
 
 class Crew:
-    """Workers at one place, some of which are killed, at any time, and others take their places."""
+    """Workers at one place. Some of them are killed at any time, and others take their places."""
 
     def __init__(self, backend: Backend, folder: Path, key: str | None, seed: int) -> None:
         self._given, self._dice = (backend, folder, key), random.Random(seed)
@@ -293,10 +293,10 @@ class Crew:
         self._at_work.append(Worker(job, name, *self._given))
 
     def work(self, seconds: float, meanwhile: Callable[[], object] = lambda: None) -> None:
-        """Let them work, from when all have begun to, and kill one now and then; another one takes over from it."""
+        """Let them work once all have begun, and kill one now and then; another one takes over from it."""
         patience = time.monotonic() + PATIENCE
         while not all(worker.is_at_work for worker in self._at_work):
-            assert time.monotonic() < patience, "somebody does not begin to work"
+            assert time.monotonic() < patience, "a worker does not begin"
             time.sleep(0.02)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -329,7 +329,7 @@ class Crew:
 
 
 class teller:  # noqa: N801  # it is used like a function
-    """Open the file to which a worker tells what was acknowledged: each line is there once it was written."""
+    """Open the file to which a worker tells its acknowledged writes: each line is there once it was written."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -342,7 +342,7 @@ class teller:  # noqa: N801  # it is used like a function
 
 
 def address(backend: Backend, folder: Path) -> tuple[str, str]:
-    """Return the dsn, and what the default namespace of a backend is called there."""
+    """Return the dsn of a backend, and the name of its default namespace there."""
     from tests import conftest
 
     if backend.name == "sqlite":
@@ -352,7 +352,7 @@ def address(backend: Backend, folder: Path) -> tuple[str, str]:
 
 
 def work(job: str, name: str, dsn: str, namespace: str, key: str | None, told: Path, line: Connection) -> None:
-    """Do a job until the other end of the line says so, or is gone; then tell it what went wrong, if anything did."""
+    """Do a job until the other end of the line says so, or is gone; then send the traceback of an error, or None."""
     end, connect = threading.Event(), open_log(dsn)
 
     def end_with_parent() -> None:
@@ -360,7 +360,7 @@ def work(job: str, name: str, dsn: str, namespace: str, key: str | None, told: P
             line.recv()
         end.set()
 
-    def place(_: str, frozen: bool) -> Adapter:  # to the store it is the default one, which its cipher binds values to
+    def place(_: str, frozen: bool) -> Adapter:  # to the store, and so to its cipher, it is the default one
         return connect(namespace, frozen)
 
     threading.Thread(target=end_with_parent, daemon=True).start()

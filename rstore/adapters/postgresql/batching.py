@@ -61,7 +61,7 @@ class Chunk:
         return self.size > CHUNK_BYTES or len(self.rows) >= CHUNK_ROWS
 
     def values(self) -> list[Array]:
-        """Return what ``APPEND`` takes after the time."""
+        """Return the arguments of ``APPEND`` after the time."""
         batches = [part.batch for part in self.parts]
         return [
             *names_of([batch.stream for batch in batches]),
@@ -118,7 +118,7 @@ def is_range(versions: Collection[int]) -> TypeGuard[range]:
 
 
 def rewrites_to_send(rewrites: Sequence[Rewrite]) -> list[Any]:
-    """Return what ``REWRITE`` takes before the versions that were put. A rewrite that drops no range comes alone."""
+    """Return the arguments of ``REWRITE`` before the versions to put. A rewrite that drops no range comes alone."""
     drops = [rewrite.drop if is_range(rewrite.drop) else range(0) for rewrite in rewrites]
     listed = None if is_range(rewrites[0].drop) else list(rewrites[0].drop)
     return [

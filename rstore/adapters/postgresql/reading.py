@@ -81,7 +81,7 @@ def replays(db: Connection, namespace: str, queries: Sequence[ReplayQuery], room
 
 
 def _shape(asked: ReplayQuery) -> object:
-    """Return what the queries of one statement have in common."""
+    """Return the properties that the queries of one statement have in common."""
     return None if is_tail(asked.query) else asked.query._replace(start=0, end=0, until=None, after=0)
 
 

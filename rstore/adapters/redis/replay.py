@@ -32,7 +32,7 @@ _PAGE: Final = 16
 
 
 def replays(opened: Opened, queries: Sequence[ReplayQuery], room: int | None) -> list[Replay | None]:
-    """Return what ``Log.replay`` promises."""
+    """Return the replays that ``Log.replay`` promises."""
     if opened.frozen or not all(is_tail(query.query) for query in queries):
         found = _few_first(partial(_by_reads, opened), queries, room)
     elif opened.servers.partitions == 1:

@@ -64,7 +64,7 @@ def forget_changes(db: Connection, numbers: Sequence[int]) -> None:
 
 
 def put(db: Connection, number: int, found: Iterable[Link], records: Iterable[Record]) -> tuple[set[int], int]:
-    """Let records stand in for those of the same versions, and return these versions and the bytes of what stands in.
+    """Let records stand in for those of the same versions, and return these versions and the bytes of the new records.
 
     A record that is gone does not come back.
     """

@@ -1,4 +1,4 @@
-"""The statement for the records that a query matches, which is composed for each query."""
+"""The statement for the records of a stream that a query matches, which is composed for each query."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def records(kind: str, number: int, levels: int, died: int, query: Query) -> tup
         (f"op IN (NULL{', ?' * len(ops or ())})", ops),  # of an empty list, SQLite has no plan in a compound SELECT
     ]
     given = [(text, values) for text, values in filters if values is not None]
-    if most is not None and kind != KV:  # of what is NULL here, reading.selected reads the beginning
+    if most is not None and kind != KV:  # reading.selected reads the beginning of a payload that is NULL here
         columns = columns.replace("data", f"iif(length(data) > {most:d}, NULL, data) AS data")
     each = f"SELECT {columns} FROM {source}" + "".join(f" AND {text}" for text, _ in given)
     order = "DESC" if reverse else "ASC"

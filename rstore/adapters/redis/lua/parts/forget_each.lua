@@ -1,5 +1,5 @@
---- The short way for rewrites that forget keys of which each has one record at most. It does what rewrite() does, by a
---- few commands for thousands of keys.
+--- The short way for rewrites that forget keys with one record at most. It has the effect of rewrite(), and takes a few
+--- commands for thousands of keys.
 ---
 --- It returns nothing where a case is not simple, before it has changed anything; the long way then decides.
 
