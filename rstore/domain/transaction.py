@@ -130,14 +130,14 @@ class Transaction:
         stream = batch.stream
         if stream.kind == SS and any(int(entry.item) >= PROVISIONAL for entry in entries):
             return 0  # it folds events that have no version yet: the next snapshot will do
-        if batch.if_live and not self._is_live(stream):
+        if batch.if_live and not (entries and self._is_live(stream)):  # without entries, it has only checked
             return self._version(stream)
         if batch.replace or (self._replacing and stream.kind == KV):
             self._written[stream] = _Written(replaced=True)
         written = self._written.setdefault(stream, _Written())
         written.records += [self._record(batch, entry) for entry in entries]
         written.live = batch.live
-        return self._given_out
+        return self._version(stream)
 
     def _record(self, batch: Batch, entry: Entry) -> Record:
         self._given_out += 1

@@ -6,6 +6,7 @@ import pytest
 
 from rstore.domain.as_of import AsOf
 from rstore.domain.capabilities import Restorable
+from rstore.domain.errors import StoreConflictError
 from rstore.domain.log import Batch, Copy, Log, LogReader, Query, Rewrite
 from rstore.domain.spans import TIME_MAX
 from rstore.domain.streams import ES, KV, TS, Stream
@@ -160,6 +161,17 @@ class TestEndsOfValues:
         above.append([Batch(a, [entry(0, 95)], 20)])
         assert self.ends(above) == {"a": 95, "b": 70}
         assert self.ends(above, until=20) == {"a": 95, "b": 70}
+
+    def test_a_transaction_that_only_checks_a_key_shows_its_end(self, log: Log) -> None:
+        a, b = Stream(KV, "a"), Stream(KV, "b")
+        version, _ = log.append([Batch(a, [entry(0, 90)], 10), Batch(b, [entry()], 10)])
+        above = Transaction(log)
+        above.append([Batch(b, [entry(0, 70)], 20)])
+        assert above.append([Batch(a, (), 20, version, if_live=True)]) == [version]
+        assert self.ends(above) == {"a": 90, "b": 70}
+        append(log, a, [entry()], recorded=15)
+        with pytest.raises(StoreConflictError):
+            log.append(above.batches(20))
 
     def test_it_stays_with_what_is_rewritten_and_restored(self, log: Log, backend: Backend) -> None:
         a = Stream(KV, "a")
