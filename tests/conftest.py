@@ -131,7 +131,11 @@ class Apart:
 
     def __call__(self, namespace: str, frozen: bool) -> Adapter:
         self._used.add(namespace)
-        return self._connect(f"{self._prefix} {namespace}", frozen)
+        return self._connect(self.named(namespace), frozen)
+
+    def named(self, namespace: str) -> str:
+        """Return the name of a namespace on the server."""
+        return f"{self._prefix} {namespace}"
 
     def _erase(self) -> None:
         for namespace in list(self._used):

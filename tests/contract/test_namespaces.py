@@ -73,7 +73,7 @@ class TestDiscard:
 def own(backend: Backend, log: Log) -> list[str]:
     """Return the names of the namespaces that this test has made, among those of others on the same server."""
     connect: Any = backend.connect
-    prefix = f"{connect._prefix} " if isinstance(connect, Apart) else ""
+    prefix = connect.named("") if isinstance(connect, Apart) else ""
     return [name.removeprefix(prefix) for name in log.namespaces() if name.startswith(prefix)]
 
 

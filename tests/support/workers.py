@@ -347,8 +347,8 @@ def address(backend: Backend, folder: Path) -> tuple[str, str]:
 
     if backend.name == "sqlite":
         return f"sqlite://{folder / 'test.db'}?timeout={PATIENCE}", "default"
-    connect: Any = backend.connect
-    return getattr(conftest, backend.name)(), f"{connect._prefix} default"
+    assert isinstance(backend.connect, conftest.Apart)
+    return getattr(conftest, backend.name)(), backend.connect.named("default")
 
 
 def work(job: str, name: str, dsn: str, namespace: str, key: str | None, told: Path, line: Connection) -> None:
