@@ -130,6 +130,15 @@ class TestEnds:
         clock.tick(SECOND)
         assert contents(store) == {}
 
+    def test_more_pairs_than_memory_holds_have_one_end(
+        self, store: Store, clock: FrozenDateTimeFactory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("rstore.models.keyvalues._ROOM", 1000)
+        store.set_many(((f"key {n:02}", n) for n in range(40)), ttl=1)
+        assert len(store) == 40
+        clock.tick(SECOND)
+        assert contents(store) == {}
+
     def test_an_update_keeps_the_end(self, store: Store, clock: FrozenDateTimeFactory) -> None:
         """As of a counter of requests within a minute."""
         store.set("a", 1, ttl=3)
