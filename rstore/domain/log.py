@@ -158,8 +158,7 @@ class ReplayQuery(NamedTuple):
             record of the version ``after``, which the caller has folded, the head has a floor above it: as after a
             rewrite.
         horizon: the newest snapshot of a time up to this one and ``query.end``, recorded by ``query.until``; and only
-            the records after those that it has folded. Beside it, the query sets no more than these two. None: no
-            snapshot.
+            the records that it has not folded. Beside it, the query sets no more than these two. None: no snapshot.
     """
 
     stream: Stream
