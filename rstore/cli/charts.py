@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rstore.cli.exit_codes import USAGE, CommandError, check_usage
-from rstore.cli.units import Unit, spanned
-from rstore.cli.values import show_text
 from rstore.domain.scalars import is_missing
+from rstore.text.units import Unit, spanned
+from rstore.text.values import show_text
 
 _FORMATS: Final = (".png", ".svg")
 _INCHES, _DPI = (10, 5), 120

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from rstore.cli.describe import CHANGE_COLUMNS, change_row, describe_decision, describe_with_key
+from rstore.cli.columns import CHANGE_COLUMNS, WORDING, change_row
 from rstore.cli.output import Output
-from rstore.cli.times import show_time
-from rstore.cli.values import show_text
 from rstore.history.changes import Change
 from rstore.history.commits import Commit
+from rstore.text.describe import describe_decision, describe_with_key
+from rstore.text.times import show_time
+from rstore.text.values import show_text
 
 
 def show_changes(out: Output, hidden: Collection[str], changes: Iterable[Change]) -> None:
@@ -21,7 +22,7 @@ def show_changes(out: Output, hidden: Collection[str], changes: Iterable[Change]
 
 def with_line(change: Change) -> Change:
     """Return a change with its line in the log for a value: the values of a commit may be more than memory holds."""
-    return change._replace(value=describe_with_key(change))
+    return change._replace(value=describe_with_key(change, WORDING))
 
 
 def show_log(out: Output, commits: Iterable[Commit]) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple, TextIO
 
 from attrs import field, frozen
 
-from rstore.cli.times import show_time, write_time
-from rstore.cli.values import show_text, show_value, to_json, write_json
 from rstore.domain.paging import pages
+from rstore.text.times import show_time, write_time
+from rstore.text.values import show_text, show_value, to_json, write_json
 
 _PAGE: Final = 500
 """The rows of one table on a terminal. Longer output continues in a new table below."""

@@ -13,11 +13,11 @@ from rstore.cli.charts import Curve, characters, number, picture, steps
 from rstore.cli.command import PLOT, Session, command
 from rstore.cli.exit_codes import CommandError, check_usage
 from rstore.cli.reading import End, Start, bounds, unknown_key
-from rstore.cli.units import Unit, named
 from rstore.domain.event_state import EventState, Fact, fold
 from rstore.domain.operators import name_of
 from rstore.domain.streams import ES
 from rstore.store import Store
+from rstore.text.units import Unit, named
 from rstore.view import View
 
 app = typer.Typer()

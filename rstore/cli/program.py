@@ -12,8 +12,8 @@ from rstore.cli import deliver, plot, read, retain, sql, streams, tag, transfer,
 from rstore.cli.advice import translated
 from rstore.cli.command import options_before
 from rstore.cli.exit_codes import EXIT_CODES, INTERRUPTED, NEGATIVE, OK, PIPE, STORE, USAGE, CommandError
-from rstore.cli.values import show_text
 from rstore.domain.errors import StoreError
+from rstore.text.values import show_text
 
 _HELP: Final = """Key/value pairs, time series and event sequences that remember their past.
 

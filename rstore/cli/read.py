@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from attrs import asdict
 
+from rstore.cli.columns import CHANGE_COLUMNS, OPERAND, STAMP, Operand, change_row, stamps
 from rstore.cli.command import READ, Session, command, named_time, transaction_time, valid_time
-from rstore.cli.describe import CHANGE_COLUMNS, OPERAND, STAMP, Operand, change_row, stamps
 from rstore.cli.entries import show_changes, show_log, with_line
 from rstore.cli.exit_codes import CommandError, check_usage
 from rstore.cli.output import MOMENT, TEXT, VALUE, Column, Output
@@ -35,12 +35,13 @@ from rstore.cli.reading import (
     time_of,
     unknown_key,
 )
-from rstore.cli.times import parse_time, show_time
-from rstore.cli.values import show_text, show_value, to_json
+from rstore.cli.times import parse_time
 from rstore.domain.operators import OPERATORS, name_of
 from rstore.domain.resampling import FILLS, HOWS
 from rstore.domain.streams import ES, KV, TS
 from rstore.history.commits import by_commit, commit_of
+from rstore.text.times import show_time
+from rstore.text.values import show_text, show_value, to_json
 
 if TYPE_CHECKING:
     from rstore.admin.check import Info

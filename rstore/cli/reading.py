@@ -11,13 +11,14 @@ from rstore.bins import grid
 from rstore.cli.command import Session, named_time
 from rstore.cli.exit_codes import USAGE, CommandError, check_usage
 from rstore.cli.output import TEXT, VALUE, Column
-from rstore.cli.times import is_integer, parse_recorded, parse_time, show_time
-from rstore.cli.units import Unit, named, recognised
-from rstore.cli.values import to_json
+from rstore.cli.times import parse_recorded, parse_time
 from rstore.core import now
 from rstore.domain.streams import ES, KV, TS
 from rstore.encoding.columns import TimeAxis
 from rstore.store import Store
+from rstore.text.times import is_integer, show_time
+from rstore.text.units import Unit, named, recognised
+from rstore.text.values import to_json
 from rstore.view import View
 
 Key = Annotated[str, typer.Argument(help="The key.", show_default=False)]

@@ -11,8 +11,8 @@ import typer
 from rstore.cli.command import READ, Session, command
 from rstore.cli.exit_codes import check_usage
 from rstore.cli.output import Column, Form
-from rstore.cli.values import is_json, parse_value, represented, show_text
 from rstore.html import counted
+from rstore.text.values import is_json, parse_value, represented, show_text
 
 app = typer.Typer()
 

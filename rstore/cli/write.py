@@ -9,18 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from rstore.cli.changes import parse_changes
 from rstore.cli.command import WRITE, Access, Session, command, transaction_time, valid_time
 from rstore.cli.exit_codes import CommandError, check_usage
 from rstore.cli.output import COUNT, Column
 from rstore.cli.progress import reported
 from rstore.cli.reading import Key, Kind, bounds, check_kind, kind_of, show_state, time_of, timestamp_of, unit_of
-from rstore.cli.units import MILLISECONDS
-from rstore.cli.values import parse_value
 from rstore.core import now, reading_of
 from rstore.domain.log import Reclaimed
 from rstore.domain.streams import ES, TS
 from rstore.models.event_states import is_live
+from rstore.text.changes import parse_changes
+from rstore.text.units import MILLISECONDS
+from rstore.text.values import parse_value
 
 app = typer.Typer()
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from rstore.cli.changes import parse_changes
 from rstore.cli.charts import Curve, characters, common_unit
-from rstore.cli.describe import stamps
-from rstore.cli.times import parse_time, show_time, write_time
-from rstore.cli.units import MICROSECONDS, MILLISECONDS, NANOSECONDS, SECONDS, recognised
-from rstore.cli.values import parse_value, show_value, to_json
+from rstore.cli.columns import stamps
+from rstore.cli.times import parse_time
+from rstore.text.changes import parse_changes
+from rstore.text.times import show_time, write_time
+from rstore.text.units import MICROSECONDS, MILLISECONDS, NANOSECONDS, SECONDS, recognised
+from rstore.text.values import parse_value, show_value, to_json
 from tests.support.command import NOW
 
 

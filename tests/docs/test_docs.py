@@ -14,10 +14,10 @@ import pytest
 import typer
 
 import rstore
-from rstore.cli.changes import parse_changes
 from rstore.cli.exit_codes import EXIT_CODES
 from rstore.cli.program import program
 from rstore.domain.operators import OPERATORS
+from rstore.text.changes import parse_changes
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -28,7 +28,7 @@ from rstore import (
     UnknownEvent,
     View,
 )
-from rstore.cli.describe import describe
+from rstore.text.describe import describe
 from tests.conftest import Backend, in_turn
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from rstore import JsonStore, Store, StoreIntegrityError
 from rstore.cli.program import run
-from rstore.cli.values import LongNumberError, parse_value, show_value, to_json
+from rstore.text.values import LongNumberError, parse_value, show_value, to_json
 from tests.conftest import Backend
 
 LONG = 10**5000

@@ -26,9 +26,9 @@ from rstore import (
     StoreNotAvailableError,
 )
 from rstore.admin.check import check
-from rstore.cli.describe import describe
 from rstore.domain.operators import update_in
 from rstore.repository.paths import updated
+from rstore.text.describe import describe
 from tests.conftest import Backend, in_turn
 
 

@@ -16,10 +16,10 @@ import pytest
 
 from rstore import Changes, JsonStore, MsgpackStore, Repository, Store, StoreFormatError, StoreIntegrityError, transfer
 from rstore.admin.check import check
-from rstore.cli.changes import parse_changes
-from rstore.cli.describe import describe
 from rstore.domain.operators import OPERATORS
 from rstore.domain.typed_operators import TYPED_OPERATORS, TypedOperator
+from rstore.text.changes import parse_changes
+from rstore.text.describe import describe
 from tests.conftest import Backend, in_turn
 
 DAY = datetime.timedelta(days=1)

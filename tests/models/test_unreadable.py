@@ -23,11 +23,11 @@ from rstore import (
     StorePlaintextError,
     Unreadable,
 )
-from rstore.cli.describe import describe
 from rstore.cli.program import run
 from rstore.domain.log import Batch, Entry
 from rstore.domain.streams import ES, KV, SS, TS, Stream
 from rstore.encoding.unreadable import why_unloadable
+from rstore.text.describe import describe
 from tests.conftest import KEY, OTHER_KEY, Backend
 
 GONE = "module_that_goes"

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from rstore.cli.values import parse_value
 from rstore.domain.operators import OPERATORS
 from rstore.domain.typed_operators import TypedOperator
+from rstore.text.values import parse_value
 
 SIGNS: Final[Mapping[str, Any]] = {
     "+": operator.add,
