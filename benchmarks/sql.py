@@ -2,8 +2,8 @@
 
 The series are floats, one a second, in a file. Each figure is a median over the rounds of the processor's time, and a
 ratio divides two medians; SQL and the call take turns. DuckDB alone has the same points in memory, as a table of Arrow:
-what it takes is the least that a query can take. A last query reads ten times the points, and shows how much memory
-that takes above what the process had before.
+no query can take less time than that. A last query reads ten times the points, and shows how much more memory the
+process takes for it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def in_memory(points: int) -> Any:
 
 
 def pairs(store: Store, alone: Any) -> Iterator[tuple[str, Callable[[], Any], Callable[[], Any]]]:
-    """Yield a name, a query, and what it is compared with."""
+    """Yield a name, a query, and the call that it is compared with."""
     query = BY_HOUR.format("series")
     yield "avg by hour / resample", lambda: store.sql(query), lambda: store.resample("series", "1h", "mean")
     yield "avg by hour / DuckDB alone", lambda: store.sql(query), lambda: alone.sql(query).to_arrow_table()
@@ -66,7 +66,7 @@ def pairs(store: Store, alone: Any) -> Iterator[tuple[str, Callable[[], Any], Ca
     yield "all keys / items", lambda: store.sql("SELECT sum(value) FROM kv"), lambda: sum(store.values())
 
 
-def taken(call: Callable[[], Any]) -> float:
+def seconds(call: Callable[[], Any]) -> float:
     begun = time.process_time()
     call()
     return time.process_time() - begun
@@ -77,7 +77,7 @@ def main(rounds: int = 5, points: int = POINTS) -> None:
         fill(store, "series", points)
         store.set_many((f"key {n:06}", n) for n in range(KEYS))
         for name, query, other in pairs(store, in_memory(points)):
-            ours, theirs = zip(*((taken(query), taken(other)) for _ in range(rounds)), strict=True)
+            ours, theirs = zip(*((seconds(query), seconds(other)) for _ in range(rounds)), strict=True)
             first, second = median(ours), median(theirs)
             print(f"{name:<30} {first * 1e3:9.1f} ms / {second * 1e3:9.1f} ms = {first / second:.2f}")
         fill(store, "long", 10 * points)

@@ -28,23 +28,23 @@ def sql(
 ) -> None:
     """Answer a query in SQL: over kv, points, events, states, changes, commits, and each series by its name.
 
-    It reads this namespace and nothing else. A name with a time, as in FROM "price@2026-05-01", reads what was known
-    then.
+    It reads this namespace and nothing else. A name with a time, as in FROM "price@2026-05-01", reads the series as it
+    was known then.
 
     Example: rstore sql 'SELECT key, count(*) FROM events GROUP BY key'
     """
     check_usage(not (as_csv and session.out.json), "--csv and --json are two formats: leave out one")
     text = typer.get_text_stream("stdin").read() if query == "-" else query
     parameters = dict(map(_parameter, param)) if param else None
-    found = session.view.sql(text, parameters)
+    result = session.view.sql(text, parameters)
     if as_csv:
         writer = csv.writer(session.out.file, lineterminator="\n")
-        writer.writerow(found.columns)
-        writer.writerows(map(_row_of_csv, found))
+        writer.writerow(result.columns)
+        writer.writerows(map(_row_of_csv, result))
     else:
-        session.out.rows([Column(name, _CELL) for name in found.columns], found)
-    if found.unreadable:
-        session.out.note(f"{counted(found.unreadable, 'value')} could not be loaded: they are NULL")
+        session.out.rows([Column(name, _CELL) for name in result.columns], result)
+    if result.unreadable:
+        session.out.note(f"{counted(result.unreadable, 'value')} could not be loaded: they are NULL")
 
 
 def _parameter(text: str) -> tuple[str, Any]:
@@ -53,7 +53,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     return name, parse_value(value)
 
 
-def _shown(cell: Any) -> str:
+def _show(cell: Any) -> str:
     return show_text(cell if isinstance(cell, str) else _text(cell))
 
 
@@ -70,7 +70,7 @@ def _as_json(cell: Any) -> Any:
     return cell if is_json(cell) else _text(cell)
 
 
-_CELL: Final = Form(_shown, _shown, _as_json)
+_CELL: Final = Form(_show, _show, _as_json)
 
 
 def _row_of_csv(row: Sequence[Any]) -> list[Any]:

@@ -1,18 +1,19 @@
 """SQL over all three models: DuckDB reads exactly the tables that a query names, now or as of a time.
 
-====================== ================================================================================================
-``statement``          the query as DuckDB's parser reads it, and what it must not do
-``catalog``            the table that each name stands for
-``records``            the tables of values, events, states, changes and commits
+======================= ===============================================================================================
+``statement``           the query as DuckDB's parser reads it, and the queries that are refused
+``catalog``             the table of each name
+``tables``              the port of a table, and the rows and keys of which tables are made
+``records``             the tables of values, events, states, changes and commits
 ``series``, ``columns`` the tables of series, and points as columns
-``kinds``              the types of columns
-``pushed``             which keys and times a filter asks for
-``scan``               a table as a dataset of Arrow, which DuckDB reads
-``query``              the connection, and the run of a query
-``result``             its rows
-====================== ================================================================================================
+``kinds``               the types of columns
+``pushed``              the keys and times that a filter asks for
+``scan``                a table as a dataset of Arrow, which DuckDB reads
+``query``               the connection, and the run of a query
+``result``              its rows
+======================= ===============================================================================================
 
-DuckDB and Arrow are imported when somebody asks for a query.
+The first query imports DuckDB and Arrow.
 """
 
 from __future__ import annotations
@@ -41,22 +42,22 @@ class SqlReader(ReadSurface):
     def sql(
         self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None, *, to: str | None = None
     ) -> Any:
-        """Return what a query in SQL finds. It runs in DuckDB, and can read this namespace and nothing else.
+        """Return the rows that a query in SQL finds. DuckDB runs it. It can read this namespace and nothing else.
 
         The tables:
 
         - ``kv(key, value, recorded, version, who, why)``: the keys and their values
         - ``points(key, t, value)``: all points of all series; ``t`` are ints, in the unit of each series
         - ``events(key, t, item, op, value, recorded, who, why, did)``, ``states(key, item, value)``
-        - ``changes``: what :meth:`log` yields; ``commits``: the same by commit
+        - ``changes``: a row for each change that :meth:`log` yields; ``commits``: a row for each commit
         - each series by its name in quotes: ``t``, and the columns of its frames or rows, or ``value``
-        - the series whose names match a pattern, as of :meth:`find`, in quotes: the same, with a column ``key``
+        - all series whose names match a pattern, as in :meth:`find`, in quotes: the same, with a column ``key``
         - any of these as it was known at a time: ``"price@2026-05-01"``, ``"kv@1777626000000"``, ``"states@a tag"``
 
-        Only what the query names is read, and only columns that it selects are loaded. Conditions on keys (``=``,
-        ``IN``, ``LIKE 'a%'``) and on times go to the log. Times are timestamps in UTC, but those of ``points`` and of
-        series without a unit. Values have their type where all that the query reads have one, and else they are JSON.
-        A value that cannot be loaded is NULL. So is NaN.
+        A query reads only the tables that it names, and loads only the columns that it selects. Conditions on keys
+        (``=``, ``IN``, ``LIKE 'a%'``) and on times go to the log. Times are timestamps in UTC; those of ``points`` and
+        of series without a unit are ints. Values keep their type if all that the query reads have the same one; else
+        they are JSON. A value that cannot be loaded is NULL. So is NaN.
 
         Args:
             parameters: values for ``?`` in the query, or by name for ``$name``.
@@ -64,7 +65,7 @@ class SqlReader(ReadSurface):
 
         Raises:
             StoreNotAvailableError: DuckDB is not installed; the message tells how to install it.
-            ValueError: the query is none that reads, names an unknown table, or fails; the message says where.
+            ValueError: the query does not only read, names an unknown table, or fails; the message says where.
 
         >>> store.set_many({'user:ada': 36, 'user:bob': 41, 'zone': 'north'})
         >>> store.sql("SELECT key, value FROM kv WHERE key LIKE 'user:%' AND value > 40").rows()
@@ -82,5 +83,5 @@ class SqlReader(ReadSurface):
             raise StoreNotAvailableError(
                 "SQL needs the packages duckdb, pyarrow and numpy: pip install 'rlib-store[sql]'"
             ) from exc
-        found = Result(*run(self._core, query, parameters))
-        return found if to is None else getattr(found, to)()
+        result = Result(*run(self._core, query, parameters))
+        return result if to is None else getattr(result, to)()

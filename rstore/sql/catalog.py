@@ -14,8 +14,8 @@ from rstore.domain.patterns import Pattern, pattern_of
 from rstore.domain.streams import TS, Stream
 from rstore.sql.pushed import Bound
 from rstore.sql.records import NAMES, record_table
-from rstore.sql.series import PointTable, SeriesTable
-from rstore.sql.statement import after
+from rstore.sql.series import SeriesTable, point_table
+from rstore.sql.statement import after_prefix
 from rstore.sql.tables import Table, keys_in
 from rstore.tags import moment_of
 
@@ -48,7 +48,7 @@ def _table_of(core: Reading, name: str) -> Table | None:
     if name.lower() in NAMES:
         return record_table(core, name.lower())
     if name.lower() == POINTS:
-        return PointTable(core)
+        return point_table(core)
     with suppress(ValueError):
         if core.log.head(Stream(TS, check_key(name))) is not None:
             return SeriesTable(core, lambda _: (name,), has_key=False)
@@ -74,7 +74,7 @@ def _matching(core: Reading, pattern: Pattern, bound: Bound) -> Iterator[str]:
     """Yield the keys of series that match a pattern, and that a filter may let through."""
     if bound.low is None or bound.low < pattern.prefix:
         bound = bound._replace(low=pattern.prefix)
-    end = after(pattern.prefix)
+    end = after_prefix(pattern.prefix)
     if end is not None and (bound.high is None or bound.high > end):
         bound = bound._replace(high=end)
     return (key for key in keys_in(core, TS, bound) if pattern.matches(key))

@@ -1,4 +1,4 @@
-"""The points of a series as columns of a query: typed columns as arrays of Arrow, and all else as Python values."""
+"""The points of a series as columns of a query: typed columns as arrays of Arrow, all others as values of Python."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _LIMIT: Final = 2**63 - 1
 def read_runs(
     core: Reading, stream: Stream, span: tuple[int, int], names: Collection[Any] | None, lost: Lost
 ) -> Iterator[Run]:
-    """Yield the points of a span as runs, whose values are tables or lists, with None for those that can't be loaded.
+    """Yield the points of a span as runs. Their values are tables or lists, with None for values that can't be loaded.
 
     Args:
-        names: the typed columns that are read, None for all; that of a series has no name. If it is empty, no value is
-            loaded.
+        names: the typed columns to read, None for all. A series that came without a frame has one column, of the name
+            None. If there are no names, no value is loaded.
     """
     unpack, merged = frames.as_arrays()
 
@@ -83,7 +83,7 @@ def values_in(values: Sequence[Any]) -> kinds.Values:
 
 
 def _array(values: Values) -> kinds.Values:
-    """Return a typed column as an array. A missing number is NULL, as NaN is, which a frame has in place of it."""
+    """Return a typed column as an array. A missing number is NULL, and so is NaN, which frames have in its place."""
     column, data, absent = values
     if column.kind == OBJECT:
         return cleaned(list(data))
@@ -91,7 +91,7 @@ def _array(values: Values) -> kinds.Values:
         data = np.require(data, requirements="A")
     if column.kind in _FLOATS:
         missing = None if absent is None else np.asarray(absent, bool)
-        if len(data) and np.isnan(data.min()):  # quicker than to look for each of them
+        if len(data) and np.isnan(data.min()):  # quicker than a look at each of them
             missing = np.isnan(data) if missing is None else missing | np.isnan(data)
         return pa.array(data, mask=missing)
     if column.kind in IN_UNITS and column.zone is not None:
@@ -111,9 +111,9 @@ def ints_of(times: Sequence[int]) -> Any:
 
 
 def moments_of(times: Sequence[int], axis: TimeAxis, key: str) -> Any:
-    """Return times as an array: of ints if they have no unit; in microseconds, or else nanoseconds, if they have one.
+    """Return times as an array: ints if they have no unit, and else microseconds, or nanoseconds where they need them.
 
-    SQL has no times in other units that a filter on them could be handed to a scan for.
+    DuckDB hands filters to a scan for times in these two units only.
     """
     if axis.unit is None:
         return ints_of(times)
@@ -131,7 +131,7 @@ def moments_of(times: Sequence[int], axis: TimeAxis, key: str) -> Any:
 
 
 def _multiplied(times: Sequence[int], factor: int) -> Any:
-    if isinstance(times, range) and times:  # it becomes an array in one pass over memory
+    if isinstance(times, range) and times:  # one pass over memory makes the array
         first, last, step = (each * factor for each in (times[0], times[-1], times.step))
         return np.arange(first, last + 1, step, dtype="i8")
     found = joint_times([times])

@@ -38,7 +38,7 @@ MOMENT: Final = Kind(pa.timestamp("us", "UTC"))
 
 
 class MisfitError(Exception):
-    """Values are of other kinds than those with which a query began. ``kinds`` has the new ones, by column."""
+    """Values are of other kinds than those with which a query began. ``kinds`` holds the new kinds, by column."""
 
     def __init__(self, kinds: Mapping[str, Kind]) -> None:
         super().__init__(kinds)
@@ -83,7 +83,7 @@ _JOINS: Final[Sequence[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]]]]
         lambda first, second: pa.timestamp("ns", first.tz) if first.tz == second.tz else None,
     ),
 )
-"""Types that have a common one. A row tells which they are, and what that is."""
+"""Types that have a common one: a test of both types, and a function that returns the common type."""
 
 
 def kind_of(values: Values) -> Kind:
@@ -146,7 +146,7 @@ _KINDS: Final[dict[type, Kind | Callable[[Any], Kind]]] = {
     datetime.time: Kind(pa.time64("us")),
     datetime.timedelta: Kind(pa.duration("us")),
 }
-"""The kind of each type that has one in SQL, or a function that tells it by the values. All others become JSON."""
+"""The kind of each type that has one in SQL, or a function of its values that returns it. All others become JSON."""
 
 
 # -- arrays -----------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def array_of(column: str, values: Values, kind: Kind) -> Any:
     """Return values as an array of a kind.
 
     Raises:
-        MisfitError: they are of another kind; it has the one for these and those before.
+        MisfitError: they are of another kind; the error holds the kind that has both.
     """
     own = kind_of(values)
     wanted = joint(kind, own)
@@ -214,7 +214,7 @@ def json_text(value: Any) -> str:
 
 def _encoded(value: Any) -> str:
     try:
-        return _STRICT.encode(_finite(value))
+        return _STRICT.encode(_with_finite_floats(value))
     except (TypeError, ValueError, RecursionError):
         return _STRICT.encode({"repr": _repr(value)})
 
@@ -222,29 +222,29 @@ def _encoded(value: Any) -> str:
 def _repr(value: Any) -> str:
     try:
         return repr(value)
-    except Exception:  # whatever a class of the user's raises
+    except Exception:  # the class of a user may raise any
         return f"<{type(value).__name__}>"
 
 
-def _finite(value: Any) -> Any:
+def _with_finite_floats(value: Any) -> Any:
     """Return a value with texts in place of NaN and infinite floats, which JSON has no form for."""
     if isinstance(value, float):
         return value if value - value == 0 else str(float(value))
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    return list(map(_finite, value)) if isinstance(value, list | tuple) else value
+        return {key: _with_finite_floats(each) for key, each in value.items()}
+    return list(map(_with_finite_floats, value)) if isinstance(value, list | tuple) else value
 
 
-def _shown(value: Any) -> Any:
+def _json_form(value: Any) -> Any:
     """Return a value that JSON has no form for as one that has; see ``json.JSONEncoder``."""
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, Decimal | uuid.UUID):
         return str(value)
-    found = plain(value)
-    if found is value:
+    form = plain(value)
+    if form is value:
         raise TypeError
-    return found
+    return form
 
 
-_STRICT: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_shown)
+_STRICT: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_json_form)

@@ -1,10 +1,10 @@
 """Pushdown: the filters that DuckDB hands to a scan tell which keys and times the log is asked for.
 
-DuckDB hands them over as an expression of Arrow, which can be pickled but not taken apart. So its pickled form is read
-here, which is a record batch: its literals are columns, and its metadata the expression, from left to right. What
-cannot be read restricts nothing: more is read then, and Arrow filters it.
+DuckDB hands them over as an expression of Arrow, which can be pickled but not taken apart. So this module reads the
+pickled form, which is a record batch. The literals are its columns, and its metadata are the expression, from left to
+right. A condition that this module does not understand restricts nothing: the log reads more, and Arrow filters it.
 
-Rejected: the text of an expression, in which a key may look like an operator; and the query itself, in which a
+Rejected: the text of an expression, in which a key may look like an operator. Rejected: the query itself, in which a
 condition on a key need not be one on the rows of a table.
 """
 
@@ -29,7 +29,7 @@ class Bound(NamedTuple):
     high: Any = None
 
     def both(self, other: Bound) -> Bound:
-        """Return what meets this and the other."""
+        """Return the bound of the values that meet this one and the other."""
         if self.values is None or other.values is None:
             values = self.values if other.values is None else other.values
         else:
@@ -38,7 +38,7 @@ class Bound(NamedTuple):
         return Bound(values, low, high)
 
     def either(self, other: Bound) -> Bound:
-        """Return at least what meets this or the other."""
+        """Return a bound of at least the values that meet this one or the other."""
         values = None if self.values is None or other.values is None else self.values | other.values
         low = None if self.low is None or other.low is None else min(self.low, other.low)
         high = None if self.high is None or other.high is None else max(self.high, other.high)
@@ -68,7 +68,7 @@ Bounds: TypeAlias = Mapping[str, Bound]
 
 
 class Pushed(NamedTuple):
-    """What is known of a filter: the bounds of columns, and the columns that it looks at; None if that is not known."""
+    """A filter: the bounds of columns, and all columns in it; None if it is not understood."""
 
     bounds: Bounds = MappingProxyType({})
     columns: frozenset[str] | None = frozenset()
@@ -82,7 +82,7 @@ EVERYTHING: Final = Pushed()
 
 
 def pushed_by(expression: Any) -> Pushed:
-    """Return what is known of a filter.
+    """Return a filter, as far as it is understood.
 
     >>> import pyarrow.compute as pc
     >>> found = pushed_by((pc.field('key') == 'a') & (pc.field('t') >= 5) & (pc.field('value') > pc.field('t')))
@@ -94,7 +94,7 @@ def pushed_by(expression: Any) -> Pushed:
     try:
         tree = _tree_of(expression)
         return Pushed(_bounds(tree), frozenset(_fields(tree)))
-    except Exception:  # another version of Arrow may pickle it otherwise: then nothing is known, which is no error
+    except Exception:  # another version of Arrow may pickle it in another form, which is no error of the query
         return Pushed({}, None)
 
 
@@ -132,12 +132,12 @@ def _of_or(tree: _Call) -> Bounds:
 
 
 def _of_comparison(bound: Callable[[Any], Bound]) -> Callable[[_Call], Bounds]:
-    def found(tree: _Call) -> Bounds:
+    def bounds(tree: _Call) -> Bounds:
         field, literal = tree.arguments
-        is_one = isinstance(field, _Field) and isinstance(literal, _Literal) and literal.value is not None
-        return {field.name: bound(literal.value)} if is_one else {}
+        is_simple = isinstance(field, _Field) and isinstance(literal, _Literal) and literal.value is not None
+        return {field.name: bound(literal.value)} if is_simple else {}
 
-    return found
+    return bounds
 
 
 def _of_is_in(tree: _Call) -> Bounds:
@@ -159,7 +159,7 @@ _BOUNDS: Final[Mapping[str, Callable[[_Call], Bounds]]] = {
     "is_in": _of_is_in,
     "if_else": lambda tree: _bounds(tree.arguments[1]),  # DuckDB's IN: NULL in place of false where a value is NULL
 }
-"""What a function restricts. A bound may have more than the filter lets through, and never less."""
+"""The bounds of each function. A bound may have more values than the filter lets through, and never fewer."""
 
 
 def _fields(tree: Any) -> Iterator[str]:
@@ -177,13 +177,13 @@ def _tree_of(expression: Any) -> Any:
     with pa.ipc.open_file(data) as reader:
         batch = reader.get_batch(0)
         words = _metadata(reader.schema)
-    tree = _parsed(words, batch)
+    tree = _parse(words, batch)
     if next(words, None) is not None:
         raise ValueError("there is more than one expression")
     return tree
 
 
-def _parsed(words: Iterator[tuple[str, str]], batch: Any) -> Any:
+def _parse(words: Iterator[tuple[str, str]], batch: Any) -> Any:
     word, value = next(words)
     if word == "field_ref":
         return _Field(value)
@@ -196,7 +196,7 @@ def _parsed(words: Iterator[tuple[str, str]], batch: Any) -> Any:
     if word != "call":
         raise ValueError(f"{word} is not known")
     arguments, options = [], None
-    while (part := _parsed(words, batch)) is not None:
+    while (part := _parse(words, batch)) is not None:
         if isinstance(part, _Field | _Literal | _Call):
             arguments.append(part)
         else:
@@ -210,9 +210,9 @@ def _plain(scalar: Any) -> Any:
 
 
 def _metadata(schema: Any) -> Iterator[tuple[str, str]]:
-    """Yield the metadata of a schema, in which a key may come several times: so they are no dict.
+    """Return the metadata of a schema as pairs. A key may come several times, so pyarrow's dict would lose some.
 
-    They are laid out as Arrow's C data interface says: their number, and then key and value, each after its length.
+    Arrow's C data interface lays them out: their number, and then key and value, each after its length.
     """
     capsule = schema.__arrow_c_schema__()
     pointer = ctypes.pythonapi.PyCapsule_GetPointer

@@ -2,10 +2,10 @@
 
 The type of a column of values is not known before they are read, and DuckDB needs it before it runs a query. So a
 query runs on the type of the first values that its conditions on keys and times let through. If it meets a value of
-another one, it begins anew with a type for both. To know these conditions, it first runs on tables without rows.
+another type, it begins anew with a type for both. To know these conditions, it first runs on tables without rows.
 
-Rejected: to read all values beforehand, which takes the time twice; and to take everything for JSON, in which
-``avg(value)`` would need a cast.
+Rejected: reading all values beforehand, which takes the time twice. Rejected: JSON for all values, where ``avg(value)``
+would need a cast.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rstore.core import Reading
 from rstore.sql.catalog import tables_of
 from rstore.sql.kinds import FLOAT, MOMENT, NOTHING, TEXT, MisfitError, joint
 from rstore.sql.pushed import EVERYTHING
-from rstore.sql.scan import Asked, Mode, Scan, UnforeseenError, peek
+from rstore.sql.scan import Mode, Request, Scan, UnforeseenError, peek
 from rstore.sql.statement import Parameters, Statement, statement_of
 from rstore.sql.tables import Table
 
@@ -33,18 +33,18 @@ _CONFIGURATION: Final[dict[str, Any]] = {
     "autoinstall_known_extensions": False,
     "allow_community_extensions": False,
     "allow_persistent_secrets": False,
-    "temp_directory": "",  # what was encrypted in the log would be in clear there
-    "threads": 1,  # a scan reads in the thread of its caller, as transactions and SQLite want it
+    "temp_directory": "",  # values that are encrypted in the log would be in clear there
+    "threads": 1,  # a scan reads in the thread of its caller, which transactions and SQLite need
 }
 _SETTINGS: Final = (
-    "SET python_enable_replacements = false",  # no variables of the caller's as tables
+    "SET python_enable_replacements = false",  # no variable of the caller is a table
     "SET TimeZone = 'UTC'",
     "SET lock_configuration = true",
 )
 _GUESSES: Final = (FLOAT, TEXT, MOMENT)
-"""Types with which a query runs on a table that it may never read, until it does."""
-_AGAIN: Final = 8
-"""So often a query may begin anew for a table, until all of that is read to find its columns."""
+"""The types that a query tries on a table that it may never read. If it reads it, the values decide."""
+_RESTARTS: Final = 8
+"""After so many restarts because of a table, all of it is read to find its columns."""
 _LINE: Final = re.compile(r"\s*LINE (\d+): (.*)\n( *)\^.*", re.DOTALL)
 
 
@@ -58,22 +58,22 @@ def run(core: Reading, query: str, parameters: Parameters) -> tuple[Any, int]:
         statement = statement_of(connection, query, parameters)
         tables = tables_of(core, statement.tables)
         try:
-            found = _Run(connection, statement, tables, parameters).result()
+            rows = _Run(connection, statement, tables, parameters).result()
         except duckdb.Error:
             if statement.text == query:
                 raise
-            # the error is to show what the user wrote
-            found = _Run(connection, statement._replace(text=query), tables, parameters).result()
-        return _with_ints(found), sum(table.lost.count for table in tables.values())
+            # the error should show the query of the user
+            rows = _Run(connection, statement._replace(text=query), tables, parameters).result()
+        return _with_ints(rows), sum(table.lost.count for table in tables.values())
 
 
-def _with_ints(found: Any) -> Any:
-    """Return a result with ints of 64 bits in place of those of 128 bits, such as sums are, where they fit."""
-    for place, column in enumerate(found.columns):
+def _with_ints(rows: Any) -> Any:
+    """Return rows with ints of 64 bits in place of those of 128 bits, such as sums, where they fit."""
+    for place, column in enumerate(rows.columns):
         if column.type == pa.decimal128(38, 0):
-            with suppress(pa.ArrowInvalid):
-                found = found.set_column(place, found.field(place).name, column.cast(pa.int64()))
-    return found
+            with suppress(pa.ArrowInvalid):  # an int that does not fit
+                rows = rows.set_column(place, rows.field(place).name, column.cast(pa.int64()))
+    return rows
 
 
 @contextmanager
@@ -94,10 +94,10 @@ def _errors() -> Iterator[None]:
     except duckdb.InterruptException:
         raise KeyboardInterrupt from None
     except duckdb.Error as exc:
-        raise ValueError(_explained(str(exc))) from None
+        raise ValueError(_one_line(str(exc))) from None
 
 
-def _explained(text: str) -> str:
+def _one_line(text: str) -> str:
     """Return the message of DuckDB in one line, with the place in the query."""
     _, _, message = text.partition(": ")
     found = _LINE.search(message)
@@ -120,7 +120,7 @@ class _Run:
         self._peeked = set[tuple[str, str]]()
         self._unread: dict[str, list[str]] = {}
         self._guesses = iter(_GUESSES)
-        self._begun = dict.fromkeys(tables, 0)
+        self._restarts = dict.fromkeys(tables, 0)
 
     def result(self) -> Any:
         """Return the rows."""
@@ -129,21 +129,21 @@ class _Run:
             for table in self._tables.values():
                 table.lost.count = 0
             try:
-                return self._attempt(self._registered())
+                return self._attempt(self._register())
             except (MisfitError, UnforeseenError):
                 pass
             except duckdb.Error as exc:
                 if self._unread:
                     self._guess()
-                elif not (isinstance(exc, duckdb.BinderException) and self._settled()):
+                elif not (isinstance(exc, duckdb.BinderException) and self._find_columns()):
                     raise
 
-    def _settled(self) -> bool:
-        """Look for further columns, and tell whether that may have found any."""
-        found = [table.settle() for table in self._tables.values()]
-        return any(found)
+    def _find_columns(self) -> bool:
+        """Look for further columns, and tell whether there may be any that were not known."""
+        may_have_more = [table.find_columns() for table in self._tables.values()]  # a list: all tables look
+        return any(may_have_more)
 
-    def _registered(self, mode: Mode | None = None) -> dict[str, Scan]:
+    def _register(self, mode: Mode | None = None) -> dict[str, Scan]:
         scans = {
             name: Scan(table, mode or (Mode.UNFORESEEN if name in self._unread else Mode.READ))
             for name, table in self._tables.items()
@@ -165,17 +165,17 @@ class _Run:
             raise
 
     def _learn(self, name: str, error: BaseException) -> None:
-        """Widen a table by what a read has met."""
+        """Widen a table by the columns and kinds that a read has met."""
         table = self._tables[name]
         if isinstance(error, UnforeseenError):
-            self._peek(name, self._unread.pop(name), [Asked(error.asked.pushed, None)])
+            self._peek(name, self._unread.pop(name), [Request(error.request.pushed, None)])
         if not isinstance(error, MisfitError):
             return
         for column, kind in error.kinds.items():
-            table.learn(column, kind)
-        self._begun[name] += 1
-        if self._begun[name] == _AGAIN:
-            while table.settle():
+            table.set_kind(column, kind)
+        self._restarts[name] += 1
+        if self._restarts[name] == _RESTARTS:
+            while table.find_columns():
                 pass
 
     # -- kinds --------------------------------------------------------------------------------------------------------
@@ -183,12 +183,12 @@ class _Run:
     def _find_kinds(self) -> None:
         """Find the kinds of columns that the query may need, and that only their values can tell."""
         needed = {name: columns for name in self._tables if (columns := self._unknown(name))}
-        asked = self._asked() if needed else {}
-        unread = {name: columns for name, columns in needed.items() if not asked.get(name)}
+        requests = self._probe() if needed else {}
+        unread = {name: columns for name, columns in needed.items() if not requests.get(name)}
         for name, columns in needed.items():
             self._peeked.update((name, column) for column in columns)
             if name not in unread:
-                self._peek(name, columns, asked[name])
+                self._peek(name, columns, requests[name])
         if unread:
             self._unread |= unread
             self._guess()
@@ -200,42 +200,42 @@ class _Run:
             if kind == NOTHING and (name, column) not in self._peeked and self._statement.mentions(column)
         ]
 
-    def _asked(self) -> dict[str, list[Asked]]:
-        """Return what scans are asked for, as a run without rows shows it.
+    def _probe(self) -> dict[str, list[Request]]:
+        """Return the requests of scans, as a run without rows shows them.
 
-        It does not show a scan that the query needs no more when another one had no row, or one that conditions which
-        contradict each other leave out, or any if the query needs the types.
+        It shows no scan at all if the query needs the types. It leaves out a scan that conditions which contradict each
+        other make needless, or that DuckDB skips after another one without rows.
         """
-        scans = self._registered(Mode.PROBE)
+        scans = self._register(Mode.PROBE)
         try:
             self._attempt(scans)
         except duckdb.Error:
             return {}
-        return {name: scan.asked for name, scan in scans.items()}
+        return {name: scan.requests for name, scan in scans.items()}
 
-    def _peek(self, name: str, columns: list[str], asked: list[Asked]) -> None:
+    def _peek(self, name: str, columns: list[str], requests: list[Request]) -> None:
         """Find the kinds of columns by the first values that scans let through."""
         table = self._tables[name]
         try:
-            kinds = [peek(table, each, columns) for each in asked]
+            kinds = [peek(table, each, columns) for each in requests]
         except MisfitError as exc:
             self._learn(name, exc)
-            return self._peek(name, [column for column in columns if column in table.columns], asked)
+            return self._peek(name, [column for column in columns if column in table.columns], requests)
         for column in columns:
-            table.learn(column, reduce(joint, (each[column] for each in kinds), NOTHING))
+            table.set_kind(column, reduce(joint, (each[column] for each in kinds), NOTHING))
         return None
 
     def _guess(self) -> None:
         """Take the values of tables that may never be read for those of the next type.
 
-        Where all have failed, the first values tell, whatever the query asks for.
+        Where all types have failed, the first values of a table decide, whatever the conditions of the query.
         """
         guess = next(self._guesses, None)
         for name, columns in self._unread.items():
             if guess is None:
-                self._peek(name, columns, [Asked(EVERYTHING, None)])
+                self._peek(name, columns, [Request(EVERYTHING, None)])
             else:
                 for column in columns:
-                    self._tables[name].learn(column, guess)
+                    self._tables[name].set_kind(column, guess)
         if guess is None:
             self._unread.clear()

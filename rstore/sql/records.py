@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from rstore.commits import DID
 from rstore.core import Reading
@@ -23,7 +23,7 @@ from rstore.history.commits import by_commit
 from rstore.models.event_states import newest_of_many
 from rstore.sql.kinds import INT, JSON, MOMENT, NOTHING, TEXT, Kind
 from rstore.sql.pushed import Bound, Pushed
-from rstore.sql.tables import Columns, Lost, ReadRows, Row, RowTable, Table, few, keys_in
+from rstore.sql.tables import Chunk, Columns, FixedTable, Lost, Row, Table, few_keys, in_columns, keys_in
 
 _ALL: Final = StreamFilter()
 _NOTE: Final = frozenset({"who", "why", "did"})
@@ -42,28 +42,28 @@ def _values(core: Reading, pushed: Pushed, wanted: Columns, lost: Lost) -> Itera
         if op == DELITEM or has_expired(record, moment):
             core.envelope.check(stream, record)
             continue
-        value = _loaded(core, stream, record, wanted, lost)
-        who, why, _ = _words(core, stream, record, wanted, lost)
+        value = _load(core, stream, record, wanted, lost)
+        who, why, _ = _note_words(core, stream, record, wanted, lost)
         yield (stream.key, value, record.recorded, record.version, who, why), len(record.data)
 
 
 def _newest_values(core: Reading, bound: Bound) -> Iterator[tuple[Stream, Record]]:
-    chosen = few(bound)
+    chosen = few_keys(bound)
     keys = keys_in(core, KV, bound) if chosen is None else iter(chosen)
     for page in pages((Stream(KV, key) for key in keys), PAGE, first=1):
         found = zip(page, newest(core.log, page), strict=True)
         yield from ((stream, record) for stream, record in found if record is not None)
 
 
-def _loaded(core: Reading, stream: Stream, record: Record, wanted: Columns, lost: Lost) -> Any:
-    """Return the value of a record if it is wanted. If not, it is verified, and not loaded."""
+def _load(core: Reading, stream: Stream, record: Record, wanted: Columns, lost: Lost) -> Any:
+    """Return the value of a record if it is wanted. If not, verify the record without loading it."""
     if "value" in wanted:
         return lost.value(partial(core.envelope.value, stream, record))
     core.envelope.check(stream, record)
     return None
 
 
-def _words(core: Reading, stream: Stream, record: Record, wanted: Columns, lost: Lost) -> tuple[Any, Any, Any]:
+def _note_words(core: Reading, stream: Stream, record: Record, wanted: Columns, lost: Lost) -> tuple[Any, Any, Any]:
     """Return who, why and did, if one of them is wanted."""
     if not _NOTE & set(wanted):
         return None, None, None
@@ -84,13 +84,13 @@ def _events(core: Reading, pushed: Pushed, wanted: Columns, lost: Lost) -> Itera
             if op in OF_NO_ITEM:
                 core.envelope.check(stream, record)
                 continue
-            value = _loaded(core, stream, record, wanted, lost)
-            words = _words(core, stream, record, wanted, lost)
+            value = _load(core, stream, record, wanted, lost)
+            words = _note_words(core, stream, record, wanted, lost)
             yield (key, record.start, record.item, op, value, record.recorded, *words), len(record.data)
 
 
 def _event_query(pushed: Pushed) -> Query:
-    """Return a query for the events that a filter may let through. Its times are in microseconds."""
+    """Return a query for the events that a filter may let through. The times of the filter are in microseconds."""
     times, items = pushed.of("t"), pushed.of("item").values
     low = TIME_MIN if times.low is None else times.low // 1000
     high = TIME_MAX if times.high is None else times.high // 1000
@@ -136,7 +136,7 @@ def _read_changes(core: Reading, pushed: Pushed, *, load: bool) -> Iterator[tupl
 
 def _records(core: Reading, kinds: Bound, keys: Bound) -> Iterator[tuple[Stream, Record]]:
     """Yield the records of the namespace; of a few keys, only theirs, and the erasures that may be about them."""
-    chosen = few(keys)
+    chosen = few_keys(keys)
     if chosen is None or "" in chosen:  # an erasure of several keys has an empty one
         yield from ((stream, record) for _, stream, record in core.log.follow())
         return
@@ -147,13 +147,15 @@ def _records(core: Reading, kinds: Bound, keys: Bound) -> Iterator[tuple[Stream,
 
 
 def _commits(core: Reading, pushed: Pushed, _: Columns, __: Lost) -> Iterator[Row]:
-    recorded = Pushed({"recorded": pushed.of("recorded")})  # a commit has one time, whatever it holds
+    recorded = Pushed({"recorded": pushed.of("recorded")})  # the only condition that all changes of a commit share
     for each in by_commit(change for change, _ in _read_changes(core, recorded, load=False)):
         words = each.who, each.why, each.did, each.arguments, each.more
         yield (each.id, each.recorded, *words, len(each.changes)), 0
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------
+
+ReadRows: TypeAlias = Callable[[Reading, Pushed, Columns, Lost], Iterator[Row]]
 
 _WHO: Final = {"who": TEXT, "why": TEXT}
 _ROWS: Final[Mapping[str, tuple[Mapping[str, Kind], ReadRows]]] = {
@@ -204,4 +206,8 @@ NAMES: Final = tuple(_ROWS)
 def record_table(core: Reading, name: str) -> Table:
     """Return one of the tables whose rows are records."""
     columns, read = _ROWS[name]
-    return RowTable(core, columns, read)
+
+    def chunks(pushed: Pushed, wanted: Columns, lost: Lost) -> Iterator[Chunk]:
+        return in_columns(read(core, pushed, wanted, lost), columns, wanted)
+
+    return FixedTable(columns, chunks)

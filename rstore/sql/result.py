@@ -16,7 +16,7 @@ from rstore.html import counted, table
 class Result:
     """The rows that a query found. They are in memory, and the query has ended.
 
-    Iterating over it yields the rows as tuples. ``unreadable`` is how many values could not be loaded: they are NULL.
+    Iterating over it yields the rows as tuples. ``unreadable`` counts values that could not be loaded: they are NULL.
     """
 
     _table: Any = field(repr=False)

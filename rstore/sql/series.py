@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from rstore.models.segments import layouts_of
 from rstore.sql.columns import columns_in, ints_of, moments_of, read_runs, values_in
 from rstore.sql.kinds import INT, JSON, NOTHING, TEXT, Kind, MisfitError, Values, joint, kind_of
 from rstore.sql.pushed import ANY, Bound, Pushed
-from rstore.sql.tables import Chunk, Columns, Lost, keys_in
+from rstore.sql.tables import Chunk, Columns, FixedTable, Lost, keys_in
 
 _VALUE: Final = "value"
 _NO_COLUMN: Final = frozenset[str | None]()
@@ -26,53 +27,38 @@ Keys = Callable[[Bound], Iterable[str]]
 """Finds the keys of a table among those that a filter may let through."""
 
 
-class PointTable:
-    """The points of all series. Times are ints, of which each series has its own unit; a row is one value."""
-
-    def __init__(self, core: Reading) -> None:
-        self.columns: dict[str, Kind] = {"key": TEXT, "t": INT, _VALUE: NOTHING}
-        self.lost = Lost()
-        self._core = core
-
-    def chunks(self, pushed: Pushed, wanted: Columns) -> Iterator[Chunk]:
-        """Yield rows; see :class:`rstore.sql.tables.Table`."""
-        span = _span(pushed.of("t"), None, None)
-        names = None if _VALUE in wanted else _NO_COLUMN
-        for key in keys_in(self._core, TS, pushed.of("key"), live=False):
-            for times, values in read_runs(self._core, Stream(TS, key), span, names, self.lost):
-                yield {"key": _repeated(key, len(times)), "t": ints_of(times), _VALUE: _values(values, names)}
-
-    def learn(self, column: str, kind: Kind) -> None:
-        """Take a column for one of a kind."""
-        self.columns[column] = kind
-
-    def settle(self) -> bool:
-        """Look for further columns: there are none."""
-        return False
+def point_table(core: Reading) -> FixedTable:
+    """Return the points of all series. Times are ints, of which each series has its own unit; a row is one value."""
+    return FixedTable({"key": TEXT, "t": INT, _VALUE: NOTHING}, partial(_points, core))
 
 
-def _values(values: object, names: object) -> Values:
-    return values_in(values) if names is None else pa.nulls(len(values))  # type: ignore[arg-type]
+def _points(core: Reading, pushed: Pushed, wanted: Columns, lost: Lost) -> Iterator[Chunk]:
+    span = _span(pushed.of("t"), INT, TimeAxis())
+    names = None if _VALUE in wanted else _NO_COLUMN
+    for key in keys_in(core, TS, pushed.of("key"), live=False):
+        for times, values in read_runs(core, Stream(TS, key), span, names, lost):
+            cells = values_in(values) if names is None else pa.nulls(len(times))
+            yield {"key": _repeated(key, len(times)), "t": ints_of(times), _VALUE: cells}
 
 
 def _repeated(key: str, count: int) -> Values:
     return pa.repeat(pa.scalar(key, pa.string()), count)
 
 
-def _span(bound: Bound, kind: Kind | None, axis: TimeAxis | None) -> tuple[int, int]:
+def _span(bound: Bound, kind: Kind, axis: TimeAxis) -> tuple[int, int]:
     """Return the first and the last timestamp of a bound, in the unit of a series."""
-    many = few = 1
-    if kind is not None and pa.types.is_timestamp(kind.type) and axis is not None and axis.unit is not None:
-        many, few = UNITS[axis.unit], UNITS[kind.type.unit]
-    low = TIME_MIN if bound.low is None else max(bound.low * many // few, TIME_MIN)
-    return low, TIME_MAX if bound.high is None else min(bound.high * many // few, TIME_MAX)
+    of_series = of_bound = 1  # units per second
+    if pa.types.is_timestamp(kind.type) and axis.unit is not None:
+        of_series, of_bound = UNITS[axis.unit], UNITS[kind.type.unit]
+    low = TIME_MIN if bound.low is None else max(bound.low * of_series // of_bound, TIME_MIN)
+    return low, TIME_MAX if bound.high is None else min(bound.high * of_series // of_bound, TIME_MAX)
 
 
 class SeriesTable:
     """One series, or several with a column for the key of each.
 
     Its columns are those of its frames, or of its values if these are rows, or else ``value``. The column of times is
-    ``t``. A few segments tell which columns there are; a query that meets another one begins anew.
+    ``t``. A few segments tell the columns; a query that meets another column begins anew.
 
     Args:
         keys: finds those of its series that a filter may let through.
@@ -108,21 +94,21 @@ class SeriesTable:
     def _time(self) -> str:
         return "t" if "t" not in self._values else name_of_times(self._values)
 
-    def learn(self, column: str, kind: Kind) -> None:
+    def set_kind(self, column: str, kind: Kind) -> None:
         """Take a column for one of a kind, or add it."""
         if column == self._time:
             self._time_kind = kind
         else:
             self._values[column] = kind
 
-    def settle(self) -> bool:
-        """Look for further columns: in the first rows, and then in all."""
+    def find_columns(self) -> bool:
+        """Look for further columns: first in the first rows, then in all, and then there are none."""
         is_first = next(self._looks, None)
         if is_first is None:
             return False
         for chunk in islice(self._all_chunks(), 1 if is_first else None):
             for name, values in chunk.items():
-                self.learn(name, joint(self.columns.get(name, NOTHING), kind_of(values)))
+                self.set_kind(name, joint(self.columns.get(name, NOTHING), kind_of(values)))
         return True
 
     def _all_chunks(self) -> Iterator[Chunk]:
@@ -154,12 +140,12 @@ class SeriesTable:
     def _times(self, key: str, times: Sequence[int]) -> Values:
         found = moments_of(times, self._axes[key] if self._has_units else TimeAxis(), key)
         if joint(kind_of(found), self._time_kind) == JSON:
-            self._has_units = False  # series without units beside others: then all times are ints
+            self._has_units = False  # series with and without units: all times are ints then
             raise MisfitError({self._time: INT})
         return found
 
     def _named(self, cells: Mapping[str | None, Values]) -> Chunk:
-        """Return cells with names: values that are no rows are those of the only column of a frame, or ``value``."""
+        """Return cells with names. Values that are no rows go to the only column of a frame, or else to ``value``."""
         alone = self._alone if len(cells) == 1 else _VALUE
         return {alone if name is None else name: each for name, each in cells.items()}
 

@@ -1,4 +1,4 @@
-"""A query as DuckDB's own parser reads it: the tables that it names, and what it must not do."""
+"""A query as DuckDB's own parser reads it: the tables and columns that it names, and the queries that are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PREFIXES: Final[Mapping[str, Callable[[str], str]]] = {
     "~~": lambda text: text.replace("_", "%").partition("%")[0],
     **dict.fromkeys(("starts_with", "prefix", "^@"), str),
 }
-"""The functions that compare a text with a beginning, and how their operand tells it."""
+"""The functions that tell whether a text has a prefix, and the prefix that their operand stands for."""
 
 _LAST: Final = "\U0010ffff"
 _SURROGATES: Final = range(0xD800, 0xE000)
@@ -26,18 +26,18 @@ class Statement(NamedTuple):
     """A query.
 
     Attributes:
-        text: the query as it is run. Conditions on the beginning of a key also say between which keys that is.
+        text: the query as it is run. Conditions on the prefix of a key also say between which keys that is.
         tables: the names of the tables, without those that the query itself defines.
-        words: the names of columns in it, in lower case; None if it may need any column.
+        columns: the names of columns in it, in lower case; None if it may need any column.
     """
 
     text: str
     tables: Sequence[str]
-    words: frozenset[str] | None
+    columns: frozenset[str] | None
 
     def mentions(self, column: str) -> bool:
         """Tell whether the query may need a column."""
-        return self.words is None or column.lower() in self.words
+        return self.columns is None or column.lower() in self.columns
 
 
 def statement_of(connection: Any, query: str, parameters: Parameters) -> Statement:
@@ -45,7 +45,7 @@ def statement_of(connection: Any, query: str, parameters: Parameters) -> Stateme
 
     Raises:
         TypeError: it is no str.
-        ValueError: it is none, or several, or it does something else than read tables.
+        ValueError: it is no query, or several, or it does something else than read tables.
     """
     if not isinstance(query, str):
         raise TypeError(f"a query is a str, not {type(query).__name__}")
@@ -58,11 +58,12 @@ def statement_of(connection: Any, query: str, parameters: Parameters) -> Stateme
     own = {each["key"] for node in nodes if "cte_map" in node for each in node["cte_map"]["map"]}
     named = [node["table_name"] for node in nodes if node.get("type") == "BASE_TABLE"]
     tables = [name for name in dict.fromkeys(named) if name not in own]
-    found = [_within(node["where_clause"], parameters) for node in nodes if node.get("where_clause")]
+    columns = _columns_in(nodes)
+    narrowed = [_narrow(node["where_clause"], parameters) for node in nodes if node.get("where_clause")]
     text = query
-    if any(found):
+    if any(narrowed):
         ((text,),) = connection.execute("SELECT json_deserialize_sql(?)", [json.dumps(parsed)]).fetchall()
-    return Statement(text, tables, _words_of(nodes))
+    return Statement(text, tables, columns)
 
 
 def _serialized(connection: Any, query: str) -> Node:
@@ -111,10 +112,10 @@ def _check(node: Node) -> None:
 # -- columns ----------------------------------------------------------------------------------------------------------
 
 
-def _words_of(nodes: Sequence[Node]) -> frozenset[str] | None:
-    """Return the names in a query; None if it has a star, names a row as a whole, or joins by whatever is alike."""
+def _columns_in(nodes: Sequence[Node]) -> frozenset[str] | None:
+    """Return the names of columns in a query; None if it has a star, names a whole row, or joins by all equal names."""
     tables = {str(node[name]).lower() for node in nodes if "table_name" in node for name in ("table_name", "alias")}
-    words = set[str]()
+    columns = set[str]()
     for node in nodes:
         if node.get("class") in ("STAR", "POSITIONAL_REFERENCE") or node.get("ref_type") == "NATURAL":
             return None
@@ -123,58 +124,58 @@ def _words_of(nodes: Sequence[Node]) -> frozenset[str] | None:
         names = [str(name).lower() for name in (*node.get("column_names", ()), *node.get("using_columns", ()))]
         if len(names) == 1 and names[0] in tables:
             return None
-        words.update(names)
-    return frozenset(words)
+        columns.update(names)
+    return frozenset(columns)
 
 
-# -- beginnings of keys -----------------------------------------------------------------------------------------------
+# -- prefixes of keys -------------------------------------------------------------------------------------------------
 
 
-def _within(condition: Node, parameters: Parameters) -> bool:
-    """Add to conditions on the beginning of a key between which keys that is, and tell whether there were any.
+def _narrow(condition: Node, parameters: Parameters) -> bool:
+    """Add to conditions on the prefix of a key between which keys that is, and tell whether there were any.
 
-    DuckDB hands a scan no more than comparisons. So ``key LIKE 'a%'`` becomes ``key LIKE 'a%' AND key >= 'a' AND
+    DuckDB hands only comparisons to a scan. So ``key LIKE 'a%'`` becomes ``key LIKE 'a%' AND key >= 'a' AND
     key < 'b'``, which is the same for each key, and for NULL.
     """
     if condition.get("class") == "CONJUNCTION":
-        found = [_within(each, parameters) for each in condition["children"]]  # all of them
-        return any(found)
-    beginning = _beginning(condition, parameters)
-    if not beginning:
+        narrowed = [_narrow(each, parameters) for each in condition["children"]]  # a list: all are narrowed
+        return any(narrowed)
+    prefix = _prefix_in(condition, parameters)
+    if not prefix:
         return False
     own = dict(condition)
     key = own["arguments"][0]["expression"]
-    bounds = [("COMPARE_GREATERTHANOREQUALTO", beginning), ("COMPARE_LESSTHAN", after(beginning))]
+    bounds = [("COMPARE_GREATERTHANOREQUALTO", prefix), ("COMPARE_LESSTHAN", after_prefix(prefix))]
     compared = [_comparison(key, comparison, text) for comparison, text in bounds if text is not None]
     condition.clear()
     condition |= {"class": "CONJUNCTION", "type": "CONJUNCTION_AND", "alias": "", "children": [own, *compared]}
     return True
 
 
-def _beginning(node: Node, parameters: Parameters) -> str:
-    """Return the text with which a key begins, if a condition says so."""
-    beginning = _PREFIXES.get(node.get("function_name", ""))
-    if beginning is None or len(node.get("arguments", ())) != 2:
+def _prefix_in(node: Node, parameters: Parameters) -> str:
+    """Return the prefix of a key that a condition asks for; empty if it asks for none."""
+    prefix_of = _PREFIXES.get(node.get("function_name", ""))
+    if prefix_of is None or len(node.get("arguments", ())) != 2:
         return ""
     column, operand = (each["expression"] for each in node["arguments"])
     if column.get("class") != "COLUMN_REF" or column["column_names"][-1].lower() != "key":
         return ""
     text = _text_of(operand, parameters)
-    return "" if text is None else beginning(text)
+    return "" if text is None else prefix_of(text)
 
 
 def _text_of(node: Node, parameters: Parameters) -> str | None:
-    """Return the text that an operand is: as the query has it, or as the caller gave it."""
-    found: Any = None
+    """Return the text of an operand: a literal, or a parameter. None if it is no text."""
+    value: Any = None
     if node.get("class") == "CONSTANT" and node["literal"].get("kind") == "STRING":
-        found = node["literal"].get("text", "")
+        value = node["literal"].get("text", "")
     elif node.get("class") == "PARAMETER":
         name = node["identifier"]
         if isinstance(parameters, Mapping):
-            found = parameters.get(name)
+            value = parameters.get(name)
         elif parameters is not None and name.isdecimal() and 0 < int(name) <= len(parameters):
-            found = parameters[int(name) - 1]
-    return found if isinstance(found, str) else None
+            value = parameters[int(name) - 1]
+    return value if isinstance(value, str) else None
 
 
 def _comparison(key: Node, comparison: str, text: str) -> Node:
@@ -187,13 +188,13 @@ def _comparison(key: Node, comparison: str, text: str) -> Node:
     return {"class": "COMPARISON", "type": comparison, "alias": "", "left": key, "right": constant}
 
 
-def after(beginning: str) -> str | None:
-    """Return the first text after all that begin with another, in the order of code points; None if there is none.
+def after_prefix(prefix: str) -> str | None:
+    """Return the first text after all that have a prefix, in the order of code points; None if there is none.
 
-    >>> after('price/'), after('a\U0010ffff'), after('\U0010ffff')
+    >>> after_prefix('price/'), after_prefix('a\U0010ffff'), after_prefix('\U0010ffff')
     ('price0', 'b', None)
     """
-    kept = beginning.rstrip(_LAST)
+    kept = prefix.rstrip(_LAST)
     if not kept:
         return None
     code = ord(kept[-1]) + 1

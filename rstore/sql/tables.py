@@ -1,4 +1,4 @@
-"""What a table of a query is, and how rows become columns."""
+"""The port of the tables of a query, and the rows and keys of which they are made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rstore.domain.rules import is_there
 from rstore.domain.streams import Stream
 from rstore.sql.kinds import MOMENT, Kind, Values, cleaned
 from rstore.sql.pushed import Bound, Pushed
-from rstore.sql.statement import after
+from rstore.sql.statement import after_prefix
 
 Chunk: TypeAlias = Mapping[str, Values]
 """Some rows of a table, by column."""
@@ -45,7 +45,7 @@ class Table(Protocol):
         """The kind of each column; :data:`NOTHING` where only its values can tell it."""
 
     def chunks(self, pushed: Pushed, wanted: Columns) -> Iterator[Chunk]:
-        """Yield rows: all that a filter lets through, at least, and of their columns the wanted ones, at least.
+        """Yield at least the rows that a filter lets through, with at least the wanted columns.
 
         No value is loaded for a column that is not wanted.
 
@@ -53,11 +53,11 @@ class Table(Protocol):
             MisfitError: there is another column than those that were known.
         """
 
-    def learn(self, column: str, kind: Kind) -> None:
+    def set_kind(self, column: str, kind: Kind) -> None:
         """Take a column for one of a kind, or add it."""
 
-    def settle(self) -> bool:
-        """Look for further columns, and tell whether that may have found any."""
+    def find_columns(self) -> bool:
+        """Look for further columns, and tell whether there may be any that were not known."""
 
 
 class Lost:
@@ -67,7 +67,7 @@ class Lost:
         self.count = 0
 
     def value(self, load: Callable[[], Any]) -> Any:
-        """Return a value, or None if it cannot be loaded. One that is damaged, or of another place, is an error."""
+        """Return a value, or None if it cannot be loaded. A value that is damaged or was moved is an error."""
         try:
             return load()
         except StorePayloadError as exc:
@@ -77,33 +77,43 @@ class Lost:
             return None
 
 
-ReadRows: TypeAlias = Callable[[Reading, Pushed, Columns, Lost], Iterator[Row]]
+ReadChunks: TypeAlias = Callable[[Pushed, Columns, Lost], Iterator[Chunk]]
 
 
-class RowTable:
-    """A table whose rows are read one by one."""
+class FixedTable:
+    """A table that always has the same columns. Only the values of a column may tell its kind.
 
-    def __init__(self, core: Reading, columns: Mapping[str, Kind], read: ReadRows) -> None:
+    Args:
+        read: yields the chunks; see :meth:`Table.chunks`.
+    """
+
+    def __init__(self, columns: Mapping[str, Kind], read: ReadChunks) -> None:
         self.columns: dict[str, Kind] = dict(columns)
         self.lost = Lost()
-        self._core, self._read = core, read
+        self._read = read
 
     def chunks(self, pushed: Pushed, wanted: Columns) -> Iterator[Chunk]:
         """Yield rows; see :class:`Table`."""
-        for rows in _chunked(self._read(self._core, pushed, wanted, self.lost)):
-            columns = zip(self.columns, zip(*rows, strict=True), strict=True)
-            yield {name: self._cells(name, list(cells)) for name, cells in columns if name in wanted}
+        return self._read(pushed, wanted, self.lost)
 
-    def learn(self, column: str, kind: Kind) -> None:
+    def set_kind(self, column: str, kind: Kind) -> None:
         """Take a column for one of a kind."""
         self.columns[column] = kind
 
-    def settle(self) -> bool:
+    def find_columns(self) -> bool:
         """Look for further columns: there are none."""
         return False
 
-    def _cells(self, name: str, cells: list[Any]) -> Values:
-        return _moments(name, cells) if name in _TIMES else cleaned(cells)
+
+def in_columns(rows: Iterable[Row], columns: Mapping[str, Kind], wanted: Columns) -> Iterator[Chunk]:
+    """Yield the wanted columns of rows. Moments are ints in the rows: POSIX milliseconds."""
+    for chunk in _chunked(rows):
+        cells = zip(columns, zip(*chunk, strict=True), strict=True)
+        yield {name: _cells(name, list(each)) for name, each in cells if name in wanted}
+
+
+def _cells(name: str, cells: list[Any]) -> Values:
+    return _moments(name, cells) if name in _TIMES else cleaned(cells)
 
 
 def _moments(name: str, cells: list[int | None]) -> Any:
@@ -130,12 +140,12 @@ def _chunked(rows: Iterable[Row]) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def keys_in(core: Reading, kind: str, bound: Bound, *, live: bool = True) -> Iterator[str]:
-    """Yield the keys of a kind that a filter may let through: a few are looked up, and of more a part is listed."""
-    chosen, moment = few(bound), core.moment()
+    """Yield the keys of a kind that a filter may let through. Few are looked up; of many, a part is listed."""
+    chosen, moment = few_keys(bound), core.moment()
     if chosen is not None:
-        yield from _known(core, kind, chosen, live=live)
+        yield from _existing(core, kind, chosen, live=live)
         return
-    for head in core.log.heads(kind, _common(bound), live=live):
+    for head in core.log.heads(kind, _common_prefix(bound), live=live):
         if live and not is_there(head, moment):
             continue
         key = head.stream.key
@@ -143,40 +153,41 @@ def keys_in(core: Reading, kind: str, bound: Bound, *, live: bool = True) -> Ite
             return
         if bound.has(key):
             yield key
-    if _is_beginning(bound):  # a bound may include its end, which does not begin so
-        yield from _known(core, kind, [key for key in (bound.high,) if _is_key(key) and bound.has(key)], live=live)
+    if _is_prefix(bound):  # a bound includes its end, which does not have the prefix
+        yield from _existing(core, kind, [key for key in (bound.high,) if is_key(key) and bound.has(key)], live=live)
 
 
-def _known(core: Reading, kind: str, keys: Iterable[str], *, live: bool) -> Iterator[str]:
-    """Yield those of some keys that there are."""
+def _existing(core: Reading, kind: str, keys: Iterable[str], *, live: bool) -> Iterator[str]:
+    """Yield those of some keys that exist."""
     moment, heads = core.moment(), ((key, core.log.head(Stream(kind, key))) for key in keys)
     return (key for key, head in heads if head is not None and (not live or is_there(head, moment)))
 
 
-def few(bound: Bound) -> list[str] | None:
-    """Return the keys of a bound in their order, if it names them and they are few."""
+def few_keys(bound: Bound) -> list[str] | None:
+    """Return the keys of a bound in their order; None if it does not name them, or if they are many."""
     if bound.values is None or len(bound.values) > _KEYS:
         return None
-    return sorted(key for key in bound.values if bound.has(key) and _is_key(key))
+    return sorted(key for key in bound.values if bound.has(key) and is_key(key))
 
 
-def _is_key(key: str) -> bool:
+def is_key(key: str) -> bool:
+    """Tell whether every backend could keep a key, or an item."""
     with suppress(ValueError):
         return check_key(key) == key
     return False
 
 
-def _is_beginning(bound: Bound) -> bool:
-    """Tell whether a bound is that of the keys that begin with a text."""
-    return bound.low is not None and bound.high is not None and bound.high == after(bound.low)
+def _is_prefix(bound: Bound) -> bool:
+    """Tell whether a bound is that of the keys with a prefix."""
+    return bound.low is not None and bound.high is not None and bound.high == after_prefix(bound.low)
 
 
-def _common(bound: Bound) -> str:
-    """Return the text with which all keys of a bound begin, but for its end."""
+def _common_prefix(bound: Bound) -> str:
+    """Return the prefix that all keys of a bound have, but for its end."""
     low: str | None = bound.low
     if low is None or bound.high is None:
         return ""
-    if _is_beginning(bound):
+    if _is_prefix(bound):
         return low
     same = takewhile(lambda pair: pair[0] == pair[1], zip(low, bound.high, strict=False))
     return "".join(letter for letter, _ in same)

@@ -1,4 +1,4 @@
-"""Generated queries find what the same conditions find in the data that the calls of Python return, at any time.
+"""Generated queries find the rows that the same conditions find in the results of Python calls, at any time.
 
 There are 43 queries for each backend, plain and encrypted: 301 in all.
 """
@@ -33,7 +33,7 @@ VALUES: dict[str, Callable[[random.Random], Any]] = {
 Row = dict[str, Any]
 
 
-def tell(store: Store, draw: random.Random) -> None:
+def fill(store: Store, draw: random.Random) -> None:
     """Write, change, remove and delete at random."""
 
     def value(key: str) -> Any:
@@ -59,7 +59,7 @@ def tell(store: Store, draw: random.Random) -> None:
     store.apply("n:0", {"p": (operator.add, 2)})
 
 
-# -- what the calls return --------------------------------------------------------------------------------------------
+# -- rows of calls ----------------------------------------------------------------------------------------------------
 
 
 def values(view: Store | View) -> Iterator[Row]:
@@ -234,7 +234,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("_quick")
 def test_generated_queries_find_what_calls_return(store: Store) -> None:
     draw = random.Random(16)
-    tell(store, draw)
+    fill(store, draw)
     moments = [change.recorded for change in store.log()]
     for number in range(QUERIES):
         table = draw.choice(list(TABLES))

@@ -1,4 +1,4 @@
-"""A query reads what its conditions on keys and times ask for, and loads only columns that it needs: counted."""
+"""A query reads only the keys and times of its conditions, and loads only the columns that it needs: counted."""
 
 from __future__ import annotations
 

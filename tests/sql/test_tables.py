@@ -1,4 +1,4 @@
-"""The tables of SQL show what the calls of Python return: on every backend, encrypted too, now and in the past."""
+"""The tables of SQL show the data that calls of Python return: on every backend, encrypted too, now and in the past."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UTC = datetime.UTC
 MINUTES = pd.date_range("2026-03-01", periods=240, freq="min", tz="Europe/Vienna")
 
 
-def tell(store: Store) -> int:
+def fill(store: Store) -> int:
     """Fill a store, change all of it, and return a moment in between."""
     store.set_many({"price": 10, "user:ada": 36, "user:bob": 41})
     store.extend("rain", (1, 2.5), (2, 0.0), (5, 7.5))
@@ -45,7 +45,7 @@ def ms(time: Any) -> Any:
 
 
 def test_the_tables_show_what_calls_return(store: Store) -> None:
-    moment = tell(store)
+    moment = fill(store)
     for view in (store, store.at(moment)):
         assert dict(view.sql("SELECT key, value FROM kv").rows()) == dict(view.items())
         points = {key: view.range(key) for key in view.timeseries()}
@@ -69,7 +69,7 @@ def test_the_tables_show_what_calls_return(store: Store) -> None:
 
 
 def test_a_series_is_a_table_with_its_own_columns(store: Store) -> None:
-    moment = tell(store)
+    moment = fill(store)
     frame = store.sql('SELECT t, open, "close" FROM "close" ORDER BY t', to="pandas")
     expected = store.range("close", to="pandas")
     assert list(frame["t"]) == list(expected.index)
@@ -291,7 +291,7 @@ def test_a_column_has_one_type_over_segments_of_several(memory: Store) -> None:
     assert memory.sql("SELECT value FROM mixed ORDER BY t").rows() == [("1",), ("2",), ("2.5",), ('"x"',)]
 
 
-# -- what cannot be loaded --------------------------------------------------------------------------------------------
+# -- values that cannot be loaded -------------------------------------------------------------------------------------
 
 
 def test_values_that_cannot_be_loaded_are_null_and_counted(backend: Backend, key: str | None) -> None:
