@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -20,6 +21,7 @@ _PREFIXES: Final[Mapping[str, Callable[[str], str]]] = {
 
 _LAST: Final = "\U0010ffff"
 _SURROGATES: Final = range(0xD800, 0xE000)
+_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 class Statement(NamedTuple):
@@ -104,9 +106,25 @@ def _check(node: Node) -> None:
     if node.get("type") == "BASE_TABLE" and (node.get("schema_name") or node.get("catalog_name")):
         path = [node.get("catalog_name"), node.get("schema_name"), node["table_name"]]
         name = ".".join(filter(None, path))
-        raise ValueError(f'there are no schemas here: write the name of a series with dots in quotes, as "{name}"')
+        raise ValueError(
+            f"there are no schemas here: write the name of a series with dots as {quoted(name)}, in quotes"
+        )
     if node.get("type") == "SHOW_REF" and node.get("table_name"):
         raise ValueError("SHOW lists no tables here: DESCRIBE shows the columns of one")
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+def folded(name: str) -> str:
+    """Return the form of a name that SQL compares: it ignores the case of ASCII letters, and of no others."""
+    return name.translate(_LOWER)
+
+
+def quoted(name: str) -> str:
+    """Return a name as a query writes it."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 # -- columns ----------------------------------------------------------------------------------------------------------

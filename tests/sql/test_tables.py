@@ -401,6 +401,62 @@ def test_odd_names_of_series_are_tables(memory: Store, key: str) -> None:
     memory.delete(key)
 
 
+DUCKDB = ["duckdb_settings", "sqlite_master", "information_schema", "main", "temp", "rowid", "unnest", "a.csv", "$1"]
+
+
+@in_turn("key", [*DUCKDB, '"', '"; DROP VIEW x; --', "/*", "[", "!", "@", "a@2026-05-01", "\u200b", "\x01", "é" * 512])
+def test_a_series_hides_any_name_of_duckdb(memory: Store, key: str) -> None:
+    memory.extend(key, (1, 1.5), (2, 2.5))
+    quoted = key.replace('"', '""')
+    assert memory.sql(f'SELECT value FROM "{quoted}" WHERE t = 2').rows() == [(2.5,)]
+    memory.clear()
+
+
+def test_a_pattern_may_have_an_at_sign(memory: Store) -> None:
+    memory.extend("mail@a", (1, 1.0))
+    memory.extend("mail@b", (1, 2.0))
+    moment = memory.tag("both [*]")
+    memory.remove("mail@b")
+    for name in ("mail@*", "mail[@]?", "m*l@[ab]"):
+        assert memory.sql(f'SELECT key, value FROM "{name}"').rows() == [("mail@a", 1.0)], name
+    for time in (moment, "both [*]"):
+        found = memory.sql(f'SELECT key FROM "mail@*@{time}" ORDER BY key').rows()
+        assert found == [("mail@a",), ("mail@b",)], time
+    with pytest.raises(ValueError, match=r"'\*' is no time"):
+        memory.sql('SELECT * FROM "post@*"')
+
+
+def test_a_series_with_the_name_of_a_table_is_read_by_a_pattern(memory: Store) -> None:
+    memory.extend("kv", (1, 1.0))
+    assert memory.sql("SELECT * FROM kv").rows() == []
+    assert memory.sql('SELECT * FROM "[k]v"').rows() == [("kv", 1, 1.0)]
+
+
+@in_turn(("key", "other"), [("price", "Price"), ("q[1]", "Q[1]"), ('!a"*', '!A"*'), ("a@x", "a@X")])
+def test_names_that_differ_in_case_get_a_pattern_that_works(memory: Store, key: str, other: str) -> None:
+    memory.extend(key, (1, 1.0))
+    memory.extend(other, (1, 2.0))
+    memory.extend("q1", (1, 3.0))
+    first, second = (each.replace('"', '""') for each in (key, other))
+    with pytest.raises(ValueError, match="the same table: call one of them") as caught:
+        memory.sql(f'SELECT a.value, b.value FROM "{first}" a JOIN "{second}" b USING (t)')
+    _, _, advice = str(caught.value).partition("one of them ")
+    assert memory.sql(f'SELECT a.value, b.value FROM "{first}" a JOIN {advice} b USING (t)').rows() == [(1.0, 2.0)]
+    memory.clear()
+
+
+def test_names_that_differ_beyond_ascii_are_several_tables(memory: Store) -> None:
+    memory.extend("ä", (1, 1.0))
+    memory.extend("Ä", (1, 2.0))
+    assert memory.sql('SELECT a.value, b.value FROM "ä" a JOIN "Ä" b USING (t)').rows() == [(1.0, 2.0)]
+
+
+def test_an_unknown_table_lists_names_as_queries_write_them(memory: Store) -> None:
+    memory.extend('say "hi"', (1, 1.0))
+    with pytest.raises(ValueError, match=r'series such as "say ""hi"""$'):
+        memory.sql('SELECT * FROM "say hi"')
+
+
 def test_a_key_that_no_backend_can_have_is_in_no_table(backend: Backend) -> None:
     store = backend.store()
     store.set("a", 1)
