@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, count, islice
 from typing import Any, Final
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from rstore.models.segments import layouts_of
 from rstore.sql.columns import columns_in, ints_of, moments_of, read_runs, values_in
 from rstore.sql.kinds import INT, JSON, NOTHING, TEXT, Kind, MisfitError, Values, joint, kind_of
 from rstore.sql.pushed import ANY, Bound, Pushed
+from rstore.sql.statement import folded
 from rstore.sql.tables import Chunk, Columns, FixedTable, Lost, keys_in
 
 _VALUE: Final = "value"
@@ -88,11 +89,14 @@ class SeriesTable:
 
     @property
     def _key(self) -> str:
-        return next(name for name in ("key", "series", "series key") if name not in self._values)
+        taken = set(map(folded, self._values))
+        made_up = (f"series key {number}" for number in count(2))
+        return next(name for name in chain(("key", "series", "series key"), made_up) if name not in taken)
 
     @property
     def _time(self) -> str:
-        return "t" if "t" not in self._values else name_of_times(self._values)
+        taken = set(map(folded, self._values))
+        return name_of_times(taken, "t")
 
     def set_kind(self, column: str, kind: Kind) -> None:
         """Take a column for one of a kind, or add it."""

@@ -283,6 +283,16 @@ def test_columns_of_all_types_come_as_they_are(memory: Store) -> None:
     assert both.columns == ["series", "time", "key", "t", "ratio", "flag", "day", "big"]
 
 
+def test_the_columns_of_keys_and_times_have_names_that_sql_tells_from_the_others(memory: Store) -> None:
+    memory.extend("odd", pd.DataFrame({"T": [1, 2], "Time": [3, 4], "KEY": [5, 6]}, index=MINUTES[:2]))
+    found = memory.sql("SELECT * FROM \"od*\" WHERE timestamp > '2026-02-28 23:00' AND series = 'odd'")
+    assert (found.columns, found.rows()[0][2:]) == (["series", "timestamp", "T", "Time", "KEY"], (2, 4, 6))
+    assert memory.sql("SELECT t, time, key FROM odd WHERE t = 1").rows() == [(1, 3, 5)]
+    memory.extend("all taken", pd.DataFrame({"key": [1], "series": [2], "series key": [3]}, index=[4]))
+    found = memory.sql('SELECT * FROM "all*"')
+    assert (found.columns[0], found.rows()) == ("series key 2", [("all taken", 4, 1, 2, 3)])
+
+
 def test_a_column_has_one_type_over_segments_of_several(memory: Store) -> None:
     memory.extend("mixed", (np.array([1, 2], "M8[s]"), np.array([1, 2], "i4")))
     memory.extend("mixed", (np.array([3], "M8[s]"), np.array([2.5])))
