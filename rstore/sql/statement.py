@@ -57,9 +57,7 @@ def statement_of(connection: Any, query: str, parameters: Parameters) -> Stateme
     nodes = list(_nodes(parsed))
     for node in nodes:
         _check(node)
-    own = {each["key"] for node in nodes if "cte_map" in node for each in node["cte_map"]["map"]}
-    named = [node["table_name"] for node in nodes if node.get("type") == "BASE_TABLE"]
-    tables = [name for name in dict.fromkeys(named) if name not in own]
+    tables = list(dict.fromkeys(_tables_in(parsed)))
     columns = _columns_in(nodes)
     narrowed = [_narrow(node["where_clause"], parameters) for node in nodes if node.get("where_clause")]
     text = query
@@ -125,6 +123,38 @@ def quoted(name: str) -> str:
     """Return a name as a query writes it."""
     doubled = name.replace('"', '""')
     return f'"{doubled}"'
+
+
+def _tables_in(tree: Any) -> Iterator[str]:
+    """Yield the names of tables, without those that WITH defines.
+
+    Where WITH does not reach, its name is that of a table. DuckDB would look for it among its own views, such as
+    ``duckdb_settings``. So it does not do to leave a name out because WITH defines it somewhere.
+    """
+    waiting = [(tree, frozenset[str]())]
+    while waiting:
+        each, own = waiting.pop()
+        if isinstance(each, list):
+            waiting += [(child, own) for child in reversed(each)]
+        elif isinstance(each, dict):
+            if each.get("type") == "BASE_TABLE" and folded(each["table_name"]) not in own:
+                yield each["table_name"]
+            waiting += reversed(list(_scopes(each, own)))
+
+
+def _scopes(node: Node, own: frozenset[str]) -> Iterator[tuple[Any, frozenset[str]]]:
+    """Yield the children of a node, each with the names of WITH that it can use.
+
+    A definition of WITH can use those before it. Only the recursive part of one can use its own name.
+    """
+    for definition in node.get("cte_map", {}).get("map", ()):
+        yield definition["value"], own
+        own |= {folded(definition["key"])}
+    for name, child in node.items():
+        if node.get("type") == "RECURSIVE_CTE_NODE" and name == "right":
+            yield child, own | {folded(node["cte_name"])}
+        elif name != "cte_map":
+            yield child, own
 
 
 # -- columns ----------------------------------------------------------------------------------------------------------

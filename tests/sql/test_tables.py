@@ -399,6 +399,27 @@ def test_errors_say_what_and_where(memory: Store) -> None:
     assert [row[:2] for row in memory.sql("DESCRIBE price").rows()] == [("t", "BIGINT"), ("value", "DOUBLE")]
 
 
+@in_turn(
+    ("query", "rows"),
+    [
+        ("WITH Key AS (SELECT 1 AS n) SELECT n FROM kEY", [(1,)]),
+        ("WITH kv AS (SELECT value FROM kv WHERE key = 'a') SELECT * FROM kv", [(1,)]),
+        ("SELECT a.value, b.n FROM kv a, (WITH kv AS (SELECT 5 AS n) SELECT n FROM kv) b WHERE key = 'a'", [(1, 5)]),
+        ("WITH x AS (SELECT 1 AS n), kv AS (SELECT n + 1 AS n FROM x) SELECT * FROM kv", [(2,)]),
+        ("WITH x AS (SELECT count(*) AS n FROM kv), kv AS (SELECT n + 1 AS n FROM x) SELECT * FROM kv", [(3,)]),
+        ("WITH kv AS (SELECT 5 AS n) SELECT (SELECT max(n) FROM kv) FROM (SELECT n FROM kv)", [(5,)]),
+        ("WITH kv AS (SELECT 5 AS n) SELECT n FROM kv UNION ALL (SELECT n + 1 FROM kv) ORDER BY n", [(5,), (6,)]),
+        (
+            "WITH RECURSIVE kv(n) AS (SELECT value FROM kv UNION ALL SELECT n+9 FROM kv WHERE n<9) FROM kv ORDER BY 1",
+            [(1,), (2,), (10,), (11,)],
+        ),
+    ],
+)
+def test_with_defines_a_table_only_where_it_reaches(memory: Store, query: str, rows: list[Any]) -> None:
+    memory.set_many({"a": 1, "b": 2})
+    assert memory.sql(query).rows() == rows
+
+
 @in_turn("key", ['a"b', "a'b", "a.b", "x y", "ünï 🎉", "select", "1", "a,b", "a\\b", "a%b", "a\nb", "x@y"])
 def test_odd_names_of_series_are_tables(memory: Store, key: str) -> None:
     memory.extend(key, (1, 2.5))
