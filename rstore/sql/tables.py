@@ -28,8 +28,6 @@ ROWS: Final = 4096
 _FIRST_ROWS: Final = 64
 _KEYS: Final = 1000
 _MICROSECONDS: Final = 1000  # of a millisecond
-_TIMES: Final = ("t", "recorded")
-"""The columns that hold POSIX milliseconds."""
 
 
 class Table(Protocol):
@@ -108,12 +106,12 @@ class FixedTable:
 def in_columns(rows: Iterable[Row], columns: Mapping[str, Kind], wanted: Columns) -> Iterator[Chunk]:
     """Yield the wanted columns of rows. Moments are ints in the rows: POSIX milliseconds."""
     for chunk in _chunked(rows):
-        cells = zip(columns, zip(*chunk, strict=True), strict=True)
-        yield {name: _cells(name, list(each)) for name, each in cells if name in wanted}
+        cells = zip(columns.items(), zip(*chunk, strict=True), strict=True)
+        yield {name: _cells(name, kind, list(each)) for (name, kind), each in cells if name in wanted}
 
 
-def _cells(name: str, cells: list[Any]) -> Values:
-    return _moments(name, cells) if name in _TIMES else cleaned(cells)
+def _cells(name: str, kind: Kind, cells: list[Any]) -> Values:
+    return _moments(name, cells) if kind == MOMENT else cleaned(cells)
 
 
 def _moments(name: str, cells: list[int | None]) -> Any:

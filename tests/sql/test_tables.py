@@ -112,6 +112,14 @@ def test_a_query_in_a_transaction_sees_its_writes(store: Store) -> None:
         assert store.sql("SELECT count(*) FROM changes").rows() == [(3,)]
 
 
+def test_the_end_of_a_value_is_a_time(store: Store) -> None:
+    store.set("token", 1, until=datetime.datetime(2099, 1, 1, tzinfo=UTC))
+    store.set("plain", 2)
+    found = store.sql("SELECT key, until FROM changes ORDER BY key")
+    assert found.rows() == [("plain", None), ("token", datetime.datetime(2099, 1, 1, tzinfo=UTC))]
+    assert store.sql("SELECT key FROM changes WHERE until > '2098-12-31'").rows() == [("token",)]
+
+
 def test_an_empty_store_has_tables_without_rows(backend: Backend) -> None:
     store = backend.store()
     for name in ("kv", "points", "events", "states", "changes", "commits"):
