@@ -23,7 +23,7 @@ from rstore.history.commits import by_commit
 from rstore.models.event_states import newest_of_many
 from rstore.sql.kinds import INT, JSON, MOMENT, NOTHING, TEXT, Kind
 from rstore.sql.pushed import Bound, Pushed
-from rstore.sql.tables import Chunk, Columns, FixedTable, Lost, Row, Table, few_keys, in_columns, keys_in
+from rstore.sql.tables import Chunk, Columns, FixedTable, Lost, Row, Table, few_keys, in_columns, is_key, keys_in
 
 _ALL: Final = StreamFilter()
 _NOTE: Final = frozenset({"who", "why", "did"})
@@ -91,10 +91,10 @@ def _events(core: Reading, pushed: Pushed, wanted: Columns, lost: Lost) -> Itera
 
 def _event_query(pushed: Pushed) -> Query:
     """Return a query for the events that a filter may let through. The times of the filter are in microseconds."""
-    times, items = pushed.of("t"), pushed.of("item").values
+    times, items = pushed.of("t"), [item for item in pushed.of("item").values or () if is_key(item)]
     low = TIME_MIN if times.low is None else times.low // 1000
     high = TIME_MAX if times.high is None else times.high // 1000
-    return Query(low, high, item=next(iter(items)) if items is not None and len(items) == 1 else None)
+    return Query(low, high, item=items[0] if len(items) == 1 else None)
 
 
 def _states(core: Reading, pushed: Pushed, wanted: Columns, lost: Lost) -> Iterator[Row]:

@@ -143,7 +143,7 @@ def keys_in(core: Reading, kind: str, bound: Bound, *, live: bool = True) -> Ite
     if chosen is not None:
         yield from _existing(core, kind, chosen, live=live)
         return
-    for head in core.log.heads(kind, _common_prefix(bound), live=live):
+    for head in core.log.heads(kind, _common_prefix(bound).partition("\0")[0], live=live):
         if live and not is_there(head, moment):
             continue
         key = head.stream.key

@@ -499,7 +499,14 @@ def test_an_unknown_table_lists_names_as_queries_write_them(memory: Store) -> No
 def test_a_key_that_no_backend_can_have_is_in_no_table(backend: Backend) -> None:
     store = backend.store()
     store.set("a", 1)
+    store.apply("a", {"n": 1})
     for odd in ("x" * 2000, "a\0b"):
+        assert store.sql("SELECT count(*) FROM events WHERE item = ?", [odd]).rows() == [(0,)]
+        assert store.sql("SELECT count(*) FROM events WHERE item IN ('n', ?)", [odd]).rows() == [(1,)]
+        for table in ("kv", "points", "events", "changes"):
+            query = f"SELECT count(*) FROM {table} WHERE key >= ? AND key < ?"
+            assert store.sql(query, [f"{odd}a", f"{odd}b"]).rows() == [(0,)]
+            assert store.sql(f"SELECT count(*) FROM {table} WHERE starts_with(key, ?)", [odd]).rows() == [(0,)]
         assert store.sql("SELECT count(*) FROM kv WHERE key = ?", [odd]).rows() == [(0,)]
         assert store.sql("SELECT count(*) FROM points WHERE key = ?", [odd]).rows() == [(0,)]
         assert store.sql("SELECT count(*) FROM changes WHERE key = ?", [odd]).rows() == [(0,)]
