@@ -17,6 +17,7 @@ DOMAIN = "rstore.domain"
 DRIVERS = (
     *("sqlite3", "cryptography", "msgspec", "psycopg", "psycopg_pool", "redis", "cattrs", "asyncio", "typer"),
     *("duckdb", "numpy", "pandas", "polars", "pyarrow", "opentelemetry", "prometheus_client"),
+    *("jinja2", "starlette", "uvicorn"),
 )
 SCREEN = ("typer", "rich", "plotext", "matplotlib")
 IMPURE = {

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import typer
 
-from rstore.cli import deliver, plot, read, retain, sql, streams, tag, transfer, write
+from rstore.cli import deliver, plot, read, retain, serve, sql, streams, tag, transfer, write
 from rstore.cli.advice import translated
 from rstore.cli.command import options_before
 from rstore.cli.exit_codes import EXIT_CODES, INTERRUPTED, NEGATIVE, OK, PIPE, STORE, USAGE, CommandError
@@ -74,7 +74,7 @@ def program(words: Sequence[str] = ()) -> typer.Typer:
     options_before(app)
     commands = [
         each
-        for group in (read, sql, plot, tag, deliver, write, retain, transfer)
+        for group in (read, sql, plot, serve, tag, deliver, write, retain, transfer)
         for each in group.app.registered_commands
     ]
     app.registered_commands = [each for each in commands if [each.name] == list(words[:1])] or commands

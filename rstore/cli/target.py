@@ -85,8 +85,17 @@ class Target:
         target = self if namespace is None else evolve(self, namespace=namespace)
         return target if keys is None else evolve(target, keys=keys)
 
+    @property
+    def is_pickled(self) -> bool:
+        """Whether values are unpickled."""
+        return self._serializer == "pickle"
+
+    @property
+    def _serializer(self) -> str:
+        return self.serializer or os.environ.get("RSTORE_SERIALIZER") or "pickle"
+
     def _class(self) -> type[Store]:
-        name = self.serializer or os.environ.get("RSTORE_SERIALIZER") or "pickle"
+        name = self._serializer
         check_usage(name in SERIALIZERS, f"the serializer is {' or '.join(SERIALIZERS)}, not {name!r}")
         return SERIALIZERS[name]
 

@@ -1,0 +1,93 @@
+"""The command that shows a store in the browser."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+import typer
+from attrs import evolve
+
+from rstore.cli.advice import translated
+from rstore.cli.command import READ, Access, Session, command
+from rstore.cli.exit_codes import CommandError
+from rstore.domain.errors import StoreNotAvailableError
+from rstore.store import Store
+
+app = typer.Typer()
+
+_NAMES = ("127.0.0.1", "localhost", "[::1]")
+_PICKLED = "a Store without a _load pickled it; this Store has one, and never unpickles"
+_ALLOW = "it is pickled, and `rstore serve --allow-pickle` shows it: to unpickle can run code that its writer chose"
+
+
+@command(app, READ, access=Access.NONE)
+def serve(
+    session: Session,
+    host: Annotated[str, typer.Option(help="The address to listen at. Others than this machine's get no names.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = 0,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Unpickle values: that can run code that their writer chose.")
+    ] = False,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Show the store in a browser, at any time of its past: keys, plots, events, and the log as it grows.
+
+    Nothing can be written there. The address has a token in it: only browsers that have opened it are answered.
+
+    Example: rstore serve --open
+    """
+    with ExitStack() as stack:
+        stores, namespace = _stores(stack, session, allow_pickle=allow_pickle)
+        _run(session, stores, namespace, host, port, browser=browser)
+
+
+def _stores(stack: ExitStack, session: Session, *, allow_pickle: bool) -> tuple[Any, str]:
+    """Return the stores of all namespaces, and the name of the one with which to begin."""
+    from rstore.web.stores import Stores
+
+    target = session.target.with_keys()
+    if not allow_pickle and target.is_pickled:
+        target = evolve(target, serializer="json")  # which reads plain values, and never unpickles
+
+    def opened(namespace: str) -> Store:
+        return stack.enter_context(evolve(target, namespace=namespace).store(frozen=True))
+
+    first = stack.enter_context(target.store(frozen=True))
+    return Stores(first.namespaces, opened, _advised), first.namespace
+
+
+def _advised(message: str) -> str:
+    return translated(message.replace(_PICKLED, _ALLOW))
+
+
+def _run(session: Session, stores: Any, namespace: str, host: str, port: int, *, browser: bool) -> None:
+    from rstore.web import app as application
+    from rstore.web.address import Address, query_of
+
+    try:
+        import uvicorn
+    except ImportError as exc:
+        raise StoreNotAvailableError(f"{exc.name} is not installed: pip install 'rlib-store[web]'") from exc
+    token = secrets.token_urlsafe(24)
+    names = tuple(dict.fromkeys((*_NAMES, f"[{host}]" if ":" in host else host)))
+    site = application(stores, token=token, hosts=names)
+    config = uvicorn.Config(
+        site, host, port, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
+    )
+    try:
+        socket = config.bind_socket()
+    except SystemExit:
+        raise CommandError(f"{host}:{port} can't be listened at: is something else there? Say another --port") from None
+    address = f"http://{names[-1] if host not in _NAMES else host}:{socket.getsockname()[1]}"
+    url = f"{address}{Address(namespace).path}{query_of(token=token)}"
+    session.out.line(url)
+    session.out.flush()
+    if browser:
+        import webbrowser
+
+        webbrowser.open(url)
+    uvicorn.Server(config).run(sockets=[socket])

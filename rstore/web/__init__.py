@@ -1,0 +1,46 @@
+"""The timeline: a store in the browser, at any time of its past.
+
+=================== =============================================================================
+``site``            the application, and the pages that it has
+``guard``           which requests are answered, and the headers of the answers
+``address``         the path of each page, and back
+``asked``           a request, taken apart
+``values``          a value as a page shows it
+``pages/``          a module for each page: what it reads, and the model that its template shows
+=================== =============================================================================
+
+The first use imports starlette and jinja2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rstore.domain.errors import StoreNotAvailableError
+from rstore.store import Store
+from rstore.web.stores import Stores, only
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+
+def app(store: Store | Stores, *, token: str | None = None, hosts: tuple[str, ...] | None = None) -> Starlette:
+    """Return an ASGI application that shows a store, and never writes to it.
+
+    Mount it into FastAPI, Starlette or Django, behind the access control that you have there.
+
+    Args:
+        store: an open store. Its namespace is shown.
+        token: only browsers that have opened a page with ``?token=...`` once are answered.
+        hosts: only requests to these hosts are answered, without their ports. A page of another site that has a
+            name of its own for this address gets nothing.
+
+    Raises:
+        StoreNotAvailableError: starlette or jinja2 is not installed; the message tells how to install them.
+    """
+    try:
+        from rstore.web.site import application
+    except ImportError as exc:
+        raise StoreNotAvailableError(f"{exc.name} is not installed: pip install 'rlib-store[web]'") from exc
+    stores = only(store) if isinstance(store, Store) else store
+    return application(stores, token=token, hosts=hosts)

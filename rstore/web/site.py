@@ -1,0 +1,167 @@
+"""The application: a path leads to a page, which returns a model, which a template shows or JSON represents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+from attrs import asdict, define, has
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.requests import Request  # noqa: TC002  # Starlette reads signatures
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from rstore.domain.errors import StoreError, StoreNotAvailableError, StorePayloadError
+from rstore.text.describe import Wording, describe, describe_decision, describe_with_key
+from rstore.text.times import write_time
+from rstore.web.address import STATIC, Address, address_of, query_of
+from rstore.web.asked import UTC, Asked, show
+from rstore.web.guard import Guard
+from rstore.web.pages import browse, namespaces, value
+from rstore.web.stores import Stores
+from rstore.web.values import Shown, short, shown
+
+PAGES: Final[Mapping[str, Callable[[Asked], Any]]] = {
+    "": browse.page,
+    "kv": value.page,
+}
+"""The pages of a namespace. The template of each has the name of its model's module."""
+
+_STATUS: Final[tuple[tuple[type[Exception], HTTPStatus], ...]] = (
+    (StoreNotAvailableError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (StorePayloadError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (StoreError, HTTPStatus.INTERNAL_SERVER_ERROR),
+    (LookupError, HTTPStatus.NOT_FOUND),
+    (ValueError, HTTPStatus.BAD_REQUEST),
+    (TypeError, HTTPStatus.BAD_REQUEST),
+    (OverflowError, HTTPStatus.BAD_REQUEST),
+)
+"""The answers to errors, of which the message is shown. Others are bugs: they are logged, and their text is not."""
+_KINDS: Final = ("kv", "ts", "es")
+
+
+def application(stores: Stores, *, token: str | None, hosts: tuple[str, ...] | None) -> Starlette:
+    """Return the application: see :func:`rstore.web.site`."""
+    site = Site(stores, _environment(stores))
+    folder = StaticFiles(packages=[("rstore.web", "static")])
+    routes = [Mount(f"/{STATIC}", folder), Route("/{path:path}", site.answer, methods=["GET"])]
+    app = Starlette(routes=routes)
+    app.add_middleware(Guard, token=token, hosts=hosts)
+    return app
+
+
+@define(eq=False)
+class Site:
+    """The pages of some stores."""
+
+    stores: Stores
+    templates: Environment
+
+    def answer(self, request: Request) -> Response:
+        """Answer a request, in a thread of its own."""
+        root = request.scope.get("root_path", "")
+        path = request.scope["path"].removeprefix(root) or "/"
+        address = Address(is_json=path.endswith(".json"))
+        try:
+            address = address_of(path)
+            if address.namespace is not None and not address.page and path.endswith(address.path.rstrip("/")):
+                return RedirectResponse(root + address.path)
+            return self._page(request, root, address)
+        except tuple(kind for kind, _ in _STATUS) as exc:
+            return self._error(request, root, address, exc)
+
+    def _page(self, request: Request, root: str, address: Address) -> Response:
+        if address.namespace is None:
+            return self._rendered(request, root, address, "namespaces", namespaces.page(self.stores))
+        page = PAGES.get(address.page)
+        if page is None or (address.key is None) == (address.page in _KINDS):
+            raise LookupError(f"there is no page {address.page!r}")
+        asked = Asked(address, self.stores.store(address.namespace), dict(request.query_params))
+        return self._rendered(request, root, address, page.__module__.rpartition(".")[2], page(asked), asked)
+
+    def _rendered(
+        self, request: Request, root: str, address: Address, template: str, model: Any, asked: Asked | None = None
+    ) -> Response:
+        if address.is_json:
+            return Answer(model)
+        words = {
+            "page": model,
+            "address": address,
+            "asked": asked,
+            "query": dict(request.query_params),
+            "url": partial(_url, root),
+            "here": partial(_here, root, address, dict(request.query_params)),
+            "static": partial(_static, root),
+        }
+        return HTMLResponse(self.templates.get_template(f"{template}.html").render(words))
+
+    def _error(self, request: Request, root: str, address: Address, error: Exception) -> Response:
+        status = next(status for kind, status in _STATUS if isinstance(error, kind))
+        message = self.stores.advise(str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error))
+        if address.is_json:
+            return JSONResponse({"error": message}, status)
+        answer = self._rendered(request, root, address, "error", {"message": message, "status": status})
+        answer.status_code = status
+        return answer
+
+
+class Answer(JSONResponse):
+    """A model as JSON."""
+
+    def render(self, content: Any) -> bytes:
+        """Return the JSON of a model."""
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain, separators=(",", ":")).encode(
+            "utf-8", "surrogatepass"
+        )
+
+
+def _plain(content: Any) -> Any:
+    """Return a part of a model as JSON represents it."""
+    if isinstance(content, Shown):
+        return {"type": content.type, "value": content.value} if content.is_readable else content.value
+    if has(type(content)):
+        return asdict(content, recurse=False)
+    if isinstance(content, range | set | frozenset):
+        return list(content)
+    raise TypeError(f"a model has {type(content).__name__}, which is not JSON")
+
+
+def _environment(stores: Stores) -> Environment:
+    wording = Wording(UTC, stores.advise)
+    templates = Environment(
+        loader=PackageLoader("rstore.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "moment": show,
+        "iso": partial(write_time, zone=UTC),
+        "line": short,
+        "shown": shown,
+        "described": partial(describe, wording=wording),
+        "described_with_key": partial(describe_with_key, wording=wording),
+        "decision": describe_decision,
+        "advised": stores.advise,
+    }
+    return templates
+
+
+def _url(root: str, *address: Any, **words: object) -> str:
+    """Return the URL of a page: ``url(namespace, page, key, at=...)``."""
+    return root + Address(*address).path + query_of(**words)
+
+
+def _here(root: str, address: Address, query: Mapping[str, str], **words: object) -> str:
+    """Return the URL of this page with other words in its query."""
+    return root + address.path + query_of(**{**query, **words})
+
+
+def _static(root: str, name: str) -> str:
+    return f"{root}/{STATIC}/{name}"
