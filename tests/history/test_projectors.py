@@ -520,18 +520,31 @@ def target_in_the_manual(title: str) -> Any:
     return next(value for name, value in names.items() if name.endswith("Target"))
 
 
-def check_target(targets: list[Any], write: Callable[[Change, Any], Any], read: Callable[[], int]) -> None:
-    """Project into one place by several targets, one after the other and at once, with failures."""
+def check_target(
+    targets: list[Any], write: Callable[[Change, Any], Any], reset: Callable[[Any], Any], read: Callable[[], int]
+) -> None:
+    """Project into one place by several targets, one after the other and at once, with failures, and again."""
     from tests.history.test_follow import Doing
 
     with Store("memory://", frozen=False) as store:
         pay(store, *range(30))
+        assert Projector(store, targets[0]).project("never run", write, rebuild=reset, prefix="none") == 0
+        assert targets[0].checkpoint("never run") is None
         with pytest.raises(ZeroDivisionError):
             Projector(store, targets[0]).project("p", failing(write, 9))
         assert Projector(store, targets[0]).project("p", write) == 30
         pay(store, *range(30, 60))
         running = [Doing(lambda each=each: Projector(store, each).project("p", write, wait=0.05)) for each in targets]
         assert sum(each.result() for each in running) == 30
+        for before in None, "another":
+            with suppress(LookupError), targets[0].transaction("p"):  # nothing of it is stored
+                assert not targets[0].advance("p", before, "a checkpoint")
+                raise LookupError
+        assert read() == sum(range(60))
+        with pytest.raises(ZeroDivisionError):
+            Projector(store, targets[0]).project("p", write, rebuild=lambda handle: (reset(handle), 1 // 0))
+        assert read() == sum(range(60))
+        assert Projector(store, targets[1]).project("p", write, rebuild=reset) == 60
         assert read() == sum(range(60))
 
 
@@ -547,7 +560,13 @@ def test_the_target_for_sqlalchemy_in_the_manual_counts_each_change_once(tmp_pat
             return int(connection.scalar(sqlalchemy.text("SELECT total FROM sums")) or 0)
 
     targets = [target_in_the_manual("SQLAlchemy")(engine) for _ in range(2)]
-    check_target(targets, lambda change, session: session.execute(add, {"value": change.value}), read)
+    none = sqlalchemy.text("UPDATE sums SET total = 0")
+    check_target(
+        targets,
+        lambda change, session: session.execute(add, {"value": change.value}),
+        lambda session: session.execute(none),
+        read,
+    )
     engine.dispose()
 
 
@@ -559,6 +578,7 @@ def test_the_target_for_redis_in_the_manual_counts_each_change_once() -> None:
         check_target(
             targets,
             lambda change, pipeline: pipeline.incrby("sum of p", change.value),
+            lambda pipeline: pipeline.delete("sum of p"),
             lambda: int(client.get("sum of p") or 0),  # type: ignore[arg-type]
         )
 
