@@ -157,7 +157,10 @@ class DatabaseTarget:
     def advance(self, name: str, before: str | None, after: str | None) -> bool:
         """Move the checkpoint. Other processes wait here until the transaction ends."""
         if before is None:
-            return after is None or self._run(_INSERT, name, after).rowcount == 1
+            is_first = bool(self._run(_INSERT, name, after or "").rowcount == 1)
+            if is_first and after is None:  # by the row, other processes wait until the end, too
+                self._run(_DELETE, name, "")
+            return is_first
         if after is None:
             return bool(self._run(_DELETE, name, before).rowcount == 1)
         return bool(self._run(_UPDATE, after, name, before).rowcount == 1)

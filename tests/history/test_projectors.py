@@ -185,6 +185,30 @@ def test_a_batch_is_begun_anew_if_the_checkpoint_was_moved_meanwhile(monkeypatch
         Projector(store, Optimistic()).project("p", lambda change, seen: None)
 
 
+def test_a_rebuild_begins_anew_if_another_process_has_begun_meanwhile(
+    store: Store, path: Path, connection: sqlite3.Connection
+) -> None:
+    others: list[int] = []
+
+    class Late(DatabaseTarget):
+        def checkpoint(self, name: str) -> str | None:
+            checkpoint = super().checkpoint(name)
+            if not others:
+                others.append(0)
+                with closing(opened(path)) as other:
+                    others.append(Projector(store, DatabaseTarget(other)).project("p", book_row))
+            return checkpoint
+
+    pay(store, *range(6))
+    projector = Projector(store, Late(connection))
+    assert projector.project("p", book_row, rebuild=lambda cursor: cursor.execute("DELETE FROM balances")) == 6
+    assert others == [0, 6]
+    nothing = DatabaseTarget(connection)
+    assert Projector(store, nothing).project("none", book_row, rebuild=lambda cursor: None, prefix="none") == 0
+    assert nothing.checkpoint("none") is None
+    assert rows(connection) == paid(*range(6))
+
+
 def test_poison_is_skipped_and_listed_in_the_target(store: Store, connection: sqlite3.Connection) -> None:
     projector = Projector(store, DatabaseTarget(connection))
     pay(store, *range(9))
