@@ -74,12 +74,15 @@ def _without_history(target: Target[Any]) -> Target[Any]:
     raise TypeError(f"{type(target).__name__} is no store: history=False is for read models in one")
 
 
-def _clearing(target: Target[Any], name: str, rebuild: bool | Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return the function that deletes the output of a projection."""
+def _clearing(
+    target: Target[Any], name: str, rebuild: bool | Callable[[Any], Any]
+) -> Callable[[], Callable[[Any], Any]]:
+    """Return a function that looks for the output of a projection, and returns the one that deletes it."""
     if callable(rebuild):
-        return rebuild
+        clear = rebuild
+        return lambda: clear
     if isinstance(target, StoreTarget):
-        return lambda _: target.clear(name)
+        return partial(target.clearing, name)
     raise TypeError(
         f"{type(target).__name__} does not know what projection {name!r} has written: give rebuild= a function that "
         "deletes it, or build it beside under another name, and swap()"

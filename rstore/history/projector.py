@@ -105,14 +105,19 @@ class Work(Generic[T]):
     stored: float = 0.0
     ahead: list[tuple[Position, Stream, Record]] = Factory(list)
 
-    def begin_again(self, clear: Callable[[T], Any]) -> None:
-        """Delete the projection's output, its checkpoint and its skipped changes, in one transaction."""
+    def begin_again(self, find: Callable[[], Callable[[T], Any]]) -> None:
+        """Delete the projection's output, its checkpoint and its skipped changes, in one transaction.
+
+        Args:
+            find: looks for the output, and returns the function that deletes it.
+        """
         before = self.target.checkpoint(self.name)
+        clear = find()
         with self.target.transaction(self.name) as handle:
+            self._advance(before, None)
             clear(handle)
             if isinstance(self.target, SkippingTarget):
                 self.target.forget_skipped(self.name)
-            self._advance(before, None)
 
     def run(self, pauses: Pauses) -> int:
         """Make all calls, and those for changes that come while it waits. Return their number."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -11,7 +11,7 @@ from attrs import Factory, define
 from rstore.commits import WRITER, writers_in
 from rstore.core import Core, Surface, core_of, now
 from rstore.domain.errors import StoreConflictError, StoreError
-from rstore.domain.log import Batch, Record
+from rstore.domain.log import Batch, Head, Record
 from rstore.domain.operators import SKIP
 from rstore.domain.spans import TIME_MAX, TIME_MIN
 from rstore.domain.streams import ES, FED, KV, PROJECT, SKIPPED, TS, Stream
@@ -169,13 +169,18 @@ class StoreTarget(Generic[S]):
         self.core.log.append([Batch(stream, (entry,), now(), version, is_live, replace=True)])
         return True
 
-    def clear(self, name: str) -> None:
-        """Delete the streams that a projection has written to, in the transaction at hand.
+    def clearing(self, name: str) -> Callable[[object], None]:
+        """Return a function that deletes the streams to which a projection has written, in the transaction at hand.
+
+        It conflicts if somebody writes to one of them before.
 
         Raises:
             StoreError: others have written to one of them too.
         """
         output = output_of(self.core.log, Stream(self.kind, name), self._writers_of)
+        return lambda _: self._delete(output)
+
+    def _delete(self, output: Sequence[Head]) -> None:
         delete_values(self.core, [head for head in output if head.stream.kind == KV])
         for head in output:
             if head.stream.kind == TS:

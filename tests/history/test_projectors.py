@@ -209,6 +209,26 @@ def test_a_rebuild_begins_anew_if_another_process_has_begun_meanwhile(
     assert rows(connection) == paid(*range(6))
 
 
+def test_a_rebuild_moves_the_checkpoint_before_it_deletes(store: Store) -> None:
+    """So a target that locks the checkpoint, or begins its transaction there, holds up others before all writes."""
+    calls: list[str] = []
+
+    class Noting:
+        @contextmanager
+        def transaction(self, name: str) -> Iterator[list[str]]:
+            yield calls
+
+        def checkpoint(self, name: str) -> str | None:
+            return None
+
+        def advance(self, name: str, before: str | None, after: str | None) -> bool:
+            calls.append("advance")
+            return True
+
+    Projector(store, Noting()).project("p", print, rebuild=lambda calls: calls.append("delete"))
+    assert calls == ["advance", "delete"]
+
+
 def test_poison_is_skipped_and_listed_in_the_target(store: Store, connection: sqlite3.Connection) -> None:
     projector = Projector(store, DatabaseTarget(connection))
     pay(store, *range(9))
