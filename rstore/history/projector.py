@@ -14,7 +14,7 @@ from rstore.core import Core, now, until_unmoved
 from rstore.domain.errors import StoreConflictError, StoreError, StorePayloadError
 from rstore.domain.log import Position, Record
 from rstore.domain.streams import Stream
-from rstore.history.changes import Change, StreamFilter, note_of, read_change
+from rstore.history.changes import KINDS, Change, StreamFilter, note_of, read_change
 from rstore.history.follow import Pauses, mark_of, page_of, position_in
 from rstore.history.handling import handling
 from rstore.history.skipping import OF_THE_STORE, OnError, skipped_now
@@ -27,8 +27,8 @@ _COMMIT_MOST: Final = 20_000
 _COMMIT_BYTES: Final = 1 << 24
 """A batch of as many records, or of as many bytes, may end within a commit: memory has to hold it."""
 _APART: Final = 128
-"""Between two records that a commit writes to one key, there are fewer others. Between those of a cluster, one of each
-partition may come for each position."""
+"""So many records on each side of a possible end are compared. On a cluster, each of the other 63 partitions may have a
+record between two that a commit writes to one key. Elsewhere, private ones, as those of indexes, stand between keys."""
 
 T = TypeVar("T")
 
@@ -193,15 +193,18 @@ class Work(Generic[T]):
 
     def _may_end(self, end: int) -> bool:
         """Tell whether no commit goes on behind some records; on a cluster, none of one key."""
-        _, stream, record = self.ahead[end - 1]
-        _, next_stream, next_record = self.ahead[end]
-        if record.recorded == next_record.recorded and (
-            stream == next_stream or self._commit_of(stream, record) == self._commit_of(next_stream, next_record)
-        ):
-            return False
         before, behind = self.ahead[max(0, end - _APART) : end], self.ahead[end : end + _APART]
+        last, following = _change_in(reversed(before)), _change_in(behind)
+        if last is not None and following is not None and self._is_one_commit(*last, *following):
+            return False
         appended = {(stream, record.recorded) for _, stream, record in before}
         return not any((stream, record.recorded) in appended for _, stream, record in behind)
+
+    def _is_one_commit(self, stream: Stream, record: Record, next_stream: Stream, next_record: Record) -> bool:
+        """Tell whether two neighbours are of one commit: all records of an append have one time."""
+        if record.recorded != next_record.recorded:
+            return False
+        return stream == next_stream or self._commit_of(stream, record) == self._commit_of(next_stream, next_record)
 
     def _commit_of(self, stream: Stream, record: Record) -> str | None:
         """Return the id of a record's commit; None if it has no words."""
@@ -259,6 +262,11 @@ class Work(Generic[T]):
 
     def _checkpoint(self, position: Position) -> str:
         return f"{self.mark}-{self.core.log.checkpoint(position)}"
+
+
+def _change_in(records: Iterable[tuple[Position, Stream, Record]]) -> tuple[Stream, Record] | None:
+    """Return the first of some records that users see; None if there is none."""
+    return next(((stream, record) for _, stream, record in records if stream.kind in KINDS), None)
 
 
 def skipping(target: Target[T]) -> SkippingTarget[T]:

@@ -23,6 +23,7 @@ from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.encoding.notes import note_body
 from rstore.history import projector
 from rstore.transactions import context
+from tests.conftest import case
 
 WRITES: dict[str, Callable[[Store], Any]] = {
     "set": lambda store: store.set("a", 1),
@@ -217,6 +218,50 @@ def test_a_batch_of_a_projection_splits_no_commit(store: Store, monkeypatch: pyt
     with pytest.raises(LookupError):
         store.project("in parts", fail, kind="es")
     assert 7 + 7 < store["seen"] < 7 + 14  # a part of the second one was fed before
+
+
+@pytest.mark.parametrize("backend", ["memory", "sqlite", "postgresql", "redis"], indirect=True)
+def test_a_batch_splits_no_commit_to_several_keys(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Private records stand between those of two keys. A cluster alone may split it by key."""
+    monkeypatch.setattr(projector, "_BATCH", 1)
+    with freeze_time("2026-01-01") as clock:
+        store.apply("b", {"n": 0})  # it stays together with the next one of this key
+        with store.context(who="ada"), store.transaction():
+            for key in "abc":
+                store.apply(key, {"n": 1}, once=f"token of {key}")
+        clock.tick(1)
+        store.apply("d", {"n": 2})
+
+    def fail(change: Change, store: Store) -> None:
+        store["fed"] = [*store.get("fed", []), change.key]
+        if change.key == broken:
+            raise LookupError
+
+    for broken, fed in ("c", None), ("d", ["b", "a", "b", "c"]):
+        with case(broken):
+            with pytest.raises(LookupError):
+                store.project("p", fail, kind="es")
+            assert store.get("fed") == fed
+
+
+def test_a_batch_ends_between_commits_without_words(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projector, "_BATCH", 1)
+    with freeze_time("2026-01-01") as clock:
+        store.set_many({"a": 1, "b": 2})
+        store["b"] = 3  # in the same millisecond: it counts as of the same commit
+        clock.tick(1)
+        store["c"] = 4
+
+    def fail(change: Change, store: Store) -> None:
+        store["sum"] = store.get("sum", 0) + change.value
+        if change.value == broken:
+            raise LookupError
+
+    for broken, fed in (3, None), (4, 6):
+        with case(broken):
+            with pytest.raises(LookupError):
+                store.project("p", fail, kind="kv")
+            assert store.get("sum") == fed
 
 
 def test_the_words_are_those_of_the_call_and_not_of_the_iterator(store: Store) -> None:
