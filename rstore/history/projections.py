@@ -195,12 +195,12 @@ class Projecting(Surface):
     ) -> int:
         """Keep a read model up to date: call ``fn(change, store)`` for each change since the last time, exactly once.
 
-        What ``fn`` writes to this store is stored in one transaction with the checkpoint, for 100 changes at a time,
-        and the rest of their last commit, as long as that is not larger than 16 MiB. After a crash, or in two processes
-        at once, ``fn`` may be called again, but each change has its effect on the store once. If it raises, nothing of
-        its batch is stored, and the next call begins with that batch again. What ``fn`` itself has written is not fed
-        to it; other projections are fed with it. Erasures are fed to none: they change nothing that is read of the
-        present.
+        All writes of ``fn`` to this store are stored in one transaction with the checkpoint, for a batch of 100 changes
+        at a time, and the rest of their last commit. Only a commit of more than 10,000 records or 16 MiB may be split.
+        Changes of one key in one millisecond stay together as a commit does. After a crash, or in two processes at
+        once, ``fn`` may be called again, but each change has its effect on the store once. If it raises, nothing of its
+        batch is stored, and the next call begins with that batch again. ``fn`` is not fed with its own writes; other
+        projections are. Erasures are fed to none: they change nothing that is read of the present.
 
         Args:
             name: that of the projection; its checkpoint is kept under it.

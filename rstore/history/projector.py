@@ -22,10 +22,12 @@ from rstore.history.targets import REPLACED, CheckpointMovedError, SkippingTarge
 
 _BATCH: Final = 100
 _SCANNED: Final = 10_000
-_SEEN_SECONDS: Final = 1.0
+_SCANNED_BYTES: Final = 1 << 24
+"""From so many changes on, or so many records or bytes of any keys, a batch ends with the next commit."""
 _COMMIT_MOST: Final = 20_000
-_COMMIT_BYTES: Final = 1 << 24
-"""A batch of as many records, or of as many bytes, may end within a commit: memory has to hold it."""
+_COMMIT_BYTES: Final = 1 << 25
+"""From so many records or bytes on, a batch ends anywhere: memory has to hold all of it."""
+_MOVE_SECONDS: Final = 1.0
 _APART: Final = 128
 """So many records on each side of a possible end are compared. On a cluster, each of the other 63 partitions may have a
 record between two that a commit writes to one key. Elsewhere, private ones, as those of indexes, stand between keys."""
@@ -152,7 +154,7 @@ class Work(Generic[T]):
         Not at each look: where many are stored, that would be as many appends.
         """
         self.unwanted = self.unwanted or bool(found.changes)
-        return self.unwanted and time.monotonic() - self.stored >= _SEEN_SECONDS
+        return self.unwanted and time.monotonic() - self.stored >= _MOVE_SECONDS
 
     def _look_up(self) -> None:
         """Read the checkpoint again, if this process or another one has moved it."""
@@ -172,17 +174,16 @@ class Work(Generic[T]):
                 more = self._read_ahead()
             if end == len(self.ahead):
                 return _Next(changes, self.ahead[-1][0] if self.ahead else self.position, end, more=False)
-            is_large = end >= _COMMIT_MOST or size >= _COMMIT_BYTES
-            if is_large or ((len(changes) >= self.size or end >= _SCANNED) and self._may_end(end)):
+            is_full = len(changes) >= self.size or end >= _SCANNED or size >= _SCANNED_BYTES
+            if end >= _COMMIT_MOST or size >= _COMMIT_BYTES or (is_full and self._may_end(end)):
                 return _Next(changes, self.ahead[end - 1][0], end, more=True)
             position, stream, record = self.ahead[end]
-            end += 1
+            end, size = end + 1, size + len(record.data)
             if not self.streams.has(stream):
                 continue
             note, unreadable = note_of(self.core, stream, record)
             if writers_in(note) != own:
                 changes.append(Due(position, stream, record, note, unreadable))
-                size += len(record.data)
 
     def _read_ahead(self) -> bool:
         """Read the next page of the log. Return whether there may be more."""

@@ -21,6 +21,7 @@ from rstore.domain.log import Batch
 from rstore.domain.operators import SETITEM
 from rstore.domain.streams import ES, KV, TS, Stream
 from rstore.encoding.notes import note_body
+from rstore.history import follow as follow_module
 from rstore.history import projector
 from rstore.transactions import context
 from tests.conftest import case
@@ -218,6 +219,12 @@ def test_a_batch_of_a_projection_splits_no_commit(store: Store, monkeypatch: pyt
     with pytest.raises(LookupError):
         store.project("in parts", fail, kind="es")
     assert 7 + 7 < store["seen"] < 7 + 14  # a part of the second one was fed before
+    monkeypatch.undo()
+    monkeypatch.setattr(projector, "_COMMIT_BYTES", 100)
+    store["seen"] = 0
+    with pytest.raises(LookupError):
+        store.project("in parts by bytes", fail, kind="es")
+    assert 7 < store["seen"] < 14
 
 
 @pytest.mark.parametrize("backend", ["memory", "sqlite", "postgresql", "redis"], indirect=True)
@@ -262,6 +269,21 @@ def test_a_batch_ends_between_commits_without_words(store: Store, monkeypatch: p
             with pytest.raises(LookupError):
                 store.project("p", fail, kind="kv")
             assert store.get("sum") == fed
+
+
+def test_a_look_at_large_records_of_others_ends_before_memory_does(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_module, "_PAGE_BYTES", 2_000)
+    monkeypatch.setattr(projector, "_SCANNED_BYTES", 5_000)
+    for n in range(300):
+        store[f"image {n}"] = os.urandom(1_000)
+    with store.context(who="ada"):
+        store.set_many({"order 1": 1, "order 2": 2})
+    held, look = list[int](), projector.Work._next
+    monkeypatch.setattr(projector.Work, "_next", lambda self: (look(self), held.append(len(self.ahead)))[0])
+    assert store.project("p", lambda change, store: None, prefix="order") == 2
+    assert 5 < max(held) < 250
 
 
 def test_the_words_are_those_of_the_call_and_not_of_the_iterator(store: Store) -> None:

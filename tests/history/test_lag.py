@@ -83,8 +83,8 @@ def test_only_records_of_its_streams_count(store: Store) -> None:
 def test_changes_that_no_function_wants_are_dealt_with(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    """The checkpoint is moved behind them: at once, if it was not moved lately, and at the end of the call."""
-    monkeypatch.setattr("rstore.history.projector._SEEN_SECONDS", seconds)
+    """The checkpoint moves past them: at once if it has not moved lately, else at the end of the call."""
+    monkeypatch.setattr("rstore.history.projector._MOVE_SECONDS", seconds)
     store, shipped = backend.store(namespace=f"after {seconds}"), list[str]()
     orders = Repository(store, Order)
     handlers = {Order.ship: lambda occurrence, _: shipped.append(occurrence.key)}
