@@ -140,7 +140,8 @@ def main() -> None:
     if not find_spec("eventsourcing"):
         print(MISSING)
         return
-    events, rounds = [*map(int, sys.argv[1:]), 100_000, 3][:2] if len(sys.argv) != 2 else [int(sys.argv[1]), 3]
+    events = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ours, theirs = Ours(folder, events), Theirs(folder, events)
