@@ -1,4 +1,4 @@
-"""What was changed, by whom and why: the history of a key, and that of the namespace."""
+"""Changes, each with its author and its reason: the history of a key, and that of the namespace."""
 
 from __future__ import annotations
 

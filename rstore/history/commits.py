@@ -1,4 +1,4 @@
-"""Changes by commit: what one append or one decision changed, together."""
+"""Changes by commit: those of one append, or of one decision, together."""
 
 from __future__ import annotations
 

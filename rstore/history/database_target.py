@@ -13,7 +13,7 @@ from rstore.history.targets import CheckpointMovedError
 
 
 class _Dialect(NamedTuple):
-    """What the statements of two databases differ in.
+    """The parts in which the statements of two databases differ.
 
     Attributes:
         mark: stands for a parameter.

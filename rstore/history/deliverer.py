@@ -43,7 +43,7 @@ class Delivery:
 
     Attributes:
         kind, key: the stream, of kind ``kv``, ``ts`` or ``es``.
-        commit: what was stored together in that stream, with its words. Its changes are in the order of the log.
+        commit: the changes that were stored together in that stream, in the order of the log, and their words.
         version: that of the last change.
         token: an idempotency key for the other side, 32 hexadecimal digits. It is the same at each attempt, and no
             other message has it.
@@ -103,9 +103,8 @@ class _Held:
         with self.lock:
             self.stored = self.stored._replace(lease=lease)
             if end is not None:
-                with suppress(
-                    StoreConflictError
-                ):  # something was appended, or the lease is lost: then the next one raises
+                # it conflicts if something was appended; or if the lease is lost, in which case the next append raises
+                with suppress(StoreConflictError):
                     self.log.append(self.queue.removal(self.stored, end))
                     self.stored = self.stored._replace(is_due=False)
                     return
@@ -153,7 +152,7 @@ class Deliverer:
         return self.queue.core
 
     def run(self, pauses: Pauses) -> int:
-        """Deliver what there is, and what comes while it waits. Return the number of messages that were delivered."""
+        """Deliver all messages that are there, and those that come while it waits. Return their number."""
         self.searcher.begin()
         # workers of several processes begin at different places, so that they seldom want the same stream
         self.listing = self.queue.lease_pages(islice(self.queue.heads(), random.randint(0, self.queue.count()), None))  # noqa: S311
@@ -179,15 +178,14 @@ class Deliverer:
     # -- the main thread ----------------------------------------------------------------------------------------------
 
     def _collect(self, pauses: Pauses) -> int:
-        """Return how many messages were delivered by the threads that are through with their streams."""
+        """Return how many messages the threads have delivered that are through with their streams."""
         ended = [future for future in self.running if future.done()]
         done = 0
         for future in ended:
             held = self.running.pop(future)
             done += future.result()
-            self.searcher.queue_changed = (
-                self.searcher.queue_changed or held.stored.is_due
-            )  # it stays in the queue, with a new lease
+            if held.stored.is_due:  # it stays in the queue, with a new lease
+                self.searcher.queue_changed = True
         if done:
             pauses.restart()
             self.rest = 0.0
@@ -196,7 +194,7 @@ class Deliverer:
     def _pause(self, pauses: Pauses) -> bool:
         """Pause until there may be something to deliver, and return whether to look again.
 
-        What other workers store ends a pause, and is seldom anything for this one. So it then rests longer each time.
+        Appends of other workers end a pause, and seldom bring anything for this one. So it rests longer after each.
         """
         most, began = min(max((self.look_at - now()) / 1000, _REST_LEAST), LOOK_SECONDS), time.monotonic()
         if not pauses.pause(self.core.base, self.searcher.position, most):

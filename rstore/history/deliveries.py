@@ -100,7 +100,7 @@ class Delivering(Surface):
 
         If ``fn`` raises, the key waits for its next attempt, and other keys go on. After so many attempts the message
         is parked: its key waits until somebody calls :meth:`retry` or :meth:`skip`. So does a message that cannot be
-        read, or that kills its worker. What ``fn`` itself writes to the store is delivered like anything else.
+        read, or that kills its worker. The writes of ``fn`` to the store are delivered like any others.
 
         Args:
             name: that of the delivery; its progress is kept under it.
@@ -237,13 +237,13 @@ def _rules(attempts: object, backoff: object, lease: object) -> Rules:
     )
 
 
-def _at_least(what: str, value: object, to: type[N], least: float) -> N:
-    """Return a number, or raise if it is none or too small."""
+def _at_least(name: str, value: object, to: type[N], least: float) -> N:
+    """Return the number of an option, or raise if it is none or too small."""
     types = (int,) if to is int else (int, float)
     if isinstance(value, bool) or not isinstance(value, types):
-        raise TypeError(f"{what} is a number, not {type(value).__name__}")
+        raise TypeError(f"{name} is a number, not {type(value).__name__}")
     if not least <= value < 2**31:
-        raise ValueError(f"{what} is at least {least}, not {value!r}")
+        raise ValueError(f"{name} is at least {least}, not {value!r}")
     return to(value)
 
 

@@ -1,4 +1,4 @@
-"""Tells observers what projections and deliveries deal with."""
+"""Reports to observers: each batch of a projection, and each attempt at a message of a delivery."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from rstore.history.changes import Change
 def handling(
     core: Core, sort: Sort, name: str, changes: Sequence[Change], attempt: int = 1, *, is_last: bool = False
 ) -> Iterator[None]:
-    """Tell, if there is an observer, how the block has dealt with some changes.
+    """Report to the observer, if there is one, how long the block took for some changes, and its error.
 
     Args:
-        is_last: whether a message is parked if the block fails.
+        attempt: the number of the attempt at a message.
+        is_last: whether the message is parked if the block fails.
     """
     if core.reporter is None:
         yield

@@ -41,7 +41,7 @@ class Lagging(Surface):
     """Tells how far behind projections are."""
 
     def projections(self, *, most: int = COUNTED) -> list[ProjectionLag]:
-        """Return how far behind each projection of this store is, by name. A frozen store tells it, too.
+        """Return how far behind each projection of this store is, by name. The store may be frozen.
 
         This reads the log after each checkpoint, up to the last record that is counted. A checkpoint may stay behind by
         10,000 records that are not for its projection. A projection into another database has its checkpoint there,
@@ -64,7 +64,7 @@ class Lagging(Surface):
         """Return how far behind a projection is, as :meth:`projections` does.
 
         Raises:
-            KeyError: no projection of that name has dealt with anything yet.
+            KeyError: no projection of that name has run yet, or another one has taken its place.
 
         >>> store['price'] = 10
         >>> store.project('counts', lambda change, store: None)
@@ -101,7 +101,7 @@ def counted(records: Iterable[Record], most: int) -> tuple[int, float]:
 
 
 def filter_words(streams: StreamFilter) -> dict[str, Any]:
-    """Return the words of a checkpoint that tell of which streams its projection is."""
+    """Return the words beside a checkpoint: the kind and the prefix of the streams that its projection follows."""
     return {name: value for name, value in (("kind", streams.kind), ("prefix", streams.prefix)) if value is not None}
 
 

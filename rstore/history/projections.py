@@ -1,4 +1,4 @@
-"""What users call to keep read models up to date: in the store itself, or in another store or database."""
+"""The calls with which users keep read models up to date: in the store itself, or in another store or database."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def target_of(source: Surface, into: Target[Any] | Surface | None) -> Target[Any
 
 
 def _without_history(target: Target[Any]) -> Target[Any]:
-    """Return a target that keeps no earlier values of keys."""
+    """Return a target in which a projection leaves no earlier values of keys."""
     if isinstance(target, StoreTarget):
         return evolve(target, history=False)
     raise TypeError(f"{type(target).__name__} is no store: history=False is for read models in one")
@@ -207,11 +207,11 @@ class Projecting(Surface):
             kind, prefix, wait: as in :meth:`follow`.
             rebuild: delete the projection's output, and begin again with the first change. The keys, series and
                 event sequences that only it has written to are deleted in one transaction with its checkpoint; their
-                past stays. The log tells who wrote: if earlier records of a key are gone, its newest one does.
+                past stays. If earlier records of a key are gone from the log, only the writer of its newest one counts.
             on_error: the fate of a change that cannot be read, or at which ``fn`` raises. ``raise``: the projection
                 stops there. ``skip``: the writes of ``fn`` for it are taken back, :meth:`skipped` lists it, and the
                 projection goes on. A function gets the change and the error instead; the projection goes on when it
-                returns. What it writes is part of the transaction, in which it may be called again, as ``fn`` is.
+                returns. Its writes are part of the transaction, in which it may be called again, as ``fn`` is.
                 Errors of the store itself, such as a conflict or a lost connection, are raised in any case.
             history: whether the earlier values of keys stay that ``fn`` overwrites or deletes. They take space, and
                 :meth:`at` shows them. Series and event sequences keep theirs.

@@ -53,7 +53,7 @@ class Call(NamedTuple):
     """A call of a user's function.
 
     Attributes:
-        subject: what the function is called with: a change, or an object that is made of several.
+        subject: the argument of the user's function: a change, or an object that is made of several.
         change: the change that errors name.
         position: that of the last change of the subject.
         error: why the subject can't be read; None if it can.
@@ -86,8 +86,8 @@ class Work(Generic[T]):
 
     ``position`` is where the next look begins, as long as the checkpoint is ``known``. Records between the checkpoint
     and it are not for the projection. ``ahead`` are the records after it that were read already. ``size`` is the number
-    of changes that are fed at once. ``unwanted`` tells that no function wants some changes behind the checkpoint, and
-    ``stored`` when that was moved last. ``own`` tells that the target is the store itself, whose records may be the
+    of changes that are fed at once. ``unwanted``: there are changes behind the checkpoint that no function wants;
+    ``stored`` is when the checkpoint was moved last. ``own``: the target is the store itself, whose records may be the
     projection's output.
     """
 
@@ -141,17 +141,17 @@ class Work(Generic[T]):
         found = self._next()
         calls = list(self.calls(found.changes))
         # a projection of rare changes moves its checkpoint too: the next call would read all others again
-        if calls or self.passed + found.scanned >= _SCANNED or (not found.more and self._is_due(found)):
+        if calls or self.passed + found.scanned >= _SCANNED or (not found.more and self._is_time_to_move(found)):
             with handling(self.core, "projection", self.name, [call.change for call in calls]):
                 self._feed(found, calls)
         else:
             self._pass(found, self.passed + found.scanned)
         return len(calls), found.more
 
-    def _is_due(self, found: _Next) -> bool:
-        """Tell whether to store that changes were seen which no function wants: their number counts as a lag.
+    def _is_time_to_move(self, found: _Next) -> bool:
+        """Tell whether to move the checkpoint past changes that no function wants: before it moves, they are a lag.
 
-        Not at each look: where many are stored, that would be as many appends.
+        It does not move at each look: where others write often, that would be an append for each write of theirs.
         """
         self.unwanted = self.unwanted or bool(found.changes)
         return self.unwanted and time.monotonic() - self.stored >= _MOVE_SECONDS
@@ -228,7 +228,7 @@ class Work(Generic[T]):
         self.size = min(_BATCH, 2 * self.size)
 
     def _pass(self, found: _Next, passed: int) -> None:
-        """Go on behind what was found."""
+        """Begin the next look where one has ended."""
         self.position, self.passed = found.position, passed
         del self.ahead[: found.scanned]
 
@@ -295,7 +295,7 @@ def place_of(core: Core, name: str, checkpoint: str) -> Position:
 
 
 def swap(core: Core, target: Target[T], old: str, new: str, fn: Callable[[T], Any]) -> None:
-    """End a projection in one transaction with what a function does, which lets another one take its place."""
+    """End a projection, and call the function, in the same transaction, that puts another one in its place."""
     before, ahead = target.checkpoint(old), target.checkpoint(new)
     if ahead is None or (before is not None and place_of(core, new, ahead) < place_of(core, old, before)):
         raise StoreError(f"projection {new!r} is behind {old!r}: run it until it has caught up")

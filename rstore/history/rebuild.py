@@ -15,7 +15,7 @@ _LOOK_SECONDS: Final = 0.25
 _SHOWN: Final = 3
 
 WritersOf: TypeAlias = Callable[[Stream, Record], set[str | None]]
-"""Returns which projections have written a record: see :func:`rstore.core.writers_in`."""
+"""Returns which projections have written a record: see :func:`rstore.commits.writers_in`."""
 
 
 def output_of(log: LogReader, projection: Stream, writers_of: WritersOf) -> list[Head]:
@@ -58,7 +58,7 @@ def _shared(log: LogReader, output: Mapping[Stream, Head], own: set[str], writer
 def _written(log: LogReader, projection: Stream, writers_of: WritersOf) -> set[Stream]:
     """Return all streams that a projection ever wrote to, as soon as the log shows its newest checkpoint.
 
-    Its output is shown by then: output and checkpoint are stored together.
+    The log then shows its output, too: output and checkpoint are stored together.
     """
     (newest,) = log.last([projection])
     found, shown, position = set[Stream](), 0, None

@@ -27,7 +27,8 @@ class Skipped(NamedTuple):
         recorded: when it was skipped, in POSIX milliseconds.
         kind, key, version: the stream of the change, and its version there.
         checkpoint: :meth:`Store.follow` goes on after it with this.
-        error: the error's type, and the reason if the change could not be read. Other messages may hold values.
+        error: the error's type, and the reason if the change could not be read. Other texts of errors may hold values,
+            and are left out.
     """
 
     recorded: int
@@ -57,13 +58,13 @@ def check_on_error(on_error: object) -> OnError:
 
 
 def skipped_now(recorded: int, change: Change, checkpoint: str, error: Exception) -> Skipped:
-    """Return what is listed of a change that is skipped because of an error."""
-    told = f": {error.reason}" if isinstance(error, StorePayloadError) else ""
-    return Skipped(recorded, change.kind, change.key, change.version, checkpoint, f"{type(error).__name__}{told}")
+    """Return the entry of a list for a change that is skipped because of an error."""
+    reason = f": {error.reason}" if isinstance(error, StorePayloadError) else ""
+    return Skipped(recorded, change.kind, change.key, change.version, checkpoint, f"{type(error).__name__}{reason}")
 
 
 def words_of(skipped: Skipped) -> dict[str, Any]:
-    """Return the words that list a skipped change, beside the time of their record."""
+    """Return the words of the note that lists a skipped change. Its record has the time."""
     words = skipped._asdict()
     del words["recorded"]
     return words

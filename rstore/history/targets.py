@@ -58,17 +58,17 @@ class Target(Protocol[T_co]):
     """
 
     def transaction(self, name: str) -> AbstractContextManager[T_co]:
-        """Return a block that is a transaction, and yields what the functions of the projection get.
+        """Return a block that is a transaction, and yields the object to which the projection's functions write.
 
-        Its end stores all that was written inside, for good; an exception that leaves the block takes it back. A target
-        that finds only then that the checkpoint was moved raises :class:`CheckpointMovedError`.
+        Its end stores all writes inside, for good; an exception that leaves the block takes them back. If only its end
+        shows that another process has moved the checkpoint, it raises :class:`CheckpointMovedError`.
         """
 
     def checkpoint(self, name: str) -> str | None:
         """Return the checkpoint of a projection; None if there is none. It is called outside of transactions."""
 
     def advance(self, name: str, before: str | None, after: str | None) -> bool:
-        """Move the checkpoint in the transaction at hand, which begins with this call.
+        """Move the checkpoint in the transaction at hand, which begins with this call. None stands for no checkpoint.
 
         Return false, and change nothing, if the checkpoint is another one than ``before``. A target that locks the
         checkpoint until the end lets other processes wait here, before their functions are called.
@@ -77,7 +77,7 @@ class Target(Protocol[T_co]):
 
 @runtime_checkable
 class SkippingTarget(Target[T_co], Protocol[T_co]):
-    """A target that can take back the writes of one call, and lists what was skipped. ``on_error='skip'`` needs one."""
+    """A target that can take back the writes of one call, and lists skipped changes. ``on_error='skip'`` needs one."""
 
     @property
     def own_errors(self) -> tuple[type[Exception], ...]:
@@ -90,7 +90,7 @@ class SkippingTarget(Target[T_co], Protocol[T_co]):
         """List a skipped change, in the transaction at hand."""
 
     def skipped(self, name: str) -> list[Skipped]:
-        """Return what is listed."""
+        """Return the skipped changes that are listed, in order."""
 
     def forget_skipped(self, name: str) -> None:
         """Empty the list, in the transaction at hand."""

@@ -136,7 +136,9 @@ class TestMessages:
         store.deliver("web", second)
         assert not {each.token for each in second.sent[2:]} & set(tokens)
 
-    def test_an_attempt_delivers_what_the_one_before_did(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_attempt_delivers_the_same_records_as_the_one_before(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """What was stored in the same millisecond meanwhile looks like a part of the commit, and is none."""
         monkeypatch.setattr("rstore.core.time.time_ns", lambda: 10**18)
         store.extend("k", (1, 1))
@@ -183,7 +185,7 @@ class TestMessages:
         assert kept((5, 100)) == ([5], False)
         assert kept((5, 100), (1, 100), (6, 1)) == ([1], True)
 
-    def test_what_is_erased_before_is_not_delivered(self, store: Store) -> None:
+    def test_records_that_are_erased_before_are_not_delivered(self, store: Store) -> None:
         for n in range(3):
             store["k"] = n
         store.compact()
@@ -212,7 +214,7 @@ class TestMessages:
         store.deliver("mail", gateway, attempts=1)
         assert (gateway.values(), store.parked("mail")) == ([2], [])
 
-    def test_what_fn_writes_is_delivered_too(self, store: Store) -> None:
+    def test_writes_of_fn_are_delivered_too(self, store: Store) -> None:
         store["k"] = 1
         gateway = Gateway(fails=lambda delivery: store.set("k", 2) if delivery.commit.changes[0].value == 1 else None)
         assert store.deliver("mail", gateway) == 2
@@ -280,7 +282,7 @@ class TestFailures:
         with pytest.raises(TypeError, match="takes the keys"):
             store.skip("mail")
 
-    def test_what_cannot_be_read_is_parked(self, backend: Backend) -> None:
+    def test_a_message_that_cannot_be_read_is_parked(self, backend: Backend) -> None:
         writer, reader = backend.store(), backend.store(JsonStore)
         writer["k"] = 1
         gateway = Gateway()
@@ -423,7 +425,7 @@ class TestWorkers:
         assert gateway.values() == [0]
         assert taken.values() == [0, 1, 2]
 
-    def test_what_comes_while_a_stream_leaves_the_queue_is_found(self, store: Store, other: Store) -> None:
+    def test_records_that_come_while_a_stream_leaves_the_queue_are_found(self, store: Store, other: Store) -> None:
         """A searcher passes over a stream that is in the queue, so that stream can't leave with anything left."""
         store["k"] = 0
         gateway = Gateway()
@@ -455,7 +457,7 @@ class TestWorkers:
                 raise AssertionError("it comes to no end")
             assert [found.stream.key for found in each.queue.all()] == [f"k{i}" for i in range(n + 1)]
 
-    def test_what_was_delivered_ahead_of_the_search_is_not_looked_for_again(self, store: Store) -> None:
+    def test_messages_delivered_ahead_of_the_search_are_not_looked_for_again(self, store: Store) -> None:
         store["k"] = 1
         store.deliver("mail", Gateway())
         again = searcher.Searcher(Queue(core_of(store), "mail"))
@@ -464,7 +466,7 @@ class TestWorkers:
         again.search()
         assert list(again.queue.all()) == []
 
-    def test_it_waits_for_what_comes(self, store: Store, other: Store) -> None:
+    def test_it_waits_for_messages_that_come(self, store: Store, other: Store) -> None:
         """The last message ends it, so that no test waits for the end of a wait that a busy machine can't outlast."""
         gateway = Gateway(fails=lambda delivery: Crash() if delivery.commit.changes[0].value == 2 else None)
         with ThreadPoolExecutor(1) as worker:
@@ -563,7 +565,9 @@ class TestPlace:
             assert store.deliver("mail", Gateway()) == 0
         assert [position for position, *_ in core.base.follow()] == before
 
-    def test_the_checkpoint_moves_with_what_is_not_for_it(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_checkpoint_moves_past_records_that_are_not_for_it(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(searcher, "_SCANNED", 5)
         store.deliver("mail", Gateway(), prefix="x")
         stream = Stream(DELIVER, "mail")
@@ -590,7 +594,7 @@ class TestPlace:
         store.deliver("mail", Gateway())
         assert [each[1:6] for each in store.deliveries()] == [(0, 0, 0, 0, 0)]
 
-    def test_a_frozen_store_tells_and_delivers_nothing(self, backend: Backend, key: str | None) -> None:
+    def test_a_frozen_store_lists_deliveries_and_delivers_nothing(self, backend: Backend, key: str | None) -> None:
         with backend.store(key=key) as store:
             store["k"] = 1
             store.deliver("mail", Gateway(fails=refuse), attempts=1)
@@ -607,7 +611,7 @@ class TestPlace:
                 with pytest.raises(StoreError, match="can't be called in a transaction"):
                     call()
 
-    def test_an_encrypted_store_tells_nothing_in_clear(self, backend: Backend) -> None:
+    def test_an_encrypted_store_keeps_nothing_in_clear(self, backend: Backend) -> None:
         store = backend.store(key=KEY)
         store["k"] = 1
         store.deliver("mail", Gateway(fails=lambda _: ValueError("secret reason")), attempts=1)
@@ -639,7 +643,7 @@ class TestPlace:
         gateway = Gateway()
         assert target.deliver("mail", gateway) == 1
 
-    def test_what_is_erased_leaves_no_lease(self, store: Store) -> None:
+    def test_an_erased_sequence_leaves_no_lease(self, store: Store) -> None:
         store.apply("e", {"n": 1})
         store.deliver("mail", Gateway(fails=lambda _: ValueError("about Ada")), attempts=1)
         erase_sequences(core_of(store), "", ["e"])
@@ -654,7 +658,7 @@ class TestPlace:
         assert store.deliver("mail", gateway) == 2
         assert sorted(map(str, gateway.values())) == ["2", "a value of the same name"]
 
-    def test_damage_is_told(self, store: Store) -> None:
+    def test_damage_is_an_error(self, store: Store) -> None:
         store["k"] = 1
         store.deliver("mail", Gateway(fails=refuse), attempts=1)
         core, place = core_of(store), lease_stream("mail", KV, "k")
@@ -688,7 +692,7 @@ class TestPlace:
             ({"name": ""}, ValueError),
         ],
     )
-    def test_what_is_no_option_is_refused_at_once(
+    def test_a_value_that_does_not_fit_an_option_is_refused_at_once(
         self, backend: Backend, options: dict[str, Any], error: type[Exception]
     ) -> None:
         store = backend.store()

@@ -46,7 +46,7 @@ def records(store: Store) -> dict[str, int]:
     return {each.name: each.records for each in store.projections()}
 
 
-def test_each_projection_is_listed_with_what_it_has_not_dealt_with(store: Store) -> None:
+def test_each_projection_is_listed_with_the_number_of_records_behind_its_checkpoint(store: Store) -> None:
     assert store.projections() == []
     store["a"] = 1
     store.project("one", ignore)
@@ -123,7 +123,7 @@ def test_the_age_is_that_of_the_oldest(store: Store) -> None:
         assert store.lag("p")[2:4] == (2, 0.0)
 
 
-def test_what_was_skipped_is_counted_until_a_rebuild(store: Store) -> None:
+def test_skipped_changes_are_counted_until_a_rebuild(store: Store) -> None:
     store["a"] = store["b"] = 1
     store.project("p", fail, on_error="skip")
     assert store.lag("p")[2:] == (0, 0.0, 2)
@@ -150,7 +150,7 @@ def test_counting_stops_where_the_caller_says(store: Store) -> None:
 
 
 @in_turn(("most", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)])
-def test_what_is_no_number_of_records_is_refused(backend: Backend, most: int, error: type[Exception]) -> None:
+def test_a_limit_that_is_no_number_of_records_is_refused(backend: Backend, most: int, error: type[Exception]) -> None:
     store = backend.store()
     for call in (store.projections, store.deliveries):
         with pytest.raises(error, match="number of records"):
@@ -165,7 +165,7 @@ def test_a_name_of_no_projection_is_a_key_error(store: Store) -> None:
         store.lag("mail")
 
 
-def test_a_frozen_store_tells_it_too_and_a_transaction_what_is_stored(
+def test_a_frozen_store_counts_too_and_a_transaction_counts_stored_records(
     backend: Backend, store: Store, key: str | None
 ) -> None:
     store["a"] = 1
@@ -177,7 +177,7 @@ def test_a_frozen_store_tells_it_too_and_a_transaction_what_is_stored(
     assert records(backend.store(key=key, frozen=True)) == {"p": 2}
 
 
-def test_a_checkpoint_of_an_earlier_version_tells_no_streams(store: Store) -> None:
+def test_a_checkpoint_of_an_earlier_version_names_no_streams(store: Store) -> None:
     store["a"] = store["b"] = 1
     put_checkpoint(store, {})
     assert records(store) == {"p": 2}
@@ -187,7 +187,7 @@ def test_a_checkpoint_of_an_earlier_version_tells_no_streams(store: Store) -> No
 
 
 @in_turn("words", [{"kind": "none"}, {"prefix": 1}, {"newer": 1}])
-def test_damage_is_told(store: Store, words: dict[str, object]) -> None:
+def test_a_damaged_checkpoint_is_an_error(store: Store, words: dict[str, object]) -> None:
     put_checkpoint(store, words)
     for call in (store.projections, lambda: store.lag("p")):
         with pytest.raises(StorePayloadError, match="a newer rstore wrote it"):

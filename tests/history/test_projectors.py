@@ -108,7 +108,7 @@ class Killed(BaseException):
     """The end of a process that stores nothing any more."""
 
 
-def test_what_ends_in_the_middle_leaves_neither_rows_nor_checkpoint(
+def test_a_batch_that_ends_in_the_middle_leaves_neither_rows_nor_checkpoint(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "_BATCH", 4)
@@ -263,7 +263,7 @@ def test_errors_of_the_database_itself_skip_nothing(store: Store, connection: sq
     assert projector.skipped("p") == []
 
 
-def test_a_function_that_commits_or_hides_an_error_is_told_so(store: Store, connection: sqlite3.Connection) -> None:
+def test_a_function_that_commits_or_hides_an_error_is_refused(store: Store, connection: sqlite3.Connection) -> None:
     store["a"] = 1
     projector = Projector(store, DatabaseTarget(connection))
     with pytest.raises(StoreError, match="should write, and not commit"):
@@ -333,7 +333,7 @@ class TestAnotherStore:
         with pytest.raises(StoreError, match="has a projection 'p' of its own"):
             Projector(store, other).project("p", add_up)
 
-    def test_what_is_skipped_is_listed_there(self, backend: Backend) -> None:
+    def test_skipped_changes_are_listed_there(self, backend: Backend) -> None:
         store, other = backend.store(), backend.store(namespace="o")
         pay(store, 1, 2, 3)
         projector = Projector(store, other)
@@ -350,7 +350,7 @@ class TestAnotherStore:
         assert Projector(store, third).project("p", add_up) == 1
         assert third["total"] == 10
 
-    def test_a_damaged_checkpoint_is_told(self, backend: Backend) -> None:
+    def test_a_damaged_checkpoint_is_an_error(self, backend: Backend) -> None:
         from rstore.core import core_of
         from rstore.domain.log import Rewrite
         from rstore.domain.streams import FED, Stream
@@ -402,9 +402,7 @@ def test_functions_for_decisions_write_there_too(backend: Backend, connection: s
 
 
 class TestWithoutHistory:
-    def test_what_a_projection_overwrites_is_gone_and_a_rebuild_finds_what_is_left(
-        self, store: Store, key: str | None
-    ) -> None:
+    def test_overwritten_values_are_gone_and_a_rebuild_finds_the_others(self, store: Store, key: str | None) -> None:
         def count(change: Change, store: Store) -> None:
             store["total"] = store.get("total", 0) + change.value
             store[f"last {change.value % 3}"] = change.value

@@ -135,7 +135,7 @@ def test_it_is_fed_exactly_once_and_writes_in_the_same_transaction(
     assert [each.records for each in store.projections()] == [0]
 
 
-def test_what_fails_is_skipped_and_listed_and_what_it_wrote_is_taken_back(store: Store) -> None:
+def test_a_call_that_fails_is_skipped_and_listed_and_its_writes_are_taken_back(store: Store) -> None:
     orders = orders_of(store)
     for n in range(5):
         orders.create(f"{n}", customer="Ada", total=n)
@@ -162,7 +162,7 @@ def test_what_fails_is_skipped_and_listed_and_what_it_wrote_is_taken_back(store:
     assert (store["parcels"], sales.skipped()) == (90, [])
 
 
-def test_what_nobody_wants_is_not_loaded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_that_no_function_wants_is_not_loaded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     orders = orders_of(store)
     orders.create("1", customer="Ada")
     for _ in range(5):
@@ -234,7 +234,7 @@ def test_two_decisions_of_one_transaction_are_two(store: Store) -> None:
 def test_a_batch_ends_with_a_commit_also_if_others_write_in_between(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a cluster, commits to several keys are mixed with one another in the log."""
+    """On a cluster, commits to several keys are mixed in the log: each partition gives out positions by itself."""
     monkeypatch.setattr(projector, "_BATCH", 1)
     store = backend.store()
     orders = orders_of(store)
@@ -243,9 +243,12 @@ def test_a_batch_ends_with_a_commit_also_if_others_write_in_between(
             orders.create(f"{n}", customer="Ada")
     for n in range(40):
         orders.do(f"{n}", lambda order: {"state": "a", "total": 1, "parcels": 2})
-    with store.context(did="all"):
-        for n in range(40):
-            orders.do(f"{n}", lambda order: {"state": "b", "total": 2, "parcels": 3})
+    writers = [backend.store() for _ in range(8)]
+    assert list(store.follow())  # from here on, all partitions of a cluster have the same next position
+    for n in range(40):
+        writer = writers[n % len(writers)]
+        with writer.context(did="all"):
+            orders_of(writer).do(f"{n}", lambda order: {"state": "b", "total": 2, "parcels": 3})
     seen: list[Any] = []
     assert orders.project("all", {"all": note(seen, "key", "before", "after")}) == 40
     states = Order("Ada", 1, "a", 2), Order("Ada", 2, "b", 3)
@@ -274,7 +277,7 @@ def test_an_event_that_is_none_any_more_fails_there(store: Store) -> None:
     assert (seen, len(store.skipped("new"))) == ([], 2)
 
 
-def test_what_can_not_be_read_goes_to_on_error(backend: Backend) -> None:
+def test_a_commit_that_can_not_be_read_goes_to_on_error(backend: Backend) -> None:
     key = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG="
     clear, sealed = backend.store(), backend.store(key=key, other_key=True)
     orders_of(clear).create("1", customer="Ada")
@@ -359,7 +362,7 @@ def test_a_state_is_there_also_if_it_came_after_the_last_look(store: Store) -> N
         assert states.at("key", version - 1) == ({"n": n - 1} if n else None)
 
 
-def test_what_makes_no_sense_is_refused(store: Store, backend: Backend) -> None:
+def test_names_and_repositories_that_do_not_fit_are_refused(store: Store, backend: Backend) -> None:
     orders = orders_of(store)
     sales = orders.projection("sales")
     with pytest.raises(TypeError, match="has no functions yet"):
