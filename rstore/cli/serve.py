@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
+import webbrowser
 from contextlib import ExitStack
 from typing import Annotated, Any
 
@@ -11,7 +14,7 @@ from attrs import evolve
 
 from rstore.cli.advice import translated
 from rstore.cli.command import READ, Access, Session, command
-from rstore.cli.exit_codes import CommandError
+from rstore.cli.exit_codes import STORE, CommandError
 from rstore.domain.errors import StoreNotAvailableError
 from rstore.store import Store
 
@@ -73,21 +76,26 @@ def _run(session: Session, stores: Any, namespace: str, host: str, port: int, *,
     except ImportError as exc:
         raise StoreNotAvailableError(f"{exc.name} is not installed: pip install 'rlib-store[web]'") from exc
     token = secrets.token_urlsafe(24)
-    names = tuple(dict.fromkeys((*_NAMES, f"[{host}]" if ":" in host else host)))
+    name = f"[{host}]" if ":" in host else host
+    names = (*(each for each in _NAMES if each != name), name)
     site = application(stores, token=token, hosts=names)
     config = uvicorn.Config(
-        site, host, port, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
+        site, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
     )
-    try:
-        socket = config.bind_socket()
-    except SystemExit:
-        raise CommandError(f"{host}:{port} can't be listened at: is something else there? Say another --port") from None
-    address = f"http://{names[-1] if host not in _NAMES else host}:{socket.getsockname()[1]}"
-    url = f"{address}{Address(namespace).path}{query_of(token=token)}"
-    session.out.line(url)
-    session.out.flush()
-    if browser:
-        import webbrowser
+    with _listening(host, port) as listening:
+        address = f"http://{names[-1]}:{listening.getsockname()[1]}"
+        url = f"{address}{Address(namespace).path}{query_of(token=token)}"
+        session.out.line(url)
+        session.out.note("Open this address in a browser, which it lets in. Ctrl+C ends.")
+        if browser:
+            webbrowser.open(url)
+        uvicorn.Server(config).run(sockets=[listening])
 
-        webbrowser.open(url)
-    uvicorn.Server(config).run(sockets=[socket])
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
+        raise CommandError(f"can't listen at {host}:{port}: {reason}; say another --port, or 0", STORE) from None

@@ -69,7 +69,7 @@ class Site:
         address = Address(is_json=path.endswith(".json"))
         try:
             address = address_of(path)
-            if address.namespace is not None and not address.page and path.endswith(address.path.rstrip("/")):
+            if address.namespace is not None and "/" not in path[1:]:
                 return RedirectResponse(root + address.path)
             return self._page(request, root, address)
         except tuple(kind for kind, _ in _STATUS) as exc:
@@ -88,7 +88,7 @@ class Site:
         self, request: Request, root: str, address: Address, template: str, model: Any, asked: Asked | None = None
     ) -> Response:
         if address.is_json:
-            return Answer(model)
+            return _json(model, self.stores.advise)
         words = {
             "page": model,
             "address": address,
@@ -110,20 +110,22 @@ class Site:
         return answer
 
 
-class Answer(JSONResponse):
-    """A model as JSON."""
-
-    def render(self, content: Any) -> bytes:
-        """Return the JSON of a model."""
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain, separators=(",", ":")).encode(
-            "utf-8", "surrogatepass"
-        )
+def _json(model: Any, advise: Callable[[str], str]) -> Response:
+    """Return a model as JSON."""
+    text = json.dumps(
+        model, ensure_ascii=False, allow_nan=False, default=partial(_plain, advise), separators=(",", ":")
+    )
+    return Response(text.encode("utf-8", "surrogatepass"), media_type="application/json")
 
 
-def _plain(content: Any) -> Any:
+def _plain(advise: Callable[[str], str], content: Any) -> Any:
     """Return a part of a model as JSON represents it."""
     if isinstance(content, Shown):
-        return {"type": content.type, "value": content.value} if content.is_readable else content.value
+        return (
+            {"type": content.type, "value": content.value}
+            if content.is_readable
+            else {"unreadable": advise(content.text)}
+        )
     if has(type(content)):
         return asdict(content, recurse=False)
     if isinstance(content, range | set | frozenset):

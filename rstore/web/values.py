@@ -25,7 +25,7 @@ class Shown:
         type: the name of its type; empty if it can't be read.
         size: how many characters or bytes it has in all, if the text is only its beginning; else None.
         is_readable: whether it could be read.
-        value: itself, as JSON can represent it.
+        value: itself, as JSON can represent it; None if it can't be read.
     """
 
     text: str
@@ -42,7 +42,7 @@ def shown(value: Any) -> Shown:
     ('{\\n  "a": [\\n    1,\\n    null\\n  ]\\n}', '61 62 63')
     """
     if isinstance(value, Unreadable):
-        return Shown(value.reason, "", None, is_readable=False, value={"unreadable": value.reason})
+        return Shown(value.reason, "", None, is_readable=False, value=None)
     name = type(value).__name__
     if isinstance(value, bytes | bytearray | memoryview):
         return _shown_bytes(bytes(value), name)

@@ -89,6 +89,7 @@ def test_words_that_make_no_sense_are_told(client: TestClient, store: Store) -> 
 def test_a_namespace_without_its_last_slash_is_found(client: TestClient, store: Store) -> None:
     store["a"] = 1
     assert client.get("/default").url.path == "/default/"
+    assert client.get("/default/.json").json() == client.get("/default.json").json()
 
 
 @pytest.mark.parametrize("name", ["<b>x", "..", "a//b", "x.json", "~", "%2F", "\u202eevil", "😀", "q'\"", "", "a:b/"])
