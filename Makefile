@@ -2,21 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick matrix check coverage docs bench clean
+.PHONY: demo test quick matrix browser check coverage docs bench clean
 
 demo: .venv/demo
 	$(BIN)/python examples/tour.py
 
-test: check
+test: check browser
 	$(BIN)/python -m pytest -n auto
 
 # In memory and on SQLite, without keys: about a minute.
-quick: .venv/test
+quick: .venv/test browser
 	$(BIN)/python -m pytest -n auto -q -m 'not server and not encrypted and not slow'
 
 # The wheel on each Python that is found, and on pandas 2. TOX="-e 3.12,3.13 -- tests -m 'not slow'" selects.
 matrix: .venv/dev
 	$(BIN)/python -m tox run $(TOX)
+
+# Some tests need a Chromium. Where there is none, this installs it, or says what to do.
+browser: .venv/test
+	$(BIN)/python -m tests.support.browser
 
 check: .venv/test
 	$(BIN)/ruff check .
@@ -27,7 +31,7 @@ check: .venv/test
 	$(BIN)/squawk rstore/adapters/postgresql/*.sql
 
 # Apart from the tests, since on most Pythons the tracer costs as much again as the tests themselves.
-coverage: .venv/test
+coverage: .venv/test browser
 	$(BIN)/python -m pytest -n auto --cov
 
 # As a site: open site/index.html.

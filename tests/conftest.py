@@ -30,7 +30,7 @@ settings.register_profile("rstore", deadline=None, suppress_health_check=[Health
 settings.load_profile("rstore")
 
 # To hold the clock, freezegun looks into every module for one. In these it would find none of ours.
-freezegun.configure(extend_ignore_list=["matplotlib", "numpy", "pandas", "polars", "pyarrow"])
+freezegun.configure(extend_ignore_list=["matplotlib", "numpy", "pandas", "playwright", "polars", "pyarrow"])
 
 # It need look into the others only once: no module of ours gets a clock later. Otherwise it lists the attributes of
 # 1,500 modules each time, to see whether one has changed. That took most of the time of many tests that hold the clock.
@@ -301,9 +301,9 @@ for _module in (*ENCRYPTED_ON_SERVERS, *ON_SERVERS):
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a server and what is encrypted, and run on servers only plain what is not about what is stored.
+    """Mark what needs a server or a browser and what is encrypted.
 
-    In memory and on SQLite, all runs twice.
+    On servers, run only plain what is not about what is stored. In memory and on SQLite, all runs twice.
     """
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
@@ -311,6 +311,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("server")
         if params.get("key") is not None:
             item.add_marker("encrypted")
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
 
     def is_twice(item: pytest.Item) -> bool:
         marks = {mark.name for mark in item.iter_markers()}

@@ -1,9 +1,10 @@
-"""A store's pages as a browser asks for them, without a browser."""
+"""A store's pages: as a browser asks for them, without one, and in a real one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -13,6 +14,10 @@ from rstore.web import app
 from rstore.web.address import Address, query_of
 from rstore.web.asked import Asked
 from rstore.web.site import PAGES
+from tests.support.browser import Visitor, running_browser, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 Ask = Callable[..., Any]
 
@@ -36,3 +41,36 @@ def client(store: Store) -> TestClient:
 
 def url(*address: Any, **words: object) -> str:
     return Address(*address).path + query_of(**words)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Run a browser for the tests of a module.
+
+    Not for all modules: while it runs, an event loop does in this thread, and other tests could not run theirs.
+    """
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visitor(browser: Browser) -> Iterator[Visitor]:
+    """Open contexts of the browser. The test fails if anything goes wrong in them: see :class:`Visitor`."""
+    visitor = Visitor(browser)
+    yield visitor
+    for context in browser.contexts:
+        context.close()
+    assert not visitor.problems
+
+
+@pytest.fixture
+def tab(visitor: Visitor) -> Page:
+    """Open an empty page of a new context."""
+    return visitor.context().new_page()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Serve an application until the test ends; return the beginning of its URLs."""
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(serving(app))
