@@ -37,6 +37,7 @@ _CONFIGURATION: Final[dict[str, Any]] = {
     "threads": 1,  # a scan reads in the thread of its caller, which transactions and SQLite need
 }
 _SETTINGS: Final = (
+    "SET disabled_filesystems = 'LocalFileSystem'",  # else a query can write a file that is named :memory:
     "SET python_enable_replacements = false",  # no variable of the caller is a table
     "SET TimeZone = 'UTC'",
     "SET lock_configuration = true",

@@ -19,6 +19,9 @@ _PREFIXES: Final[Mapping[str, Callable[[str], str]]] = {
 }
 """The functions that tell whether a text has a prefix, and the prefix that their operand stands for."""
 
+_READING: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE"})
+"""The queries that only read. DuckDB also takes others in WITH, such as ``WITH x AS (COPY kv TO 'file')``."""
+
 _LAST: Final = "\U0010ffff"
 _SURROGATES: Final = range(0xD800, 0xE000)
 _LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
@@ -97,17 +100,20 @@ def _nodes(tree: Any) -> Iterator[Node]:
 
 
 def _check(node: Node) -> None:
-    if node.get("type") == "TABLE_FUNCTION":
+    kind = str(node.get("type"))
+    if kind.endswith("_NODE") and kind not in _READING:
+        raise ValueError(f"a query only reads: WITH can't have {kind.partition('_')[0]} in it")
+    if kind == "TABLE_FUNCTION":
         name = node["function"].get("function_name", "")
         if name not in FUNCTIONS:
             raise ValueError(f"{name} can't stand in place of a table: {', '.join(sorted(FUNCTIONS))} can")
-    if node.get("type") == "BASE_TABLE" and (node.get("schema_name") or node.get("catalog_name")):
+    if kind == "BASE_TABLE" and (node.get("schema_name") or node.get("catalog_name")):
         path = [node.get("catalog_name"), node.get("schema_name"), node["table_name"]]
         name = ".".join(filter(None, path))
         raise ValueError(
             f"there are no schemas here: write the name of a series with dots as {quoted(name)}, in quotes"
         )
-    if node.get("type") == "SHOW_REF" and node.get("table_name"):
+    if kind == "SHOW_REF" and node.get("table_name"):
         raise ValueError("SHOW lists no tables here: DESCRIBE shows the columns of one")
 
 

@@ -48,6 +48,35 @@ STATEMENTS = (
     "CHECKPOINT",
     "BEGIN",
     "VACUUM",
+    "COPY kv FROM '{file}'",
+    "COPY FROM DATABASE memory TO other",
+    "DETACH memory",
+    "UPDATE EXTENSIONS",
+    "SET VARIABLE x = 1",
+    "PRAGMA threads = 3",
+    "PRAGMA table_info('kv')",
+    "CALL duckdb_settings()",
+    "CREATE OR REPLACE VIEW kv AS FROM '{file}'",
+    "CREATE TEMP MACRO m() AS TABLE FROM '{file}'",
+    "CREATE TEMP TABLE x AS FROM '{file}'",
+    "CREATE TYPE x AS ENUM (FROM '{file}')",
+    "ALTER TABLE kv ADD COLUMN x INT",
+    "MERGE INTO kv USING kv k ON true WHEN MATCHED THEN DELETE",
+    "TRUNCATE kv",
+    "PREPARE x AS FROM '{file}'",
+    "EXECUTE x",
+    "DEALLOCATE x",
+    "PREPARE x AS SELECT 1; EXECUTE x",
+    "EXPLAIN (FORMAT JSON) FROM '{file}'",
+    "PIVOT (FROM '{file}') ON a USING count(*)",
+    "SELECT 1; COPY kv TO '{file}'",
+    "SELECT 1 /* ; */; /* */ SELECT 2",
+    "/* SELECT */ COPY kv TO '{file}' -- SELECT",
+    "\ufeffCOPY kv TO '{file}'",
+    "SELECT 1\u037e COPY kv TO '{file}'",
+    "-- SELECT 1",
+    ";",
+    "",
 )
 
 
@@ -56,6 +85,27 @@ def test_a_statement_that_is_no_query_is_refused(store: Store, statement: str, t
     with pytest.raises(ValueError, match=r"no other statement|syntax error|this takes"):
         store.sql(statement.format(file=tmp_path / "file"))
     assert not (tmp_path / "file").exists()
+
+
+@in_turn(
+    "query",
+    [
+        "WITH x AS (COPY kv TO ':memory:' (FORMAT csv, USE_TMP_FILE false)) SELECT 1",
+        "WITH x AS (COPY (SELECT 1) TO ':memory:.wal' (FORMAT csv, USE_TMP_FILE false)) FROM x",
+        "FROM (WITH x AS (COPY (SELECT 1) TO '/dev/stdout') FROM x)",
+        "WITH x AS (INSERT INTO kv SELECT * FROM kv RETURNING *) FROM x, kv",
+        "WITH x AS (UPDATE kv SET value = 2 RETURNING *) FROM x, kv",
+        "SELECT (WITH x AS (DELETE FROM kv RETURNING *) SELECT 1 FROM x, kv)",
+        "WITH x AS (TRUNCATE kv) FROM kv",
+    ],
+)
+def test_a_query_writes_nothing_in_with(
+    store: Store, query: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^a query only reads: WITH can't have (COPY|INSERT|UPDATE|DELETE) in it$"):
+        store.sql(query)
+    assert list(tmp_path.iterdir()) == []
 
 
 FILES = (
@@ -78,6 +128,43 @@ FILES = (
     "SELECT * FROM query('FROM read_text(''{file}'')')",
     "SELECT * FROM query_table('kv')",
     "SELECT * FROM json_execute_serialized_sql('{{}}')",
+    "SELECT * FROM \"READ_CSV\"('{file}')",
+    "SELECT/**/*/**/FROM/**/system.main.read_csv('{file}')",
+    "SELECT * FROM kv, LATERAL (SELECT * FROM read_csv(key))",
+    "SELECT * FROM kv ASOF JOIN '{file}' r ON version > r.a",
+    "FROM kv SEMI JOIN read_text('{file}') r ON true",
+    "FROM kv POSITIONAL JOIN '{file}'",
+    "SELECT 1 EXCEPT FROM '{file}'",
+    "SELECT 1 WHERE 1 IN (FROM '{file}')",
+    "SELECT 1 FROM kv QUALIFY EXISTS (FROM '{file}')",
+    "SELECT DISTINCT ON ((SELECT a FROM '{file}')) 1",
+    "SELECT key FROM kv ORDER BY (SELECT a FROM '{file}')",
+    "SELECT 1 LIMIT 1 OFFSET (SELECT a FROM '{file}')",
+    "SELECT sum(1) FILTER (WHERE EXISTS (FROM '{file}'))",
+    "SELECT sum(1) OVER w FROM kv WINDOW w AS (ORDER BY (SELECT a FROM '{file}'))",
+    "SELECT 1 GROUP BY GROUPING SETS ((), ((SELECT a FROM '{file}')))",
+    "SELECT list_transform([1], lambda x: (SELECT a FROM '{file}'))",
+    "SELECT [a FOR a IN (SELECT [content] FROM read_text('{file}'))]",
+    "SELECT * REPLACE ((SELECT a FROM '{file}') AS value) FROM kv",
+    "SELECT CASE WHEN true THEN (SELECT a FROM '{file}') END",
+    "SELECT * FROM range((SELECT a FROM '{file}'))",
+    "VALUES ((SELECT a FROM '{file}'))",
+    "WITH x AS MATERIALIZED (WITH y AS (FROM '{file}') FROM y) FROM x",
+    "WITH RECURSIVE x AS (SELECT 1 UNION ALL FROM '{file}') FROM x",
+    "WITH read_csv AS (SELECT 1) FROM read_csv('{file}')",
+    "FROM (PIVOT (FROM '{file}') ON a IN (1) USING count(*))",
+    "UNPIVOT (FROM '{file}') ON a INTO NAME n VALUE v",
+    "DESCRIBE '{file}'",
+    "SUMMARIZE '{file}'",
+    "FROM (DESCRIBE SELECT * FROM read_csv('{file}'))",
+    "FROM 'file.csv'",
+    "FROM 'file://{file}'",
+    "FROM glob('*')",
+    "FROM sqlite_scan('{file}', 'x')",
+    "FROM read_duckdb('{file}')",
+    "FROM r\u0435ad_csv('{file}')",
+    "FROM \uff52ead_csv('{file}')",
+    "FROM \u201ckv\u201d",
 )
 
 
@@ -113,12 +200,21 @@ def test_a_query_reads_no_file_and_no_address(store: Store, query: str, tmp_path
         "SELECT * FROM checkpoint()",
         "SELECT * FROM enable_logging()",
         "SELECT getenv('HOME')",
+        "TABLE secret",
+        "FROM globals",
+        "FROM duckdb_secrets(redact = false)",
+        "FROM duckdb_variables()",
+        "FROM which_secret('s3://bucket', 's3')",
+        "FROM temp.main.kv",
     ],
 )
 def test_a_query_reads_no_variable_and_no_setting(store: Store, query: str) -> None:
     opened = secret
     assert opened
-    with pytest.raises(ValueError, match=r"can't stand|there is no|no schemas|does not exist"):
+    with pytest.raises(
+        ValueError,
+        match=r"can't stand|there is no|no schemas|does not exist",
+    ):
         store.sql(query)
 
 
@@ -130,6 +226,7 @@ def test_the_configuration_is_locked_below_the_parser(
 
     from rstore.sql import query
 
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "a.csv").write_text("a\n1\n")
     frame = pd.DataFrame({"a": [1]})
     assert len(frame) == 1
@@ -139,6 +236,10 @@ def test_the_configuration_is_locked_below_the_parser(
             "SET threads = 2",
             f"COPY (SELECT 1) TO '{tmp_path / 'b.csv'}'",
             f"ATTACH '{tmp_path / 'c.db'}'",
+            "COPY (SELECT 1) TO ':memory:' (FORMAT csv, USE_TMP_FILE false)",
+            "WITH x AS (COPY (SELECT 1) TO ':memory:.wal' (FORMAT csv, USE_TMP_FILE false)) FROM x",
+            "SELECT * FROM read_text(':memory:')",
+            "SET disabled_filesystems = ''",
             "INSTALL httpfs",
             "LOAD httpfs",
             f"SELECT * FROM read_csv('{tmp_path / 'a.csv'}')",
@@ -147,6 +248,8 @@ def test_the_configuration_is_locked_below_the_parser(
         ):
             with pytest.raises(duckdb.Error):
                 connection.execute(statement).fetchall()
+        for setting in ("python_enable_replacements", "autoload_known_extensions", "autoinstall_known_extensions"):
+            assert connection.execute("SELECT current_setting(?)", [setting]).fetchall() == [(False,)], setting
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.csv"]
 
 
