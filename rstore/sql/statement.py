@@ -21,6 +21,8 @@ _PREFIXES: Final[Mapping[str, Callable[[str], str]]] = {
 
 _READING: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE"})
 """The queries that only read. DuckDB also takes others in WITH, such as ``WITH x AS (COPY kv TO 'file')``."""
+_SETTINGS: Final = frozenset({"current_setting", "json_serialize_plan"})
+"""The functions that tell settings, such as directories of the machine. A plan may have them as constants."""
 
 _LAST: Final = "\U0010ffff"
 _SURROGATES: Final = range(0xD800, 0xE000)
@@ -103,6 +105,8 @@ def _check(node: Node) -> None:
     kind = str(node.get("type"))
     if kind.endswith("_NODE") and kind not in _READING:
         raise ValueError(f"a query only reads: WITH can't have {kind.partition('_')[0]} in it")
+    if node.get("function_name") in _SETTINGS:
+        raise ValueError(f"{node['function_name']} can't be called: a query reads no settings")
     if kind == "TABLE_FUNCTION":
         name = node["function"].get("function_name", "")
         if name not in FUNCTIONS:
