@@ -76,7 +76,10 @@ def _serialized(connection: Any, query: str) -> Node:
     parsed: Node = json.loads(text)
     if parsed["error"]:
         if parsed["error_type"] != "parser":
-            raise ValueError("this takes a query that begins with SELECT, FROM, WITH or VALUES, and no other statement")
+            hint = "; PIVOT lists its columns, as in ON key IN ('a', 'b')" if "pivot" in query.lower() else ""
+            raise ValueError(
+                f"this takes a query that begins with SELECT, FROM, WITH or VALUES, and no other statement{hint}"
+            )
         raise ValueError(f"{parsed['error_message']}{_place(query, parsed.get('position'))}")
     return parsed
 

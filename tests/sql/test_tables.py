@@ -401,10 +401,16 @@ def test_errors_say_what_and_where(memory: Store) -> None:
         ("SELECT * FROM a.b", 'as "a.b"'),
         ('SELECT * FROM "price@nowhen"', "'nowhen' is no time"),
         ("SHOW TABLES", "DESCRIBE shows the columns"),
+        (
+            "FROM (PIVOT kv ON key USING max(value))",
+            r"statement; PIVOT lists its columns, as in ON key IN \('a', 'b'\)$",
+        ),
+        ("VACUUM", "no other statement$"),
     ):
         with pytest.raises(ValueError, match=message):
             memory.sql(query)
     assert [row[:2] for row in memory.sql("DESCRIBE price").rows()] == [("t", "BIGINT"), ("value", "DOUBLE")]
+    assert memory.sql("PIVOT price ON t IN (1, 2) USING max(value)").rows() == [(1.0, None)]
 
 
 @in_turn(
