@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from attrs import frozen
 from starlette.datastructures import URL, Headers, MutableHeaders
@@ -91,7 +91,9 @@ class Guard:
             return _refused("open the address that `rstore serve` has printed, with its token, once in this browser")
         url: URL = request.url.remove_query_params(_WORD)
         answer = RedirectResponse(url, HTTPStatus.SEE_OTHER)
-        answer.set_cookie(cookie, self.token, httponly=True, samesite="lax", path=scope.get("root_path") or "/")
+        answer.set_cookie(
+            cookie, self.token, httponly=True, samesite="lax", path=quote(scope.get("root_path", "")) or "/"
+        )
         return answer
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
 from attrs import asdict, define, has
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -64,8 +65,8 @@ class Site:
 
     def answer(self, request: Request) -> Response:
         """Answer a request, in a thread of its own."""
-        root = request.scope.get("root_path", "")
-        path = request.scope["path"].removeprefix(root) or "/"
+        mounted = request.scope.get("root_path", "")
+        root, path = quote(mounted), request.scope["path"].removeprefix(mounted) or "/"
         address = Address(is_json=path.endswith(".json"))
         try:
             address = address_of(path)
