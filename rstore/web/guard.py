@@ -91,9 +91,8 @@ class Guard:
             return _refused("open the address that `rstore serve` has printed, with its token, once in this browser")
         url: URL = request.url.remove_query_params(_WORD)
         answer = RedirectResponse(url, HTTPStatus.SEE_OTHER)
-        answer.set_cookie(
-            cookie, self.token, httponly=True, samesite="lax", path=quote(scope.get("root_path", "")) or "/"
-        )
+        root = quote(scope.get("root_path", "")) or "/"
+        answer.set_cookie(cookie, self.token, httponly=True, samesite="lax", path=root)
         return answer
 
 
