@@ -14,8 +14,9 @@ from urllib.parse import quote, urlencode
 
 from attrs import frozen
 
-_ESCAPES: Final[Mapping[str, str]] = {"~": "~0", "/": "~1", ".": "~2", "": "~3", "%": "~4"}
-"""The empty one stands for an empty segment, which servers in between may drop. Some unquote a path twice."""
+_ESCAPES: Final[Mapping[str, str]] = {"~": "~0", "/": "~1", ".": "~2", "": "~3", "%": "~4", "\n": "~5"}
+"""The empty one stands for an empty segment, which servers in between may drop. Some unquote a path twice. The
+pattern of a route matches no line feed."""
 _MEANINGS: Final = {escape: char for char, escape in _ESCAPES.items()}
 _ESCAPE: Final = re.compile("~.?", re.DOTALL)
 _JSON: Final = ".json"
@@ -50,11 +51,11 @@ class Address:
         """
         parts = [""]
         if self.namespace is not None:
-            parts += [_escaped(self.namespace, "~/%"), self.page]
+            parts += [_escaped(self.namespace, "~/%\n"), self.page]
         else:
             parts.append("")
         if self.key is not None:
-            parts += [_escaped(part, "~%") for part in self.key.split("/")]
+            parts += [_escaped(part, "~%\n") for part in self.key.split("/")]
             if parts[-1].endswith(_JSON):
                 parts[-1] = f"{parts[-1].removesuffix(_JSON)}{_ESCAPES['.']}json"
         return quote("/".join(parts) + _JSON * self.is_json)

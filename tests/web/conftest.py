@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,14 +44,30 @@ def url(*address: Any, **words: object) -> str:
     return Address(*address).path + query_of(**words)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Run a browser for the tests of a module.
+RUNNING = ExitStack()
+"""The browser that this process has started, when a test first asked for it."""
 
-    Not for all modules: while it runs, an event loop does in this thread, and other tests could not run theirs.
-    """
-    with running_browser() as browser:
-        yield browser
+
+@cache
+def started() -> Browser:
+    return RUNNING.enter_context(running_browser())
+
+
+@pytest.fixture
+def browser() -> Browser:
+    """Return the browser that all tests of this process share."""
+    return started()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """End the browser before a test that needs none: its event loop leaves no place for others in this thread."""
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or not nextitem.get_closest_marker("browser"):
+            started.cache_clear()
+            RUNNING.close()
 
 
 @pytest.fixture

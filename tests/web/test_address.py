@@ -18,6 +18,7 @@ odd = st.lists(st.sampled_from(["", ".", "..", "~", "~0", "/", "//", ".json", "%
 @example("..", "kv", "..")
 @example("a", "kv", "x.json")
 @example("~static", "kv", "")
+@example("a\nb", "kv", "\n")
 def test_a_path_leads_back_to_what_it_was_made_of(namespace: str, page: str, key: str) -> None:
     for is_json in (False, True):
         address = Address(namespace, page, key if page else None, is_json)
@@ -26,6 +27,7 @@ def test_a_path_leads_back_to_what_it_was_made_of(namespace: str, page: str, key
         assert path == address.path
         assert address_of(unquote(path)) == address
         assert path.split("/")[1] != STATIC
+        assert "\n" not in unquote(path)
         assert not {".", "..", "%2e", "%2E"} & set(path.split("/"))
 
 

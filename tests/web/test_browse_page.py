@@ -92,7 +92,9 @@ def test_a_namespace_without_its_last_slash_is_found(client: TestClient, store: 
     assert client.get("/default/.json").json() == client.get("/default.json").json()
 
 
-@pytest.mark.parametrize("name", ["<b>x", "..", "a//b", "x.json", "~", "%2F", "\u202eevil", "😀", "q'\"", "", "a:b/"])
+@pytest.mark.parametrize(
+    "name", ["<b>x", "..", "a//b", "x.json", "~", "%2F", "\u202eevil", "😀", "q'\"", "", "a:b/", "a\r\nb"]
+)
 def test_the_link_to_each_key_leads_to_its_page(client: TestClient, store: Store, name: str) -> None:
     store[name] = "<script>alert(1)</script>"
     path = url("default", "kv", name)

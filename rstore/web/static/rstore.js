@@ -13,6 +13,8 @@ let latest = 0;
 
 async function show(url, { entry = "push", parts = SAME } = {}) {
   const number = ++latest;
+  const { pathname, search } = new URL(url, location.href);
+  wanted = pathname + search;
   main.setAttribute("aria-busy", "true");
   let page;
   try {
@@ -29,6 +31,8 @@ async function show(url, { entry = "push", parts = SAME } = {}) {
   if (!next) return void (location.href = url);
   const isSame = new URL(url).pathname === shownPath && main.querySelector(".slider") && next.querySelector(".slider")
     && main.querySelectorAll("input[type=range]").length === next.querySelectorAll("input[type=range]").length;
+  const focused = document.activeElement;
+  const held = heirs(focused);
   if (entry === "push") history.pushState(null, "", url);
   if (entry === "replace") history.replaceState(null, "", url);
   document.title = page.title;
@@ -46,11 +50,29 @@ async function show(url, { entry = "push", parts = SAME } = {}) {
   for (const { name, value } of next.attributes) main.setAttribute(name, value);
   shownPath = new URL(url).pathname;
   enhance();
+  if (held && !document.contains(focused)) pass(held);
 }
 
 let shownPath = location.pathname;
+let wanted = shownPath + location.search; // what was last asked for
 
-addEventListener("popstate", () => show(location.href, { entry: null }));
+addEventListener("popstate", () => {
+  if (location.pathname + location.search !== wanted) show(location.href, { entry: null }); // or it is a place in the page
+});
+
+// Return selectors of what may take the focus over from an element that is replaced.
+function heirs(element) {
+  if (!main.contains(element)) return null;
+  const { rel, name, type } = element;
+  const href = element.getAttribute("href");
+  return [rel && `.time a[rel=${rel}]`, href && `a[href="${CSS.escape(href)}"]`, name && type !== "range" && `[name="${CSS.escape(name)}"]`, "h1"];
+}
+
+function pass(heirs) {
+  const heir = heirs.map((each) => each && main.querySelector(each)).find(Boolean);
+  if (heir?.tagName === "H1") heir.tabIndex = -1;
+  heir?.focus({ preventScroll: true });
+}
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[href]");
