@@ -7,6 +7,7 @@ from enum import Enum
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
@@ -127,7 +128,7 @@ def filtered_chunks(
         size = len(next(iter(chunk.values())))
         cells = {name: _cells(chunk, name, None) for name in needed}
         arrays = [array_of(name, each, _kind_in(kinds[name], each)) for name, each in cells.items()]
-        batch = pa.RecordBatch.from_arrays([*arrays, pa.array(range(size))], [*cells, _ROW])
+        batch = pa.RecordBatch.from_arrays([*arrays, pa.array(np.arange(size))], [*cells, _ROW])
         rows = batch.filter(request.expression).column(len(arrays))
         if len(rows):
             yield chunk, None if len(rows) == size else rows
