@@ -46,6 +46,8 @@ _GUESSES: Final = (FLOAT, TEXT, MOMENT)
 """The types that a query tries on a table that it may never read. If it reads it, the values decide."""
 _RESTARTS: Final = 8
 """After so many restarts because of a table, all of it is read to find its columns."""
+_INTERRUPTED: Final = "Query interrupted"
+"""The message of a RuntimeError, which DuckDB raises in place of KeyboardInterrupt while it computes."""
 _LINE: Final = re.compile(r"\s*LINE (\d+): (.*)\n( *)\^.*", re.DOTALL)
 
 
@@ -94,6 +96,10 @@ def _errors() -> Iterator[None]:
         yield
     except duckdb.InterruptException:
         raise KeyboardInterrupt from None
+    except RuntimeError as exc:
+        if str(exc) == _INTERRUPTED:
+            raise KeyboardInterrupt from None
+        raise
     except duckdb.Error as exc:
         raise ValueError(_one_line(str(exc))) from None
 

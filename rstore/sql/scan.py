@@ -67,18 +67,22 @@ class Scan(ds.Dataset):  # type: ignore[misc]  # pyarrow has no types
         request = Request(pushed_by(filter), filter)
         self.requests.append(request)
         batches = iter(()) if self._mode is Mode.PROBE else _combined(self._batches(names, request, schema))
-        return _Reader(pa.RecordBatchReader.from_batches(schema, batches))
+        return _Reader(pa.RecordBatchReader.from_batches(schema, self._watched(batches)))
 
-    def _batches(self, names: list[str], request: Request, schema: Any) -> Iterator[Any]:
+    def _watched(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Yield batches, and keep the error of a read, of which DuckDB keeps only the text."""
         try:
-            if self._mode is Mode.UNFORESEEN:
-                raise UnforeseenError(request)
-            for chunk, rows in filtered_chunks(self._table, self._kinds, request, names):
-                cells = [array_of(name, _cells(chunk, name, rows), self._kinds[name]) for name in names]
-                yield pa.RecordBatch.from_arrays(cells, schema=schema)
-        except (Exception, KeyboardInterrupt) as exc:  # DuckDB keeps only its text
+            yield from batches
+        except (Exception, KeyboardInterrupt) as exc:
             self.failed = exc
             raise
+
+    def _batches(self, names: list[str], request: Request, schema: Any) -> Iterator[Any]:
+        if self._mode is Mode.UNFORESEEN:
+            raise UnforeseenError(request)
+        for chunk, rows in filtered_chunks(self._table, self._kinds, request, names):
+            cells = [array_of(name, _cells(chunk, name, rows), self._kinds[name]) for name in names]
+            yield pa.RecordBatch.from_arrays(cells, schema=schema)
 
 
 class _Reader(NamedTuple):

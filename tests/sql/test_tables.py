@@ -5,10 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 import operator
+import signal
 import sys
+import threading
 import types
 from decimal import Decimal
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -386,6 +389,20 @@ def test_parameters_are_values(memory: Store) -> None:
     assert memory.sql("SELECT value FROM kv WHERE key LIKE $p AND value < $n", {"p": "a%", "n": 5}).rows() == [(1,)]
     with pytest.raises(ValueError, match="parameter"):
         memory.sql("SELECT value FROM kv WHERE key = ?")
+
+
+def test_an_interrupt_ends_a_query(memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        memory.sql("SELECT sum(range) FROM range(100_000_000_000)")
+    timer.join()
+    for key in range(3):
+        memory.extend(f"price {key}", (1, 1.0))
+    assert len(memory.sql('SELECT * FROM "price*"')) == 3
+    monkeypatch.setattr("rstore.sql.scan._as_one", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        memory.sql('SELECT * FROM "price*"')
 
 
 def test_errors_say_what_and_where(memory: Store) -> None:
