@@ -10,10 +10,11 @@ would need a cast.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, Final
 
 import duckdb
@@ -38,8 +39,8 @@ _CONFIGURATION: Final[dict[str, Any]] = {
 }
 _SETTINGS: Final = (
     "SET disabled_filesystems = 'LocalFileSystem'",  # else a query can write a file that is named :memory:
-    "SET python_enable_replacements = false",  # no variable of the caller is a table
-    "SET TimeZone = 'UTC'",
+    "SET GLOBAL python_enable_replacements = false",  # no variable of the caller is a table
+    "SET GLOBAL TimeZone = 'UTC'",
     "SET lock_configuration = true",
 )
 _GUESSES: Final = (FLOAT, TEXT, MOMENT)
@@ -81,13 +82,24 @@ def _with_ints(rows: Any) -> Any:
 
 @contextmanager
 def _connection() -> Iterator[Any]:
-    connection = duckdb.connect(":memory:", config=_CONFIGURATION)
+    connection = _database(os.getpid()).cursor()
     try:
-        for setting in _SETTINGS:
-            connection.execute(setting).fetchall()
         yield connection
     finally:
         connection.close()
+
+
+@cache
+def _database(_process: int) -> Any:
+    """Return the empty database of a process, which takes ten times as long to make as a connection with its tables.
+
+    The tables of a query belong to its connection, and end with it. A forked process makes its own database: locks of
+    its parent's may be held for ever.
+    """
+    database = duckdb.connect(":memory:", config=_CONFIGURATION)
+    for setting in _SETTINGS:
+        database.execute(setting).fetchall()
+    return database
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -266,3 +268,28 @@ def test_a_query_leaves_nothing_behind_for_the_next_one(store: Store) -> None:
     assert store.sql("SELECT * FROM price").rows() == []
     query = "SELECT * FROM unnest([1, 2]) AS t(a), range(2) AS r(b) ORDER BY ALL"
     assert store.sql(query).rows() == [(1, 0), (1, 1), (2, 0), (2, 1)]
+
+
+def test_queries_of_a_process_share_a_database_and_a_forked_process_has_its_own(store: Store) -> None:
+    from rstore.sql import query
+
+    def count() -> int:
+        assert store.sql("SELECT count(*) FROM kv").rows() == [(1,)]
+        return query._database.cache_info().misses
+
+    first = count()
+    assert count() == first
+    child = os.fork()
+    if not child:
+        os._exit(0 if count() == first + 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_threads_that_query_at_once_see_only_their_own_tables() -> None:
+    def ask(number: int) -> set[int]:
+        with Store("memory://", frozen=False) as own:
+            own.set("a", number)
+            return {own.sql("SELECT value FROM kv").rows()[0][0] for _ in range(5)}
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(8))) == [{number} for number in range(8)]
