@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick matrix browser check coverage docs bench clean
+.PHONY: demo test quick matrix browser pictures check coverage docs bench clean
 
 demo: .venv/demo
 	$(BIN)/python examples/tour.py
@@ -21,6 +21,10 @@ matrix: .venv/dev
 # Some tests need a Chromium. Where there is none, this installs it, or says what to do.
 browser: .venv/test
 	$(BIN)/python -m tests.support.browser
+
+# Of the pages in the browser, for README and docs.
+pictures: browser
+	RSTORE_TEST_PICTURES=docs/images $(BIN)/python -m pytest -q tests/web/test_browser_pictures.py
 
 check: .venv/test
 	$(BIN)/ruff check .
