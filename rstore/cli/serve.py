@@ -72,16 +72,13 @@ def _run(session: Session, stores: Any, namespace: str, host: str, port: int, *,
     from rstore.web.address import Address, query_of
 
     try:
-        import uvicorn
+        from rstore.web.server import server
     except ImportError as exc:
         raise StoreNotAvailableError(f"{exc.name} is not installed: pip install 'rlib-store[web]'") from exc
     token = secrets.token_urlsafe(24)
     name = f"[{host}]" if ":" in host else host
     names = (*(each for each in _NAMES if each != name), name)
     site = application(stores, token=token, hosts=names)
-    config = uvicorn.Config(
-        site, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
-    )
     with _listening(host, port) as listening:
         address = f"http://{names[-1]}:{listening.getsockname()[1]}"
         url = f"{address}{Address(namespace).path}{query_of(token=token)}"
@@ -89,7 +86,7 @@ def _run(session: Session, stores: Any, namespace: str, host: str, port: int, *,
         session.out.note("Open this address in a browser, which it lets in. Ctrl+C ends.")
         if browser:
             webbrowser.open(url)
-        uvicorn.Server(config).run(sockets=[listening])
+        server(site, site.state.watchers.close).run(sockets=[listening])
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -15,6 +15,7 @@ from rstore.tags import tagged_moment
 from rstore.text.times import parse_recorded, show_time
 from rstore.view import View
 from rstore.web.address import Address
+from rstore.web.watcher import Watcher
 
 UTC: Final = datetime.UTC
 """The zone of all times: a URL that is sent to a colleague shows the same to both."""
@@ -28,12 +29,16 @@ class Asked:
         address: the page, and the key if it is one of a key.
         store: the open store of the namespace. Only its reading calls are made.
         query: the words of the query of the URL.
+        watcher: follows the log of the store.
+        seen: the number of changes that the watcher had seen when the page was asked for.
         now: when it was asked, in POSIX milliseconds.
     """
 
     address: Address
     store: Store
     query: Mapping[str, str] = Factory(dict)
+    watcher: Watcher = Factory(lambda asked: Watcher(asked.store), takes_self=True)
+    seen: int = Factory(lambda asked: asked.watcher.timeline.changes, takes_self=True)
     now: int = Factory(now)
 
     @property

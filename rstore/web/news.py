@@ -73,7 +73,8 @@ class Subscription:
     async def next(self, seconds: float) -> News | None:
         """Wait for news, so many seconds at most, and return them; None if there were none."""
         try:
-            await asyncio.wait_for(self._woken.wait(), seconds)
+            async with asyncio.timeout(seconds):  # Python 3.11's wait_for loses a cancellation that comes with its end
+                await self._woken.wait()
         except TimeoutError:
             return None
         with self._lock:

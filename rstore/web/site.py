@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -25,7 +26,9 @@ from rstore.web.asked import UTC, Asked, show
 from rstore.web.guard import Guard
 from rstore.web.pages import browse, namespaces, value
 from rstore.web.stores import Stores
+from rstore.web.tail import Tails
 from rstore.web.values import Shown, short, shown
+from rstore.web.watcher import Watchers
 
 PAGES: Final[Mapping[str, Callable[[Asked], Any]]] = {
     "": browse.page,
@@ -48,12 +51,23 @@ _KINDS: Final = ("kv", "ts", "es")
 
 def application(stores: Stores, *, token: str | None, hosts: tuple[str, ...] | None) -> Starlette:
     """Return the application: see :func:`rstore.web.site`."""
-    site = Site(stores, _environment(stores))
-    folder = StaticFiles(packages=[("rstore.web", "static")])
-    routes = [Mount(f"/{STATIC}", folder), Route("/{path:path}", site.answer, methods=["GET"])]
-    app = Starlette(routes=routes)
+    watchers = Watchers(stores)
+    site = Site(stores, watchers, _environment(stores))
+    routes = [
+        Mount(f"/{STATIC}", StaticFiles(packages=[("rstore.web", "static")])),
+        Route("/{namespace}/tail", Tails(watchers, stores.advise).answer, methods=["GET"]),
+        Route("/{path:path}", site.answer, methods=["GET"]),
+    ]
+    app = Starlette(routes=routes, lifespan=partial(_lifespan, watchers))
+    app.state.watchers = watchers
     app.add_middleware(Guard, token=token, hosts=hosts)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(watchers: Watchers, _: Starlette) -> AsyncIterator[None]:
+    yield
+    watchers.close()
 
 
 @define(eq=False)
@@ -61,6 +75,7 @@ class Site:
     """The pages of some stores."""
 
     stores: Stores
+    watchers: Watchers
     templates: Environment
 
     def answer(self, request: Request) -> Response:
@@ -82,7 +97,8 @@ class Site:
         page = PAGES.get(address.page)
         if page is None or (address.key is None) == (address.page in _KINDS):
             raise LookupError(f"there is no page {address.page!r}")
-        asked = Asked(address, self.stores.store(address.namespace), dict(request.query_params))
+        watcher = self.watchers.watcher(address.namespace)
+        asked = Asked(address, watcher.store, dict(request.query_params), watcher)
         return self._rendered(request, root, address, page.__module__.rpartition(".")[2], page(asked), asked)
 
     def _rendered(

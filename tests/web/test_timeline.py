@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left, bisect_right
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,7 +81,7 @@ def test_a_sample_is_of_real_times_and_has_the_first_and_the_last(
 
 def test_a_sample_is_evenly_spread() -> None:
     sample = timeline_of(list(range(100_000))).sample(601)
-    steps = [after - before for before, after in zip(sample, sample[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(sample)]
     assert len(sample) == 601
     assert max(steps) < 3 * 100_000 / 600
 
