@@ -47,6 +47,8 @@ _STATUS: Final[tuple[tuple[type[Exception], HTTPStatus], ...]] = (
 )
 """The answers to errors, of which the message is shown. Others are bugs: they are logged, and their text is not."""
 _KINDS: Final = ("kv", "ts", "es")
+_LOOK_SECONDS: Final = 0.05
+"""No page waits longer for the times of a long log. When all of it was read, the tail has the page fetched again."""
 
 
 def application(stores: Stores, *, token: str | None, hosts: tuple[str, ...] | None) -> Starlette:
@@ -98,6 +100,7 @@ class Site:
         if page is None or (address.key is None) == (address.page in _KINDS):
             raise LookupError(f"there is no page {address.page!r}")
         watcher = self.watchers.watcher(address.namespace)
+        watcher.look(_LOOK_SECONDS)
         asked = Asked(address, watcher.store, dict(request.query_params), watcher)
         return self._rendered(request, root, address, page.__module__.rpartition(".")[2], page(asked), asked)
 

@@ -51,6 +51,26 @@ def timing_of(asked: Asked, times: Sequence[int]) -> Timing:
     )
 
 
+def timing_of_namespace(asked: Asked) -> Timing:
+    """Return the times of a page that any change of the namespace may change, as far as the log was read.
+
+    Until all of it was, the greatest time that was read is not that of the present.
+    """
+    watcher, at = asked.watcher, asked.at
+    is_complete = watcher.look(0)
+    newest = watcher.timeline.newest
+    # what a page shows as of a time is what the last change up to that time has left
+    shown = (newest if is_complete else None) if at is None else watcher.before(at + 1)
+    return Timing(
+        at,
+        asked.to,
+        watcher.sample(MOST),
+        None if shown is None else watcher.before(shown),
+        None if at is None else watcher.after(at),
+        watcher.timeline.changes if is_complete else None,
+    )
+
+
 def times_of(asked: Asked, kind: str) -> list[int]:
     """Return the times at which the stream of a key changed, in order, each once. No payload is read."""
     records = reading_of(asked.store).log.read(Stream(kind, asked.key), Query(most=0))

@@ -13,9 +13,12 @@ import pytest
 
 from rstore import Store
 from rstore.domain.errors import StoreClosedError, StoreNotAvailableError
+from rstore.web.address import Address
+from rstore.web.asked import Asked
 from rstore.web.news import News, Subscription
 from rstore.web.stores import Stores
 from rstore.web.timeline import Timeline
+from rstore.web.timing import Timing, timing_of_namespace
 from rstore.web.watcher import Watcher, Watchers
 from tests.conftest import Backend, in_turn
 
@@ -234,3 +237,19 @@ def test_a_page_that_does_not_wait_for_the_end_of_the_log_lets_the_thread_go_on(
     assert not watcher.look(0)
     until(lambda: watcher.is_complete)
     assert watcher.timeline.changes == 9_000
+
+
+def test_a_page_of_all_keys_snaps_to_all_changes(store: Store) -> None:
+    write_some(store)
+    times = sorted({change.recorded for change in store.log()})
+
+    def timing(at: int | None = None) -> Timing:
+        return timing_of_namespace(Asked(Address("default"), store, {} if at is None else {"at": str(at)}))
+
+    now = timing()
+    assert (list(now.stops), now.earlier, now.later) == (times, times[-2], None)
+    for place, time_ in enumerate(times):
+        earlier, later = times[place - 1] if place else None, times[place + 1] if place + 1 < len(times) else None
+        assert (timing(time_).earlier, timing(time_).later) == (earlier, later)
+        assert (timing(time_ + 1).earlier, timing(time_ + 1).later) == (earlier, later)
+    assert (timing(times[0] - 1).earlier, timing(times[0] - 1).later) == (None, times[0])

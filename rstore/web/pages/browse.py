@@ -18,7 +18,7 @@ from rstore.domain.patterns import pattern_of
 from rstore.domain.rules import is_there
 from rstore.domain.streams import ES, KV, TS
 from rstore.web.asked import Asked
-from rstore.web.timing import Timing, timing_of
+from rstore.web.timing import Timing, timing_of_namespace
 
 _KINDS: Final = (KV, TS, ES)
 _SEPARATOR: Final = re.compile("[/:]")
@@ -78,7 +78,7 @@ def page(asked: Asked) -> Browse:
     groups = islice(groupby(merge(*listed), itemgetter(0)), _PAGE + 1)
     together = [_together(name, list(items)) for name, items in groups]
     items, more = together[:_PAGE], together[_PAGE - 1].name if len(together) > _PAGE else None
-    return Browse(prefix, _parents(prefix), find, kind, listing.deleted, items, more, timing_of(asked, ()))
+    return Browse(prefix, _parents(prefix), find, kind, listing.deleted, items, more, timing_of_namespace(asked))
 
 
 class _Listing(NamedTuple):

@@ -184,10 +184,19 @@ function listen() {
   tail.onopen = () => lost && refresh(); // there may have been changes meanwhile
   tail.onerror = () => (lost = true);
   tail.onmessage = ({ data }) => {
-    const { streams, many } = JSON.parse(data);
-    const { kind, key } = main.dataset;
-    if (many || key === undefined || streams.some(([each, name]) => each === kind && name === key)) refresh();
+    const { streams, many, work } = JSON.parse(data);
+    const { kind, key, page } = main.dataset;
+    const isShown = key === undefined ? streams.length : streams.some(([each, name]) => each === kind && name === key);
+    if (many || isShown || (work && page === "work")) refresh();
   };
+  tail.addEventListener("hello", ({ data }) => { // there may have been changes before it listened
+    if (JSON.parse(data).changes !== +main.dataset.seen) refresh();
+  });
+  tail.addEventListener("state", ({ data }) => {
+    const { error } = JSON.parse(data);
+    const live = main.querySelector(".live");
+    if (live) live.textContent = error ? `not live: ${error}` : "live";
+  });
 }
 
 let pending = null;
@@ -195,6 +204,7 @@ let pending = null;
 function refresh() {
   pending ??= setTimeout(() => {
     pending = null;
+    if (main.hasAttribute("aria-busy")) return refresh(); // it would take the place of the page that is on its way
     const field = document.activeElement?.closest("article input, article select, article textarea");
     if (!paused && !main.dataset.at && !field && !dragging) show(location.href, { entry: null, parts: LIVE });
   }, 250);
