@@ -190,7 +190,7 @@ class Watcher:
     def _is_needed(self) -> bool:
         """Tell whether the thread goes on. If not, the next need starts another."""
         with self._changing:
-            idle = not self._subscriptions and time.monotonic() - self._needed > self.idle_seconds
+            idle = self.is_complete and not self._subscriptions and time.monotonic() - self._needed > self.idle_seconds
             if idle or self._stopped.is_set():
                 self._thread = None
                 return False
