@@ -155,8 +155,6 @@ class Visitor:
         self.problems[:] = [problem for problem in self.problems if text not in problem]
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if "tail" in str(message.location):
-            return
         if message.type in ("error", "warning", "assert"):
             self.problems.append(f"{message.type} of {message.location.get('url')}: {message.text}")
 

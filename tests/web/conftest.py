@@ -71,8 +71,18 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None, obj
 
 
 @pytest.fixture
-def visitor(browser: Browser) -> Iterator[Visitor]:
-    """Open contexts of the browser. The test fails if anything goes wrong in them: see :class:`Visitor`."""
+def serve() -> Iterator[Callable[..., str]]:
+    """Serve an application until the test ends; return the beginning of its URLs."""
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(serving(app))
+
+
+@pytest.fixture
+def visitor(browser: Browser, serve: Callable[..., str]) -> Iterator[Visitor]:
+    """Open contexts of the browser, and close them before the servers end.
+
+    The test fails if anything goes wrong in them: see :class:`Visitor`.
+    """
     visitor = Visitor(browser)
     yield visitor
     for context in browser.contexts:
@@ -84,10 +94,3 @@ def visitor(browser: Browser) -> Iterator[Visitor]:
 def tab(visitor: Visitor) -> Page:
     """Open an empty page of a new context."""
     return visitor.context().new_page()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., str]]:
-    """Serve an application until the test ends; return the beginning of its URLs."""
-    with ExitStack() as stack:
-        yield lambda app: stack.enter_context(serving(app))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import freezegun
@@ -80,6 +81,35 @@ def test_two_sliders_show_the_difference_of_two_moments(screen: Screen, store: S
     assert differences.locator(".added").all_text_contents() == ['+  "amount": 8,\n']
     screen.slide(4, "to")
     expect(screen.main.get_by_text("There is none.")).to_be_visible()
+
+
+@everywhere
+def test_a_write_appears_within_a_second_and_not_while_the_page_shows_the_past(screen: Screen, store: Store) -> None:
+    screen.open("kv", "price")
+    expect(screen.main.locator(".live")).to_be_visible()
+    took = []
+    for n in range(3):
+        begun = monotonic()
+        store["price"] = f"written {n}"
+        expect(screen.value).to_have_text(f"written {n}")
+        took.append(monotonic() - begun)
+    assert min(took) < 1  # the machine may be busy with other tests, but not all the time
+
+    past = screen.times()[3]
+    screen.slide(3)
+    expect(screen.main.locator(".live")).to_be_hidden()
+    store["price"] = "written while it shows the past"
+    screen.tab.wait_for_timeout(700)
+    assert_shows_value(screen, store, past)
+
+    screen.tab.keyboard.press("n")
+    expect(screen.value).to_have_text("written while it shows the past")
+    screen.main.get_by_role("button", name="pause").click()
+    store["price"] = "written while it is paused"
+    screen.tab.wait_for_timeout(700)
+    expect(screen.value).to_have_text("written while it shows the past")
+    screen.main.get_by_role("button", name="resume").click()
+    expect(screen.value).to_have_text("written while it is paused")
 
 
 @everywhere

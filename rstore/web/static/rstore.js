@@ -145,8 +145,11 @@ function moved(word, time) {
   return url.href;
 }
 
+const OTHERS = "input:not([type=range], [type=checkbox]), select, textarea, .plot"; // keys are theirs
+
 document.addEventListener("keydown", (event) => {
-  if (event.metaKey || event.ctrlKey || event.altKey || event.target.closest("input, select, textarea, .plot")) return;
+  if (event.metaKey || event.ctrlKey || event.altKey || event.target.closest(OTHERS)) return;
+  if (event.key.startsWith("Arrow") && event.target.type === "range") return;
   const links = { ArrowLeft: ".time a[rel=prev]", ArrowRight: ".time a[rel=next]", n: ".time a.now" };
   const link = links[event.key] && main.querySelector(links[event.key]);
   const field = event.key === "/" && main.querySelector("input[type=search], article input, article textarea");
