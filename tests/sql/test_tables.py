@@ -434,6 +434,7 @@ def test_errors_say_what_and_where(memory: Store) -> None:
     ("query", "rows"),
     [
         ("WITH Key AS (SELECT 1 AS n) SELECT n FROM kEY", [(1,)]),
+        ("WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM R WHERE n < 3) FROM r", [(1,), (2,), (3,)]),
         ("WITH kv AS (SELECT value FROM kv WHERE key = 'a') SELECT * FROM kv", [(1,)]),
         ("SELECT a.value, b.n FROM kv a, (WITH kv AS (SELECT 5 AS n) SELECT n FROM kv) b WHERE key = 'a'", [(1, 5)]),
         ("WITH x AS (SELECT 1 AS n), kv AS (SELECT n + 1 AS n FROM x) SELECT * FROM kv", [(2,)]),
@@ -505,6 +506,11 @@ def test_names_that_differ_in_case_get_a_pattern_that_works(memory: Store, key: 
     _, _, advice = str(caught.value).partition("one of them ")
     assert memory.sql(f'SELECT a.value, b.value FROM "{first}" a JOIN {advice} b USING (t)').rows() == [(1.0, 2.0)]
     memory.clear()
+
+
+def test_the_case_of_a_table_of_all_keys_does_not_matter(memory: Store) -> None:
+    memory.set_many({"a": 1, "b": 2})
+    assert memory.sql("SELECT count(*) FROM kv, KV AS other, Changes").rows() == [(8,)]
 
 
 def test_names_that_differ_beyond_ascii_are_several_tables(memory: Store) -> None:
