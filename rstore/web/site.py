@@ -24,7 +24,7 @@ from rstore.text.times import write_time
 from rstore.web.address import STATIC, Address, address_of, query_of
 from rstore.web.asked import UTC, Asked, show
 from rstore.web.guard import Guard
-from rstore.web.pages import browse, namespaces, value
+from rstore.web.pages import browse, namespaces, series, value
 from rstore.web.stores import Stores
 from rstore.web.tail import Tails
 from rstore.web.values import Shown, short, shown
@@ -33,6 +33,7 @@ from rstore.web.watcher import Watchers
 PAGES: Final[Mapping[str, Callable[[Asked], Any]]] = {
     "": browse.page,
     "kv": value.page,
+    "ts": series.page,
 }
 """The pages of a namespace. The template of each has the name of its model's module."""
 
@@ -108,7 +109,8 @@ class Site:
         self, request: Request, root: str, address: Address, template: str, model: Any, asked: Asked | None = None
     ) -> Response:
         if address.is_json:
-            return _json(model, self.stores.advise)
+            text = _json(self.stores.advise, model)
+            return Response(text.encode("utf-8", "surrogatepass"), media_type="application/json")
         words = {
             "page": model,
             "address": address,
@@ -130,12 +132,11 @@ class Site:
         return answer
 
 
-def _json(model: Any, advise: Callable[[str], str]) -> Response:
+def _json(advise: Callable[[str], str], model: Any) -> str:
     """Return a model as JSON."""
-    text = json.dumps(
+    return json.dumps(
         model, ensure_ascii=False, allow_nan=False, default=partial(_plain, advise), separators=(",", ":")
     )
-    return Response(text.encode("utf-8", "surrogatepass"), media_type="application/json")
 
 
 def _plain(advise: Callable[[str], str], content: Any) -> Any:
@@ -171,6 +172,7 @@ def _environment(stores: Stores) -> Environment:
         "described_with_key": partial(describe_with_key, wording=wording),
         "decision": describe_decision,
         "advised": stores.advise,
+        "data": partial(_json, stores.advise),
     }
     return templates
 

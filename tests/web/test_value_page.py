@@ -47,6 +47,24 @@ def test_it_shows_the_differences_of_two_times(store: Store, ask: Ask) -> None:
     assert ask("kv", "price", at="2026-05-02", to="2026-05-03").differences == []
 
 
+def test_of_many_versions_those_around_the_time_are_listed(store: Store, ask: Ask) -> None:
+    with freezegun.freeze_time("2026-05-01T12:00Z") as clock:
+        for number in range(450):
+            store["price"] = number
+            clock.tick(1)
+    numbers, at = list[int](), {}
+    while True:
+        page = ask("kv", "price", **at)
+        assert page.versions[0].is_shown
+        numbers += [int(each.line) for each in page.versions]
+        if page.older is None:
+            break
+        at = {"at": page.older}
+    assert numbers == list(reversed(range(450)))
+    middle = ask("kv", "price", at=page.timing.stops[0] + 300_000)
+    assert [each.line for each in middle.versions if each.is_shown] == ["300"]
+
+
 def test_a_key_that_never_was_there_has_no_page(client: TestClient, store: Store) -> None:
     store["a"] = 1
     answer = client.get(url("default", "kv", "b"))

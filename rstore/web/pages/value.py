@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import unified_diff
-from itertools import islice
 from typing import Any, Final
 
 from attrs import frozen
 
+from rstore.core import reading_of
 from rstore.domain.errors import StorePayloadError
-from rstore.domain.streams import KV
+from rstore.domain.log import Query
+from rstore.domain.streams import KV, Stream
 from rstore.encoding.unreadable import Unreadable
-from rstore.history.changes import Change
+from rstore.history.changes import Change, change_of
 from rstore.store import Store
 from rstore.view import View
 from rstore.web.asked import Asked
@@ -56,8 +57,8 @@ class Value:
         value: the value at the time of the page; None if there was none then.
         other: the value at the other time; None if there was none, or if there is no other time.
         differences: the lines in which both differ: the first character is ``+``, ``-``, ``@`` or a space.
-        versions: its versions, the newest first.
-        more: how many older versions there are.
+        versions: its versions, the newest first: 200 at most.
+        older: when the newest version was stored that is not among these; None if all are.
     """
 
     key: str
@@ -65,7 +66,7 @@ class Value:
     other: Shown | None
     differences: Sequence[str]
     versions: Sequence[Version]
-    more: int
+    older: int | None
     timing: Timing
 
 
@@ -75,9 +76,10 @@ def page(asked: Asked) -> Value:
     Raises:
         LookupError: the key never had a value.
     """
-    changes = asked.store.history(asked.key, KV)
-    if not changes:
+    times = times_of(asked, KV)
+    if not times:
         raise LookupError(f"there never was a value of {asked.key!r} in {asked.store.namespace!r}")
+    changes = _changes(asked)
     value = _value_in(asked.view, asked.key)
     other = None if asked.other is None else _value_in(asked.other, asked.key)
     return Value(
@@ -85,10 +87,20 @@ def page(asked: Asked) -> Value:
         value,
         other,
         [] if asked.to is None else _differences(value, other),
-        list(islice(_versions(changes, asked.at), _VERSIONS)),
-        max(0, len(changes) - _VERSIONS),
-        timing_of(asked, times_of(asked, KV)),
+        _versions(changes[:_VERSIONS], asked.at),
+        changes[_VERSIONS].recorded if len(changes) > _VERSIONS else None,
+        timing_of(asked, times),
     )
+
+
+def _changes(asked: Asked) -> list[Change]:
+    """Return the newest changes, the newest first: of all, or where the page shows an older one, from that one on."""
+    core, stream = reading_of(asked.store), Stream(KV, asked.key)
+    newest = Query(reverse=True, limit=_VERSIONS + 1)
+    records = list(core.log.read(stream, newest))
+    if asked.at is not None and len(records) > _VERSIONS and records[_VERSIONS - 1].recorded > asked.at:
+        records = list(core.log.read(stream, newest._replace(until=asked.at)))
+    return [change_of(core, stream, record) for record in records]
 
 
 def _value_in(view: Store | View, key: str) -> Shown | None:
@@ -100,7 +112,7 @@ def _value_in(view: Store | View, key: str) -> Shown | None:
 
 
 def _versions(changes: Sequence[Change], at: int | None) -> list[Version]:
-    """Return the versions, the newest first."""
+    """Return the versions of changes."""
     known = [change.version for change in changes if at is None or change.recorded <= at]
     newest = max(known, default=None)
     return [
@@ -115,7 +127,7 @@ def _versions(changes: Sequence[Change], at: int | None) -> list[Version]:
             change.did,
             change.version == newest,
         )
-        for change in reversed(changes)
+        for change in changes
     ]
 
 

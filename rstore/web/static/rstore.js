@@ -215,6 +215,131 @@ function refresh() {
 
 addEventListener("pagehide", () => tail?.close());
 
+// -- plots ------------------------------------------------------------------------------------------------------------
+
+let library = null;
+let plots = [];
+
+function loaded(source) {
+  return (library ??= new Promise((resolve, reject) => {
+    const script = Object.assign(document.createElement("script"), { src: source, onload: resolve, onerror: reject });
+    document.head.append(script);
+  }));
+}
+
+function color(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+// Return the columns of a plot: its times, and of each line one column, or the greatest and the least values.
+function columns(plot) {
+  const times = plot.times.map((time) => time / plot.per_second);
+  const sides = plot.lines.flatMap(({ least, most }) => (plot.step ? [most, least] : [most]));
+  return [times, ...sides];
+}
+
+function lines(plot, then) {
+  const width = plot.step ? 1 : 1.5;
+  return plot.lines.flatMap(({ name }, number) => {
+    const stroke = color(`--series-${(number % 4) + 1}`);
+    const label = then ? `${name}, ${then}` : name;
+    const shared = { stroke, width, dash: then === "compared" ? [4, 4] : undefined, spanGaps: Boolean(plot.step) };
+    const points = { show: !plot.step && plot.times.length < 60 };
+    const [most, least] = plot.step ? [`${label} max`, `${label} min`] : [label];
+    return [most, least].filter(Boolean).map((label) => ({ ...shared, label, points }));
+  });
+}
+
+function bands(plots) {
+  let first = 1;
+  return plots.flatMap((plot, number) => plot.lines.flatMap((_, line) => {
+    const [most, least] = [first, first + 1];
+    first += plot.step ? 2 : 1;
+    return plot.step && !number ? [{ series: [most, least], fill: `${color(`--series-${(line % 4) + 1}`)}55` }] : [];
+  }));
+}
+
+const DAY = ["\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1];
+const TICKS = [ // from so many seconds between two ticks on: the text of a tick, and what it has below at a new year or day
+  [31536000, "{YYYY}", null, null, null, null, null, null, 1],
+  [2419200, "{YYYY}-{MM}", null, null, null, null, null, null, 1],
+  [86400, "{MM}-{DD}", "\n{YYYY}", null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", ...DAY],
+  [1, "{HH}:{mm}:{ss}", ...DAY],
+  [0.001, "{HH}:{mm}:{ss}.{fff}", ...DAY],
+];
+
+async function draw(figure) {
+  await loaded(figure.dataset.library);
+  if (!figure.isConnected) return;
+  const shown = [JSON.parse(figure.dataset.plot), JSON.parse(figure.dataset.other)].filter(Boolean);
+  const [plot] = shown;
+  const axis = { stroke: color("--soft"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line") } };
+  const options = {
+    width: figure.clientWidth,
+    height: Math.max(220, Math.min(420, innerHeight * 0.45)),
+    scales: { x: { time: plot.unit !== null, range: [plot.start / plot.per_second, plot.end / plot.per_second] } },
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+    series: [{ value: plot.unit === null ? undefined : "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}.{fff}" }, ...shown.flatMap((each, number) => lines(each, shown.length > 1 ? ["shown", "compared"][number] : ""))],
+    bands: bands(shown),
+    axes: [plot.unit === null ? axis : { ...axis, values: TICKS, space: 80 }, { ...axis, size: 64 }],
+    cursor: { drag: { setScale: false } },
+    hooks: {
+      setSelect: [({ select, posToVal }) => {
+        if (select.width > 3) zoom(plot, posToVal(select.left, "x"), posToVal(select.left + select.width, "x"));
+      }],
+    },
+  };
+  const data = shown.length > 1 ? uPlot.join(shown.map(columns)) : columns(plot);
+  figure.replaceChildren();
+  plots.push(new uPlot(options, data, figure));
+  figure.ondblclick = () => zoom(plot);
+  figure.onkeydown = (event) => {
+    const [low, high] = [plot.start / plot.per_second, plot.end / plot.per_second];
+    const width = high - low;
+    const spans = {
+      "+": [low + width / 4, high - width / 4],
+      "-": [low - width / 2, high + width / 2],
+      ArrowLeft: [low - width / 4, high - width / 4],
+      ArrowRight: [low + width / 4, high + width / 4],
+      0: [],
+    };
+    if (!spans[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    zoom(plot, ...spans[event.key]);
+  };
+}
+
+// Ask for a span of a plot, in seconds; without one, for all of it.
+async function zoom(plot, low, high) {
+  const url = new URL(location.href);
+  const start = Math.max(plot.first, Math.round(low * plot.per_second));
+  const end = Math.min(plot.last, Math.round(high * plot.per_second));
+  const isAll = !(start > plot.first || end < plot.last);
+  for (const [word, value] of [["start", start], ["end", end]]) {
+    if (isAll) url.searchParams.delete(word);
+    else url.searchParams.set(word, value);
+  }
+  if (end <= start) return;
+  const hadFocus = document.activeElement?.matches(".plot");
+  await show(url.href);
+  if (hadFocus) main.querySelector(".plot")?.focus({ preventScroll: true });
+}
+
+function drawAll() {
+  plots.forEach((each) => each.destroy());
+  plots = [];
+  for (const note of main.querySelectorAll(".with-script")) note.hidden = false;
+  for (const figure of main.querySelectorAll(".plot")) draw(figure);
+}
+
+let resized = null;
+addEventListener("resize", () => {
+  clearTimeout(resized);
+  resized = setTimeout(drawAll, 150);
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+
 // -- each page --------------------------------------------------------------------------------------------------------
 
 function enhance() {
@@ -223,6 +348,7 @@ function enhance() {
     slider.hidden = false;
     slider.querySelectorAll("input").forEach(slide);
   }
+  drawAll();
   listen();
 }
 
