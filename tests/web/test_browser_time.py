@@ -26,7 +26,7 @@ everywhere = pytest.mark.parametrize("backend", ["sqlite", "postgresql", "redis"
 
 @pytest.fixture
 def store(backend: Backend) -> Store:
-    """Return a store with 40 versions of a value in some days of May, with a gap in which there is none."""
+    """Return a store with 40 versions of a value in some days of May, with a gap, and keys that come and go."""
     store = backend.store()
     chance = random.Random(5)
     with freezegun.freeze_time("2026-05-01T08:00Z") as clock:
@@ -37,6 +37,10 @@ def store(backend: Backend) -> Store:
             else:
                 with store.context(who=chance.choice(["ada", "bob"])):
                     store["price"] = {"amount": n, "in": ["eur", "usd"][: 1 + n % 2]}
+            if n % 3 == 0:
+                store[f"key {n}"] = n
+            if n % 9 == 0 and n:
+                del store[f"key {n - 9}"]
     return store
 
 
@@ -65,6 +69,18 @@ def test_the_page_shows_the_value_of_each_time(screen: Screen, store: Store, bac
         screen.tab.keyboard.press("Enter")
         screen.wait_for(at=time)
         assert_shows_value(screen, store, time)
+
+
+@everywhere
+def test_the_first_page_shows_the_keys_of_each_time(screen: Screen, store: Store, backend: Backend) -> None:
+    screen.open()
+    stops = screen.times()
+    assert stops == sorted({change.recorded for change in store.log()})
+    chance = random.Random(9)
+    for stop in [len(stops), 0, *(chance.randrange(len(stops)) for _ in range(10 if backend.is_local else 2))]:
+        screen.slide(stop)
+        view = store.at(stops[stop]) if stop < len(stops) else store
+        assert screen.main.locator(".keys bdi").all_text_contents() == sorted(view.keys())
 
 
 @everywhere
