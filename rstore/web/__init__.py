@@ -28,6 +28,8 @@ def app(store: Store | Stores, *, token: str | None = None, hosts: tuple[str, ..
     """Return an ASGI application that shows a store, and never writes to it.
 
     Mount it into FastAPI, Starlette or Django, behind the access control that you have there.
+    A browser that shows the present listens until it goes away. So let a server of yours end without waiting for it:
+    uvicorn does with ``--timeout-graceful-shutdown``.
 
     Args:
         store: an open store. Its namespace is shown.

@@ -24,16 +24,18 @@ from rstore.text.times import write_time
 from rstore.web.address import STATIC, Address, address_of, query_of
 from rstore.web.asked import UTC, Asked, show
 from rstore.web.guard import Guard
-from rstore.web.pages import browse, namespaces, series, value
+from rstore.web.pages import browse, log, namespaces, series, value, work
 from rstore.web.stores import Stores
 from rstore.web.tail import Tails
-from rstore.web.values import Shown, short, shown
+from rstore.web.values import Shown, duration, short, shown
 from rstore.web.watcher import Watchers
 
 PAGES: Final[Mapping[str, Callable[[Asked], Any]]] = {
     "": browse.page,
     "kv": value.page,
     "ts": series.page,
+    "log": log.page,
+    "work": work.page,
 }
 """The pages of a namespace. The template of each has the name of its model's module."""
 
@@ -168,6 +170,7 @@ def _environment(stores: Stores) -> Environment:
         "iso": partial(write_time, zone=UTC),
         "line": short,
         "shown": shown,
+        "duration": duration,
         "described": partial(describe, wording=wording),
         "described_with_key": partial(describe_with_key, wording=wording),
         "decision": describe_decision,

@@ -75,11 +75,14 @@ class Tail:
         tasks = [asyncio.ensure_future(self._tell(subscription, send)), asyncio.ensure_future(_gone(receive))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:  # a server that ends has lost its patience: this is no error of the application
+            tasks[0].cancel()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self.watcher.unsubscribe(subscription)
             for task in tasks:
+                task.add_done_callback(_settled)
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _tell(self, subscription: Subscription, send: Any) -> None:
         headers = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
@@ -118,6 +121,12 @@ class Tail:
 def _event(name: str, words: Any) -> bytes:
     """Return an event. Its JSON has no line breaks, and no characters but those of ASCII."""
     return f"event: {name}\ndata: {json.dumps(words, separators=(',', ':'))}\n\n".encode()
+
+
+def _settled(task: asyncio.Future[None]) -> None:
+    """Let nobody report an error of a task that has ended: its browser was going away."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _gone(receive: Any) -> None:

@@ -14,6 +14,7 @@ from rstore.text.values import is_json, represented, show_text, show_value, to_j
 _MOST: Final = 20_000
 _MOST_BYTES: Final = 1_024
 _LINE: Final = 160
+_UNITS: Final = ((86_400, "days"), (3_600, "h"), (60, "min"))
 
 
 @frozen
@@ -68,6 +69,16 @@ def short(text: str) -> str:
     """Return the beginning of a text in one line, without control characters."""
     text = show_text(text[: _LINE + 1])
     return text if len(text) <= _LINE else f"{text[:_LINE]}…"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the greatest unit of which it has two.
+
+    >>> duration(0.25), duration(90), duration(130), duration(200_000)
+    ('0.2 s', '90.0 s', '2.2 min', '2.3 days')
+    """
+    size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= 2 * size), (1, "s"))
+    return f"{seconds / size:,.1f} {unit}"
 
 
 def _shown_bytes(value: bytes, name: str) -> Shown:

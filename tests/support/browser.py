@@ -170,10 +170,10 @@ class Visitor:
 @contextmanager
 def serving(app: Callable[..., Any]) -> Iterator[str]:
     """Serve an ASGI application in a thread; yield the beginning of its URLs, without a slash at its end."""
-    import uvicorn
+    from rstore.web.server import server as server_of
 
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
+    watchers = getattr(getattr(app, "state", None), "watchers", None)
+    server = server_of(app, watchers.close if watchers else lambda: None)
     with socket.create_server((HOST, 0)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],), name="uvicorn", daemon=True)
         thread.start()

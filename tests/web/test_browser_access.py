@@ -28,8 +28,14 @@ PLACES: Final[Mapping[str, tuple[tuple[str | None, dict[str, object]], ...]]] = 
         ("temperature", {}),
         ("temperature", {"at": NOON + 180_000, "to": NOON + 600_000, "start": NOON, "end": NOON + 400_000}),
     ),
+    "log": ((None, {"since": NOON + 540_000}), (None, {"by": "change", "prefix": "order", "at": NOON + 180_000})),
+    "work": ((None, {"at": NOON + 600_000}),),
 }
 """Keys and queries with which each page shows all that it has."""
+
+
+def refuse(delivery: Any) -> None:
+    raise ConnectionError("the mail server has refused it for a reason that takes more than a line to say: " + LONG)
 
 
 @pytest.fixture
@@ -46,6 +52,8 @@ def store() -> Iterator[Store]:
                     store.apply("order/17", {"status": ["open", "paid"][n % 2], "total": n, "note": "gift " * 20})
             store[LONG] = "x" * 5000
             store.delete("config/3")
+            store.project("counts", lambda change, store: None)
+            store.deliver("receipts", refuse, prefix="order/", attempts=1)
         yield store
 
 
