@@ -35,15 +35,16 @@ class Search:
     others: Sequence[tuple[Indexed, Range]]
 
     def finds(self, found: Found, instance: object) -> bool:
-        """Tell whether an instance meets all criteria, and its turn has come.
+        """Tell whether an instance meets all criteria, and its turn has come. A value without order meets none.
 
         If its value has grown since its entry was listed, it comes later in the list. Rejected: to compare the value of
         the entry alone. An instance whose value has become less would then not come at all, though it met the criteria.
         """
-        text = self.field.text(found.key, instance)
-        if not self.first.has(text) or self.index.place(text) > found.place:
+        text = self.field.text_if_any(found.key, instance)
+        if text is None or not self.first.has(text) or self.index.place(text) > found.place:
             return False
-        return all(asked.has(field.text(found.key, instance)) for field, asked in self.others)
+        texts = ((field.text_if_any(found.key, instance), asked) for field, asked in self.others)
+        return all(text is not None and asked.has(text) for text, asked in texts)
 
 
 def search(core: Reading, indexes: Indexes[M], criteria: Mapping[str, Any]) -> Search:

@@ -18,6 +18,7 @@ from rstore.domain.transaction import PROVISIONAL
 from rstore.encoding.ordered_texts import ordered_text
 from rstore.models.event_states import UNREADABLE
 from rstore.models.indexes import Description, FieldIndex, begun, description, owners
+from rstore.repository.faults import is_equal
 from rstore.repository.fields import fields_of, options_of
 from rstore.repository.mapping import ModelMapping
 from rstore.repository.paths import Path, split_name
@@ -71,6 +72,13 @@ class Indexed:
             return ordered_text(self.value(instance))
         except (TypeError, AttributeError) as exc:
             raise StoreModelError(key, f"field {self.name!r} has an index, and {exc}") from exc
+
+    def text_if_any(self, key: str, instance: object) -> str | None:
+        """Return the same; None if there is no order for the value, which is in no entry then."""
+        try:
+            return self.text(key, instance)
+        except StoreModelError:
+            return None
 
 
 @frozen(eq=False)
@@ -141,16 +149,20 @@ class Indexes(Generic[M]):
         described, batches = self._described(core)
         if not described.version and before is not None and after is None:
             return []  # there are no entries that could end
-        if isinstance(before, Unloaded):
-            batches += [batch for each in changed for batch in self._ends(core, self.index(described, each), key)]
-            before = None
+        known = None if isinstance(before, Unloaded) else before
         moves: _Moves = []
         for each in changed:
-            old, new = (None if one is None else each.text(key, one) for one in (before, after))
+            old = None if known is None else each.text_if_any(key, known)
+            new = None if after is None else each.text(key, after)
             if old != new:
                 moves.append((self.index(described, each), old, new))
-        plain = (batch for move in moves if not move[0].is_unique for batch in _plain(core, key, *move))
-        return [*batches, *plain, *_unique(core, key, [move for move in moves if move[0].is_unique])]
+        batches += [batch for move in moves if not move[0].is_unique for batch in _plain(core, key, *move)]
+        batches += _unique(core, key, [move for move in moves if move[0].is_unique])
+        if isinstance(before, Unloaded):
+            entered = {batch.stream for batch in batches}  # the batches of an append are of different streams
+            ends = (batch for each in changed for batch in self._ends(core, self.index(described, each), key))
+            batches += [batch for batch in ends if batch.stream not in entered]
+        return batches
 
     def moved_states(self, core: Core, key: str, before: EventState, after: EventState) -> list[Batch]:
         """Return the same, given the states of an instance. One that can't be loaded has left all indexes before."""
@@ -193,8 +205,11 @@ def _differs(field: Indexed, before: object, after: object) -> bool:
     """Tell whether the value of a field may have changed: mostly, it is the same object."""
     if before is None or after is None or isinstance(before, Unloaded):
         return True
-    old, new = field.value(before), field.value(after)
-    return old is not new and not (type(old) is type(new) and old == new)
+    try:
+        old, new = field.value(before), field.value(after)
+    except AttributeError:  # its text is missed as well, and that error names the field
+        return True
+    return old is not new and not (type(old) is type(new) and is_equal(old, new))
 
 
 def _plain(core: Core, key: str, index: FieldIndex, old: str | None, new: str | None) -> Iterator[Batch]:

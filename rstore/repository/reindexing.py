@@ -172,11 +172,11 @@ class _Reindexing:
         return current_states(self.core, [self.indexes.mapping.prefix + key for key in keys])
 
     def _text(self, field: Indexed, key: str, state: EventState | StoreError | None) -> str | None:
-        """Return the text of the value of an instance; empty if it is gone, None if it can't be loaded."""
+        """Return the text of the value of an instance; empty if there is none, None if it can't be loaded."""
         if state is None or (isinstance(state, EventState) and state.deleted):
             return ""
         for instance in loaded_or_error(self.indexes.mapping, key, state, self.errors):
-            return field.text(key, instance)
+            return field.text(key, instance) if self.errors == "raise" else field.text_if_any(key, instance) or ""
         return None
 
 

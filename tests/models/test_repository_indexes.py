@@ -200,6 +200,46 @@ class TestFinding:
         bags.create("1", things=1)
         bags.create("2", things="1")
         assert keys(bags.by(things=1)) == ["1"]
+        for wrong in ([1], object):
+            with pytest.raises(StoreModelError, match="'things' has an index, and"):
+                bags.do("1", lambda _, wrong=wrong: {"things": wrong})  # type: ignore[misc]
+        assert keys(bags.by(things=1)) == ["1"]
+
+    def test_a_part_of_a_value_that_has_none_is_not_stored(self, store: Store) -> None:
+        @attrs.frozen
+        class Bag:
+            tags: Any
+
+        bags = Repository(store, Bag, index=["tags.colour"])
+        bags.create("1", tags={"colour": "red"})
+        with pytest.raises(StoreModelError, match=r"'tags\.colour' has an index, and 'str' object has no attribute"):
+            bags.do("1", lambda _: {"tags": "red"})
+        assert keys(bags.by(**{"tags.colour": "red"})) == ["1"]
+
+    def test_a_value_without_order_that_is_there_already_is_in_no_way(self, store: Store) -> None:
+        """Programs that do not declare the index have stored lists, and a value that is not equal to itself."""
+
+        @attrs.frozen
+        class Bag:
+            things: Any
+            n: int = 0
+
+        plain = Repository(store, Bag)
+        for key, things in {"list": [1], "dict": {"a": 1}, "nan": Decimal("sNaN"), "int": 1}.items():
+            plain.create(key, things=things)
+        bags = Repository(store, Bag, index=["things", "n"])
+        with pytest.raises(StoreModelError, match="'things' has an index, and"):
+            bags.reindex()
+        assert bags.reindex("skip") == (2 + 4, 0), "in the other index, all are"
+        assert (keys(bags.by(things=1)), bags.count(n=0), bags.count(n=0, things=1)) == (["int"], 4, 1)
+        assert [bags.do(key, lambda bag: {"n": 1}).n for key in ("list", "dict", "nan", "int")] == [1, 1, 1, 1]
+        bags.do("list", lambda _: {"things": 2})
+        bags.delete("dict")
+        assert (keys(bags.by(things=2)), keys(bags.by(things=Decimal("NaN")))) == (["list"], ["nan"])
+        store.apply("Bag/list", {"things": [2]})
+        assert (keys(bags.by(things=2)), keys(bags.by(n=1, things=2))) == ([], [])
+        assert bags.reindex("skip") == (0, 1), "its entry was out of date"
+        assert bags.count(things=2) == 0
 
     def test_instances_that_cant_be_loaded(self, store: Store, orders: Repository[Order]) -> None:
         fill(orders)
@@ -213,6 +253,20 @@ class TestFinding:
         orders.reindex("skip")
         orders.delete("o-2")
         assert orders.count(customer="Ada") == 0, "also where nobody knows which value it had"
+
+    def test_an_instance_that_could_not_be_loaded_is_found_after_a_revert(self, store: Store) -> None:
+        orders = orders_in(store)
+        orders.create("a", customer="Ada", number="1")
+        before = store.tag("before")
+        store.apply("Order/a", {"odd": 1})
+        assert orders.revert("a", before).customer == "Ada"
+        assert keys(orders.by(customer="Ada")) == keys(orders.by(number="1")) == ["a"]
+        assert orders.reindex() == (0, 0)
+        assert list(check(store)) == []
+
+
+def entry_streams(store: Store) -> list[Stream]:
+    return [stream for _, stream, _ in store._core.base.follow() if stream.kind.startswith("ix/")]
 
 
 def entries(store: Store) -> list[Any]:
