@@ -177,8 +177,13 @@ class Description(NamedTuple):
         return FieldIndex(self.prefix, field, is_unique, self.secret)
 
     def indexes(self) -> list[FieldIndex]:
-        """Return all indexes, also those that are not complete."""
-        return [self.index_of(each.field, is_unique=each.is_unique) for each in self.declared]
+        """Return all indexes, also those that are not complete or not in use."""
+        return [self.index_of(each.field, is_unique=each.is_unique) for each in self.declared] + self.in_clear()
+
+    def in_clear(self) -> list[FieldIndex]:
+        """Return the indexes that were in use before the namespace had a key."""
+        fields = () if self.secret is None else self.declared
+        return [FieldIndex(self.prefix, each.field, each.is_unique, None) for each in fields]
 
     def has(self, field: str, *, is_unique: bool) -> bool:
         """Tell whether an index has all instances."""

@@ -78,6 +78,9 @@ class _Reindexing:
 
     def run(self) -> Reindexed:
         """End what is out of date first, so that a unique value is free again; then add what is missing."""
+        for index in self.described.in_clear():
+            for page in pages((head.stream for head in self.core.log.heads(index.kind)), _PAGE):
+                self._store(page, partial(self._ends, index))
         for field, index in self.fields:
             for page in pages((head.stream for head in self.core.log.heads(index.kind)), _PAGE):
                 self._store(page, partial(self._endings, field, index))
@@ -120,6 +123,11 @@ class _Reindexing:
         changes = [batch.live for batch in batches if batch.entries != ()]
         self.added += changes.count(True)
         self.ended += changes.count(False)
+
+    def _ends(self, index: FieldIndex, page: Sequence[Stream]) -> list[Batch]:
+        """Return the ends of all entries of an index that is not in use any more."""
+        pairs = zip(page, newest(self.core.log, page), strict=True)
+        return [index.end(self.core, each, None, index.opened(self.core, each, last).key) for each, last in pairs]
 
     def _endings(self, field: Indexed, index: FieldIndex, page: Sequence[Stream]) -> list[Batch]:
         """Return the ends of entries whose instances have another value, or are gone."""

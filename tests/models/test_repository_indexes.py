@@ -520,8 +520,26 @@ class TestEncryption:
         store.rekey()
         orders = orders_in(store)
         assert orders.count(customer="Grün") == 2
+        orders.do("o-2", Order.change, number="7")
+        orders.delete("o-3")
         orders.reindex()
-        assert orders.count(customer="Grün") == 2
+        assert orders.count(customer="Grün") == 1
+        store.compact()
+        assert {len(stream.key.partition("\x01")[0]) for stream in entry_streams(store)} == {32}, "all are digests"
+        assert orders.reindex() == (0, 0)
+        assert (keys(orders.by(number="7")), list(check(store))) == (["o-2"], [])
+
+    def test_erasing_takes_the_values_of_an_index_in_clear_too(self, backend: Backend) -> None:
+        plain = orders_in(backend.store())
+        fill(plain)
+        plain.do("o-0", Order.change, number="7")
+        store = backend.store(key=KEY, plaintext=True)
+        store.rekey()
+        orders = orders_in(store)
+        orders.reindex()
+        orders.erase("o-0", "o-3")
+        assert "Gr\xfcn" not in "".join(stream.key for stream in entry_streams(store))
+        assert "s7\x01" not in {stream.key for stream in entry_streams(store)}
 
 
 class TestOtherPrograms:
