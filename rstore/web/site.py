@@ -24,7 +24,7 @@ from rstore.text.times import write_time
 from rstore.web.address import STATIC, Address, address_of, query_of
 from rstore.web.asked import UTC, Asked, show
 from rstore.web.guard import Guard
-from rstore.web.pages import browse, log, namespaces, series, value, work
+from rstore.web.pages import browse, log, namespaces, sequence, series, value, work
 from rstore.web.stores import Stores
 from rstore.web.tail import Tails
 from rstore.web.values import Shown, duration, short, shown
@@ -34,6 +34,7 @@ PAGES: Final[Mapping[str, Callable[[Asked], Any]]] = {
     "": browse.page,
     "kv": value.page,
     "ts": series.page,
+    "es": sequence.page,
     "log": log.page,
     "work": work.page,
 }
