@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -12,7 +11,8 @@ from rstore.cli.command import READ, Session, command
 from rstore.cli.exit_codes import check_usage
 from rstore.cli.output import Column, Form
 from rstore.html import counted
-from rstore.text.values import is_json, parse_value, represented, show_text
+from rstore.text.cells import cell_to_json, row_of_csv, show_cell
+from rstore.text.values import parse_value
 
 app = typer.Typer()
 
@@ -40,7 +40,7 @@ def sql(
     if as_csv:
         writer = csv.writer(session.out.file, lineterminator="\n")
         writer.writerow(result.columns)
-        writer.writerows(map(_row_of_csv, result))
+        writer.writerows(map(row_of_csv, result))
     else:
         session.out.rows([Column(name, _CELL) for name in result.columns], result)
     if result.unreadable:
@@ -53,25 +53,4 @@ def _parameter(text: str) -> tuple[str, Any]:
     return name, parse_value(value)
 
 
-def _show(cell: Any) -> str:
-    return show_text(cell if isinstance(cell, str) else _text(cell))
-
-
-def _text(cell: Any) -> str:
-    """Return a cell that is no text as one."""
-    if isinstance(cell, bool):
-        return str(cell).lower()
-    if hasattr(cell, "isoformat"):
-        return str(cell.isoformat())
-    return represented(cell) if isinstance(cell, bytes | list | dict | tuple) else str(cell)
-
-
-def _as_json(cell: Any) -> Any:
-    return cell if is_json(cell) else _text(cell)
-
-
-_CELL: Final = Form(_show, _show, _as_json)
-
-
-def _row_of_csv(row: Sequence[Any]) -> list[Any]:
-    return [cell if cell is None or isinstance(cell, str | int | float) else _text(cell) for cell in row]
+_CELL: Final = Form(show_cell, show_cell, cell_to_json)

@@ -6,5 +6,6 @@
 ``units``        the units of a series' timestamps
 ``changes``      changes of items: ``balance+=5``
 ``describe``     a line for each change of the log
+``cells``        the cells of a query's result
 ================ ======================================================================================
 """

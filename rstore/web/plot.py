@@ -90,20 +90,23 @@ def plotted(
     low, high = first[0] if start is None else start, last[0] if end is None else end
     unit = _unit_of(view, key, first[0], last[0])
     step, problem, times, least, most = _values(view, key, low, high, pixels)
-    drawn = [name for name in least if _is_drawn(most[name])]
-    return Plot(
-        unit.name if unit else None,
-        unit.per_second if unit else 1,
-        first[0],
-        last[0],
-        low,
-        high,
-        step,
-        times,
-        [Line(name, _numbers(least[name]), _numbers(most[name])) for name in drawn[:_LINES]],
-        [name for name in least if name not in drawn[:_LINES]],
-        problem,
-    )
+    lines, others = _lines(least, most)
+    name, per_second = (unit.name, unit.per_second) if unit else (None, 1)
+    return Plot(name, per_second, first[0], last[0], low, high, step, times, lines, others, problem)
+
+
+def drawn_of(unit: str | None, per_second: int, times: Sequence[int], columns: dict[str, list[Any]]) -> Plot:
+    """Return columns as a plot that has all their values. There is one time at least, and they are in order."""
+    lines, others = _lines(columns, columns)
+    first, last = times[0], times[-1]
+    return Plot(unit, per_second, first, last, first, last, None, times, lines, others)
+
+
+def _lines(least: Mapping[str, list[Any]], most: Mapping[str, list[Any]]) -> tuple[list[Line], list[str]]:
+    """Return the lines of the columns that can be drawn, and the names of all others."""
+    drawn = [name for name in least if _is_drawn(most[name])][:_LINES]
+    lines = [Line(name, _numbers(least[name]), _numbers(most[name])) for name in drawn]
+    return lines, [name for name in least if name not in drawn]
 
 
 def _values(view: Store | View, key: str, low: int, high: int, pixels: int) -> _Values:

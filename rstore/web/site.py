@@ -23,8 +23,9 @@ from rstore.text.describe import Wording, describe, describe_decision, describe_
 from rstore.text.times import write_time
 from rstore.web.address import STATIC, Address, address_of, query_of
 from rstore.web.asked import UTC, Asked, show
+from rstore.web.download import Download
 from rstore.web.guard import Guard
-from rstore.web.pages import browse, log, namespaces, sequence, series, value, work
+from rstore.web.pages import browse, log, namespaces, sequence, series, sql, value, work
 from rstore.web.stores import Stores
 from rstore.web.tail import Tails
 from rstore.web.values import Shown, duration, short, shown
@@ -36,6 +37,7 @@ PAGES: Final[Mapping[str, Callable[[Asked], Any]]] = {
     "ts": series.page,
     "es": sequence.page,
     "log": log.page,
+    "sql": sql.page,
     "work": work.page,
 }
 """The pages of a namespace. The template of each has the name of its model's module."""
@@ -111,9 +113,13 @@ class Site:
     def _rendered(
         self, request: Request, root: str, address: Address, template: str, model: Any, asked: Asked | None = None
     ) -> Response:
+        if isinstance(model, Download):
+            name = {"Content-Disposition": f'attachment; filename="{model.name}"'}
+            return Response(model.text.encode("utf-8", "surrogatepass"), media_type=model.media_type, headers=name)
+        status = getattr(model, "status", HTTPStatus.OK)
         if address.is_json:
             text = _json(self.stores.advise, model)
-            return Response(text.encode("utf-8", "surrogatepass"), media_type="application/json")
+            return Response(text.encode("utf-8", "surrogatepass"), status, media_type="application/json")
         words = {
             "page": model,
             "address": address,
@@ -123,7 +129,7 @@ class Site:
             "here": partial(_here, root, address, dict(request.query_params)),
             "static": partial(_static, root),
         }
-        return HTMLResponse(self.templates.get_template(f"{template}.html").render(words))
+        return HTMLResponse(self.templates.get_template(f"{template}.html").render(words), status)
 
     def _error(self, request: Request, root: str, address: Address, error: Exception) -> Response:
         status = next(status for kind, status in _STATUS if isinstance(error, kind))

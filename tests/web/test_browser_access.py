@@ -24,6 +24,10 @@ LONG: Final = "a_key_that_is_longer_than_a_phone_is_wide/" * 4
 PLACES: Final[Mapping[str, tuple[tuple[str | None, dict[str, object]], ...]]] = {
     "": ((None, {}), (None, {"find": "*", "deleted": 1}), (None, {"at": NOON, "prefix": "config/"})),
     "kv": (("price", {}), ("price", {"at": NOON + 60_000, "to": NOON + 600_000}), (LONG, {})),
+    "sql": (
+        (None, {}),
+        (None, {"q": "SELECT t, value FROM temperature"}),
+    ),
     "es": (("order/17", {}), ("order/17", {"at": NOON + 180_000, "to": NOON + 600_000})),
     "ts": (
         ("temperature", {}),

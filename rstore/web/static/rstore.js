@@ -148,6 +148,8 @@ function moved(word, time) {
 const OTHERS = "input:not([type=range], [type=checkbox]), select, textarea, .plot"; // keys are theirs
 
 document.addEventListener("keydown", (event) => {
+  const isRun = event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.matches("textarea");
+  if (isRun) event.target.form.requestSubmit();
   if (event.metaKey || event.ctrlKey || event.altKey || event.target.closest(OTHERS)) return;
   if (event.key.startsWith("Arrow") && event.target.type === "range") return;
   const links = { ArrowLeft: ".time a[rel=prev]", ArrowRight: ".time a[rel=next]", n: ".time a.now" };
@@ -312,6 +314,7 @@ async function draw(figure) {
 
 // Ask for a span of a plot, in seconds; without one, for all of it.
 async function zoom(plot, low, high) {
+  if (main.querySelector(".plot.fixed")) return;
   const url = new URL(location.href);
   const start = Math.max(plot.first, Math.round(low * plot.per_second));
   const end = Math.min(plot.last, Math.round(high * plot.per_second));
