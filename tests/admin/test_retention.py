@@ -80,6 +80,7 @@ class TestPolicy:
         store.retain("a", timedelta(hours=1), unit="s")
         store.retain("log/*", "1h")
         store.retain("unknown", None)
+        assert core_of(store).base.head(Stream(RETAIN, "unknown")) is None
         first, second = store.retentions()
         assert first[:4] == ("a", timedelta(hours=1), None, "s")
         assert (second.pattern, second.age, second.kind, second.who) == ("log/*", timedelta(hours=1), None, None)
@@ -298,15 +299,30 @@ class TestSeries:
         assert all(
             point[0] >= ms(5) for change in store.history("t") if change.op == "extend" for point in change.value
         )
+        changes = store.history("t")
+        clean(store)
+        assert store.history("t") == changes, "nothing is left to erase"
+
+    def test_segments_that_came_out_of_order_are_listed_in_order(self, store: Store, clock: Clock) -> None:
+        for day in (3, 1, 2, 9):
+            store.extend("t", (ms(day), day))
+        store.retain("t", "1 day", unit="ms")
+        later(clock, 10)
+        clean(store)
+        (change,) = (each for each in store.history("t") if each.op == "compact")
+        (erased,) = change.value.streams
+        assert (len(erased.versions), erased.records) == (1, 3), "one range"
 
     def test_a_segment_is_cut_and_keeps_its_note(self, store: Store, clock: Clock) -> None:
         with store.context(who="ada"):
             store.extend("t", *((ms(day), day) for day in range(8)))
         store.extend("t", (ms(6), 66))
         store.remove("t", start=ms(1), end=ms(5))
-        store.retain("t", "4 days", unit="ms")
+        store.extend("edge", (ms(0), 0), (ms(4), 4))
+        store.retain("*", "4 days", unit="ms")
         later(clock, 8)
         clean(store)
+        assert store.range("edge") == [(ms(4), 4)]
         assert [value for _, value in store.range("t")] == [66, 7]
         assert [(each.op, each.who) for each in store.history("t")][:2] == [("extend", "ada"), ("extend", None)]
         store.compact()
@@ -318,11 +334,46 @@ class TestSeries:
         store.extend("gone", (ms(0), 0))
         store.remove("gone", start=ms(0), end=ms(0))
         store.retain("*", "1 day", unit="ms")
-        later(clock, 9)
+        later(clock, 1)
+        clean(store)
+        assert [each.op for each in store.history("gone")] == ["extend", "remove"], "exactly so old is not too old"
+        later(clock, 8)
         clean(store)
         assert store.timeseries() == []
         assert [each.op for each in store.history("t")] == ["compact"]
         assert [each.op for each in store.history("gone")] == ["compact"]
+
+    def test_one_that_was_rewritten_meanwhile_is_cut_all_the_same(
+        self, backend: Backend, store: Store, key: str | None, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The plan of the cut names segments that a compaction of another process has joined."""
+        store.extend("t", (ms(0), 0), (ms(8), 8))
+        store.extend("t", (ms(1), 1), (ms(9), 9))
+        store.retain("t", "2 days", unit="ms")
+        later(clock, 9)
+        other, record, left = backend.store(key=key), Eraser.record, [1]
+
+        def join(eraser: Eraser, plans: Any) -> None:
+            record(eraser, plans)
+            if left:
+                left.clear()
+                other.retain("t", None)
+                other.compact()
+
+        monkeypatch.setattr(Eraser, "record", join)
+        store.compact(before=0)
+        assert store.range("t") == [(ms(8), 8), (ms(9), 9)]
+        assert list(check(store)) == []
+
+    def test_times_in_seconds_are_cut_at_the_next_whole_one(self, store: Store, clock: Clock) -> None:
+        store.extend("t", (0, 0), (ms(1) // 1000, 1), (ms(1) // 1000 + 1, 2))
+        store.retain("t", "1 day", unit="s")
+        clock.at = ms(2)
+        clean(store)
+        assert [value for _, value in store.range("t")] == [1, 2], "exactly so old is not too old"
+        clock.at += 1
+        clean(store)
+        assert [value for _, value in store.range("t")] == [2]
 
     @in_turn("unit", ["s", "ms", "us", "ns"])
     def test_frames_have_a_unit_of_their_own(self, backend: Backend, clock: Clock, unit: str) -> None:
@@ -350,6 +401,22 @@ class TestSeries:
         store.compact()
         assert "k" not in store
         assert store.range("t") == [(1, 1)]
+
+    def test_a_series_that_comes_after_the_check_of_units_stays(
+        self, backend: Backend, store: Store, key: str | None, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store["k"] = 1
+        store.retain("*", "1 day")
+        later(clock, 2)
+        other, record = backend.store(key=key), Eraser.record
+
+        def extend(eraser: Eraser, plans: Any) -> None:
+            record(eraser, plans)
+            other.extend("new", (1, 1))
+
+        monkeypatch.setattr(Eraser, "record", extend)
+        store.compact(before=0)
+        assert ("k" in store, store.range("new")) == (False, [(1, 1)])
 
     def test_values_that_can_not_be_loaded_stay_until_all_of_them_are_old(
         self, backend: Backend, clock: Clock, monkeypatch: pytest.MonkeyPatch
@@ -428,6 +495,43 @@ class TestSequences:
         later(clock, 2)
         clean(store)
         assert [(each.value, each.recorded) for each in store.history("a") if each.op == "setitem"] == [(7, ms(0))]
+
+    def test_an_event_of_a_time_to_come_stays_as_it_is(self, store: Store, clock: Clock) -> None:
+        store.apply("a", {"n": 1})
+        store.apply("a", {"n": (operator.add, 5)}, t=ms(20))
+        store.retain("a", "1 day")
+        later(clock, 10)
+        clean(store)
+        assert [each.op for each in store.history("a")] == ["setitem", "add"]
+
+    def test_items_of_which_all_began_later_are_still_there(self, store: Store, clock: Clock) -> None:
+        store.apply("a", {"old": 1})
+        store.apply("a", {"old": (operator.delitem, None)})
+        later(clock, 5)
+        store.apply("a", {"new": 2})
+        store.retain("a", "1 day")
+        store.compact(before=0)
+        assert (store.eventsources(), store.current("a")) == (["a"], {"new": 2})
+        assert [each.item for each in store.history("a") if each.item] == ["new"]
+
+    def test_a_late_event_between_the_plan_and_the_erasure_counts(
+        self, backend: Backend, store: Store, key: str | None, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.apply("a", {"n": 1}, t=ms(-5))
+        store.apply("a", {"n": (operator.add, 5)}, t=ms(-3))
+        store.retain("a", "1 day")
+        later(clock, 5)
+        other, record, left = backend.store(key=key), Eraser.record, [1]
+
+        def double(eraser: Eraser, plans: Any) -> None:
+            record(eraser, plans)
+            if left:
+                left.clear()
+                other.apply("a", {"n": (operator.mul, 2)}, t=ms(-4))
+
+        monkeypatch.setattr(Eraser, "record", double)
+        store.compact(before=0)
+        assert store.current("a") == {"n": 7}
 
     def test_a_deletion_and_a_new_beginning(self, store: Store, clock: Clock) -> None:
         store.apply("a", {"n": 1, "m": 1})
