@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import pytest
 from attrs import Factory, define
@@ -30,9 +31,12 @@ from rstore import (
 )
 from rstore.core import core_of
 from rstore.domain.capabilities import Backupable, PagedAppendable, Restorable
+from rstore.domain.log import UNPLACED, Adapter, Batch, Entry, Head, Record, Replay, ReplayQuery
+from rstore.domain.streams import Stream
 from rstore.observing.observed import Observed
 from rstore.observing.opentelemetry import OpenTelemetryObserver
 from rstore.observing.prometheus import PrometheusObserver
+from rstore.observing.reporter import Reporter
 from rstore.transfer import copy
 from tests.conftest import KEY, Backend, in_turn
 
@@ -339,6 +343,39 @@ class TestAround:
             assert isinstance(plain, capability) == isinstance(seen, capability)
         assert getattr(plain, "instead_of_backup", None) == getattr(seen, "instead_of_backup", None)
         assert plain.name == seen.name
+
+    def test_it_has_all_methods_of_the_port(self, backend: Backend, told: Recorder) -> None:
+        plain, seen = core_of(backend.store()).base, core_of(backend.store(observer=told)).base
+        port = [name for each in (Adapter, PagedAppendable, Restorable, Backupable) for name in dir(each)]
+        public = [name for name in port if not name.startswith("_")]
+        assert len(public) > 15
+        assert [name for name in public if hasattr(seen, name)] == [name for name in public if hasattr(plain, name)]
+
+    def test_pages_that_an_adapter_takes_twice_count_once(self, told: Recorder) -> None:
+        class Retrying:
+            name = "sqlite://a.db"
+
+            def append_pages(self, pages: Iterable[Sequence[Batch]]) -> None:
+                for _ in range(2):
+                    assert [len(list(batch.entries)) for page in pages for batch in page] == [1, 2]
+
+        entry = Entry(0, 0, "", "setitem", b"value", b"note")
+        several = deque([entry, entry])  # neither list nor tuple
+        pages = [[Batch(Stream("kv", "a"), (entry,), 0)], [Batch(Stream("kv", "b"), several, 0)]]
+        Observed(cast("Any", Retrying()), "n", Reporter(told)).append_pages(pages)  # type: ignore[attr-defined]
+        assert [call[3:7] for call in told.of("append")] == [("kv", 2, 3, 3 * len("valuenote"))]
+
+    def test_a_replay_counts_its_snapshot(self, told: Recorder) -> None:
+        class Answering:
+            name = "sqlite://a.db"
+
+            def replay(self, queries: Sequence[ReplayQuery]) -> list[Replay | None]:
+                record = Record(1, UNPLACED, 0, 0, 0, "", "setitem", b"value")
+                return [Replay(Head(queries[0].stream, 1, 0, live=True), record, [record, record]), None]
+
+        queries = [ReplayQuery(Stream("es", key)) for key in "ab"]
+        Observed(cast("Any", Answering()), "n", Reporter(told)).replay(queries)  # type: ignore[attr-defined]
+        assert [call[3:7] for call in told.of("replay")] == [("es", 2, 3, 3 * len("value"))]
 
     def test_a_copy_into_it_works(self, backend: Backend, seen: Store, told: Recorder) -> None:
         target = backend.store(namespace="target", observer=told)
