@@ -39,6 +39,7 @@ def store(backend: Backend) -> Store:
                     store["price"] = {"amount": n, "in": ["eur", "usd"][: 1 + n % 2]}
             if n % 3 == 0:
                 store[f"key {n}"] = n
+                store.apply("order", {"state": f"state {n}", f"item {n % 4}": n})
             if n % 9 == 0 and n:
                 del store[f"key {n - 9}"]
     return store
@@ -80,7 +81,20 @@ def test_the_first_page_shows_the_keys_of_each_time(screen: Screen, store: Store
     for stop in [len(stops), 0, *(chance.randrange(len(stops)) for _ in range(10 if backend.is_local else 2))]:
         screen.slide(stop)
         view = store.at(stops[stop]) if stop < len(stops) else store
-        assert screen.main.locator(".keys bdi").all_text_contents() == sorted(view.keys())
+        assert screen.main.locator(".keys bdi").all_text_contents() == sorted({*view.keys(), "order"})
+
+
+@everywhere
+def test_the_state_of_an_event_sequence_is_that_of_each_time(screen: Screen, store: Store, backend: Backend) -> None:
+    screen.open("es", "order")
+    stops = screen.times()
+    assert len(stops) == 14
+    chance = random.Random(6)
+    for stop in [14, 0, *(chance.randrange(14) for _ in range(8 if backend.is_local else 2))]:
+        screen.slide(stop)
+        state = (store.at(stops[stop]) if stop < 14 else store).current("order")
+        rows = screen.main.locator("table tbody tr").all_inner_texts()
+        assert sorted(row.split() for row in rows) == sorted(f"{item} {value}".split() for item, value in state.items())
 
 
 @everywhere

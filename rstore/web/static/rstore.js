@@ -243,7 +243,8 @@ function columns(plot) {
 function lines(plot, then) {
   const width = plot.step ? 1 : 1.5;
   return plot.lines.flatMap(({ name }, number) => {
-    const stroke = color(`--series-${(number % 4) + 1}`);
+    const isSlider = then === "compared" && plot.lines.length === 1; // then it has the colour of the slider of its time
+    const stroke = color(isSlider ? "--past" : `--series-${(number % 4) + 1}`);
     const label = then ? `${name}, ${then}` : name;
     const shared = { stroke, width, dash: then === "compared" ? [4, 4] : undefined, spanGaps: Boolean(plot.step) };
     const points = { show: !plot.step && plot.times.length < 60 };
