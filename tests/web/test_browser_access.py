@@ -35,7 +35,6 @@ PLACES: Final[Mapping[str, tuple[tuple[str | None, dict[str, object]], ...]]] = 
     ),
     "log": ((None, {"since": NOON + 540_000}), (None, {"by": "change", "prefix": "order", "at": NOON + 180_000})),
     "work": ((None, {"at": NOON + 600_000}),),
-    "sql": ((None, {"q": "SELECT * FROM kv"}), (None, {"q": "SELEKT"})),
 }
 """Keys and queries with which each page shows all that it has."""
 
