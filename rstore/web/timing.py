@@ -57,17 +57,16 @@ def timing_of_namespace(asked: Asked) -> Timing:
     Until all of it was, the greatest time that was read is not that of the present.
     """
     watcher, at = asked.watcher, asked.at
-    is_complete = watcher.look(0)
     newest = watcher.timeline.newest
     # what a page shows as of a time is what the last change up to that time has left
-    shown = (newest if is_complete else None) if at is None else watcher.before(at + 1)
+    shown = (newest if watcher.is_complete else None) if at is None else watcher.before(at + 1)
     return Timing(
         at,
         asked.to,
         watcher.sample(MOST),
         None if shown is None else watcher.before(shown),
         None if at is None else watcher.after(at),
-        watcher.timeline.changes if is_complete else None,
+        watcher.timeline.changes if watcher.is_complete else None,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from itertools import takewhile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, takewhile
 from typing import Final
 
 from attrs import Factory, define
@@ -17,7 +18,7 @@ from rstore.domain.errors import StoreClosedError, StoreError
 from rstore.domain.log import Position, Record
 from rstore.domain.streams import DELIVER, DUE, PROJECT, SKIPPED, Stream, kind_of
 from rstore.history.changes import StreamFilter
-from rstore.history.follow import LOOK_SECONDS, page_of
+from rstore.history.follow import LOOK_SECONDS
 from rstore.store import Store
 from rstore.web.news import News, Subscription
 from rstore.web.stores import Stores
@@ -28,6 +29,9 @@ Found = tuple[Position, Stream, Record]
 _IDLE_SECONDS: Final = 60.0
 _REST_SECONDS: Final = 0.05
 """So long the thread rests after it found something: what is written meanwhile is told together."""
+_HOLD_SECONDS: Final = 10.0
+"""So long the thread reads at once. Servers keep what was erased meanwhile for it."""
+_BATCH: Final = 256
 _RETRY_SECONDS: Final = 0.25
 _RETRY_MOST: Final = 10.0
 _BLOCKS_READ: Final = 100
@@ -41,30 +45,35 @@ _WORK: Final = frozenset({PROJECT, SKIPPED, DELIVER, DUE})
 class Watcher:
     """Follows the log of a store, as far as somebody needs it.
 
-    Pages let it read on by :meth:`look`, in their own threads. Its own thread goes on with what they did not wait for,
-    and while there are subscriptions. A minute after the last need the thread ends, and the next need starts another.
+    Its thread reads the log from the beginning, once, and goes on while there are subscriptions. A minute after the
+    last one the thread ends, and the next need starts another. A page reads what has come since in a thread of its own.
 
     Attributes:
         store: an open store. Its owner closes it.
         timeline: the times of its changes, as far as the log was read.
-        is_complete: whether the log was read up to its end, at that time.
-        idle_seconds: so long the thread stays without need.
+        idle_seconds: so long the thread stays after the last subscription.
     """
 
     store: Store
     timeline: Timeline = Factory(Timeline)
-    is_complete: bool = False
     idle_seconds: float = _IDLE_SECONDS
-    _reading: threading.Lock = Factory(threading.Lock)
+    _completed: threading.Event = Factory(threading.Event)
+    _following: threading.Lock = Factory(threading.Lock)
+    _adding: threading.Lock = Factory(threading.Lock)
     _changing: threading.Lock = Factory(threading.Lock)
     _subscriptions: set[Subscription] = Factory(set)
     _thread: threading.Thread | None = None
     _stopped: threading.Event = Factory(threading.Event)
-    _needed: float = Factory(time.monotonic)
-    _error: str | None = None
+    _unsubscribed: float = -math.inf
+    _error: StoreError | None = None
     _kept: OrderedDict[Position, list[int]] = Factory(OrderedDict)
 
     # -- for pages ----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the log was ever read up to its end."""
+        return self._completed.is_set()
 
     def look(self, seconds: float) -> bool:
         """Read on in the log, for about so many seconds, and return whether its end was reached.
@@ -74,33 +83,37 @@ class Watcher:
         Raises:
             StoreError: the log can't be read.
         """
-        end = time.monotonic() + seconds
-        while self._read_on(max(0.0, end - time.monotonic())):
-            if time.monotonic() >= end:
+        if self.is_complete:
+            is_at_end = not self._read_on(seconds, seconds)
+            if not is_at_end:
                 self._start()
-                return False
-        return True
+            return is_at_end
+        # to begin with a long log may take longer than any page should wait, and can't be interrupted
+        self._start()
+        if not self._completed.wait(seconds) and self._error is not None:
+            raise self._error
+        return self.is_complete
 
     def before(self, moment: int) -> int | None:
         """Return the greatest time of a change before a time; None if there is none."""
-        with self._reading:
+        with self._adding:
             near = self.timeline.before(moment)
         return max((found for found in self._nearer(near) if found < moment), default=None)
 
     def after(self, moment: int) -> int | None:
         """Return the least time of a change after a time; None if there is none."""
-        with self._reading:
+        with self._adding:
             near = self.timeline.after(moment)
         return min((found for found in self._nearer(near) if found > moment), default=None)
 
     def sample(self, most: int) -> list[int]:
         """Return times of changes, as :meth:`Timeline.sample` does."""
-        with self._reading:
+        with self._adding:
             return self.timeline.sample(most)
 
     def blocks(self, low: int, high: int) -> list[Block]:
         """Return the blocks that have changes from one time to another, both inclusive, the newest first."""
-        with self._reading:
+        with self._adding:
             return list(self.timeline.blocks(low, high))
 
     def records(self, block: Block) -> list[Found]:
@@ -138,7 +151,7 @@ class Watcher:
         with self._changing:
             self._subscriptions.add(subscription)
         if self._error is not None:
-            subscription.tell(News(error=self._error))
+            subscription.tell(News(error=str(self._error)))
         self._start()
         return subscription
 
@@ -146,7 +159,7 @@ class Watcher:
         """End a subscription."""
         with self._changing:
             self._subscriptions.discard(subscription)
-            self._needed = time.monotonic()
+            self._unsubscribed = time.monotonic()
 
     def close(self) -> None:
         """End all subscriptions, and the thread. It does not wait for the thread."""
@@ -157,7 +170,6 @@ class Watcher:
 
     def _start(self) -> None:
         with self._changing:
-            self._needed = time.monotonic()
             if self._thread is None and not self._stopped.is_set():
                 self._thread = threading.Thread(target=self._run, name="rstore watcher", daemon=True)
                 self._thread.start()
@@ -165,72 +177,90 @@ class Watcher:
     def _run(self) -> None:
         failures = 0
         try:
-            while self._is_needed():
+            while not self._stopped.is_set():
                 try:
-                    self._follow()
+                    if self._read_on(_HOLD_SECONDS, _HOLD_SECONDS):
+                        continue
                     failures = 0
+                    if not self._is_needed():
+                        return
+                    self._stopped.wait(_REST_SECONDS)
+                    core_of(self.store).base.wait(self.timeline.end, LOOK_SECONDS)
                 except StoreError as exc:
                     failures += 1
-                    self._wait_out(exc, failures)
+                    self._tell_error(exc)
+                    if not self._is_needed():
+                        return
+                    self._stopped.wait(min(_RETRY_MOST, _RETRY_SECONDS * 2 ** min(failures, 10)))
         finally:  # also after an error that is a bug: the next need starts another thread
             with self._changing:
                 if self._thread is threading.current_thread():
                     self._thread = None
 
-    def _wait_out(self, error: StoreError, failures: int) -> None:
-        """Tell an error, and pause before the next attempt. A store that was closed ends all."""
-        if not core_of(self.store).session.is_open:
-            self.close()
-            return
-        if str(error) != self._error:
-            self._error = str(error)
-            self._tell(News(recorded=self.timeline.newest, error=self._error))
-        self._stopped.wait(min(_RETRY_MOST, _RETRY_SECONDS * 2 ** min(failures, 10)))
-
     def _is_needed(self) -> bool:
         """Tell whether the thread goes on. If not, the next need starts another."""
         with self._changing:
-            idle = self.is_complete and not self._subscriptions and time.monotonic() - self._needed > self.idle_seconds
-            if idle or self._stopped.is_set():
-                self._thread = None
-                return False
-        return True
+            if self._subscriptions or time.monotonic() - self._unsubscribed < self.idle_seconds:
+                return True
+            self._thread = None
+            return False
 
-    def _follow(self) -> None:
-        """Read what there is, then wait for more."""
-        if self._read_on(LOOK_SECONDS):
-            return
-        self._stopped.wait(_REST_SECONDS)
-        core_of(self.store).base.wait(self.timeline.end, LOOK_SECONDS)
+    def _tell_error(self, error: StoreError) -> None:
+        """Tell an error that is another one than before. A store that was closed ends all."""
+        if not core_of(self.store).session.is_open:
+            self._error = error
+            self.close()
+        elif self._error is None or str(error) != str(self._error):
+            self._error = error
+            self._tell(News(recorded=self.timeline.newest, error=str(error)))
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def _read_on(self, patience: float) -> bool:
-        """Read the next page of the log, unless another thread takes too long to do so; tell whether there is more."""
-        if not self._reading.acquire(timeout=patience):
+    def _read_on(self, patience: float, seconds: float) -> bool:
+        """Read the log, for about so many seconds, and tell whether there is more.
+
+        Another thread that reads it is waited for with patience. Rejected: to read page by page, as followers do. Each
+        page begins a read anew, and that can take as long as all that is left of the log.
+        """
+        if not self._following.acquire(timeout=patience):
             return True
         try:
-            page, more = page_of(core_of(self.store).base, self.timeline.end)
-            for position, stream, record in page:
+            end = time.monotonic() + seconds
+            found = core_of(self.store).base.follow(self.timeline.end)
+            more = True
+            while more:
+                batch = list(islice(found, _BATCH))
+                more = len(batch) == _BATCH
+                self._add(batch)
+                if more and time.monotonic() >= end:
+                    return True
+            self._complete()
+        finally:
+            self._following.release()
+        return False
+
+    def _add(self, batch: Sequence[Found]) -> None:
+        with self._adding:
+            for position, stream, record in batch:
                 is_change = _ALL.may_have(stream)
                 self.timeline.add(position, record.recorded if is_change else None, len(record.data))
-            was_complete, self.is_complete = self.is_complete, self.is_complete or not more
-        finally:
-            self._reading.release()
-        if was_complete and (page or self._error is not None):
-            self._tell(self._news_of([stream for _, stream, _ in page]))
-        elif self.is_complete and not was_complete:
+        if batch and self.is_complete:
+            self._tell(self._news_of([stream for _, stream, _ in batch]))
+
+    def _complete(self) -> None:
+        """Tell, at the first time and after an error, that anything may have changed."""
+        if not self.is_complete or self._error is not None:
+            self._error = None
+            self._completed.set()
             self._tell(News(many=True, recorded=self.timeline.newest))
-        self._error = None
-        return more
 
     def _news_of(self, changed: Iterable[Stream]) -> News:
         streams = set(changed)
         shown = [stream for stream in streams if _ALL.has(stream)]
         is_work = any(kind_of(stream) in _WORK for stream in streams)
-        # a reader that has waited for the end of an error may have missed anything
-        many = ERASURES in streams or self._error is not None
-        return News((), many, is_work, self.timeline.newest).and_then(News(shown, recorded=self.timeline.newest))
+        return News((), ERASURES in streams, is_work, self.timeline.newest).and_then(
+            News(shown, recorded=self.timeline.newest)
+        )
 
     def _tell(self, news: News) -> None:
         with self._changing:

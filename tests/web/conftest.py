@@ -29,7 +29,9 @@ def ask(store: Store) -> Ask:
 
     def ask(page: str = "", key: str | None = None, **query: object) -> Any:
         words = {word: str(value) for word, value in query.items()}
-        return PAGES[page](Asked(Address(store.namespace, page, key), store, words))
+        asked = Asked(Address(store.namespace, page, key), store, words)
+        assert asked.watcher.look(60)
+        return PAGES[page](asked)
 
     return ask
 

@@ -197,8 +197,8 @@ def test_there_is_one_thread_which_ends_without_need_and_comes_again(memory: Sto
     async def listen() -> None:
         subscriptions = [watcher.subscribe() for _ in range(20)]
         assert watching() == before + 1
+        await heard(subscriptions[0], lambda news: news.many)
         for each in subscriptions:
-            await heard(each, lambda news: news.many)
             watcher.unsubscribe(each)
         await asyncio.to_thread(until, lambda: watching() == before)
         subscription = watcher.subscribe()
@@ -232,11 +232,31 @@ def test_a_store_or_a_watcher_that_is_closed_ends_all(way: str) -> None:
 
 
 def test_a_page_that_does_not_wait_for_the_end_of_the_log_lets_the_thread_go_on(memory: Store) -> None:
+    before = watching()
     memory.set_many(dict.fromkeys(map(str, range(9_000)), 1))
-    watcher = Watcher(memory, idle_seconds=0.1)
+    watcher = Watcher(memory)
     assert not watcher.look(0)
     until(lambda: watcher.is_complete)
     assert watcher.timeline.changes == 9_000
+    until(lambda: watching() == before)
+    memory.set_many(dict.fromkeys(map(str, range(9_000)), 2))
+    assert not watcher.look(0)
+    until(lambda: watcher.timeline.changes == 18_000)
+    until(lambda: watching() == before)
+    memory["more"] = 1
+    assert watcher.look(0)
+    assert watcher.timeline.changes == 18_001
+
+
+def test_a_log_that_cannot_be_read_from_the_beginning_is_told_at_once(memory: Store) -> None:
+    failing = Failing(memory)
+    failing.is_down = True
+    memory._core.base = failing  # type: ignore[assignment]
+    watcher = Watcher(memory)
+    with pytest.raises(StoreNotAvailableError):
+        watcher.look(0.1)
+    failing.is_down = False
+    assert watcher.look(10)
 
 
 def test_a_page_of_all_keys_snaps_to_all_changes(store: Store) -> None:
@@ -244,7 +264,11 @@ def test_a_page_of_all_keys_snaps_to_all_changes(store: Store) -> None:
     times = sorted({change.recorded for change in store.log()})
 
     def timing(at: int | None = None) -> Timing:
-        return timing_of_namespace(Asked(Address("default"), store, {} if at is None else {"at": str(at)}))
+        asked = Asked(Address("default"), store, {} if at is None else {"at": str(at)}, watcher)
+        return timing_of_namespace(asked)
+
+    watcher = Watcher(store)
+    assert watcher.look(60)
 
     now = timing()
     assert (list(now.stops), now.earlier, now.later) == (times, times[-2], None)
