@@ -53,7 +53,7 @@ _STATUS: Final[tuple[tuple[type[Exception], HTTPStatus], ...]] = (
 )
 """The answers to errors, of which the message is shown. Others are bugs: they are logged, and their text is not."""
 _KINDS: Final = ("kv", "ts", "es")
-_LOOK_SECONDS: Final = 0.05
+_LOOK_SECONDS: Final = 0.2
 """No page waits longer for the times of a long log. When all of it was read, the tail has the page fetched again."""
 
 

@@ -68,7 +68,8 @@ class Screen:
         return self.main.locator(f"input[type=range][data-word={word}]")
 
     def times(self) -> list[int]:
-        """Return the times at which the slider stops, in POSIX milliseconds."""
+        """Return the times at which the slider stops, in POSIX milliseconds. A long log is read first."""
+        self.main.locator(".slider").wait_for()
         times: list[int] = self.tab.evaluate("JSON.parse(document.querySelector('.slider').dataset.times)")
         return times
 
