@@ -96,7 +96,9 @@ def parsed_length(text: str, what: str) -> tuple[int, str]:
     unit = _WORDS.get(written.removesuffix("s"), written)
     number = int(found[1] or 1) if found is not None and unit in _NANOSECONDS else 0
     if number < 1:
-        raise ValueError(f"{what} is a number of one of {', '.join(_NANOSECONDS)}, such as '5min', not {text!r}")
+        raise ValueError(
+            f"{what} is a number of one of {', '.join(_NANOSECONDS)}, such as '5min' or '90 days', not {text!r}"
+        )
     return number, unit
 
 

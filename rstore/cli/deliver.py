@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 import typer
@@ -11,6 +12,7 @@ from rstore.cli.exit_codes import CommandError
 from rstore.cli.output import COUNT, MOMENT, TEXT, Column
 from rstore.history.deliveries import DeliveryLag, DueKey
 from rstore.history.lag import ProjectionLag
+from rstore.html import counted
 
 app = typer.Typer()
 
@@ -51,8 +53,9 @@ def deliveries(
     """
     if name is None:
         session.out.rows(_LAGS, session.store.deliveries())
-    else:
-        session.out.rows(_KEYS, session.store.due(name))
+        return
+    _check_known("delivery", name, (each.name for each in session.store.deliveries(most=1)))
+    session.out.rows(_KEYS, session.store.due(name))
 
 
 @command(app, READ)
@@ -66,8 +69,9 @@ def projections(
     """
     if name is None:
         session.out.rows(_PROJECTION_LAGS, session.store.projections())
-    else:
-        session.out.rows(_SKIPPED, session.store.skipped(name))
+        return
+    _check_known("projection", name, (each.name for each in session.store.projections(most=1)))
+    session.out.rows(_SKIPPED, session.store.skipped(name))
 
 
 @command(app, WRITE, access=Access.CHANGE)
@@ -80,7 +84,9 @@ def retry(
 
     Example: rstore retry mail order-1
     """
-    _show(session, session.store.retry(name, *(keys or ())))
+    changed = session.store.retry(name, *(keys or ()))
+    _show(session, name, keys, changed)
+    session.out.note(f"{counted(len(changed), 'message')} will be tried anew")
 
 
 @command(app, WRITE, access=Access.CHANGE)
@@ -93,11 +99,21 @@ def skip(
 
     Example: rstore skip mail order-1
     """
-    _show(session, session.store.skip(name, *keys))
+    changed = session.store.skip(name, *keys)
+    _show(session, name, keys, changed)
+    session.out.note(f"{counted(len(changed), 'message')} will not be delivered")
 
 
-def _show(session: Session, changed: list[DueKey]) -> None:
+def _check_known(kind: str, name: str, names: Iterable[str]) -> None:
+    if name not in names:
+        plural = {"delivery": "deliveries", "projection": "projections"}[kind]
+        raise CommandError(f"there is no {kind} {name!r} in this store: `rstore {plural}` lists all")
+
+
+def _show(session: Session, name: str, keys: list[str] | None, changed: list[DueKey]) -> None:
     """Print keys as they were before, or end with an error if there are none."""
     if not changed:
-        raise CommandError("nothing is parked there: see `rstore deliveries NAME`")
+        _check_known("delivery", name, (each.name for each in session.store.deliveries(most=1)))
+        of = f" of {', '.join(map(repr, keys))}" if keys else ""
+        raise CommandError(f"the delivery {name!r} has no such message{of}: `rstore deliveries {name}` lists its keys")
     session.out.rows(_KEYS, changed)

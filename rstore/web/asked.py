@@ -17,6 +17,7 @@ from rstore.view import View
 from rstore.web.address import Address
 from rstore.web.watcher import Watcher
 
+_YEAR: Final = 365 * 86_400_000
 UTC: Final = datetime.UTC
 """The zone of all times: a URL that is sent to a colleague shows the same to both."""
 
@@ -54,7 +55,7 @@ class Asked:
     @cached_property
     def to(self) -> int | None:
         """The time with which it is compared; None if it is with none."""
-        return self.time("to")
+        return self.now if self.query.get("to", "").strip() == "now" else self.time("to")
 
     @cached_property
     def view(self) -> Store | View:
@@ -79,6 +80,18 @@ class Asked:
             return parse_recorded(text, self.now, UTC)
         except ValueError as error:
             return tagged_moment(reading_of(self.store), text, error)
+
+    def lasting(self, word: str) -> str | None:
+        """Return a time of the query that counts from the present, such as ``3 days ago``, as one that lasts.
+
+        None if the word is no such time.
+        """
+        text = self.query.get(word, "").strip()
+        try:
+            times = [parse_recorded(text, present, UTC) for present in (self.now, self.now + _YEAR)]
+        except ValueError:  # a tag, say
+            return None
+        return None if text == "now" or times[0] == times[1] else show(times[0])
 
     def number(self, word: str, default: int, most: int) -> int:
         """Return the number that a word of the query is, from 1 up to the most.

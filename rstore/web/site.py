@@ -107,7 +107,11 @@ class Site:
             raise LookupError(f"there is no page {address.page!r}")
         watcher = self.watchers.watcher(address.namespace)
         watcher.look(_LOOK_SECONDS)
-        asked = Asked(address, watcher.store, dict(request.query_params), watcher)
+        query = dict(request.query_params)
+        asked = Asked(address, watcher.store, query, watcher)
+        lasting = {word: time for word in ("at", "to") if (time := asked.lasting(word))}
+        if lasting:  # the URL may be sent to somebody who opens it tomorrow
+            return RedirectResponse(_here(root, address, query, **lasting))
         return self._rendered(request, root, address, page.__module__.rpartition(".")[2], page(asked), asked)
 
     def _rendered(

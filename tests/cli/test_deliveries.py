@@ -29,15 +29,27 @@ def test_deliveries_retry_and_skip(file: Store, say: Say, capsys: pytest.Capture
         ("a", "parked", "ConnectionError: no route"),
         ("b", "parked", "ConnectionError: no route"),
     ]
-    assert say("retry", "mail", "a").startswith("kv\ta\tparked\t")
-    assert say("skip", "mail", "b").startswith("kv\tb\tparked\t")
+    for words, note in (("retry", "mail", "a"), "tried anew"), (("skip", "mail", "b"), "not be delivered"):
+        assert run(words) == 0
+        printed, said = capsys.readouterr()
+        assert printed.startswith(f"kv\t{words[-1]}\tparked\t")
+        assert (said.startswith("1 message will"), note in said) == (True, True)
     sent: list[str] = []
     assert file.deliver("mail", lambda each: sent.append(each.key)) == 1
     assert sent == ["a"]
     for words in (("retry", "mail"), ("skip", "mail", "a")):
         assert run(words) == 1
-        assert "nothing is parked there" in capsys.readouterr().err
+        assert "the delivery 'mail' has no such message" in capsys.readouterr().err
     assert run(("skip", "mail")) == 2
+    capsys.readouterr()
+    for words in (
+        ("deliveries", "nothing"),
+        ("retry", "nothing"),
+        ("skip", "nothing", "a"),
+        ("projections", "nothing"),
+    ):
+        assert run(words) == 1
+        assert "in this store: `rstore" in capsys.readouterr().err
 
 
 def test_projections(file: Store, say: Say) -> None:

@@ -174,7 +174,7 @@ def test_nothing_is_resampled_to_nothing(store: Store) -> None:
     [
         ("1min", "plain ints: freq is one too"),
         ("1W", "a number of one of ns, us, ms, s, min, h, D"),
-        ("0min", "such as '5min', not '0min'"),
+        ("0min", "such as '5min' or '90 days', not '0min'"),
         ("1.5h", "such as '5min'"),
         ("ME", "such as '5min'"),
         (0, "freq is at least 1"),

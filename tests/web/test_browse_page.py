@@ -101,3 +101,18 @@ def test_the_link_to_each_key_leads_to_its_page(client: TestClient, store: Store
     assert client.get(path).status_code == 200
     assert "<script>alert" not in client.get(path).text
     assert client.get(url("default", "kv", name, True)).json()["key"] == name
+
+
+def test_a_time_that_counts_from_the_present_becomes_one_that_lasts(client: TestClient, store: Store) -> None:
+    store["price"] = 1
+    with freezegun.freeze_time("2026-05-04T12:00Z"):
+        path = client.get("/default/kv/price?at=3+days+ago&to=now").url
+        assert dict(path.params) == {"at": "2026-05-01 12:00:00.000", "to": "now"}
+    for at in ("2026-05-01 12:00", "1777636800000"):
+        assert client.get(f"/default/kv/price?at={at}", follow_redirects=False).status_code == 200
+
+
+def test_a_time_is_compared_with_the_present(store: Store, ask: Ask) -> None:
+    store["price"] = 1
+    then = store.history("price")[0].recorded
+    assert ask("kv", "price", at=then - 1, to="now").other.value == 1
