@@ -285,7 +285,7 @@ async function draw(figure) {
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
     series: [{ value: plot.unit === null ? undefined : "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}.{fff}" }, ...shown.flatMap((each, number) => lines(each, shown.length > 1 ? ["shown", "compared"][number] : ""))],
     bands: bands(shown),
-    axes: [plot.unit === null ? axis : { ...axis, values: TICKS, space: 80 }, { ...axis, size: 64 }],
+    axes: [plot.unit === null ? { ...axis, space: 130 } : { ...axis, values: TICKS, space: 80 }, { ...axis, size: 64 }],
     cursor: { drag: { setScale: false } },
     hooks: {
       setSelect: [({ select, posToVal }) => {
