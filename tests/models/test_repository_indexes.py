@@ -6,7 +6,8 @@ import dataclasses
 import datetime
 import enum
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from rstore import (
     transfer,
 )
 from rstore.admin.check import check
+from rstore.core import core_of
 from rstore.domain.log import Batch, Rewrite
 from rstore.domain.streams import Stream
 from rstore.encoding.notes import note_body
@@ -139,6 +141,7 @@ class TestFinding:
         assert orders.count(customer=f"{long}0") == orders.count(customer=Between(f"{long}0", f"{long}0")) == 4
         assert orders.count(customer=StartsWith(long)) == orders.count(customer=Between(long, None)) == 8
         assert orders.count(customer=StartsWith("a" * 150)) == orders.count(customer=Between(None, f"{long}1")) == 8
+        assert orders.count(customer=StartsWith(f"{long}0")) == 4
         orders.delete(*odd)
         assert orders.count(customer=StartsWith("")) == orders.count(number=StartsWith("")) == 0
 
@@ -253,6 +256,7 @@ class TestFinding:
         orders.reindex("skip")
         orders.delete("o-2")
         assert orders.count(customer="Ada") == 0, "also where nobody knows which value it had"
+        assert orders.count(status="new") == 3, "and only its own entries have ended"
 
     def test_an_instance_that_could_not_be_loaded_is_found_after_a_revert(self, store: Store) -> None:
         orders = orders_in(store)
@@ -287,6 +291,42 @@ class TestWriting:
         assert (found, keys(orders.by(number="5"))) == ([0, 0, 1], ["l"]), "of the state that is the present one then"
         orders.when(expect=orders.version("o-0")).do("o-0", Order.change, customer="Zoë")
         assert (keys(orders.by(customer="Zoë")), keys(orders.by(customer="Eve"))) == (["o-0"], [])
+
+    def test_a_late_decision_ends_the_entry_of_the_present_value(self, store: Store) -> None:
+        orders = orders_in(store, index=["notes"])
+        orders.when(t=1000).create("a", customer="")
+        orders.when(t=3000).do("a", Order.note)
+        assert orders.when(t=2000).do("a", Order.note).notes == 2
+        assert [orders.count(notes=n) for n in range(3)] == [0, 0, 1]
+
+    def test_what_has_only_defaults_comes_back(self, store: Store) -> None:
+        @attrs.frozen
+        class Flag:
+            colour: str = "red"
+
+        flags = Repository(store, Flag, index=["colour"])
+        flags.create("a")
+        before = store.tag("before")
+        flags.delete("a")
+        assert flags.revert("a", before) == Flag()
+        assert keys(flags.by(colour="red")) == ["a"]
+
+    def test_the_first_transaction_may_fail(self, store: Store, orders: Repository[Order]) -> None:
+        def failing() -> None:
+            with store.transaction():
+                orders.create("a", customer="Ada")
+                orders.create("b", customer="Ada")
+                orders.do("nobody", Order.pay)
+
+        with pytest.raises(KeyError):
+            failing()
+        orders.create("c", customer="Ada")
+        assert keys(orders.by(customer="Ada")) == ["c"]
+
+    def test_a_deletion_alone_begins_no_index(self, store: Store) -> None:
+        Repository(store, Order).create("a", customer="Ada")
+        orders_in(store).delete("a")
+        assert store._core.base.head(Stream("index", "Order/")) is None
 
     def test_transactions(self, store: Store, orders: Repository[Order]) -> None:
         fill(orders)
@@ -345,6 +385,22 @@ class TestWriting:
         assert list(check(store)) == []
 
 
+@contextmanager
+def meanwhile(orders: Repository[Order], act: Callable[[], object]) -> Iterator[None]:
+    """Let others act once, just before the next append of a repository."""
+    writer, acts = core_of(orders._store).writer, [act]
+    append = writer.append
+
+    def late(batches: Any) -> Any:
+        if acts:
+            acts.pop()()
+        return append(batches)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(writer, "append", late)
+        yield
+
+
 class TestUniqueFields:
     def test_have_each_value_once(self, orders: Repository[Order]) -> None:
         orders.create("a", customer="", number="1")
@@ -377,6 +433,37 @@ class TestUniqueFields:
         with pytest.raises(StoreUniqueError):
             one.do("a", slowly)
         assert (one["a"].number, keys(one.by(number="1"))) == (None, ["b"])
+
+    def test_another_may_come_between_the_look_and_the_append(self, backend: Backend, key: str | None) -> None:
+        """The decision is taken once: a conflict over an index says nothing about it."""
+        one, other = (orders_in(backend.store(key=key)) for _ in range(2))
+        with meanwhile(one, lambda: other.create("b", customer="Bob", number="2")):
+            one.create("a", customer="Ada", number="1")  # both find that there are no indexes yet
+        assert keys(one.by(number=StartsWith(""))) == ["a", "b"]
+        decided: list[Order] = []
+
+        def change(order: Order, number: str) -> Mapping[str, Any]:
+            decided.append(order)
+            return {"number": number}
+
+        with (
+            meanwhile(one, lambda: other.create("c", customer="", number="3")),
+            pytest.raises(StoreUniqueError, match="'c' has the same value"),
+        ):
+            one.do("a", change, "3")
+        with meanwhile(one, lambda: (other.do("b", Order.change, number="4"), other.do("b", Order.change, number="5"))):
+            assert one.do("a", change, "4").number == "4"
+        assert len(decided) == 2
+        assert [keys(one.by(number=number)) for number in "12345"] == [[], [], ["c"], ["a"], ["b"]]
+
+    def test_only_the_owner_gives_a_value_back(self, store: Store, orders: Repository[Order]) -> None:
+        orders.create("a", customer="", number="1")
+        orders.create("b", customer="")
+        store.apply("Order/b", {"number": "1"})
+        orders.do("b", Order.change, number="2")
+        assert (keys(orders.by(number="1")), keys(orders.by(number="2"))) == (["a"], ["b"])
+        with pytest.raises(StoreUniqueError):
+            orders.create("c", customer="", number="1")
 
     def test_first_writers_at_once(self, backend: Backend) -> None:
         one, other = (orders_in(backend.store(key=KEY)) for _ in range(2))
@@ -440,6 +527,7 @@ class TestReindexing:
         store.apply("Order/o-0", {"customer": "Eve", "number": "1"})
         store.delete_events("Order/o-1")
         assert keys(orders.by(customer="Grün")) == ["o-3"], "never what does not meet the criteria"
+        assert keys(orders.by(customer="Gray")) == [], "nor what was deleted"
         assert orders.reindex() == (2, 2 + len(FIELDS) + 1)
         assert keys(orders.by(customer="Eve")) == keys(orders.by(number="1")) == ["o-0"]
         assert orders.count(status="new") == 3
@@ -458,6 +546,18 @@ class TestReindexing:
         orders.delete("c")
         orders.reindex()
         assert keys(orders.by(number=StartsWith(""))) == ["a", "b"]
+
+    def test_an_instance_of_which_an_entry_is_left_is_found_once(self, store: Store, orders: Repository[Order]) -> None:
+        orders.create("a", customer="", total=Decimal(5))
+        store.apply("Order/a", {"total": "2"})
+        assert keys(orders.by(total=Between(0, 9))) == ["a"], "though its value was greater"
+        store.apply("Order/a", {"total": "7"})
+        orders.do("a", Order.change, total=Decimal(8))
+        assert (keys(orders.by(total=Between(0, 9))), orders.count(total=Between(0, 9))) == (["a"], 2)
+        store.delete_events("Order/a")
+        store.prune("Order/a")
+        assert keys(orders.by(total=Between(0, 9))) == []
+        assert orders.reindex() == (0, 2 + len(FIELDS))
 
     def test_is_needed_after_a_writer_that_keeps_other_indexes(self, store: Store, orders: Repository[Order]) -> None:
         fill(orders)

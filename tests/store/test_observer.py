@@ -131,8 +131,10 @@ class TestCalls:
         assert sizes(told.of("follow")) == [("", 0, 4)]
         seen["first"] = 1
         told.calls.clear()
-        assert seen.compact().records == 1
-        assert sum(call.records for call in told.of("rewrite")) == 1
+        reclaimed = seen.compact()
+        calls = told.of("rewrite")
+        assert (1, sum(call.bytes for call in calls)) == reclaimed
+        assert sum(call.records for call in calls) == 1
 
     def test_entries_that_are_made_while_they_are_stored_count(
         self, seen: Store, told: Recorder, monkeypatch: pytest.MonkeyPatch
@@ -194,6 +196,7 @@ class TestIterators:
         found.close()  # type: ignore[attr-defined]
         assert told.of("follow") == []  # an observer may be at work, where a garbage collection closes the iterator
         seen["k"] = 1  # no transaction of the iterator is left open
+        assert told.calls[0].operation == "follow", "it is told before the call that came later"
         assert [(call.records, call.error) for call in told.of("follow")] == [(1, None)]
 
     def test_an_error_in_one_is_told(self, told: Recorder) -> None:
@@ -315,13 +318,16 @@ class TestErrors:
     def test_an_observer_that_raises_breaks_nothing_and_is_logged_once(
         self, backend: Backend, caplog: pytest.LogCaptureFixture
     ) -> None:
+        other = Recorder()
         with caplog.at_level(logging.ERROR, "rstore"):
-            store = backend.store(observer=[Raising(), Recorder()])
+            store = backend.store(observer=[Raising(), other])
             store["k"] = 1
             assert store["k"] == 1
             assert store.project("p", lambda change, _: None) == 1
             assert store.deliver("mail", lambda delivery: None) == 1
             assert [change.key for _, change in store.follow()] == ["k"]
+        assert {call.operation for call in other.calls} >= {"append", "last", "follow"}
+        assert [each.sort for each in other.dealt] == ["projection", "delivery"]
         assert [record.getMessage() for record in caplog.records] == [
             "the observer Raising has raised an error: further ones of it are not logged"
         ]
@@ -433,8 +439,8 @@ class TestOpenTelemetry:
 
     def test_durations_and_what_is_dealt_with(self, spans: InMemorySpanExporter, tracers: TracerProvider) -> None:
         reader = InMemoryMetricReader()
-        observer = OpenTelemetryObserver(tracers, MeterProvider([reader]))
-        with Store("memory://", frozen=False, observer=observer) as store:
+        recorder, observer = Recorder(), OpenTelemetryObserver(tracers, MeterProvider([reader]))
+        with Store("memory://", frozen=False, observer=[recorder, observer]) as store:
             store["k"] = 1
             store.project("p", lambda change, _: None)
             store.deliver("mail", lambda delivery: fail("no route"), attempts=1)
@@ -447,13 +453,16 @@ class TestOpenTelemetry:
         assert data is not None
         (metric,) = data.resource_metrics[0].scope_metrics[0].metrics
         assert (metric.name, metric.unit) == ("db.client.operation.duration", "s")
+        seconds = sum(point.sum for point in metric.data.data_points)  # type: ignore[union-attr]
+        assert seconds == pytest.approx(sum(call.seconds for call in recorder.calls))
 
 
 class TestPrometheus:
     def test_calls_and_what_is_dealt_with(self) -> None:
         registry = CollectorRegistry()
         value: Callable[..., float | None] = lambda metric, **labels: registry.get_sample_value(metric, labels)  # noqa: E731
-        with Store("memory://", "app", frozen=False, observer=PrometheusObserver(registry)) as store:
+        told = Recorder()
+        with Store("memory://", "app", frozen=False, observer=[told, PrometheusObserver(registry)]) as store:
             store["k"] = 1
             store["k"] = 2
             with pytest.raises(StoreConflictError):
@@ -470,7 +479,11 @@ class TestPrometheus:
         projection = {"sort": "projection", "namespace": "app", "name": "p"}
         assert value("rstore_changes_total", **projection) == 2
         assert value("rstore_handled_seconds_count", **projection) == 1
-        assert value("rstore_lag_seconds", **projection) is not None
+        assert value("rstore_lag_seconds", **projection) == told.dealt[0].lag
+        assert value("rstore_parked_total", **projection) is None
+        assert value("rstore_changes_total", **{**projection, "name": "q"}) is None, "it has failed"
+        seconds = sum(each.seconds for each in told.calls if (each.operation, each.kind) == ("append", "kv"))
+        assert value("rstore_call_seconds_sum", **call) == pytest.approx(seconds)
         assert value("rstore_handled_errors_total", **{**projection, "name": "q"}, error="ConnectionError") == 1
         assert value("rstore_parked_total", sort="delivery", namespace="app", name="mail") == 1
 
