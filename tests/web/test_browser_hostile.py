@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from rstore import Store
 from rstore.web import app
 from rstore.web.values import short, shown
+from tests.support.browser import Visitor
 from tests.web.screen import Screen
 
 if TYPE_CHECKING:
@@ -53,11 +54,16 @@ TITLES = """urls => Promise.all(urls.map(async url => {
 
 
 @pytest.fixture
-def screen(tab: Page, serve: Callable[..., str]) -> Iterator[Screen]:
+def store() -> Iterator[Store]:
     with Store("memory://", namespace='<b onclick="alert(1)">/../%2F\u202e', frozen=False) as store:
         with store.context(who="<script>alert('who')</script>", why="<img src=x onerror=alert('why')>"):
             store.set_many({name: [name, {name: name}] for name in (*MARKUP, *PATHS)})
-        yield Screen(tab, serve(app(store)), store.namespace)
+        yield store
+
+
+@pytest.fixture
+def screen(tab: Page, serve: Callable[..., str], store: Store) -> Screen:
+    return Screen(tab, serve(app(store)), store.namespace)
 
 
 def title(name: str) -> str:
@@ -81,3 +87,43 @@ def test_markup_and_controls_in_names_and_values_are_shown_as_text(screen: Scree
         assert screen.tab.locator("h1").text_content() == title(name)
         assert screen.main.locator("b, svg, img, script").count() == 0
         assert screen.value.text_content() == shown([name, {name: name}]).text
+
+
+def fail(delivery: object) -> None:
+    raise ConnectionError(MARKUP[2])
+
+
+def test_markup_stays_text_on_every_page(screen: Screen, store: Store) -> None:
+    script, _, image = MARKUP[:3]
+    with store.context(who=script, why=image, did=script, tenant=image):
+        store.apply(image, {script: image})
+        store.apply(image, {script: script, image: 1})
+    store.extend(image, [(time, {image: float(time), script: 1.0, "text": script}) for time in range(9)])
+    store.project(script, lambda change, store: None)
+    store.deliver(image, fail, prefix=image, attempts=1)
+    query = f'SELECT 1 AS "{image}", 2.5 AS "{script}" UNION SELECT 2, 3 UNION SELECT 3, 1'
+    places: tuple[tuple[str, str | None, dict[str, object]], ...] = (
+        ("es", image, {}),
+        ("es", image, {"at": "1 min ago", "to": "2200-01-01"}),
+        ("ts", image, {}),
+        ("log", None, {}),
+        ("log", None, {"who": script, "prefix": image}),
+        ("work", None, {}),
+        ("sql", None, {"q": query}),
+        ("", None, {"find": image, "after": script}),
+    )
+    for page, key, words in places:
+        screen.open(page, key, **words)
+        if screen.main.locator(".plot").count():
+            screen.tab.wait_for_selector(".plot canvas")
+            assert "alert(1)" in screen.main.locator(".plot").inner_text()
+        assert screen.main.locator("b, img, script, svg[onload]").count() == 0, page
+        assert "alert(1)" in screen.main.inner_text(), page
+
+
+def test_errors_say_what_is_wrong_as_text(screen: Screen, visitor: Visitor) -> None:
+    for page, words in (("", {"kind": MARKUP[2]}), ("log", {"at": MARKUP[0]}), ("sql", {"q": f'FROM "{MARKUP[0]}"'})):
+        screen.open(page, **words)
+        assert "alert(1)" in screen.main.locator(".unreadable").inner_text(), page
+        assert screen.main.locator("b, img, script").count() == 0, page
+    visitor.take("400 (Bad Request)")
