@@ -588,7 +588,7 @@ class TestReindexing:
         fill(orders)
         other._store.apply("Order/o-0", {"customer": "Eve"})  # type: ignore[union-attr]
         with meanwhile(orders, lambda: other.do("o-0", Order.change, customer="Grün")):
-            orders.reindex()
+            assert orders.reindex() == (0, 0)
         assert keys(orders.by(customer="Grün")) == ["o-0", "o-3"]
         assert orders.reindex() == (0, 0)
 
