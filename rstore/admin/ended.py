@@ -1,4 +1,4 @@
-"""Forgetting entries of indexes that have ended: what an instance had as a value before."""
+"""Forgetting entries of indexes that have ended: the values that instances had before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retention: how long keys, points and events are kept, and what a compaction erases for it."""
+"""Retention: how long keys, points and events are kept, and how a compaction erases the older ones."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Retaining(Surface):
 
         Args:
             pattern: as in :meth:`find`: ``*``, ``?`` and ``[...]`` are as in fnmatch, the rest is literal.
-            age: a timedelta, or a text such as ``90 days`` or ``12h``. None: no longer; what is there stays.
+            age: a timedelta, or a text such as ``90 days`` or ``12h``. None ends the retention, and erases nothing.
             kind: only ``kv``, ``ts`` or ``es``.
             unit: ``s``, ``ms``, ``us`` or ``ns``: the unit of matching series whose times are plain ints.
 
@@ -116,7 +116,7 @@ class Retaining(Surface):
         core.append([Batch(stream, (entry,), now(), live=age is not None)])
 
     def retentions(self) -> list[Retention]:
-        """Return how long what is kept, by pattern.
+        """Return the retentions in force, by pattern.
 
         >>> store.retain('log/*', '12h')
         >>> store.retain('log/*', None)
@@ -174,10 +174,10 @@ def _check_unit(unit: object) -> str | None:
 
 
 def carry_out(core: Core, counted: dict[Stream, set[int]] | None) -> Reclaimed:
-    """Erase what is older than the retentions say, each as an erasure of its own.
+    """Carry out all retentions, each as an erasure of its own.
 
     Args:
-        counted: erase nothing, and add the versions of what would go.
+        counted: erase nothing, and add the versions of the records that would go.
     """
     retentions, at = retentions_of(core), now()
     for each in retentions:
@@ -363,5 +363,5 @@ def _plan_sequence(core: Core, stream: Stream, cutoff: int) -> Plan:
 
 
 def _setting(core: Core, stream: Stream, item: str, value: Any, time: int) -> Entry:
-    """Return an event without who and why: several users wrote what it stands for."""
+    """Return an event without who and why: several users wrote the events that it replaces."""
     return core.envelope.entry(stream, SETITEM, core.envelope.dump(stream.key, value), item=item, start=time, end=time)

@@ -1,7 +1,7 @@
-"""What an observer is told: each call of the log, and all that projections and deliveries deal with.
+"""Observers, and the reports that they get: of calls of the log, and of the work of projections and deliveries.
 
-No key, item or value is in it, and no text of an error: what is told becomes labels of metrics and attributes of spans,
-which people read who may not read the store.
+A report has no key, item or value, and no text of an error. It becomes labels of metrics and attributes of spans.
+People who may not read the store read those.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LogCall(NamedTuple):
 
 
 class Handled(NamedTuple):
-    """What a projection or a delivery has dealt with: a batch of changes, or an attempt at a message.
+    """A batch of changes that a projection has handled, or an attempt of a delivery at a message.
 
     Attributes:
         sort: ``projection`` or ``delivery``.
@@ -49,7 +49,7 @@ class Handled(NamedTuple):
         changes: the number of changes in it.
         attempt: the number of the attempt at a message; 1 for a batch.
         seconds: how long it took.
-        lag: the seconds since the last of the changes was stored. See :meth:`rstore.Store.lag` for what is left.
+        lag: the seconds since the last of the changes was stored. See :meth:`rstore.Store.lag` for the rest.
         error: the class of the error that ended it; None if there was none.
         parked: whether the message has failed in all attempts.
     """
@@ -67,11 +67,11 @@ class Handled(NamedTuple):
 
 @runtime_checkable
 class Observer(Protocol):
-    """Is told what a store does: for metrics and traces. A class of your own inherits what it does not need.
+    """Gets reports from a store, for metrics and traces. A class of your own inherits the methods that it can spare.
 
-    It is called in the thread that uses the store, after each call, so it should be fast. Of an iterator that was left
-    before its end, it is told with the next call. An error that it raises is
-    logged once, and breaks nothing.
+    The store calls it after each call of the log, in the same thread, so it should be fast. If an iterator was left
+    before its end, its report comes with the next call. The store logs the first error that an observer raises, and no
+    error of an observer breaks anything.
 
     >>> class Slow(Observer):
     ...     def called(self, call):
@@ -84,8 +84,8 @@ class Observer(Protocol):
         """Take note of a call of the log."""
 
     def handled(self, handled: Handled) -> None:
-        """Take note of what a projection or a delivery has dealt with."""
+        """Take note of a batch of a projection, or of an attempt of a delivery."""
 
     def words(self) -> Mapping[str, Any]:
-        """Return words that stand beside what is stored now, such as the id of a trace: see :meth:`Store.context`."""
+        """Return words for the note of all that is stored now, such as the id of a trace: see :meth:`Store.context`."""
         return {}

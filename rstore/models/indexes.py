@@ -73,7 +73,7 @@ class FieldIndex:
         return Stream(self.kind, f"{self.name(text)}{SEPARATOR}{self._tail(text, key)}")
 
     def name(self, text: str) -> str:
-        """Return what the keys of the entries of a value begin with."""
+        """Return the beginning of the keys of the entries of a value."""
         return cut(text) if self.secret is None else self._digest(text)[:32]
 
     def place(self, text: str) -> str:
@@ -99,7 +99,7 @@ class FieldIndex:
         return self.prefix + self.opened(core, stream, None if self.is_named(stream) else record).key
 
     def erasing(self, core: Core, stream: Stream, names: Collection[str]) -> Rewrite:
-        """Return what takes all records of some instances out of an entry. A unique value may have another owner."""
+        """Return the rewrite that takes some instances out of an entry. A unique value may have another owner."""
         head = core.base.head(stream)
         records = sorted(core.base.read(stream), key=attrgetter("version"))
         gone = [record.version for record in records if self.owner(core, stream, record) in names]
@@ -107,7 +107,7 @@ class FieldIndex:
         return Rewrite(stream, head and head.version, gone, live=lives)
 
     def opened(self, core: Reading, stream: Stream, record: Record | None) -> Found:
-        """Return what an entry says.
+        """Return the text and the key of an entry.
 
         Args:
             record: its newest one; None if the name of the stream is enough. One that ended it has no value.
@@ -161,7 +161,7 @@ class Declared(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What a namespace says of the indexes of the instances whose keys have a prefix.
+    """The record of a namespace about the indexes of the instances whose keys have a prefix.
 
     Attributes:
         version: that of its stream; 0 if it says nothing.
@@ -190,7 +190,7 @@ class Description(NamedTuple):
         return Declared(field, is_unique, is_complete=True) in self.declared
 
     def batch(self, core: Core) -> Batch:
-        """Return the batch that says this from now on, if nobody else says anything meanwhile."""
+        """Return the batch that stores this, unless another writer has stored a description meanwhile."""
         stream = Stream(INDEX, self.prefix)
         words = {_FIELDS: list(map(list, self.declared)), _SECRET: None if self.secret is None else self.secret.hex()}
         entry = core.envelope.entry(stream, INDEX_OF, note_body(words), start=0, end=0)
@@ -198,13 +198,13 @@ class Description(NamedTuple):
 
 
 def description(core: Reading, prefix: str) -> Description:
-    """Return what a namespace says of the indexes of instances."""
+    """Return the description of the indexes of the instances whose keys have a prefix."""
     stream = Stream(INDEX, prefix)
     return described(core.envelope, stream, core.log.last((stream,))[0])
 
 
 def described(envelope: Envelope, stream: Stream, record: Record | None) -> Description:
-    """Return what the newest record of a stream of indexes says.
+    """Return the description that the newest record of a stream of indexes holds.
 
     Raises:
         StorePayloadError: it is damaged, or a newer version wrote it.
@@ -222,7 +222,7 @@ def described(envelope: Envelope, stream: Stream, record: Record | None) -> Desc
 
 
 def descriptions(core: Reading) -> Iterator[Description]:
-    """Yield what a namespace says of the indexes of all repositories."""
+    """Yield the descriptions of the indexes of all repositories."""
     for page in pages(core.log.heads(INDEX), _PAGE):
         streams = [head.stream for head in page]
         for stream, record in zip(streams, newest(core.log, streams), strict=True):
@@ -260,7 +260,7 @@ class Owned(NamedTuple):
 
 
 def owners(core: Reading, asked: Sequence[tuple[FieldIndex, Stream]]) -> list[Owned]:
-    """Return who has some unique values.
+    """Return the owners of some unique values.
 
     Rejected: a replay of the newest record of each, in one round trip. Most values are free, and then a head is all
     there is: on a server, the replay took three times as long.

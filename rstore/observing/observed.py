@@ -1,7 +1,7 @@
 """A log that tells a reporter of each call.
 
 It stands around an adapter where a store has an observer, and nowhere else: without one, nothing is added to any call.
-What it does not observe it hands on. So it has the optional capabilities that the adapter has, and no others.
+It hands on the methods that it does not observe. So it has the optional capabilities of the adapter, and no others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SYSTEMS: Final[Mapping[str, str]] = {"postgres": "postgresql", "rediss": "redis
 
 @define
 class _Tally:
-    """What is counted of a call."""
+    """The counts of a call."""
 
     kind: str = ""
     streams: int = 0
@@ -71,7 +71,7 @@ class _Pages:
             yield _batches(self.tally, page)
 
 
-# -- what is counted --------------------------------------------------------------------------------------------------
+# -- counting ---------------------------------------------------------------------------------------------------------
 
 
 def _batches(tally: _Tally, batches: Sequence[Batch]) -> Sequence[Batch]:
@@ -112,8 +112,8 @@ def _kinds(tally: _Tally, kinds: Sequence[str]) -> Sequence[str]:
     return kinds
 
 
-def _anything(_: _Tally, given: Any) -> Any:
-    return given
+def _anything(_: _Tally, argument: Any) -> Any:
+    return argument
 
 
 def _taken(tally: _Tally, reclaimed: Reclaimed) -> None:
@@ -131,18 +131,21 @@ def _listed(tally: _Tally, _: object) -> None:
 
 
 Tell: TypeAlias = Callable[[_Tally, int, BaseException | None, bool], None]
-"""Tells what was counted of a call, its nanoseconds, its error, and whether its iterator was left before the end."""
+"""Tells the counts of a call, its nanoseconds, its error, and whether the caller left its iterator before the end."""
 
 
 class _Call(NamedTuple):
-    """How a call is told: its name, what its first argument says, and what its answer, or each item of it, does.
+    """How a method is observed.
 
-    ``given`` may return another argument in its place.
+    Attributes:
+        operation: its name in a :class:`LogCall`.
+        count_argument: counts the first argument, and returns the one that the log gets.
+        count_answer: counts the answer, or each item of an iterator.
     """
 
     operation: str
-    given: Callable[[_Tally, Any], Any]
-    answered: Callable[[_Tally, Any], None]
+    count_argument: Callable[[_Tally, Any], Any]
+    count_answer: Callable[[_Tally, Any], None]
     is_lazy: bool = False
 
 
@@ -165,7 +168,7 @@ _HANDED_ON: Final = (
     *("close", "namespaces", "discard", "vacuum", "wait", "checkpoint", "position"),
     *("restore", "backup", "instead_of_backup"),
 )
-"""The methods that are not."""
+"""The methods that are not observed."""
 
 
 # -- the log ----------------------------------------------------------------------------------------------------------
@@ -224,7 +227,7 @@ def _prompt(method: Method, call: _Call, tell: Tell) -> Method:
     def called(*args: Any, **options: Any) -> Any:
         tally = _Tally()
         if args:
-            args = (call.given(tally, args[0]), *args[1:])
+            args = (call.count_argument(tally, args[0]), *args[1:])
         began = time.perf_counter_ns()
         try:
             answer = method(*args, **options)
@@ -232,7 +235,7 @@ def _prompt(method: Method, call: _Call, tell: Tell) -> Method:
             tell(tally, time.perf_counter_ns() - began, exc, False)
             raise
         spent = time.perf_counter_ns() - began
-        call.answered(tally, answer)
+        call.count_answer(tally, answer)
         tell(tally, spent, None, False)
         return answer
 
@@ -245,13 +248,13 @@ def _lazy(method: Method, call: _Call, tell: Tell) -> Method:
     def called(*args: Any, **options: Any) -> Iterator[Any]:
         tally = _Tally()
         if args:
-            call.given(tally, args[0])
-        return _told(iter(method(*args, **options)), tally, call, tell)
+            call.count_argument(tally, args[0])
+        return _items(iter(method(*args, **options)), tally, call, tell)
 
     return called
 
 
-def _told(items: Iterator[Any], tally: _Tally, call: _Call, tell: Tell) -> Iterator[Any]:
+def _items(items: Iterator[Any], tally: _Tally, call: _Call, tell: Tell) -> Iterator[Any]:
     """Yield all items, and tell how long they took, without the time of the code that takes them."""
     spent, error, is_left = 0, None, False
     try:
@@ -263,7 +266,7 @@ def _told(items: Iterator[Any], tally: _Tally, call: _Call, tell: Tell) -> Itera
                 spent += time.perf_counter_ns() - began
             if item is _END:
                 return
-            call.answered(tally, item)
+            call.count_answer(tally, item)
             yield item
     except GeneratorExit:  # the caller needs no more
         is_left = True

@@ -16,7 +16,7 @@ _BUCKETS: Final = (1e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.5, 1.0, 5.0,
 
 
 class PrometheusObserver(Observer):
-    """Counts the calls of the log, and all that projections and deliveries deal with.
+    """Counts the calls of the log, the batches of projections, and the attempts of deliveries.
 
     Metrics of calls have the labels ``system``, ``namespace``, ``operation`` and ``kind``; those of projections and
     deliveries ``sort``, ``namespace`` and ``name``. One observer serves any number of stores.
@@ -76,7 +76,7 @@ class PrometheusObserver(Observer):
             self._errors.labels(*labels, call.error).inc()
 
     def handled(self, handled: Handled) -> None:
-        """Count what a projection or a delivery has dealt with."""
+        """Count a batch of a projection, or an attempt of a delivery."""
         labels = (handled.sort, handled.namespace, handled.name)
         self._handled.labels(*labels).observe(handled.seconds)
         self._lag.labels(*labels).set(handled.lag)

@@ -1,4 +1,4 @@
-"""Tells observers. What they raise is logged once, and breaks nothing: a write that is stored has not failed."""
+"""Tells observers, and logs the first error of each. It raises none: a write that is stored has not failed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Reporter:
         self._late.append(call)
 
     def handled(self, handled: Handled) -> None:
-        """Tell what a projection or a delivery has dealt with."""
+        """Tell of a batch of a projection, or of an attempt of a delivery."""
         for observer in self._observers:
             self._ask(observer, observer.handled, handled)
 

@@ -38,7 +38,7 @@ class Range(NamedTuple):
     """The ordered texts that a criterion finds.
 
     Attributes:
-        prefix: what all of them begin with.
+        prefix: the beginning of all of them.
         low, high: the first and the last of them.
     """
 
@@ -57,12 +57,12 @@ class Range(NamedTuple):
 
     @property
     def is_exact(self) -> bool:
-        """Whether keys of an index, which have no more than the beginning of a long text, tell what is among them."""
+        """Whether the keys of an index tell which texts are among them. They have the beginning of a long text only."""
         return self.is_one or not (is_cut(self.low) or is_cut(self.high))
 
     @property
     def within(self) -> str:
-        """What the keys of all entries begin with that may be among them."""
+        """The beginning of the keys of all entries that may be among them."""
         return beginning(self.prefix)
 
 

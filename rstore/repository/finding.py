@@ -27,7 +27,7 @@ _FIRST_PAGE: Final = 128
 
 @frozen
 class Search:
-    """A search for instances: the index that it walks along, and what it asks of each instance."""
+    """A search for instances: the index that it walks along, and the criteria for each instance."""
 
     index: FieldIndex
     field: Indexed
@@ -112,7 +112,7 @@ def _streams(core: Reading, index: FieldIndex, asked: Range) -> Iterator[Stream]
 
 
 def _opened(core: Reading, index: FieldIndex, streams: Iterator[Stream]) -> Iterator[Found]:
-    """Yield what entries say. The records of those are read whose names do not say all."""
+    """Yield entries as values and keys. It reads the records of those whose names do not tell both."""
     for page in pages(streams, _PAGE, _FIRST_PAGE):
         unnamed = [stream for stream in page if index.secret is not None or not index.is_named(stream)]
         records = dict(zip(unnamed, newest(core.log, unnamed), strict=True))

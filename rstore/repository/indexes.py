@@ -1,4 +1,4 @@
-"""The indexes of a repository: what a change of an instance appends to them."""
+"""The indexes of a repository, and the entries that a change of an instance appends to them."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class Indexes(Generic[M]):
         raise AssertionError("unreachable")
 
     def moved(self, core: Core, key: str, before: _Instance[M], after: M | None) -> list[Batch]:
-        """Return what is appended together with a change of an instance, of which None stands for none.
+        """Return the batches that are appended with a change of an instance. None stands for no instance.
 
         Raises:
             StoreUniqueError: another instance has a value that is unique.
@@ -165,7 +165,7 @@ class Indexes(Generic[M]):
         return batches
 
     def moved_states(self, core: Core, key: str, before: EventState, after: EventState) -> list[Batch]:
-        """Return the same, given the states of an instance. One that can't be loaded has left all indexes before."""
+        """Return the same for two states of an instance. If the first can't be loaded, all its entries end."""
         if not self.fields:
             return []
         now = None if after.deleted else self.mapping.load(key, after.state)
@@ -180,7 +180,7 @@ class Indexes(Generic[M]):
             return UNLOADED
 
     def _described(self, core: Core) -> tuple[Description, list[Batch]]:
-        """Return what the namespace says of the indexes, and the batch that adds what is missing there."""
+        """Return the description of the indexes, and the batch that stores it if it has changed."""
         prefix = self.mapping.prefix
         known = core.indexes.get(prefix)
         if isinstance(known, Description) and begun(core, known, self.kept) is known:
@@ -220,7 +220,7 @@ def _plain(core: Core, key: str, index: FieldIndex, old: str | None, new: str | 
 
 
 def _unique(core: Core, key: str, moves: _Moves) -> Iterator[Batch]:
-    """Yield what gives unique values back, and takes others. Both expect the owners that were read."""
+    """Yield the batches that give unique values back, and that take others. They expect the owners that were read."""
     asked = [(index, index.stream(text, key)) for index, old, new in moves for text in (old, new) if text is not None]
     owned = dict(zip(asked, owners(core, asked), strict=True))
     for index, old, new in moves:

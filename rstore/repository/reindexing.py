@@ -77,7 +77,7 @@ class _Reindexing:
         return [(field, self.indexes.index(self.described, field)) for field in self.indexes.fields.values()]
 
     def run(self) -> Reindexed:
-        """End what is out of date first, so that a unique value is free again; then add what is missing."""
+        """End the entries that are out of date, so that unique values are free; then add the missing ones."""
         for index in self.described.in_clear():
             for page in pages((head.stream for head in self.core.log.heads(index.kind)), _PAGE):
                 self._store(page, partial(self._ends, index))
@@ -101,7 +101,7 @@ class _Reindexing:
             self.core.append([found._replace(declared=declared).batch(self.core)])
 
     def _store(self, page: Sequence[Stream], batches: Callable[[Sequence[Stream]], list[Batch]]) -> None:
-        """Store what a page of streams needs; by halves, if others write to one of them meanwhile."""
+        """Store the batches for a page of streams; by halves, if others write to one of them meanwhile."""
         try:
             found = batches(page)
             self.core.append(found)

@@ -57,7 +57,7 @@ class Searching(Generic[M]):
         """Yield ``(key, instance)`` of the instances whose fields have some values, in order of value and key.
 
         Fields have an ``index``, or are ``unique``. They are read in pages, as :meth:`all` does. An instance whose
-        value changes meanwhile may come twice; a view of a time shows one moment.
+        value changes meanwhile may come twice, or not at all; a view of a time shows one moment.
 
         Args:
             errors: how to treat an instance that can't be loaded, as for :meth:`all`.
@@ -90,14 +90,15 @@ class Searching(Generic[M]):
         return count_by(reading_of(self._store), self._indexes, criteria)
 
     def reindex(self, errors: Literal["raise", "skip"] = "raise") -> Reindexed:
-        """Add to the indexes what they lack, end what is out of date in them, and return how many entries that were.
+        """Add the entries that the indexes lack, end those that are out of date, and return their numbers.
 
         It is needed once for a field that gets an index when there are instances already. It is needed again after
         programs wrote that do not declare the index, or wrote with :meth:`Store.apply`. Others may write meanwhile, if
         they declare the same indexes. A call that was interrupted can be repeated.
 
         Args:
-            errors: how to treat an instance that can't be loaded: raise its error, or leave it out of the indexes.
+            errors: how to treat an instance that can't be loaded, and a value without order: raise the error, or leave
+                it out of the indexes.
 
         Raises:
             StoreUniqueError: two instances have the same value in a field that is unique. The other fields are done.
