@@ -1,13 +1,18 @@
 """The timeline: a store in the browser, at any time of its past.
 
-=================== =============================================================================
-``site``            the application, and the pages that it has
-``guard``           which requests are answered, and the headers of the answers
-``address``         the path of each page, and back
-``asked``           a request, taken apart
-``values``          a value as a page shows it
-``pages/``          a module for each page: what it reads, and the model that its template shows
-=================== =============================================================================
+======================== ========================================================================
+``site``                 the application, and the pages that it has
+``guard``                the requests that are answered, and the headers of the answers
+``address``              the path of each page, and back
+``asked``, ``timing``    a request, taken apart; the times at which its page changes
+``values``, ``plot``     a value as a page shows it; a series as a plot needs it
+``pages/``               a module for each page: it reads, and makes the model that a template shows
+``watcher``              one thread a store, which follows its log
+``timeline``             the times of all changes
+``backwards``            the log from its end
+``tail``, ``news``       server-sent events, and what they tell
+``stores``, ``server``   the stores that are shown; the server of ``rstore serve``
+======================== ========================================================================
 
 The first use imports starlette and jinja2.
 """
