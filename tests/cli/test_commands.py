@@ -182,11 +182,14 @@ FORKED = str(Path(forked.__file__))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("on_terminal", [True, False], ids=["terminal", "pipe"])
+@pytest.mark.parametrize(("place", "on_terminal"), [("sqlite", True), ("redis", False)], indirect=["place"])
 def test_every_command_in_a_file_and_on_a_server(
     place: Store, on_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One process for all imports the command, since to start Python for each takes longer than the commands."""
+    """One process for all imports the command, since to start Python for each takes longer than the commands.
+
+    In a file on a terminal, on a server in a pipe: how a command prints does not depend on where the store is.
+    """
     monkeypatch.chdir(tmp_path)
     lines = ON_A_SERVER.strip().splitlines()
     assert {line.split()[0] for line in lines} == set(COMMANDS)
