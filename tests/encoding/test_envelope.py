@@ -118,16 +118,17 @@ JSON_VALUES = [
 ]
 
 
-@pytest.mark.parametrize("cls", [IssueStore, JsonStore, MsgpackStore, Store])
+@in_turn("cls", [IssueStore, JsonStore, MsgpackStore, Store])
 def test_every_serializer_serves_every_model(backend: Backend, key: str | None, cls: type[Store], model: Model) -> None:
     store = backend.store(cls, key=key)
-    for i, value in enumerate(JSON_VALUES):
-        model.write(store, f"{i}", value)
+    values = {f"{cls.__name__} {i}": value for i, value in enumerate(JSON_VALUES)}
+    for name, value in values.items():
+        model.write(store, name, value)
 
     for reader in (store, backend.store(cls, key=key, frozen=True)):
-        for i, value in enumerate(JSON_VALUES):
-            assert model.read(reader, f"{i}") == value
-            assert type(model.read(reader, f"{i}")) is type(value)
+        for name, value in values.items():
+            found = model.read(reader, name)
+            assert (type(found), found) == (type(value), value)
 
 
 @pytest.mark.parametrize("cls", [IssueStore, JsonStore])
@@ -154,7 +155,7 @@ def test_msgpack_keeps_bytes_and_64_bits(backend: Backend, key: str | None, mode
         assert model.read(store, f"{i}") == value
 
 
-@pytest.mark.parametrize("dumped", [str, bytes, bytearray, memoryview], ids=lambda type_: type_.__name__)
+@in_turn("dumped", [str, bytes, bytearray, memoryview])
 def test_load_gets_what_dump_returned_once_for_each_value(
     backend: Backend, key: str | None, model: Model, dumped: type
 ) -> None:
@@ -173,11 +174,12 @@ def test_load_gets_what_dump_returned_once_for_each_value(
     store = backend.store(Recording, key=key)
     values = 3 if model is MODELS["segment"] else 1
     for text in ("é", "", "long " * 100):
+        name = f"{dumped.__name__} {text}"
         dumps.clear()
-        model.write(store, f"key {text}", text)
+        model.write(store, name, text)
         assert dumps == [text] * values
         got.clear()
-        assert model.read(backend.store(Recording, key=key), f"key {text}") == text
+        assert model.read(backend.store(Recording, key=key), name) == text
         assert got == [text if dumped is str else text.encode()] * values
 
 
