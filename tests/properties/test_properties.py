@@ -553,7 +553,7 @@ def test_a_store_reads_like_plain_dicts_whatever_is_done_to_it(
     clock = Clock()
     monkeypatch.setattr(time, "time_ns", clock.time_ns)
     # to read everything takes longer over a socket: do it after some steps, and in fewer examples
-    every, examples = (1, EXAMPLES) if backend.is_local else (8, EXAMPLES // 3)
+    every, examples = (1, EXAMPLES * 2 // 3) if backend.is_local else (8, EXAMPLES // 4)
     connect = staticmethod(backend.connect)
     given = {"connect": connect, "key": key, "history": history, "clock": clock, "every": every}
     # a class of its own for each run: with derandomize, its name decides which examples are tried

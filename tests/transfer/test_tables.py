@@ -622,7 +622,7 @@ class TestFirstClass:
         assert store.range("x") == [(5, "theirs")]
 
 
-@pytest.mark.parametrize("order", [lambda row: row, lambda row: row * 7919 % 120_011])
+@pytest.mark.parametrize("order", [lambda row: row, lambda row: row * 7919 % 60_013])
 @pytest.mark.slow
 def test_a_large_table_takes_no_more_memory_than_a_small_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Callable[[int], int]
@@ -631,7 +631,7 @@ def test_a_large_table_takes_no_more_memory_than_a_small_one(
     monkeypatch.setattr(delimited, "BLOCK_CELLS", 2_000)
     monkeypatch.setattr(duplicates, "_SORTED_AT_ONCE", 4_000)
     peaks = []
-    for rows in (12_000, 120_000):
+    for rows in (12_000, 60_000):
         table = tmp_path / "t.csv"
         table.write_text("t,x\n" + "".join(f"{order(row) * 60},{row}\n" for row in range(rows)))
         with Store(tmp_path / f"{rows}.db", frozen=False) as store:

@@ -22,6 +22,9 @@ from rstore import FrozenStoreError, Store, StoreError, StoreNotAvailableError
 
 pytestmark = pytest.mark.slow
 
+MORE = 2 if "RSTORE_EXAMPLES" in os.environ else 0
+"""How many times more there is to kill and to damage, when the tests search for longer than usual."""
+
 SECONDS = 60
 """No test waits longer than this for anything: whoever is not done by then hangs."""
 
@@ -160,18 +163,19 @@ def test_what_a_killed_writer_was_told_is_in_and_nothing_half_written_is(
 ) -> None:
     path, moments = tmp_path / "killed.db", random.Random(1)
     murderer, last, written = start(_MURDERER, key or ""), -1, 0
-    for _ in range(80):
+    rounds = 40 * (1 + MORE)
+    for _ in range(rounds):
         status, done = map(int, ask(murderer, path, last + 1, moments.randrange(6), moments.uniform(0, 0.01)))
         assert status == _KILLED, "the writer came to an end of its own"
         written += done - last
         with Store(path, key=key, frozen=False) as store:
             last = check_acknowledged(store, done)
-            if last > 120:
+            if last > 60:
                 store.discard()
                 last = -1
         if path.exists():
             check_integrity(path)
-    assert written > 80
+    assert written > rounds
 
 
 def test_a_writer_killed_while_it_creates_the_file_leaves_one_that_opens(
@@ -377,7 +381,7 @@ def test_a_file_cut_off_anywhere_gives_clear_errors_or_what_was_written(
         check_read(try_damaged(tmp_path / "cut.db", intact[:size], key), key)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(1, 2 + MORE))
 def test_a_flipped_bit_anywhere_gives_clear_errors_or_what_was_written(
     tmp_path: Path, intact: bytes, key: str | None, seed: int
 ) -> None:
