@@ -26,7 +26,7 @@ PLACES: Final[Mapping[str, tuple[tuple[str | None, dict[str, object]], ...]]] = 
     "kv": (("price", {}), ("price", {"at": NOON + 60_000, "to": NOON + 600_000}), (LONG, {})),
     "sql": (
         (None, {}),
-        (None, {"q": "SELECT t, value FROM temperature"}),
+        (None, {"q": "SELECT t, value FROM temperature LIMIT 30"}),
     ),
     "es": (("order/17", {}), ("order/17", {"at": NOON + 180_000, "to": NOON + 600_000})),
     "ts": (
@@ -52,7 +52,7 @@ def store() -> Iterator[Store]:
                 with store.context(who="ada", why="the tariff of May, which was corrected twice"):
                     store["price"] = {"amount": n, "currency": "EUR", "note": "including value added tax " * 8}
                 store[f"config/{n}"] = n
-                store.extend("temperature", [(NOON + 60_000 * n + 1000 * m, float(n * m % 7)) for m in range(60)])
+                store.extend("temperature", [(NOON + 60_000 * n + 1000 * m, float(n * m % 7)) for m in range(20)])
                 with store.context(who="bob", did="order.paid"):
                     store.apply("order/17", {"status": ["open", "paid"][n % 2], "total": n, "note": "gift " * 20})
             store[LONG] = "x" * 5000
