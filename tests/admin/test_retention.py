@@ -346,16 +346,16 @@ class TestSeries:
     def test_one_that_was_rewritten_meanwhile_is_cut_all_the_same(
         self, backend: Backend, store: Store, key: str | None, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The plan of the cut names segments that a compaction of another process has joined."""
-        store.extend("t", (ms(0), 0), (ms(8), 8))
-        store.extend("t", (ms(1), 1), (ms(9), 9))
+        """Another process joins both segments in the place of the one that the plan cuts."""
+        store.extend("t", (ms(8), 8))
+        store.extend("t", (ms(0), 0), (ms(9), 9))
         store.retain("t", "2 days", unit="ms")
         later(clock, 9)
         other, record, left = backend.store(key=key), Eraser.record, [1]
 
         def join(eraser: Eraser, plans: Any) -> None:
             record(eraser, plans)
-            if left:
+            if left and plans:
                 left.clear()
                 other.retain("t", None)
                 other.compact()
@@ -525,7 +525,7 @@ class TestSequences:
 
         def double(eraser: Eraser, plans: Any) -> None:
             record(eraser, plans)
-            if left:
+            if left and plans:
                 left.clear()
                 other.apply("a", {"n": (operator.mul, 2)}, t=ms(-4))
 
