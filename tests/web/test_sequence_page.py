@@ -32,7 +32,7 @@ def test_each_commit_shows_what_it_changed_and_the_state_after_it(store: Store, 
         store.apply("order", {"total": (operator.delitem, None), "note": "x"})
     page = ask("es", "order")
     last, second, first = page.steps
-    assert (first.decision, first.who, first.why) == ("open()", "ada", "a call")
+    assert (first.decision, first.who, first.why) == ("open", "ada", "a call")
     assert (second.changes, state(second)) == (["total += 10"], {"status": "open", "total": "15"})
     assert {part.name: part.mark for part in second.parts} == {"total": "changed", "status": ""}
     assert {part.name: part.mark for part in last.parts} == {"total": "removed", "note": "added", "status": ""}

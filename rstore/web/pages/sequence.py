@@ -23,7 +23,7 @@ from rstore.models.event_states import facts_of, past_state
 from rstore.text.describe import Wording, describe, describe_decision
 from rstore.web.asked import UTC, Asked
 from rstore.web.timing import Timing, timing_of
-from rstore.web.values import Shown, line_of, shown
+from rstore.web.values import Shown, line_of, short, shown
 
 _COMMITS: Final = 100
 _EVENTS: Final = 2_000
@@ -218,6 +218,11 @@ def _next(
         return exc
 
 
+def _decision(commit: Commit) -> str:
+    """Return the name of a decision, with its arguments if these are known."""
+    return describe_decision(commit) if commit.arguments is not None else short(commit.did or "")
+
+
 def _step(commit: Commit, before: EventState | StoreError, after: EventState | StoreError, *, is_shown: bool) -> Step:
     old, new = ({} if isinstance(each, StoreError) else _state_of(each) for each in (before, after))
     marks = {} if isinstance(before, StoreError) else _marks(old, new)
@@ -229,7 +234,7 @@ def _step(commit: Commit, before: EventState | StoreError, after: EventState | S
         sorted(times - {commit.recorded}),
         commit.who,
         commit.why,
-        describe_decision(commit) if commit.did else "",
+        _decision(commit),
         [describe(change, Wording(UTC)) for change in commit.changes[:_CHANGES]],
         changed + [Part(name, line_of(_readable(new[name])), "") for name in others[:_UNCHANGED]],
         max(0, len(others) - _UNCHANGED),
