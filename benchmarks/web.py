@@ -187,6 +187,7 @@ PAGES: Final = {
     "a pattern that few keys match": "?find=*/item+{n:03}{n:03}",
     "a pattern that none matches": "?find=*/nothing",
     "the newest commits": "log",
+    "the commits up to the middle": "log?until={middle}",
     "commits of somebody": "log?who=user+{n:03}",
     "a key": "kv/shop+{n:03}/item+{n:03}{n:03}",
 }
@@ -197,14 +198,16 @@ def keys(folder: Path, rounds: int, _: int, number: int) -> None:
     path = folder / "keys.db"
     shops = max(1, number // 1_000)
     with Store(path, frozen=False) as store:
-        names = permuted(number)
+        names, middle = permuted(number), 0
         for batch in range(0, number, BATCH):
             with store.context(who=f"user {batch // BATCH % 1_000:03}", why="a delivery has come"):
                 store.set_many((f"shop {n // 1_000:03}/item {n:06}", n) for n in islice(names, BATCH))
+            if batch <= number // 2:
+                middle = time.time_ns() // 1_000_000
 
     def row(page: str) -> Callable[[Server], Cost]:
         shop = permuted(shops)  # another one each time
-        return lambda server: server.page(f"/default/{page}".format(n=next(shop)).replace("+", "%20"))
+        return lambda server: server.page(f"/default/{page}".format(n=next(shop), middle=middle).replace("+", "%20"))
 
     measure(path, {f"{number:,} keys, {name}": row(page) for name, page in PAGES.items()}, rounds)
 
