@@ -7,7 +7,7 @@ all of its changes, to know where it begins.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from attrs import Factory, define
@@ -18,11 +18,13 @@ from rstore.domain.log import Position
 from rstore.encoding.unreadable import Unreadable
 from rstore.history.changes import Change, StreamFilter, change_of, selected_change
 from rstore.history.commits import is_next
+from rstore.web.timeline import Block
 from rstore.web.watcher import Found, Watcher
 
 _LINES: Final = 20
 _LINES_MOST: Final = 400
 _COMMITS: Final = 100
+_BLOCKS: Final = 8
 _EXAMINED: Final = 20_000
 """So many changes are looked at for one page, however few are selected."""
 
@@ -115,12 +117,29 @@ def newest_commits(watcher: Watcher, selection: Selection, before: Position | No
 def _backwards(watcher: Watcher, selection: Selection, before: Position | None) -> Iterator[Found]:
     """Yield the changes from one time to another, the last one of the log first."""
     low, high = selection.low, selection.high
-    for block in watcher.blocks(low, high):
-        if before is not None and block.after is not None and not block.after < before:
-            continue
+    blocks = (
+        block for block in watcher.blocks(low, high) if before is None or block.after is None or block.after < before
+    )
+    for block in _joined(blocks):
         for found in reversed(watcher.records(block)):
             if low <= found[2].recorded <= high and (before is None or found[0] < before):
                 yield found
+
+
+def _joined(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Join blocks that follow each other, more and more. To begin a read may take longer than to read a block."""
+    joined: Block | None = None
+    number, most = 0, 1
+    for block in blocks:
+        if joined is not None and number < most and block.until == joined.after:
+            joined, number = joined._replace(after=block.after), number + 1
+            continue
+        if joined is not None:
+            yield joined
+            most = min(2 * most, _BLOCKS)
+        joined, number = block, 1
+    if joined is not None:
+        yield joined
 
 
 def _without_value(core: Core, streams: StreamFilter, found: Found) -> Change | None:
