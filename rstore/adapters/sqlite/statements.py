@@ -336,9 +336,9 @@ SELECT {BARE["columns"]} FROM rstore_record INDEXED BY rstore_record_span WHERE 
 AND start <= ?4 AND recorded <= ?5 ORDER BY start DESC, position DESC LIMIT 1"""
 
 # Each part is in the order of r.position, so that SQLite merges them and sorts nothing.
-_PLACED_IN_HEAD, _PLACED_IN_CHANGE = (
-    ", ".join("r.position" if name == "position" else where[name] for name in _NAMES)
-    for where in (_IN_HEAD, _IN_CHANGE)
+_PLACED: Final = ", ".join(
+    "r.position" if name == "position" else f"iif(h.position = r.position, {_IN_HEAD[name]}, {_IN_CHANGE[name]})"
+    for name in _NAMES
 )
 
 # Of a key that is set again and again, the next change is near. Others are found from a milestone back.
@@ -347,20 +347,17 @@ _SUCCESSOR: Final = f"""coalesce(
         ORDER BY n.position LIMIT 4) WHERE stream = r.stream LIMIT 1),
     {_HOLDER.format(milestone="version > r.version", above="position > r.position")})"""
 
-# A key's record is in its head, or in the change that replaced it.
+# A key's record is in its head, or in the change that replaced it. Rejected: a part for each of them. To begin, each part
+# looks for its first record, and where there are few of a sort, that goes through all the others.
 FOLLOW: Final = f"""
 SELECT h.kind, h.key, {_IN_RECORD["columns"]}
 FROM rstore_record AS r CROSS JOIN rstore_head AS h ON h.id = r.stream
 WHERE r.position > ?1 AND h.namespace = ?2 AND h.position IS NULL
 UNION ALL
-SELECT h.kind, h.key, {_PLACED_IN_HEAD}
-FROM rstore_change AS r CROSS JOIN rstore_head AS h ON h.id = r.stream AND h.position = r.position
-WHERE r.position > ?1 AND h.namespace = ?2
-UNION ALL
-SELECT h.kind, h.key, {_PLACED_IN_CHANGE}
-FROM rstore_change AS r CROSS JOIN rstore_head AS h ON h.id = r.stream AND h.position > r.position
-CROSS JOIN rstore_change AS c ON c.position = {_SUCCESSOR}
-WHERE r.position > ?1 AND h.namespace = ?2
+SELECT h.kind, h.key, {_PLACED}
+FROM rstore_change AS r CROSS JOIN rstore_head AS h ON h.id = r.stream AND h.position >= r.position
+LEFT JOIN rstore_change AS c ON c.position = iif(h.position > r.position, {_SUCCESSOR}, NULL)
+WHERE r.position > ?1 AND h.namespace = ?2 AND (h.position = r.position OR c.position IS NOT NULL)
 ORDER BY 4"""
 
 BY_CHAIN: Final = _CHAIN.format(which="= ?", columns=BARE["columns"], old=_IN_CHANGE["columns"])

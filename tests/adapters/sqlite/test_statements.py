@@ -30,7 +30,7 @@ DIGESTS = {
     "DELETE_ALL": "610903c543257152",
     "DISCARD": "6438250b7d85775e",
     "END": "633a3571138ee0c7",
-    "FOLLOW": "c2f86e5d0df6004d",
+    "FOLLOW": "db632a35d352463f",
     "FORGET_CHANGE": "1253f0346f9b800f",
     "FORGET_CHANGES": "eb0ec844e36142e6",
     "FORGET_MILESTONES": "51fbf5012863e0a4",
@@ -106,3 +106,21 @@ def test_sqlite_prepares_each_statement(tmp_path: Path) -> None:
             numbers = map(int, re.findall(r"\?(\d+)", statement))
             positional = [None] * max(numbers, default=statement.count("?"))
             db.execute(f"EXPLAIN {statement}", positional or defaultdict(lambda: None)).fetchall()
+
+
+def test_to_begin_to_follow_takes_no_longer_where_no_key_was_set_twice(tmp_path: Path) -> None:
+    """A follower reads page by page. Each page is a read of its own, which begins where the last one ended."""
+    path = tmp_path / "a.db"
+    with Store(path, frozen=False) as store:
+        store.set_many(dict.fromkeys(map(str, range(5_000)), 1))
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    with closing(sqlite3.connect(path)) as db:
+        db.set_progress_handler(count, 100)
+        first = db.execute(sql.FOLLOW, (0, 1)).fetchone()
+    assert first[:2] == ("kv", "0")
+    assert steps < 10  # hundreds
