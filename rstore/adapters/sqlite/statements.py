@@ -347,8 +347,8 @@ _SUCCESSOR: Final = f"""coalesce(
         ORDER BY n.position LIMIT 4) WHERE stream = r.stream LIMIT 1),
     {_HOLDER.format(milestone="version > r.version", above="position > r.position")})"""
 
-# A key's record is in its head, or in the change that replaced it. Rejected: a part for each of them. To begin, each part
-# looks for its first record, and where there are few of a sort, that goes through all the others.
+# A key's record is in its head, or in the change that replaced it. Rejected: a part for each of these. To begin, each
+# part looks for its first record. Where there are few of a sort, that goes through all the others.
 FOLLOW: Final = f"""
 SELECT h.kind, h.key, {_IN_RECORD["columns"]}
 FROM rstore_record AS r CROSS JOIN rstore_head AS h ON h.id = r.stream
