@@ -336,7 +336,7 @@ SELECT {BARE["columns"]} FROM rstore_record INDEXED BY rstore_record_span WHERE 
 AND start <= ?4 AND recorded <= ?5 ORDER BY start DESC, position DESC LIMIT 1"""
 
 # Each part is in the order of r.position, so that SQLite merges them and sorts nothing.
-_PLACED: Final = ", ".join(
+_PLACED_OF_KEY: Final = ", ".join(
     "r.position" if name == "position" else f"iif(h.position = r.position, {_IN_HEAD[name]}, {_IN_CHANGE[name]})"
     for name in _NAMES
 )
@@ -354,7 +354,7 @@ SELECT h.kind, h.key, {_IN_RECORD["columns"]}
 FROM rstore_record AS r CROSS JOIN rstore_head AS h ON h.id = r.stream
 WHERE r.position > ?1 AND h.namespace = ?2 AND h.position IS NULL
 UNION ALL
-SELECT h.kind, h.key, {_PLACED}
+SELECT h.kind, h.key, {_PLACED_OF_KEY}
 FROM rstore_change AS r CROSS JOIN rstore_head AS h ON h.id = r.stream AND h.position >= r.position
 LEFT JOIN rstore_change AS c ON c.position = iif(h.position > r.position, {_SUCCESSOR}, NULL)
 WHERE r.position > ?1 AND h.namespace = ?2 AND (h.position = r.position OR c.position IS NOT NULL)
