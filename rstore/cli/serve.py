@@ -28,9 +28,11 @@ _ALLOW = "it is pickled, and `rstore serve --allow-pickle` shows it: to unpickle
 @command(app, READ, access=Access.NONE)
 def serve(
     session: Session,
-    host: Annotated[str, typer.Option(help="The address to listen at. Others than this machine's get no names.")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="Another name of this server, as of a proxy before it. May be repeated."),
+    ] = None,
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = 0,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Unpickle values: that can run code that their writer chose.")
@@ -45,7 +47,7 @@ def serve(
     """
     with ExitStack() as stack:
         stores, namespace = _stores(stack, session, allow_pickle=allow_pickle)
-        _run(session, stores, namespace, host, port, browser=browser)
+        _run(session, stores, namespace, host, port, names or [], browser=browser)
 
 
 def _stores(stack: ExitStack, session: Session, *, allow_pickle: bool) -> tuple[Any, str]:
@@ -67,7 +69,9 @@ def _advised(message: str) -> str:
     return translated(message.replace(_PICKLED, _ALLOW))
 
 
-def _run(session: Session, stores: Any, namespace: str, host: str, port: int, *, browser: bool) -> None:
+def _run(
+    session: Session, stores: Any, namespace: str, host: str, port: int, names: list[str], *, browser: bool
+) -> None:
     from rstore.web import app as application
     from rstore.web.address import Address, query_of
 
@@ -77,10 +81,9 @@ def _run(session: Session, stores: Any, namespace: str, host: str, port: int, *,
         raise StoreNotAvailableError(f"{exc.name} is not installed: pip install 'rlib-store[web]'") from exc
     token = secrets.token_urlsafe(24)
     name = f"[{host}]" if ":" in host else host
-    names = (*(each for each in _NAMES if each != name), name)
-    site = application(stores, token=token, hosts=names)
+    site = application(stores, token=token, hosts=(*_NAMES, name, *map(str.lower, names)))
     with _listening(host, port) as listening:
-        address = f"http://{names[-1]}:{listening.getsockname()[1]}"
+        address = f"http://{name}:{listening.getsockname()[1]}"
         url = f"{address}{Address(namespace).path}{query_of(token=token)}"
         session.out.line(url)
         session.out.note("Open this address in a browser, which it lets in. Ctrl+C ends.")

@@ -9,6 +9,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,14 @@ def test_a_port_that_is_taken_or_a_store_that_is_not_there_is_an_error(file: str
         port = str(taken.getsockname()[1])
         assert f"can't listen at 127.0.0.1:{port}" in fail("serve", "--dsn", file, "--port", port, code=3)
     assert "no namespace 'nothing'" in fail("serve", "--dsn", file, "--namespace", "nothing", code=3)
+
+
+def test_another_name_of_the_server_is_answered_if_it_is_said(file: str) -> None:
+    with served("--dsn", file, "--name", "Shop.example") as (url, _):
+        for host, status in (("shop.example", 303), ("shop.example:443", 303), ("evil.example", 403)):
+            connection = HTTPConnection(url.split("/")[2], timeout=30)
+            connection.request(
+                "GET", url.partition("/default")[1] + url.partition("/default")[2], headers={"Host": host}
+            )
+            assert connection.getresponse().status == status
+            connection.close()
