@@ -128,8 +128,11 @@ def test_a_write_appears_within_a_second_and_not_while_the_page_shows_the_past(s
     past = screen.times()[3]
     screen.slide(3)
     expect(screen.main.locator(".live")).to_be_hidden()
+    requests: list[str] = []
+    screen.tab.on("request", lambda request: requests.append(request.url))
     store["price"] = "written while it shows the past"
     screen.tab.wait_for_timeout(700)
+    assert requests == []
     assert_shows_value(screen, store, past)
 
     screen.tab.keyboard.press("n")
