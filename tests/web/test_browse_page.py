@@ -56,6 +56,27 @@ def test_a_pattern_is_matched_on_whole_keys(store: Store, ask: Ask) -> None:
     assert names(ask(find="[")) == []
 
 
+def test_a_search_through_many_keys_goes_on_and_misses_nothing(
+    store: Store, ask: Ask, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kinds stop at different keys. None of them is listed further than all are known."""
+    monkeypatch.setattr("rstore.web.pages.browse._COMPARED", 10)
+    store.set_many({f"{n:03}": n for n in range(50)})
+    store.extend_many({f"{n:03}": [(1, 1)] for n in range(0, 200, 2)})
+    found, page = [], ask(find="*7*")
+    while page.more is not None:
+        found += page.items
+        page = ask(find="*7*", after=page.more)
+    found += page.items
+    numbers = [n for n in range(200) if "7" in f"{n:03}" and (n < 50 or n % 2 == 0)]
+    assert [item.name for item in found] == [f"{n:03}" for n in numbers]
+    assert {item.name: item.kinds for item in found}["007"] == ["kv"]
+    nothing = client.get(url("default", find="*49"))
+    assert "No key matches up to here." in nothing.text
+    assert 'rel="next"' in nothing.text
+    assert ask(find="*x", after="198").more is None
+
+
 def test_it_is_the_list_of_a_time(store: Store, ask: Ask) -> None:
     with freezegun.freeze_time("2026-05-01T12:00Z") as clock:
         store["early"] = 1

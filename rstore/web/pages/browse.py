@@ -24,8 +24,8 @@ _KINDS: Final = (KV, TS, ES)
 _SEPARATOR: Final = re.compile("[/:]")
 _PAGE: Final = 100
 _LAST: Final = "\U0010ffff"
-_COMPARED: Final = 50_000
-"""So many keys of a kind are compared with a pattern for one page."""
+_COMPARED: Final = 20_000
+"""So many keys of a kind are compared with a pattern for one page. The next page goes on from there."""
 
 
 @frozen
@@ -54,7 +54,8 @@ class Browse:
         kind: the only kind that is listed; empty for all.
         deleted: whether deleted keys are listed, too.
         items: the keys, and the beginnings of keys, in code-point order.
-        more: the name after which the next page begins; None if this is the last one.
+        more: the name after which the next page begins; None if this is the last one. A page may have few items, or
+            none, and yet a next one: no more keys were compared with the pattern than these.
     """
 
     prefix: str
@@ -73,11 +74,11 @@ def page(asked: Asked) -> Browse:
     prefix, find, kind = (check_name(word, query.get(word, "")) for word in ("prefix", "find", "kind"))
     if kind and kind not in _KINDS:
         raise ValueError(f"a kind is {', '.join(_KINDS)}, not {kind[:60]!r}")
-    listing = _Listing(reading_of(asked.view), prefix, query.get("after") or None, bool(query.get("deleted")))
+    listing = _Listing(reading_of(asked.view), prefix, query.get("after") or None, bool(query.get("deleted")), [])
     listed = (listing.matching(each, find) if find else listing.level(each) for each in ([kind] if kind else _KINDS))
     groups = islice(groupby(merge(*listed), itemgetter(0)), _PAGE + 1)
     together = [_together(name, list(items)) for name, items in groups]
-    items, more = together[:_PAGE], together[_PAGE - 1].name if len(together) > _PAGE else None
+    items, more = _cut(together, min(listing.stops, default=None))
     return Browse(prefix, _parents(prefix), find, kind, listing.deleted, items, more, timing_of_namespace(asked))
 
 
@@ -88,6 +89,8 @@ class _Listing(NamedTuple):
     prefix: str
     after: str | None
     deleted: bool
+    stops: list[str]
+    """The last keys that were compared with a pattern, of the kinds that have more keys."""
 
     def level(self, kind: str) -> Iterator[tuple[str, str, bool]]:
         """Yield the keys at this level of the tree, and the levels below it, as names without a kind."""
@@ -107,10 +110,14 @@ class _Listing(NamedTuple):
         """Yield the keys that match a pattern."""
         pattern = pattern_of(find)
         prefix = max(pattern.prefix, self.prefix, key=len)
-        heads = islice(self._heads(kind, prefix, self.after), _COMPARED)
-        matching = (head for head in heads if pattern.matches(head.stream.key))
-        for head in matching:
-            yield head.stream.key, kind, self._is_there(head)
+        last = None
+        for number, head in enumerate(self._heads(kind, prefix, self.after)):
+            if last is not None and number == _COMPARED:
+                self.stops.append(last)
+                return
+            last = head.stream.key
+            if pattern.matches(last):
+                yield last, kind, self._is_there(head)
 
     def _heads(self, kind: str, prefix: str, after: str | None) -> Iterator[Head]:
         heads = self.core.log.heads(kind, prefix, live=not self.deleted, after=after)
@@ -118,6 +125,15 @@ class _Listing(NamedTuple):
 
     def _is_there(self, head: Head) -> bool:
         return is_there(head, self.core.moment())
+
+
+def _cut(items: Sequence[Item], stop: str | None) -> tuple[Sequence[Item], str | None]:
+    """Return the items of a page, and the name after which the next one begins.
+
+    Behind the key at which one kind stopped, only the other kinds are known.
+    """
+    known = items if stop is None else [item for item in items if item.name <= stop]
+    return known[:_PAGE], known[_PAGE - 1].name if len(known) > _PAGE else stop
 
 
 def _together(name: str, items: Sequence[tuple[str, str, bool]]) -> Item:
