@@ -63,14 +63,14 @@ def test_a_search_through_many_keys_goes_on_and_misses_nothing(
     monkeypatch.setattr("rstore.web.pages.browse._COMPARED", 10)
     store.set_many({f"{n:03}": n for n in range(50)})
     store.extend_many({f"{n:03}": [(1, 1)] for n in range(0, 200, 2)})
-    found, page = [], ask(find="*7*")
+    found, page = [], ask(find="*2*")
     while page.more is not None:
         found += page.items
-        page = ask(find="*7*", after=page.more)
+        page = ask(find="*2*", after=page.more)
     found += page.items
-    numbers = [n for n in range(200) if "7" in f"{n:03}" and (n < 50 or n % 2 == 0)]
+    numbers = [n for n in range(200) if "2" in f"{n:03}" and (n < 50 or n % 2 == 0)]
     assert [item.name for item in found] == [f"{n:03}" for n in numbers]
-    assert {item.name: item.kinds for item in found}["007"] == ["kv"]
+    assert {item.name: item.kinds for item in found}["021"] == ["kv"]
     nothing = client.get(url("default", find="*49"))
     assert "No key matches up to here." in nothing.text
     assert 'rel="next"' in nothing.text
