@@ -188,9 +188,21 @@ FROM rstore_head AS h WHERE h.namespace = ?1 AND h.kind = ?2 AND h.key >= ?3 AND
 LIST_LIVE: Final = f"{_LIST} h.live = 1 ORDER BY h.key LIMIT ?4"
 LIST: Final = " UNION ALL ".join(f"{_LIST} {live}" for live in _LIVES) + " ORDER BY 1 LIMIT ?4"
 
+# A key's newest record by a time is in its head or in a change. Rejected: a part for each of them. An order waits for
+# the first row of each part, and where few keys were set again since, the part of the changes goes through all keys.
+_KEY_THEN: Final = ", ".join(
+    f"iif(h.recorded <= ?4, {_IN_HEAD[name]}, {_IN_CHANGE[name]})" for name in ("version", "op", "end")
+)
+_KEY_BY_TIME: Final = f"""
+SELECT h.key, {_KEY_THEN}
+FROM rstore_head AS h
+LEFT JOIN rstore_change AS c
+    ON h.recorded > ?4 AND c.position = {_HOLDER.format(milestone="recorded > ?4", above="recorded > ?4")}
+WHERE {_OF_KIND} >= ?3 AND (h.recorded <= ?4 OR c.old_position IS NOT NULL) AND """
+
 LIST_BY_TIME: Final = _each_way(
     "h.key, {version}, {op}, {end}", "rstore_head AS h", f"{_OF_KIND} >= ?3", "ORDER BY 1 LIMIT ?5"
-)
+)._replace(key_by_time=" UNION ALL ".join(f"{_KEY_BY_TIME} {live}" for live in _LIVES) + " ORDER BY 1 LIMIT ?5")
 
 HEAD_BY_TIME: Final = _each_way("{version}, {op}, {end}", "rstore_head AS h", f"{_OF_KIND} = ?3", "LIMIT 1")
 

@@ -51,7 +51,7 @@ DIGESTS = {
     "LINKS": "34118afda9e041e5",
     "LIST": "9d7eaefe1be59a49",
     "LISTED": "5e75d6d812aed527",
-    "LIST_BY_TIME": "df01b12a06d1a646",
+    "LIST_BY_TIME": "36d9329361546986",
     "LIST_LIVE": "4ef2811dbd651b5c",
     "MARK_AGAIN": "fba69aeff9d9fbab",
     "NAMESPACE": "888867067eedd53a",
@@ -98,6 +98,28 @@ def named() -> Iterator[str]:
     for name in DIGESTS.keys() - FRAGMENTS - {"records"}:
         value = getattr(sql, name)
         yield from [value] if isinstance(value, str) else value
+
+
+def test_to_list_a_page_of_keys_of_a_time_looks_at_few_others(tmp_path: Path) -> None:
+    """A level of a tree of keys is found by a page for each of its branches."""
+    path = tmp_path / "a.db"
+    with Store(path, frozen=False) as store:
+        store.set_many(dict.fromkeys(map(str, range(5_000)), 1))
+        store.set_many(dict.fromkeys(map(str, range(0, 5_000, 2)), 2))
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    with closing(sqlite3.connect(path)) as db:
+        first, last = db.execute("SELECT min(old_recorded), max(recorded) FROM rstore_change, rstore_head").fetchone()
+        db.set_progress_handler(count, 100)
+        for until in {first, last}:
+            steps = 0
+            statement = sql.LIST_BY_TIME.by("kv", until)
+            assert [key for key, *_ in db.execute(statement, (1, "kv", "", until, 2))] == ["0", "1"]
+            assert steps < 10  # hundreds
 
 
 def test_sqlite_prepares_each_statement(tmp_path: Path) -> None:
