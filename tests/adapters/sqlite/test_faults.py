@@ -163,14 +163,14 @@ def test_what_a_killed_writer_was_told_is_in_and_nothing_half_written_is(
 ) -> None:
     path, moments = tmp_path / "killed.db", random.Random(1)
     murderer, last, written = start(_MURDERER, key or ""), -1, 0
-    rounds = 40 * (1 + MORE)
+    rounds = 80 * (1 + MORE)
     for _ in range(rounds):
         status, done = map(int, ask(murderer, path, last + 1, moments.randrange(6), moments.uniform(0, 0.01)))
         assert status == _KILLED, "the writer came to an end of its own"
         written += done - last
         with Store(path, key=key, frozen=False) as store:
             last = check_acknowledged(store, done)
-            if last > 60:
+            if last > 120:
                 store.discard()
                 last = -1
         if path.exists():
