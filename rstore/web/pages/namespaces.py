@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from attrs import frozen
 
@@ -11,10 +12,15 @@ from rstore.domain.errors import StoreError
 from rstore.domain.streams import ES, KV, TS
 from rstore.web.stores import Stores
 
+_COUNTED: Final = 30
+
 
 @frozen
 class Namespace:
-    """A namespace: how many keys of each kind are live, or why that can't be read."""
+    """A namespace: how many keys of each kind are live, or why that can't be read.
+
+    Where there are many namespaces, the numbers are None: to count, a store of each has to be open.
+    """
 
     name: str
     values: int | None
@@ -32,7 +38,10 @@ class Namespaces:
 
 def page(stores: Stores) -> Namespaces:
     """Return the model of the page."""
-    return Namespaces([_counted(stores, name) for name in stores.names()])
+    names = stores.names()
+    if len(names) > _COUNTED:
+        return Namespaces([Namespace(name, None, None, None) for name in names])
+    return Namespaces([_counted(stores, name) for name in names])
 
 
 def _counted(stores: Stores, name: str) -> Namespace:
