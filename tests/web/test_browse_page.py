@@ -24,6 +24,7 @@ def test_a_level_lists_keys_and_the_levels_below_it(store: Store, ask: Ask) -> N
     store.extend("user:ada", (1, 2))
     store.apply("user:cleo", {"age": 3})
     assert names(ask()) == ["", "a", "a/", "a0", "user:", "zone"]
+    assert names(ask(after="a/")) == ["a0", "user:", "zone"]
     assert names(ask(prefix="a/")) == ["a/b/", "a/e", "a/\U0010ffffx"]
     assert [(item.name, item.kinds) for item in ask(prefix="user:").items] == [
         ("user:ada", ["kv", "ts"]),
@@ -104,7 +105,9 @@ def test_words_that_make_no_sense_are_told(client: TestClient, store: Store) -> 
         assert (answer.status_code, message in answer.text) == (400, True), words
     assert client.get("/nothing/").status_code == 404
     assert client.get("/default/xx/a").status_code == 404
+    store[""] = 1
     assert client.get("/default/kv").status_code == 404
+    assert client.get("/default/log/a").status_code == 404
 
 
 def test_a_namespace_without_its_last_slash_is_found(client: TestClient, store: Store) -> None:

@@ -74,10 +74,33 @@ def test_pages_of_commits_follow_each_other(store: Store, ask: Ask, monkeypatch:
     while True:
         page = ask("es", "order", **at)
         found += [state(step)["n"] for step in page.steps]
+        marks = [step.parts[0].mark for step in page.steps]
+        assert marks == ["changed"] * len(marks[:-1]) + ["added" if found[-1] == "0" else "changed"]
         if page.older is None:
             break
         at = {"at": page.older}
     assert found == [str(number) for number in reversed(range(35))]
+
+
+def test_a_page_lists_fewer_commits_of_many_events(store: Store, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence, "_EVENTS", 5)
+    with freezegun.freeze_time("2026-05-01T12:00Z") as clock:
+        for number in range(4):
+            store.apply("order", {"a": number, "b": number})
+            clock.tick(1)
+        store.apply("order", dict.fromkeys("abcdefgh", 9))
+    page = ask("es", "order")
+    assert [len(step.changes) for step in page.steps] == [8]
+    assert [len(step.changes) for step in ask("es", "order", at=page.older).steps] == [2, 2]
+
+
+def test_events_of_one_commit_are_folded_in_the_order_of_their_times(store: Store, ask: Ask) -> None:
+    store.apply("order", {"a": 0}, t=1)
+    with store.context(who="ada"), store.transaction():
+        store.apply("order", {"a": 2}, t=20)
+        store.apply("order", {"a": 1}, t=10)
+    (last, *_) = ask("es", "order").steps
+    assert state(last) == {"a": "2"} == {name: str(value) for name, value in store.current("order").items()}
 
 
 def test_a_deleted_sequence_and_one_that_is_partly_gone(store: Store, ask: Ask) -> None:

@@ -19,7 +19,7 @@ def test_it_shows_a_span_as_of_two_times(store: Store, ask: Ask) -> None:
     with freezegun.freeze_time("2026-05-01T12:00Z") as clock:
         store.extend("price", *((time, time) for time in range(10)))
         clock.tick(60)
-        store.extend("price", (3, 30), (10, 10))
+        store.extend("price", (3, 30), (10, 10), (-5, 1))
     page = ask("ts", "price", at="2026-05-01T12:00:30Z", to="2026-05-02", start=2, end=4)
     assert (page.plot.times, page.plot.lines[0].most) == ([2, 3, 4], [2.0, 3.0, 4.0])
     assert page.other.lines[0].most == [2.0, 30.0, 4.0]
@@ -27,6 +27,7 @@ def test_it_shows_a_span_as_of_two_times(store: Store, ask: Ask) -> None:
     whole = ask("ts", "price", at="2026-05-01T12:00:30Z", to="2026-05-02")
     assert (whole.plot.times[-1], whole.other.times[-1]) == (9, 10)
     assert whole.plot.end == whole.other.end == 10
+    assert (whole.plot.start, whole.other.times[0]) == (-5, -5)
     assert ask("ts", "price", at="2026-04-01").plot is None
     assert len(page.timing.stops) == 2
 

@@ -45,6 +45,7 @@ def test_numbers_over_time_are_drawn(store: Store, ask: Ask) -> None:
     assert (day.plot.unit, day.plot.times[1] - day.plot.times[0]) == ("us", 86_400_000_000)
     assert ask("sql", q="SELECT note, eur FROM price").plot is None
     assert ask("sql", q="SELECT eur, t FROM price").plot is None
+    assert ask("sql", q="SELECT eur > 5 AS big, eur FROM price").plot is None
     assert ask("sql", q="SELECT eur, eur * 2 AS twice FROM price").plot.lines[0].name == "twice"
     assert ask("sql", q="SELECT eur, note FROM price LIMIT 1").plot is None
 

@@ -35,6 +35,8 @@ def test_it_shows_the_value_of_a_time_and_all_versions(store: Store, ask: Ask) -
     assert (page.timing.earlier, page.timing.later) == (first, third)
     assert ask("kv", "price").value is None
     assert ask("kv", "price", at=first).timing.earlier is None
+    exactly = ask("kv", "price", at=second).timing
+    assert (exactly.earlier, exactly.later) == (first, third)
 
 
 def test_it_shows_the_differences_of_two_times(store: Store, ask: Ask) -> None:

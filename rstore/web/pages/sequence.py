@@ -151,7 +151,7 @@ def _last(times: Sequence[int], events: Mapping[int, int]) -> Sequence[int]:
 
 
 def _state_of(found: EventState | None) -> Mapping[str, Any]:
-    return found.state if found is not None and found.lives else {}
+    return {} if found is None else found.state
 
 
 def _items(state: Mapping[str, Any], other: Mapping[str, Any] | None) -> list[Item]:

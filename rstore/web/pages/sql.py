@@ -137,6 +137,7 @@ def _plot_of(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Plot | None
 
 
 def _microseconds(time: datetime.date) -> int:
+    """Return a date or a time of a query, which is in UTC."""
     if not isinstance(time, datetime.datetime):
         time = datetime.datetime.combine(time, datetime.time())
-    return (time.replace(tzinfo=time.tzinfo or datetime.UTC) - _EPOCH) // _MICROSECOND
+    return (time.replace(tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND
