@@ -56,12 +56,12 @@ def assert_shows_value(screen: Screen, store: Store, time: int | None) -> None:
 
 
 @everywhere
-def test_the_page_shows_the_value_of_each_time(screen: Screen, store: Store, backend: Backend) -> None:
+def test_the_page_shows_the_value_of_each_time(screen: Screen, store: Store) -> None:
     """By the slider, which stops at each change, and by the field, which takes any time."""
     screen.open("kv", "price")
     stops = screen.times()
     assert len(stops) == 40
-    chance, tries = random.Random(7), 25 if backend.is_local else 6
+    chance, tries = random.Random(7), 25
     for stop in [40, 20, 0, *(chance.randrange(41) for _ in range(tries))]:
         screen.slide(stop)
         assert_shows_value(screen, store, stops[stop] if stop < 40 else None)
