@@ -26,7 +26,7 @@ STATIC: Final = "~static"
 
 @frozen
 class Address:
-    """What a path asks for.
+    """A page, as a path names it: of a namespace, and of a key in it.
 
     Attributes:
         namespace: its name; None for the list of namespaces.

@@ -1,4 +1,4 @@
-"""Which requests are answered: a store is nobody else's business, also where a browser runs pages of others.
+"""The requests that get an answer, and the headers of all answers.
 
 A page of another site can send requests to this machine. It can't read the answers, unless it has let its own name
 point to this address. The names of hosts stand against that, the token against everybody else on this machine. No
@@ -35,11 +35,11 @@ _WORD: Final = "token"
 
 @frozen
 class Guard:
-    """An ASGI application around another one, which lets through only what may be answered.
+    """An ASGI application around another one, which lets through only the requests that may get an answer.
 
     Attributes:
         app: the other one.
-        token: what a browser has to have shown once; None lets everybody in.
+        token: the text that a browser has to have shown once; None lets all browsers in.
         hosts: the hosts of this server, without ports; None for any.
     """
 
@@ -65,7 +65,7 @@ class Guard:
         await (answer or self.app)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Any) -> Response | None:
-        """Return the answer to a request that gets none other, whoever sends it."""
+        """Return the refusal of a request that no browser may send; None if there is no reason to refuse it."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self.hosts is not None and _name_of(host) not in self.hosts:

@@ -1,4 +1,4 @@
-"""What is told to the tails: which streams changed, coalesced, and in which state the store is.
+"""News for the tails: the streams that changed, coalesced, and the state of the store.
 
 A subscription holds no more than a bounded number of names, however long its reader takes. The thread that tells never
 waits for a reader.
@@ -18,7 +18,7 @@ _CHARACTERS: Final = 8_192
 
 
 class News(NamedTuple):
-    """What has happened since the last time.
+    """The changes since a subscription was last asked.
 
     Attributes:
         streams: the streams that changed, if they are not many.
@@ -59,7 +59,7 @@ class Subscription:
         self._news: News | None = None
 
     def tell(self, news: News) -> bool:
-        """Tell news, from any thread, and return whether anybody can still hear it."""
+        """Tell news, from any thread, and return whether its event loop still runs."""
         with self._lock:
             is_asleep = self._news is None
             self._news = news if self._news is None else self._news.and_then(news)

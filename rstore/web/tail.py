@@ -1,6 +1,6 @@
 """The tail of a namespace, as server-sent events: which streams have changed, for as long as a browser listens.
 
-A tail is a coroutine, and no thread. What a browser is slow to read is kept as one bounded :class:`News`. Rejected:
+A tail is a coroutine, and no thread. News that a browser is slow to read wait as one bounded :class:`News`. Rejected:
 ``StreamingResponse``. A browser that goes away while it is sent to leaves its generator to the garbage collector.
 """
 
@@ -23,7 +23,7 @@ from rstore.web.news import News, Subscription
 from rstore.web.watcher import Watcher, Watchers
 
 _HEARTBEAT_SECONDS: Final = 15.0
-"""So often something is sent, so that whoever is in between keeps the connection, and a lost browser is noticed."""
+"""So often a tail sends something: a proxy then keeps the connection, and the server notices a lost browser."""
 _REST_SECONDS: Final = 0.2
 """So long a tail rests after it told something: what happens meanwhile is told together."""
 _HEADERS: Final = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
