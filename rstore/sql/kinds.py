@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
+from rstore.domain.errors import StoreError
 from rstore.domain.scalars import is_missing, plain
 
 Values: TypeAlias = "list[Any] | pa.Array"
@@ -222,7 +223,9 @@ def _encoded(value: Any) -> str:
 def _repr(value: Any) -> str:
     try:
         return repr(value)
-    except Exception:  # the class of a user may raise any
+    except (StoreError, MemoryError):  # of a store that the value reads, or of the process: not of the value
+        raise
+    except Exception:  # the class of a user may raise any other, and its type is all that can be shown then
         return f"<{type(value).__name__}>"
 
 

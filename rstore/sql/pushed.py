@@ -79,6 +79,8 @@ class Pushed(NamedTuple):
 
 
 EVERYTHING: Final = Pushed()
+_UNKNOWN_FORM: Final = (AttributeError, LookupError, NotImplementedError, OSError, StopIteration, TypeError, ValueError)
+"""The errors of a pickled form that is read as another one. Those of Arrow are among them."""
 
 
 def pushed_by(expression: Any) -> Pushed:
@@ -94,7 +96,7 @@ def pushed_by(expression: Any) -> Pushed:
     try:
         tree = _tree_of(expression)
         return Pushed(_bounds(tree), frozenset(_fields(tree)))
-    except Exception:  # another version of Arrow may pickle it in another form, which is no error of the query
+    except _UNKNOWN_FORM:  # of another version of Arrow: then the query reads more, and no row is lost
         return Pushed({}, None)
 
 

@@ -119,7 +119,7 @@ def running_browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # A sandbox of Chromium needs a user other than root. What the tests open is their own.
+        # As root, Chromium only starts without its sandbox. The tests open no pages but their own.
         browser = playwright.chromium.launch(executable_path=program, chromium_sandbox=os.geteuid() != 0)
         try:
             yield browser
